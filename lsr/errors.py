@@ -1,0 +1,100 @@
+"""Every error this project raises on purpose, in one tree.
+
+    LsrError                     exit 1
+    + UsageError                 exit 2: the command or call cannot mean anything
+    | + QueryError               a query, k or filter that cannot be answered
+    | + VectorError              NaN, infinite or negative weights, a wrong shape or dtype
+    | + RecipeError              an unknown key, a missing file or a bad value in a recipe
+    | + MissingExtra             a package of an optional extra is not installed
+    + DatasetError               a corpus, queries, qrels or run file; says file and line
+    + EncoderError               an encoder folder that cannot be loaded or used
+    | + EncoderMismatch          an index was built by another encoder
+    | + MissingHead              a checkpoint has no language-model head
+    + IndexFailure               anything about an index directory
+      + IndexNotFound            there is no index at this path
+      + IndexExists              there already is one
+      + IndexVersion             written by a version this one cannot read
+      + IndexCorrupt             bytes that contradict the format; never searched
+      + IndexLocked              another process is the maintainer
+      + DiskFull                 the disk has no room; the last commit is intact
+
+A message says where, what was got, what was wanted, and what to do next.
+"""
+
+
+class LsrError(Exception):
+    """The root: catching it catches every error raised on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(LsrError):
+    """The command or call cannot mean anything as it stands."""
+
+    exit_code = 2
+
+
+class QueryError(UsageError):
+    """A query, a k or a filter that cannot be answered."""
+
+
+class VectorError(UsageError):
+    """A sparse matrix with NaN, infinite or negative weights, or of a wrong shape or dtype."""
+
+
+class RecipeError(UsageError):
+    """A training recipe with an unknown key, a bad value or a missing file."""
+
+
+class MissingExtra(UsageError):
+    """A package of an optional extra is not installed; the message holds the install line."""
+
+    def __init__(self, purpose: str, *, extra: str, package: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed: "
+            f"pip install 'lsr-search[{extra}]'"
+        )
+
+
+class DatasetError(LsrError):
+    """A corpus, queries, qrels or run file that cannot be read; names the file and the line."""
+
+
+class EncoderError(LsrError):
+    """An encoder folder that cannot be loaded or used."""
+
+
+class EncoderMismatch(EncoderError):
+    """The index was built by an encoder of another space."""
+
+
+class MissingHead(EncoderError):
+    """A checkpoint without language-model head; never re-initialised in silence."""
+
+
+class IndexFailure(LsrError):
+    """Anything about an index directory."""
+
+
+class IndexNotFound(IndexFailure):
+    """There is no index at this path."""
+
+
+class IndexExists(IndexFailure):
+    """There already is an index at this path."""
+
+
+class IndexVersion(IndexFailure):
+    """The index was written in a format version that this release does not read."""
+
+
+class IndexCorrupt(IndexFailure):
+    """Bytes that contradict the format or their checksum; such a file is never searched."""
+
+
+class IndexLocked(IndexFailure):
+    """Another process holds the maintainer lock."""
+
+
+class DiskFull(IndexFailure):
+    """The disk has no room left; the last commit is intact and searchable."""

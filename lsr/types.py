@@ -1,0 +1,180 @@
+"""The nouns of the whole system: documents, queries, sparse vectors, rankings, runs and qrels.
+
+Sparse vectors are `scipy.sparse.csr_array`, float32, canonical (column indices of a row strictly
+increasing), finite and strictly positive: the ecosystem's own type, so nothing is wrapped.
+`canonical` is the one gate through which foreign matrices enter.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from .errors import VectorError
+
+SparseMatrix = sparse.csr_array[Any, tuple[int, int]]
+"""(rows, n_terms) float32, canonical, finite, > 0."""
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+Qrels = dict[str, dict[str, int]]
+"""query_id -> doc_id -> grade; grade 0 means judged and not relevant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as the corpus gave it: the caller's id and any fields, verbatim.
+
+    >>> Document("d1", {"title": "Caffeine", "text": "and sleep"}).text()
+    'Caffeine and sleep'
+    """
+
+    doc_id: str
+    fields: Mapping[str, Json] = field(default_factory=dict)
+
+    def text(self, text_fields: Sequence[str] = ("title", "text")) -> str:
+        """Join the named fields that are non-empty strings with one space: what an encoder reads."""
+        values = (self.fields.get(name) for name in text_fields)
+        return " ".join(v for v in values if isinstance(v, str) and v)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query: the caller's id and its text."""
+
+    query_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best documents of one query by integer score descending, docid ascending.
+
+    `docids` and `scores` are (k,) uint32; a float score is `scores * unit`.
+    """
+
+    docids: npt.NDArray[np.uint32]
+    scores: npt.NDArray[np.uint32]
+    unit: float
+
+    def __len__(self) -> int:
+        return len(self.docids)
+
+    def weights(self) -> npt.NDArray[np.float64]:
+        """(k,) float64 scores in the encoder's own unit."""
+        return self.scores.astype(np.float64) * self.unit
+
+
+class Run(Mapping[str, dict[str, float]]):
+    """Rankings for a set of queries: columns inside, `{query_id: {doc_id: score}}` outside.
+
+    `Run.from_rows` takes best-first rows. Scores that tie with their predecessor are lowered by one
+    float32 step, so that trec_eval, which orders ties by doc_id descending, reproduces our order.
+
+    >>> run = Run.from_rows([("q1", ["b", "a"], [2.0, 2.0])])
+    >>> list(run["q1"])
+    ['b', 'a']
+    """
+
+    def __init__(
+        self,
+        query_ids: Sequence[str],
+        offsets: npt.NDArray[np.int64],
+        doc_ids: Sequence[str],
+        scores: npt.NDArray[np.float32],
+    ) -> None:
+        self.query_ids = list(query_ids)
+        self.offsets = offsets
+        self.doc_ids = list(doc_ids)
+        self.scores = scores
+        self._rows = {query_id: i for i, query_id in enumerate(self.query_ids)}
+
+    @classmethod
+    def from_rows(
+        cls, rows: Iterable[tuple[str, Sequence[str], Sequence[float] | npt.NDArray[np.floating]]]
+    ) -> "Run":
+        """Build a run from (query_id, doc_ids best first, scores non-increasing) rows."""
+        query_ids: list[str] = []
+        offsets = [0]
+        doc_ids: list[str] = []
+        columns: list[npt.NDArray[np.float32]] = []
+        for query_id, row_ids, row_scores in rows:
+            query_ids.append(query_id)
+            doc_ids.extend(row_ids)
+            offsets.append(len(doc_ids))
+            columns.append(strictly_decreasing(np.asarray(row_scores, dtype=np.float32)))
+        scores = np.concatenate(columns) if columns else np.empty(0, np.float32)
+        return cls(query_ids, np.asarray(offsets, np.int64), doc_ids, scores)
+
+    def ranked(self, query_id: str) -> list[tuple[str, float]]:
+        """(doc_id, score) of one query, best first."""
+        i = self._rows[query_id]
+        a, b = int(self.offsets[i]), int(self.offsets[i + 1])
+        return list(zip(self.doc_ids[a:b], self.scores[a:b].tolist(), strict=True))
+
+    def __getitem__(self, query_id: str) -> dict[str, float]:
+        return dict(self.ranked(query_id))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.query_ids)
+
+    def __len__(self) -> int:
+        return len(self.query_ids)
+
+
+def strictly_decreasing(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Lower each score that does not fall below its predecessor by one float32 step."""
+    if len(scores) < 2 or bool(np.all(scores[1:] < scores[:-1])):
+        return scores
+    out = scores.copy()
+    for i in range(1, len(out)):
+        if out[i] >= out[i - 1]:
+            out[i] = np.nextafter(out[i - 1], np.float32(-np.inf))
+    return out
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Anything that answers texts with ranked doc_ids: sparse, BM25, dense, hybrid, re-ranked."""
+
+    def search(self, texts: Mapping[str, str], k: int) -> Run:
+        """Answer `{query_id: text}` with the k best documents of each query, best first."""
+        ...
+
+
+def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
+    """Return `matrix` as a canonical float32 csr_array, or say precisely why it cannot be one.
+
+    Sums duplicates, sorts indices, drops explicit zeros. Raises `VectorError` for anything that is
+    not sparse and two-dimensional, for NaN, infinite or negative weights (with row and term), and for a
+    column count other than `n_terms`.
+    """
+    if not sparse.issparse(matrix) or matrix.ndim != 2:
+        raise VectorError(
+            f"expected a two-dimensional scipy.sparse matrix of term weights, got "
+            f"{type(matrix).__name__}; wrap dense arrays with scipy.sparse.csr_array(...)"
+        )
+    if n_terms is not None and matrix.shape[1] != n_terms:
+        raise VectorError(
+            f"the matrix has {matrix.shape[1]} columns, the vocabulary has {n_terms} terms; "
+            "encode with the encoder that belongs to this index"
+        )
+    if not np.issubdtype(matrix.dtype, np.floating) and not np.issubdtype(matrix.dtype, np.integer):
+        raise VectorError(f"weights must be real numbers, got dtype {matrix.dtype}")
+    csr = sparse.csr_array(matrix, dtype=np.float32, copy=False)
+    bad = ~np.isfinite(csr.data) | (csr.data < 0)
+    if bool(bad.any()):
+        at = int(np.flatnonzero(bad)[0])
+        row = int(np.searchsorted(csr.indptr, at, side="right")) - 1
+        raise VectorError(
+            f"row {row}, term {int(csr.indices[at])}: weight {csr.data[at]} is not a finite, "
+            "non-negative number; block bounds only hold for such weights"
+        )
+    if not csr.has_canonical_format or bool((csr.data == 0).any()):
+        csr = csr.copy()
+        csr.sum_duplicates()
+        csr.eliminate_zeros()
+    return csr
