@@ -5,10 +5,11 @@ further tenth of the work, or after a minute), so that a log file stays readable
 `LSR_QUIET=1` silences it. It always writes to standard error, and a finished bar leaves nothing.
 """
 
+import operator
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from tqdm import tqdm
@@ -40,8 +41,8 @@ class Bar(Generic[T]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._iterable = iterable
-        if total is None and isinstance(iterable, Sized):
-            total = len(iterable)
+        if total is None and iterable is not None:
+            total = operator.length_hint(iterable) or None
         self.n = 0
         self.total = total
         self.unit = unit
