@@ -1,0 +1,1 @@
+"""The durable inverted index: format, builder, store, search; the compiled core is `index.core`."""

@@ -1,0 +1,1 @@
+"""From texts and teachers to an encoder."""
