@@ -16,9 +16,10 @@ QueryStrategy = Literal["bm25", "lookup", "model"]
 class SparseEncoder(Protocol):
     """Texts in, rows of non-negative term weights out.
 
-    `space` fingerprints the vocabulary and the document encoder: an index refuses vectors of another
-    space. `build` fingerprints the exact files and is only reported. `max_weight` is the document
-    weight that impact 255 stands for in a new index (larger weights saturate and are counted).
+    `space` fingerprints the vocabulary and the document encoder: an index refuses vectors of
+    another space. `build` fingerprints the exact files and is only reported. `max_weight` is the
+    document weight that impact 255 stands for in a new index (larger weights saturate and are
+    counted).
     """
 
     @property
