@@ -1,3 +1,198 @@
+// The only file that knows Python: it turns arrays into spans, checks lengths, releases the GIL and hands arrays back.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "search.hpp"
+
 namespace nb = nanobind;
-NB_MODULE(_core, m) { m.doc() = "Compiled search core."; }
+using namespace nb::literals;
+
+namespace {
+
+template <class T>
+using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+using Ranking = std::tuple<Out<std::uint32_t>, Out<std::uint32_t>>;
+
+template <class T>
+std::span<const T> span(const In<T>& array) {
+    return {array.data(), array.shape(0)};
+}
+
+// Arrays stay alive as long as the view: the map under them must not vanish while a search reads it.
+struct Segment {
+    lsr::SegmentView view;
+    std::vector<nb::object> owners;
+};
+
+// Tests force the portable path through set_cpu; nothing else writes it.
+std::atomic<lsr::Cpu> chosen_cpu{lsr::best_cpu()};
+
+void set_cpu(const std::string& name) {
+    if (name == "portable")
+        chosen_cpu = lsr::Cpu::portable;
+    else if (name == "auto")
+        chosen_cpu = lsr::best_cpu();
+    else
+        throw nb::value_error("set_cpu takes 'auto' or 'portable'");
+}
+
+std::string cpu() { return chosen_cpu.load() == lsr::Cpu::avx2 ? "avx2" : "portable"; }
+
+std::vector<lsr::Part> parts_of(const std::vector<const Segment*>& segments,
+                                const std::vector<std::optional<In<std::uint8_t>>>& live) {
+    if (segments.size() != live.size())
+        throw nb::value_error("search needs one live mask (or None) for each segment");
+    std::vector<lsr::Part> parts;
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+        lsr::Part part{&segments[i]->view, {}};
+        if (live[i]) {
+            part.live = span(*live[i]);
+            if (part.live.size() != part.segment->n_docs)
+                throw nb::value_error("a live mask has one byte for each document of its segment");
+        }
+        parts.push_back(part);
+    }
+    // The largest segment first: its threshold prunes the others best. The answer does not depend on it.
+    std::stable_sort(parts.begin(), parts.end(),
+                     [](const lsr::Part& a, const lsr::Part& b) { return a.segment->n_docs > b.segment->n_docs; });
+    return parts;
+}
+
+lsr::Query query_of(std::span<const std::uint32_t> terms, std::span<const std::uint16_t> weights) {
+    if (terms.size() > lsr::kMaxQueryTerms) throw nb::value_error("a query has at most 4,112 terms");
+    for (const std::uint16_t weight : weights)
+        if (weight == 0 || weight > lsr::kMaxQueryWeight) throw nb::value_error("query weights are 1..4095");
+    return {terms, weights};
+}
+
+template <class T>
+Out<T> array_of(std::vector<T>&& values) {
+    auto* owned = new std::vector<T>(std::move(values));
+    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    return Out<T>(owned->data(), {owned->size()}, owner);
+}
+
+Ranking ranking_of(const std::vector<std::uint64_t>& keys) {
+    std::vector<std::uint32_t> docids(keys.size()), scores(keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        docids[i] = ~std::uint32_t(keys[i]);
+        scores[i] = std::uint32_t(keys[i] >> 32);
+    }
+    return {array_of(std::move(docids)), array_of(std::move(scores))};
+}
+
+Ranking search(const std::vector<const Segment*>& segments, const std::vector<std::optional<In<std::uint8_t>>>& live,
+               const In<std::uint32_t>& terms, const In<std::uint16_t>& weights, std::size_t k,
+               lsr::Algorithm algorithm) {
+    if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
+    const std::vector<lsr::Part> parts = parts_of(segments, live);
+    const lsr::Query query = query_of(span(terms), span(weights));
+    thread_local lsr::Scratch scratch;
+    const std::vector<std::uint64_t>* keys = nullptr;
+    {
+        nb::gil_scoped_release release;
+        keys = &lsr::search(parts, query, k, algorithm, scratch, chosen_cpu.load());
+    }
+    return ranking_of(*keys);
+}
+
+std::vector<Ranking> search_batch(const std::vector<const Segment*>& segments,
+                                  const std::vector<std::optional<In<std::uint8_t>>>& live,
+                                  const In<std::uint64_t>& offsets, const In<std::uint32_t>& terms,
+                                  const In<std::uint16_t>& weights, std::size_t k, std::size_t threads,
+                                  lsr::Algorithm algorithm) {
+    if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
+    const std::span<const std::uint64_t> starts = span(offsets);
+    if (starts.empty() || starts.front() != 0 || starts.back() != terms.shape(0))
+        throw nb::value_error("offsets run from 0 to the number of terms");
+    const std::vector<lsr::Part> parts = parts_of(segments, live);
+    std::vector<lsr::Query> queries;
+    for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
+        if (starts[i + 1] < starts[i] || starts[i + 1] > terms.shape(0))
+            throw nb::value_error("offsets must not decrease");
+        const std::size_t n = starts[i + 1] - starts[i];
+        queries.push_back(query_of(span(terms).subspan(starts[i], n), span(weights).subspan(starts[i], n)));
+    }
+    std::vector<std::vector<std::uint64_t>> keys(queries.size());
+    {
+        nb::gil_scoped_release release;
+        lsr::search_batch(parts, queries, k, algorithm, threads, keys, chosen_cpu.load());
+    }
+    std::vector<Ranking> rankings;
+    rankings.reserve(keys.size());
+    for (const std::vector<std::uint64_t>& one : keys) rankings.push_back(ranking_of(one));
+    return rankings;
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    m.doc() = "The compiled search core: exact top-k over segments that Python mapped and checked.";
+
+    nb::enum_<lsr::Algorithm>(m, "Algorithm", "How the top k is found; every one is exact.")
+        .value("automatic", lsr::Algorithm::automatic)
+        .value("exhaustive", lsr::Algorithm::exhaustive)
+        .value("blockmax", lsr::Algorithm::blockmax);
+
+    nb::class_<Segment>(m, "SegmentView", "Borrowed arrays of one segment; the constructor raises ValueError naming a bad one.")
+        .def(
+            "__init__",
+            [](Segment* self, std::uint32_t n_docs, const In<std::uint16_t>& head_rank16,
+               const In<std::uint32_t>& head_rank32, const In<std::uint8_t>& max_impact,
+               const In<std::uint8_t>& codebook, const In<std::uint8_t>& grid, const In<std::uint32_t>& row_group,
+               const In<std::uint16_t>& row_dir, const In<std::uint64_t>& row_base, const In<std::uint8_t>& rows,
+               const In<std::uint32_t>& tail_start, const In<std::uint32_t>& tail_doc,
+               const In<std::uint8_t>& tail_impact, const In<std::uint32_t>& external) {
+                Segment segment;
+                lsr::SegmentView& view = segment.view;
+                view.n_docs = n_docs;
+                view.head_rank16 = span(head_rank16);
+                view.head_rank32 = span(head_rank32);
+                view.max_impact = span(max_impact);
+                view.codebook = span(codebook);
+                view.grid = span(grid);
+                view.row_group = span(row_group);
+                view.row_dir = span(row_dir);
+                view.row_base = span(row_base);
+                view.rows = span(rows);
+                view.tail_start = span(tail_start);
+                view.tail_doc = span(tail_doc);
+                view.tail_impact = span(tail_impact);
+                view.external = span(external);
+                try {
+                    view.check();
+                } catch (const lsr::Corrupt& error) {
+                    throw nb::value_error(error.what());
+                }
+                auto keep = [&](const auto& array) { segment.owners.push_back(nb::cast(array)); };
+                keep(head_rank16), keep(head_rank32), keep(max_impact), keep(codebook), keep(grid), keep(row_group);
+                keep(row_dir), keep(row_base), keep(rows), keep(tail_start), keep(tail_doc), keep(tail_impact);
+                keep(external);
+                new (self) Segment(std::move(segment));
+            },
+            "n_docs"_a, "head_rank16"_a.noconvert(), "head_rank32"_a.noconvert(), "max_impact"_a.noconvert(),
+            "codebook"_a.noconvert(), "grid"_a.noconvert(), "row_group"_a.noconvert(), "row_dir"_a.noconvert(),
+            "row_base"_a.noconvert(), "rows"_a.noconvert(), "tail_start"_a.noconvert(), "tail_doc"_a.noconvert(),
+            "tail_impact"_a.noconvert(), "external"_a.noconvert())
+        .def_prop_ro("has_grid", [](const Segment& self) { return self.view.has_grid; });
+
+    m.def("search", &search, "segments"_a, "live"_a.noconvert(), "terms"_a.noconvert(), "weights"_a.noconvert(), "k"_a,
+          "algorithm"_a, "The k best (docids, scores), score descending, docid ascending. Releases the GIL.");
+    m.def("search_batch", &search_batch, "segments"_a, "live"_a.noconvert(), "offsets"_a.noconvert(),
+          "terms"_a.noconvert(), "weights"_a.noconvert(), "k"_a, "threads"_a, "algorithm"_a,
+          "One ranking for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.");
+    m.def("cpu", &cpu, "The instruction set the searches use: 'avx2' or 'portable'.");
+    m.def("set_cpu", &set_cpu, "name"_a, "For tests: 'portable' forces the portable path, 'auto' undoes it.");
+}
