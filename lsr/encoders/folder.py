@@ -144,8 +144,9 @@ def replacing(folder: Path, *, owned: str = "modules.json") -> Iterator[Path]:
     """Give a fresh folder to write into; on success it takes the place of `folder`.
 
     An existing folder is replaced only if it is empty or holds the file `owned`, so that a wrong
-    output path never deletes somebody's files. A failed body leaves nothing behind. A reader sees the old folder, for an instant none,
-    then the new one; a crash in that instant leaves both under hidden names beside it.
+    output path never deletes somebody's files. A failed body leaves nothing behind. A reader sees
+    the old folder, for an instant none, then the new one; a crash in that instant leaves both under
+    hidden names beside it.
     """
     folder = Path(folder).absolute()
     if folder.exists() and (

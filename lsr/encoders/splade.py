@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import EncoderError, MissingHead, MissingExtra
+from ..errors import EncoderError, MissingExtra, MissingHead
 from .tokens import TextTokenizer
 
 try:

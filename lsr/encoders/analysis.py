@@ -1,0 +1,194 @@
+"""English text to index terms: split into words, lower-case, drop stop words, stem.
+
+Splitting follows the rules of Unicode's word boundaries (UAX #29) that matter for retrieval, as
+Lucene's StandardTokenizer does: letters, digits, marks and underscores hold together; an apostrophe
+or full stop between two letters and a full stop or comma between two digits do not split ("don't",
+"u.s.a", "3.14", "1,000"); ideographs and hiragana stand alone. Left out: dictionary segmentation
+(Thai, Khmer) and emoji as words.
+"""
+
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Literal, get_args
+
+import Stemmer  # type: ignore[import-not-found]
+
+from ..errors import EncoderError
+
+StemmerName = Literal["porter", "english", "none"]
+
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "will",
+        "with",
+    ]
+)
+"""Lucene's 33 English stop words."""
+
+MAX_WORD = 255
+"""Characters kept of one word, Lucene's limit: base64 and DNA must not fill the vocabulary."""
+
+_CACHE_LIMIT = 1_000_000  # words; about 150 MB, far above the vocabulary of any natural corpus
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """How text becomes terms; equal settings give equal terms on every machine.
+
+    `stemmer` is "porter" (Lucene's default for English), "english" (Porter 2) or "none".
+
+    >>> Analyser().terms("The dog's running in the U.K., isn't it?")
+    ['dog', 'run', 'u.k', "isn't"]
+    >>> Analyser(stemmer="none", stop_words=False).terms("The Naïve café")
+    ['the', 'naïve', 'café']
+    """
+
+    stemmer: StemmerName = "porter"
+    stop_words: bool = True
+
+    def __post_init__(self) -> None:
+        if self.stemmer not in get_args(StemmerName):
+            raise EncoderError(
+                f"unknown stemmer {self.stemmer!r}; "
+                f"choose one of {', '.join(get_args(StemmerName))}"
+            )
+
+    def terms(self, text: str) -> list[str]:
+        """The terms of `text` in order; empty for a text without words."""
+        term_of = _terms(self.stemmer, self.stop_words)
+        return [term for term in map(term_of.__getitem__, words(text)) if term]
+
+    def term(self, word: str) -> str:
+        """The term of one word as `words` returns it; empty if it is dropped."""
+        return _terms(self.stemmer, self.stop_words)[word]
+
+    def as_json(self) -> dict[str, str | bool]:
+        """The settings as a JSON object that `from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, object]) -> "Analyser":
+        """Settings from JSON; an unknown key or a value of the wrong type is an `EncoderError`."""
+        unknown = sorted(set(settings) - {"stemmer", "stop_words"})
+        if unknown:
+            raise EncoderError(
+                f"unknown analyser setting {unknown[0]!r}; this release knows stemmer, stop_words"
+            )
+        stemmer = settings.get("stemmer", "porter")
+        stop_words = settings.get("stop_words", True)
+        if not isinstance(stemmer, str) or not isinstance(stop_words, bool):
+            raise EncoderError(
+                f"analyser settings must be a string and a boolean, got {stemmer!r}, {stop_words!r}"
+            )
+        return cls(stemmer=stemmer, stop_words=stop_words)  # type: ignore[arg-type]
+
+
+ENGLISH = Analyser()
+"""Lucene's English analysis: its stop words and the Porter stemmer."""
+
+
+def words(text: str) -> list[str]:
+    """Split into lower-case words, stop words and inflection untouched.
+
+    Composed and decomposed accents give the same word (NFC); soft hyphens are ignored.
+
+    >>> words("Größe 1,024.5 snake_case e-mail 北京")
+    ['größe', '1,024.5', 'snake_case', 'e', 'mail', '北', '京']
+    """
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower())
+    composed = unicodedata.normalize("NFC", text.lower()).replace("\u00ad", "").replace("’", "'")
+    return _unicode_word().findall(composed)
+
+
+# A word must hold a letter or digit; `_` alone is punctuation.
+_ASCII_WORD = re.compile(
+    r"_*+[a-z0-9]\w*+"
+    r"(?:['.,](?:(?<=[a-z]['.])(?=[a-z])|(?<=[0-9]['.,])(?=[0-9]))\w++)*+",
+    re.ASCII,
+)
+
+
+@cache
+def _unicode_word() -> re.Pattern[str]:
+    # Python's \w holds no combining marks, so Indic vowel signs would cut words in two.
+    alone = "\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+    marks = _ranges_of_marks()
+    letter = rf"[^\W\d_{alone}]"
+    inner = rf"(?:[^\W{alone}]|[{marks}])"
+    return re.compile(
+        rf"[{alone}][{marks}]*|_*[^\W_{alone}]{inner}*"
+        rf"(?:['.,·](?:(?<={letter}['.·])(?={letter})|(?<=\d['.,])(?=\d)){inner}+)*"
+    )
+
+
+def _ranges_of_marks() -> str:
+    """The body of a regular-expression class with every combining mark and joiner (20 ms, once)."""
+    marks = [n for n in range(0x300, 0x1E95B) if unicodedata.category(chr(n))[0] == "M"]
+    ranges: list[tuple[int, int]] = []
+    for n in [*marks, 0x200C, 0x200D]:
+        if ranges and ranges[-1][1] == n - 1:
+            ranges[-1] = (ranges[-1][0], n)
+        else:
+            ranges.append((n, n))
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+
+
+class _TermOfWord(dict[str, str]):
+    """word -> term, filled on demand: most words of a corpus are repeats."""
+
+    def __init__(self, stemmer: StemmerName, stop_words: bool) -> None:
+        super().__init__()
+        self._stem = None if stemmer == "none" else Stemmer.Stemmer(stemmer).stemWord
+        self._stop_words = STOP_WORDS if stop_words else frozenset[str]()
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= _CACHE_LIMIT:
+            self.clear()
+        term = word[:MAX_WORD].removesuffix("'s")
+        if term in self._stop_words:
+            term = ""
+        elif self._stem is not None:
+            term = self._stem(term)
+        self[word] = sys.intern(term)
+        return term
+
+
+@cache
+def _terms(stemmer: StemmerName, stop_words: bool) -> _TermOfWord:
+    return _TermOfWord(stemmer, stop_words)

@@ -1,0 +1,104 @@
+"""Batches of similar length under a token budget, results back in the order of the input.
+
+Padding is what batching texts of mixed length wastes: sorted by length, a batch pads almost nothing.
+The longest texts come first, so that a batch that does not fit into memory fails at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ..progress import bar
+from ..types import SparseMatrix
+
+_WINDOW = 16_384  # texts tokenised and sorted together; bounds memory, loses no measurable padding
+MAX_BATCH = 256
+
+Tokens = Sequence[Sequence[int]]
+
+
+def plan(lengths: Sequence[int], *, token_budget: int) -> list[npt.NDArray[np.int64]]:
+    """Group positions so that each batch, padded to its longest, holds at most `token_budget` tokens.
+
+    A single text longer than the budget is a batch of its own.
+
+    >>> [batch.tolist() for batch in plan([2, 9, 3, 8], token_budget=18)]
+    [[1, 3], [2, 0]]
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    batches: list[npt.NDArray[np.int64]] = []
+    start = 0
+    while start < len(order):
+        longest = max(1, lengths[order[start]])
+        size = min(MAX_BATCH, max(1, token_budget // longest))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def encode_sorted(
+    texts: Sequence[str],
+    *,
+    tokenise: Callable[[Sequence[str]], Tokens],
+    forward: Callable[[Tokens], SparseMatrix],
+    n_terms: int,
+    token_budget: int,
+    progress: bool,
+) -> SparseMatrix:
+    """Rows of `forward(tokens)` for every text, in the order of `texts`.
+
+    A text whose token list is empty is an empty row and never reaches `forward`.
+    """
+    windows: list[SparseMatrix] = []
+    with bar(total=len(texts), unit="texts", desc="encode", quiet=not progress or None) as done:
+        for window in _windows(texts):
+            windows.append(
+                _encode_window(tokenise(window), forward, n_terms, token_budget, done.update)
+            )
+    return _stack(windows, n_terms)
+
+
+def _encode_window(
+    tokens: Tokens,
+    forward: Callable[[Tokens], SparseMatrix],
+    n_terms: int,
+    token_budget: int,
+    report: Callable[[int], None],
+) -> SparseMatrix:
+    full = [i for i, ids in enumerate(tokens) if len(ids)]
+    report(len(tokens) - len(full))
+    parts: list[SparseMatrix] = []
+    order: list[int] = [i for i, ids in enumerate(tokens) if not len(ids)]
+    parts.append(empty(len(order), n_terms))
+    for batch in plan([len(tokens[i]) for i in full], token_budget=token_budget):
+        positions = [full[i] for i in batch]
+        parts.append(forward([tokens[i] for i in positions]))
+        order.extend(positions)
+        report(len(positions))
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.arange(len(order))
+    rows: SparseMatrix = _stack(parts, n_terms)[inverse]
+    return rows
+
+
+def empty(n_rows: int, n_terms: int) -> SparseMatrix:
+    """Rows without any weight."""
+    return sparse.csr_array((n_rows, n_terms), dtype=np.float32)
+
+
+def _stack(parts: Sequence[SparseMatrix], n_terms: int) -> SparseMatrix:
+    if not parts:
+        return empty(0, n_terms)
+    if len(parts) == 1:
+        return parts[0]
+    stacked: SparseMatrix = sparse.vstack(parts, format="csr", dtype=np.float32)
+    return stacked
+
+
+def _windows(texts: Sequence[str]) -> Iterator[list[str]]:
+    stream = iter(texts)
+    while window := list(islice(stream, _WINDOW)):
+        yield window

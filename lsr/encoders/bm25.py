@@ -1,0 +1,271 @@
+"""BM25 as a sparse encoder: saturated term frequency in the document, idf in the query.
+
+    document[t] = tf / (tf + k1 (1 - b + b dl / avgdl))
+    query[t]    = qtf ln(1 + (N - df + .5) / (df + .5))
+
+Their dot product is Lucene's BM25 score. Document weights lie below 1, so 8-bit impacts tie rarely,
+and document frequencies touch only the query side. Robertson and Zaragoza 2009; Lucene's idf.
+
+Terms seen when fitting have numbers in alphabetical order. `N_BUCKETS` more numbers are shared, by
+CRC-32, among all other terms, so that documents added later stay searchable without a new encoder.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from ..errors import EncoderError
+from ..types import SparseMatrix
+from .analysis import ENGLISH, Analyser, words
+from .card import DEFAULT_TEXT_FIELDS, Card
+from .folder import Fingerprint, build_fingerprint, read_object, replacing, write_json
+from .protocol import QueryStrategy
+
+N_BUCKETS = 16_384
+FORMAT = 1
+CLASS_NAME = "lsr.encoders.bm25.BM25Encoder"
+_SETTINGS, _TERMS, _TABLE = "bm25.json", "terms.txt", "df.safetensors"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What fitting learns from a corpus."""
+
+    n_docs: int
+    """Documents with at least one term."""
+    avgdl: float
+    """Mean number of terms of those documents."""
+    terms: tuple[str, ...]
+    """Distinct terms in code point order."""
+    df: npt.NDArray[np.uint32]
+    """(len(terms),) documents that hold each term."""
+
+
+class BM25Encoder:
+    """BM25 with frozen statistics; documents and queries go through one analyser."""
+
+    query_strategy: QueryStrategy = "bm25"
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        *,
+        k1: float = 0.9,
+        b: float = 0.4,
+        analyser: Analyser = ENGLISH,
+        name: str = "bm25",
+        text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+        build: str | None = None,
+    ) -> None:
+        if not (np.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
+            raise EncoderError(f"BM25 wants k1 >= 0 and 0 <= b <= 1, got k1 = {k1}, b = {b}")
+        self.statistics = statistics
+        self.k1, self.b, self.analyser = float(k1), float(b), analyser
+        self.name, self.text_fields = name, tuple(text_fields)
+        self.n_terms = len(statistics.terms) + N_BUCKETS
+        self.max_weight = 1.0
+        self._build = build
+        self._space: str | None = None
+        self._numbers = _TermNumbers(analyser, statistics.terms)
+        df = np.concatenate([statistics.df, np.zeros(N_BUCKETS)]).astype(np.float64)
+        self._idf = np.log1p((statistics.n_docs - df + 0.5) / (df + 0.5)).astype(np.float32)
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Iterable[str],
+        *,
+        k1: float = 0.9,
+        b: float = 0.4,
+        analyser: Analyser = ENGLISH,
+        name: str = "bm25",
+        text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    ) -> "BM25Encoder":
+        """Count terms in one pass over `texts`; memory grows with the vocabulary, not the corpus.
+
+        >>> encoder = BM25Encoder.fit(["sleep and caffeine", "coffee"])
+        >>> encoder.term_strings(encoder.encode_documents(["Caffeine!"]).indices)
+        ['caffein']
+        """
+        df: Counter[str] = Counter()
+        n_docs = n_tokens = 0
+        for text in texts:
+            terms = analyser.terms(text)
+            if terms:
+                n_docs += 1
+                n_tokens += len(terms)
+                df.update(set(terms))
+        ordered = tuple(sorted(df))
+        statistics = Statistics(
+            n_docs=n_docs,
+            avgdl=n_tokens / n_docs if n_docs else 1.0,
+            terms=ordered,
+            df=np.fromiter((df[term] for term in ordered), np.uint32, len(ordered)),
+        )
+        return cls(statistics, k1=k1, b=b, analyser=analyser, name=name, text_fields=text_fields)
+
+    @property
+    def space(self) -> str:
+        """16 hex digits: terms, analyser, k1, b and avgdl; document frequencies may change."""
+        if self._space is None:
+            fingerprint = Fingerprint()
+            document_side = (self.k1, self.b, self.statistics.avgdl, N_BUCKETS)
+            fingerprint.add("bm25", repr((document_side, self.analyser)).encode())
+            fingerprint.add("terms", "\n".join(self.statistics.terms).encode())
+            self._space = fingerprint.hex()
+        return self._space
+
+    @property
+    def build(self) -> str:
+        """16 hex digits: the folder it was loaded from, or space and document frequencies."""
+        if self._build is None:
+            fingerprint = Fingerprint()
+            fingerprint.add(self.space, self.statistics.df.tobytes())
+            self._build = fingerprint.hex()
+        return self._build
+
+    def encode_documents(self, texts: Sequence[str]) -> SparseMatrix:
+        """(len(texts), n_terms) weights below 1; a text without terms is an empty row."""
+        counts = self._counts(texts)
+        lengths = np.asarray(counts.sum(axis=1), dtype=np.float64)
+        norms = self.k1 * (1 - self.b + self.b * lengths / self.statistics.avgdl)
+        tf = counts.data.astype(np.float64)
+        counts.data = (tf / (tf + np.repeat(norms, np.diff(counts.indptr)))).astype(np.float32)
+        return counts
+
+    def encode_queries(self, texts: Sequence[str]) -> SparseMatrix:
+        """(len(texts), n_terms) weights: how often the query says a term, times its idf."""
+        counts = self._counts(texts)
+        counts.data = counts.data * self._idf[counts.indices]
+        return counts
+
+    def term_strings(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
+        """The terms with these numbers; a bucket of unseen terms is `unseen:n`."""
+        fitted = self.statistics.terms
+        return [
+            fitted[t] if t < len(fitted) else f"unseen:{t - len(fitted)}" for t in map(int, terms)
+        ]
+
+    def save(self, folder: Path, *, queries_only: bool = False) -> None:
+        """Write the encoder folder; queries need all of it, so `queries_only` changes nothing."""
+        with replacing(folder) as fresh:
+            module = {"idx": 0, "name": "0", "path": "", "type": CLASS_NAME}
+            write_json(fresh / "modules.json", [module])
+            settings = {
+                "format": FORMAT,
+                "k1": self.k1,
+                "b": self.b,
+                "avgdl": self.statistics.avgdl,
+                "n_docs": self.statistics.n_docs,
+                "n_buckets": N_BUCKETS,
+                "analyser": self.analyser.as_json(),
+            }
+            write_json(fresh / _SETTINGS, settings)
+            (fresh / _TERMS).write_text(
+                "".join(f"{term}\n" for term in self.statistics.terms), encoding="utf-8"
+            )
+            save_file({"df": self.statistics.df}, fresh / _TABLE)
+            Card(self.name, self.max_weight, self.text_fields).write(fresh)
+
+    @classmethod
+    def load(cls, folder: Path) -> "BM25Encoder":
+        """Read a folder that `save` wrote."""
+        path = folder / _SETTINGS
+        settings = read_object(path)
+        if (settings.get("format"), settings.get("n_buckets")) != (FORMAT, N_BUCKETS):
+            raise EncoderError(
+                f"{path}: format {settings.get('format')!r} with {settings.get('n_buckets')!r} "
+                f"buckets, this release reads {FORMAT} with {N_BUCKETS}; fit the encoder again"
+            )
+        k1, b, avgdl = (_number(path, settings, key) for key in ("k1", "b", "avgdl"))
+        n_docs = settings.get("n_docs")
+        if not isinstance(n_docs, int) or n_docs < 0 or avgdl <= 0:
+            raise EncoderError(f"{path}: n_docs = {n_docs!r}, avgdl = {avgdl} cannot be true")
+        if not isinstance(settings.get("analyser"), Mapping):
+            raise EncoderError(f"{path}: analyser must be an object; fit the encoder again")
+        terms, df = _read_terms(folder)
+        if len(df) and int(df.max()) > n_docs:
+            raise EncoderError(
+                f"{folder / _TABLE}: a term is in {int(df.max())} documents of {n_docs}; "
+                "files of two encoders were mixed, fit it again"
+            )
+        card = Card.read(folder)
+        return cls(
+            Statistics(n_docs, avgdl, terms, df),
+            k1=k1,
+            b=b,
+            analyser=Analyser.from_json(settings["analyser"]),
+            name=card.name,
+            text_fields=card.text_fields,
+            build=build_fingerprint(folder),
+        )
+
+    def _counts(self, texts: Sequence[str]) -> SparseMatrix:
+        number_of = self._numbers.__getitem__
+        numbers: list[int] = []
+        ends = [0]
+        for text in texts:
+            numbers.extend(map(number_of, words(text)))
+            ends.append(len(numbers))
+        columns = np.asarray(numbers, dtype=np.int32)
+        kept = columns >= 0
+        row_ends = np.concatenate([[0], np.cumsum(kept)])[ends]
+        columns = columns[kept]
+        ones = np.ones(len(columns), np.float32)
+        counts: SparseMatrix = sparse.csr_array(
+            (ones, columns, row_ends.astype(np.int32)), shape=(len(texts), self.n_terms)
+        )
+        counts.sum_duplicates()
+        return counts
+
+
+class _TermNumbers(dict[str, int]):
+    """word -> column, filled on demand; -1 for words that the analyser drops."""
+
+    def __init__(self, analyser: Analyser, terms: Sequence[str]) -> None:
+        super().__init__()
+        self._analyser = analyser
+        self._fitted = {term: number for number, term in enumerate(terms)}
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= 1_000_000:  # words; bounds the memory of a long-lived service
+            self.clear()
+        term = self._analyser.term(word)
+        number = -1
+        if term:
+            bucket = len(self._fitted) + zlib.crc32(term.encode()) % N_BUCKETS
+            number = self._fitted.get(term, bucket)
+        self[word] = number
+        return number
+
+
+def _number(path: Path, settings: Mapping[str, Any], key: str) -> float:
+    value = settings.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise EncoderError(f"{path}: {key} must be a number, got {value!r}; fit the encoder again")
+    return float(value)
+
+
+def _read_terms(folder: Path) -> tuple[tuple[str, ...], npt.NDArray[np.uint32]]:
+    try:
+        text = (folder / _TERMS).read_text(encoding="utf-8")
+        terms = tuple(text.split("\n")[:-1])
+        df = load_file(folder / _TABLE)["df"]
+    except Exception as error:  # safetensors has its own exception, outside every common base
+        raise EncoderError(
+            f"{folder}: {_TERMS} or {_TABLE} cannot be read ({error}); fit the encoder again"
+        ) from error
+    if df.dtype != np.uint32 or df.shape != (len(terms),):
+        raise EncoderError(
+            f"{folder}: {_TERMS} has {len(terms)} terms, {_TABLE} has {df.dtype}{list(df.shape)}; "
+            "files of two encoders were mixed, fit it again"
+        )
+    return terms, df

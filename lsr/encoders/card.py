@@ -1,0 +1,93 @@
+"""The side card `lsr.json` of an encoder folder: what sentence-transformers has no key for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import EncoderError
+from .folder import read_object, write_json
+
+FORMAT = 1
+CARD = "lsr.json"
+DEFAULT_MAX_WEIGHT = 4.0
+"""log1p(relu) weights of published SPLADE models end a little above 3; 4 leaves them room."""
+DEFAULT_TEXT_FIELDS = ("title", "text")
+
+
+@dataclass(frozen=True)
+class Card:
+    """Name, scale and text fields of an encoder, and the record of a query-only copy.
+
+    `space` and `build` are set only in a folder that holds nothing but a query side: they were
+    those of the whole encoder when the copy was made.
+    """
+
+    name: str
+    max_weight: float = DEFAULT_MAX_WEIGHT
+    text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
+    space: str | None = None
+    build: str | None = None
+
+    @property
+    def queries_only(self) -> bool:
+        """Whether the folder holds only what queries need."""
+        return self.space is not None
+
+    @classmethod
+    def read(cls, folder: Path, *, name: str | None = None) -> "Card":
+        """Read `lsr.json`; a folder without one (made elsewhere) gets the defaults."""
+        path = folder / CARD
+        name = name or folder.resolve().name
+        if not path.is_file():
+            return cls(name)
+        raw = read_object(path)
+        version = raw.get("format")
+        if version != FORMAT:
+            raise EncoderError(
+                f"{path}: card format {version!r}, this release reads {FORMAT}; upgrade lsr-search"
+            )
+        card = cls(name)
+        try:
+            card = replace(card, name=_string(raw, "name", name))
+            card = replace(card, max_weight=_weight(raw), text_fields=_fields(raw))
+            if "space" in raw:
+                card = replace(
+                    card, space=_string(raw, "space", ""), build=_string(raw, "build", "")
+                )
+        except ValueError as error:
+            raise EncoderError(f"{path}: {error}") from None
+        return card
+
+    def write(self, folder: Path) -> None:
+        """Write `lsr.json`."""
+        card: dict[str, Any] = {
+            "format": FORMAT,
+            "name": self.name,
+            "max_weight": self.max_weight,
+            "text_fields": list(self.text_fields),
+        }
+        if self.space is not None:
+            card |= {"space": self.space, "build": self.build or ""}
+        write_json(folder / CARD, card)
+
+
+def _string(raw: Mapping[str, Any], key: str, default: str) -> str:
+    value = raw.get(key, default)
+    if not isinstance(value, str):
+        raise ValueError(f"{key} must be a string, got {value!r}")
+    return value
+
+
+def _weight(raw: Mapping[str, Any]) -> float:
+    value = raw.get("max_weight", DEFAULT_MAX_WEIGHT)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        raise ValueError(f"max_weight must be a number above 0 and below 1e6, got {value!r}")
+    return float(value)
+
+
+def _fields(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    value = raw.get("text_fields", list(DEFAULT_TEXT_FIELDS))
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        raise ValueError(f"text_fields must be a list of field names, got {value!r}")
+    return tuple(value)
