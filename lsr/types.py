@@ -36,7 +36,7 @@ class Document:
     fields: Mapping[str, Json] = field(default_factory=dict)
 
     def text(self, text_fields: Sequence[str] = ("title", "text")) -> str:
-        """Join the named fields that are non-empty strings with one space: what an encoder reads."""
+        """The named fields that are non-empty strings, joined by a space: what an encoder reads."""
         values = (self.fields.get(name) for name in text_fields)
         return " ".join(v for v in values if isinstance(v, str) and v)
 
@@ -148,11 +148,13 @@ class Retriever(Protocol):
 def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
     """Return `matrix` as a canonical float32 csr_array, or say precisely why it cannot be one.
 
-    Sums duplicates, sorts indices, drops explicit zeros. Raises `VectorError` for anything that is
-    not sparse and two-dimensional, for NaN, infinite or negative weights (with row and term), and for a
-    column count other than `n_terms`.
+    Sums duplicates, sorts indices, drops explicit zeros; what is canonical already is not copied.
+    Raises `VectorError` for anything that is not sparse and two-dimensional, for NaN, infinite or
+    negative weights (with row and term), for terms outside the matrix, and for a column count other
+    than `n_terms`.
     """
-    if not sparse.issparse(matrix) or matrix.ndim != 2:
+    is_sparse: bool = sparse.issparse(matrix)
+    if not is_sparse or matrix.ndim != 2:
         raise VectorError(
             f"expected a two-dimensional scipy.sparse matrix of term weights, got "
             f"{type(matrix).__name__}; wrap dense arrays with scipy.sparse.csr_array(...)"
@@ -164,7 +166,35 @@ def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
         )
     if not np.issubdtype(matrix.dtype, np.floating) and not np.issubdtype(matrix.dtype, np.integer):
         raise VectorError(f"weights must be real numbers, got dtype {matrix.dtype}")
-    csr = sparse.csr_array(matrix, dtype=np.float32, copy=False)
+    with np.errstate(over="ignore"):  # a float64 too large becomes infinite, and is named below
+        csr: SparseMatrix = sparse.csr_array(matrix, dtype=np.float32, copy=False)
+    try:
+        csr.check_format(full_check=True)
+    except ValueError as error:
+        raise VectorError(f"the matrix is not a valid CSR matrix: {error}") from error
+    _refuse_bad_weights(csr)
+    # The flag scipy keeps may be stale where the arrays were edited, so the order is looked at.
+    if not _is_canonical(csr):
+        csr = sparse.csr_array((csr.data, csr.indices, csr.indptr), shape=csr.shape, copy=True)
+        csr.has_sorted_indices = False
+        csr.has_canonical_format = False
+        with np.errstate(over="ignore"):
+            csr.sum_duplicates()
+        csr.eliminate_zeros()
+        _refuse_bad_weights(csr)
+    return csr
+
+
+def _is_canonical(csr: SparseMatrix) -> bool:
+    if bool((csr.data == 0).any()):
+        return False
+    rising = np.diff(csr.indices) > 0
+    starts = csr.indptr[1:-1]
+    rising[starts[(starts > 0) & (starts < csr.nnz)] - 1] = True  # a new row may start anywhere
+    return bool(rising.all())
+
+
+def _refuse_bad_weights(csr: SparseMatrix) -> None:
     bad = ~np.isfinite(csr.data) | (csr.data < 0)
     if bool(bad.any()):
         at = int(np.flatnonzero(bad)[0])
@@ -173,8 +203,3 @@ def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
             f"row {row}, term {int(csr.indices[at])}: weight {csr.data[at]} is not a finite, "
             "non-negative number; block bounds only hold for such weights"
         )
-    if not csr.has_canonical_format or bool((csr.data == 0).any()):
-        csr = csr.copy()
-        csr.sum_duplicates()
-        csr.eliminate_zeros()
-    return csr

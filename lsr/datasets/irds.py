@@ -1,0 +1,95 @@
+"""Collections of ir_datasets, an optional package that knows and downloads several hundred."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError
+from ..types import Document, Qrels, Query
+
+_SPLITS = ("test", "dev", "train", "validation", "valid", "val")
+
+
+class IrDataset:
+    """One ir_datasets id; `load` is `ir_datasets.load`, which raises KeyError for an unknown id.
+
+    An id that ends in a split (`beir/scifact/test`) is that split, and its siblings are the others.
+    """
+
+    def __init__(self, name: str, irds_id: str, load: Callable[[str], Any]) -> None:
+        self.name = name
+        self.path: Path | None = None
+        self._load = load
+        self._base = irds_id
+        head, _, tail = irds_id.rpartition("/")
+        if head and tail in _SPLITS:
+            self._base = head
+        load(irds_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of the id and its document count; ir_datasets verifies its downloads."""
+        count = self._corpus().docs_count()
+        return hashlib.sha256(f"{self._base}\0{count}".encode()).hexdigest()[:16]
+
+    def documents(self) -> Iterator[Document]:
+        """Stream the corpus; every field that JSON can hold is kept."""
+        for row in self._corpus().docs_iter():
+            columns = row._asdict()
+            doc_id = columns.pop("doc_id")
+            fields = {k: v for k, v in columns.items() if isinstance(v, str | int | float | None)}
+            if "text" not in fields:
+                fields["text"] = row.default_text()
+            yield Document(str(doc_id), fields)
+
+    def splits(self) -> list[str]:
+        """The splits with judgements; an id without splits is called test."""
+        return [split for split in _SPLITS if self._judged(split) is not None]
+
+    def queries(self, split: str = "test") -> list[Query]:
+        """The queries judged in this split, in the order of the source."""
+        judged = self.qrels(split)
+        return [
+            Query(str(row.query_id), row.text if hasattr(row, "text") else row.default_text())
+            for row in self._wanted(split).queries_iter()
+            if str(row.query_id) in judged
+        ]
+
+    def qrels(self, split: str = "test") -> Qrels:
+        """The judgements of this split."""
+        qrels: Qrels = {}
+        for row in self._wanted(split).qrels_iter():
+            qrels.setdefault(str(row.query_id), {})[str(row.doc_id)] = int(row.relevance)
+        return qrels
+
+    def _corpus(self) -> Any:
+        for irds_id in (self._base, *(f"{self._base}/{split}" for split in _SPLITS)):
+            loaded = self._try(irds_id)
+            if loaded is not None and loaded.has_docs():
+                return loaded
+        raise DatasetError(f"ir_datasets: {self._base} has no documents")
+
+    def _judged(self, split: str) -> Any | None:
+        ids = [f"{self._base}/{split}", *([self._base] if split == "test" else [])]
+        for irds_id in ids:
+            loaded = self._try(irds_id)
+            if loaded is not None and loaded.has_qrels() and loaded.has_queries():
+                return loaded
+        return None
+
+    def _wanted(self, split: str) -> Any:
+        loaded = self._judged(split)
+        if loaded is None:
+            raise DatasetError(
+                f"ir_datasets: {self._base} has no judgements for split {split!r}; it has "
+                f"{', '.join(self.splits()) or 'none'}"
+            )
+        return loaded
+
+    def _try(self, irds_id: str) -> Any | None:
+        try:
+            return self._load(irds_id)
+        except KeyError:
+            return None

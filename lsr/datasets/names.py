@@ -1,0 +1,108 @@
+"""From a name to a collection: a path, `$LSR_DATA`, the cache, what we ship, ir_datasets."""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import DatasetError, MissingExtra, UsageError
+from .beir import BeirFolder
+from .dataset import CorpusFile, Dataset
+from .irds import IrDataset
+from .records import record_format
+from .shipped_sets import PYTHON_DOCS, PythonDocs
+
+IRDS_PREFIX = "irds:"
+
+
+def load_dataset(name_or_path: str | Path) -> Dataset:
+    """Find a collection; `DatasetError` lists where it was looked for and what there is instead.
+
+    In order: a BEIR folder or corpus file at this path; `$LSR_DATA/<name>` and
+    `$LSR_DATA/beir/<name>`; the cache; the sets this project ships (`python-docs`); ir_datasets, if
+    installed. `irds:<id>` asks ir_datasets alone.
+    """
+    name = str(name_or_path)
+    if not name:
+        raise UsageError(
+            "the name of the dataset is empty; wanted a name such as scifact, or a path"
+        )
+    if name.startswith(IRDS_PREFIX):
+        return _from_ir_datasets(name.removeprefix(IRDS_PREFIX), name)
+    looked: list[str] = []
+    for path in (Path(name).expanduser(), *(folder / name for folder in _folders())):
+        if BeirFolder.is_one(path):
+            return BeirFolder(path.resolve().name, path)
+        if path.is_file() and record_format(path) is not None:
+            return CorpusFile(path)
+        looked.append(f"  {path}  ({_what_is_at(path)})")
+    if name == PYTHON_DOCS:
+        return PythonDocs()
+    looked.append(f"  the sets that are shipped  ({PYTHON_DOCS})")
+    if importlib.util.find_spec("ir_datasets") is None:
+        looked.append("  ir_datasets  (not installed: pip install 'lsr-search[datasets]')")
+    elif not _is_path_like(name):
+        try:
+            return _from_ir_datasets(f"beir/{name}", name)
+        except DatasetError:
+            looked.append(f"  ir_datasets  (knows no beir/{name}; ask for others as irds:<id>)")
+    names = available()
+    raise DatasetError(
+        f"no dataset {name!r}. Looked at\n"
+        + "\n".join(looked)
+        + f"\nAvailable by name: {', '.join(names)}."
+        + ("" if "LSR_DATA" in os.environ else " Set LSR_DATA to a folder of datasets to add more.")
+    )
+
+
+def available() -> list[str]:
+    """Names that `load_dataset` finds without a network, sorted."""
+    found = {PYTHON_DOCS}
+    for folder in _folders():
+        if folder.is_dir():
+            found.update(child.name for child in folder.iterdir() if BeirFolder.is_one(child))
+    return sorted(found)
+
+
+def cache_folder() -> Path:
+    """Where this project keeps what it can make again: `$LSR_CACHE`, or ~/.cache/lsr."""
+    chosen = os.environ.get("LSR_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lsr"
+
+
+def _folders() -> Iterator[Path]:
+    root = os.environ.get("LSR_DATA")
+    if root:
+        yield Path(root).expanduser()
+        yield Path(root).expanduser() / "beir"
+    yield cache_folder() / "datasets"
+
+
+def _is_path_like(name: str) -> bool:
+    return name.startswith((".", "~", "/")) or record_format(Path(name)) is not None
+
+
+def _what_is_at(path: Path) -> str:
+    if path.is_dir():
+        return "a folder without corpus.jsonl"
+    if path.is_file():
+        return "a file that is not named .jsonl, .json or .tsv"
+    return "not there"
+
+
+def _from_ir_datasets(irds_id: str, name: str) -> Dataset:
+    try:
+        module = importlib.import_module("ir_datasets")
+    except ImportError as error:
+        raise MissingExtra(
+            f"the dataset {name}", extra="datasets", package="ir-datasets"
+        ) from error
+    try:
+        return IrDataset(name, irds_id, module.load)
+    except KeyError as error:
+        raise DatasetError(
+            f"ir_datasets knows no dataset {irds_id!r}; its catalogue lists the ids"
+        ) from error

@@ -1,0 +1,151 @@
+"""Documents and queries from JSON-lines and TSV files, one record a line, streaming."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..errors import DatasetError
+from ..files import decode, read_lines
+from ..types import Document, Query
+
+ID_NAMES = ("_id", "id", "doc_id")
+"""Names of the id, the first that is present wins; the others remain ordinary fields."""
+
+QUERY_ID_NAMES = ("_id", "id", "query_id", "qid")
+
+JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+TSV_SUFFIXES = (".tsv", ".txt")
+COMPRESSED = (".gz", ".zst")
+
+_TEXT_FIELDS = ("title", "text")
+
+
+def record_format(path: Path) -> str | None:
+    """'json', 'tsv' or None by the file's name, seen through .gz and .zst."""
+    name = Path(path.stem) if path.suffix in COMPRESSED else path
+    if name.suffix in JSON_SUFFIXES:
+        return "json"
+    return "tsv" if name.suffix in TSV_SUFFIXES else None
+
+
+def read_documents(path: str | Path) -> Iterator[Document]:
+    """Stream the documents of a .jsonl or .tsv file (also .gz, .zst); an empty file holds none.
+
+    JSON: one object a line, its id a string or integer under `_id`, `id` or `doc_id`, all else a
+    field. TSV: `id<TAB>text`, or a first line that names the columns. Repeated ids are not looked
+    for: the index, which must keep ids anyway, refuses them.
+    """
+    path = Path(path)
+    for number, row in _rows(path, ID_NAMES):
+        doc_id = _take_id(path, number, row, ID_NAMES)
+        for name in _TEXT_FIELDS:
+            value = row.get(name)
+            if value is not None and not isinstance(value, str):
+                raise DatasetError(
+                    f"{path}:{number}: {name!r} of document {doc_id!r} is {_kind(value)}, wanted a "
+                    "string; only strings are searched"
+                )
+        yield Document(doc_id, row)
+
+
+def read_queries(path: str | Path) -> Iterator[Query]:
+    """Stream the queries of a .jsonl (`_id` or `id`, `text`) or .tsv (`id<TAB>text`) file."""
+    path = Path(path)
+    for number, row in _rows(path, QUERY_ID_NAMES):
+        query_id = _take_id(path, number, row, QUERY_ID_NAMES)
+        text = row.get("text", row.get("query"))
+        if not isinstance(text, str):
+            got = "nothing" if text is None else _kind(text)
+            raise DatasetError(
+                f"{path}:{number}: the text of query {query_id!r} is {got}, wanted a string "
+                "under 'text'"
+            )
+        yield Query(query_id, text)
+
+
+def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    match record_format(path):
+        case "json":
+            yield from _json_rows(path)
+        case "tsv":
+            yield from _tsv_rows(path, id_names)
+        case _:
+            raise DatasetError(
+                f"{path}: wanted a name ending in .jsonl, .json or .tsv, then maybe .gz or .zst"
+            )
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in read_lines(path):
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            decode(path, number, line)  # the more precise complaint, where it is one
+            if number == 1 and line.lstrip().startswith(b"["):
+                raise DatasetError(
+                    f"{path}:1: the file starts a JSON list, wanted one object a line; convert "
+                    "it with jq -c '.[]'"
+                ) from error
+            raise DatasetError(
+                f"{path}:{number}: not JSON ({error.msg}, column {error.colno}), wanted one object "
+                "a line"
+            ) from error
+        if not isinstance(row, dict):
+            raise DatasetError(
+                f"{path}:{number}: got {_kind(row)}, wanted a JSON object such as "
+                '{"_id": "d1", "title": "...", "text": "..."}'
+            )
+        yield number, row
+
+
+def _tsv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    columns: list[str] | None = None
+    for number, line in read_lines(path):
+        cells = decode(path, number, line).split("\t")
+        if columns is None:
+            if any(name in cells for name in id_names):
+                columns = cells
+                if len(set(columns)) < len(columns):
+                    raise DatasetError(f"{path}:{number}: the header names a column twice: {cells}")
+                continue
+            columns = [id_names[0], "text"]
+        if len(cells) != len(columns):
+            raise DatasetError(
+                f"{path}:{number}: got {len(cells)} columns, wanted {len(columns)} "
+                f"({'<TAB>'.join(columns)}); a first line may name the columns, one of them "
+                f"{' or '.join(id_names)}"
+            )
+        yield number, dict(zip(columns, cells, strict=True))
+
+
+def _take_id(path: Path, number: int, row: dict[str, Any], names: tuple[str, ...]) -> str:
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        raise DatasetError(
+            f"{path}:{number}: no id, wanted a string or integer under {' or '.join(names)}; got "
+            f"the keys {', '.join(sorted(row)) or '(none)'}"
+        )
+    value = row.pop(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value:
+        got = "an empty string" if value == "" else _kind(value)
+        raise DatasetError(
+            f"{path}:{number}: {name!r} is {got}, wanted a non-empty string or integer"
+        )
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "true or false",
+        int: "an integer",
+        float: "a fraction",
+        type(None): "null",
+    }
+    return names[type(value)]

@@ -1,0 +1,156 @@
+"""Plain, gzip and zstd files: numbered lines in, whole files out or none."""
+
+import gzip
+import io
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Protocol
+
+import zstandard
+
+from .errors import DatasetError, DiskFull
+
+MAX_LINE = 1 << 28
+"""Longest line read, in bytes: far above any document, far below what memory holds."""
+
+
+class Writer(Protocol):
+    """What `atomic_write` hands out."""
+
+    def write(self, block: bytes, /) -> object:
+        """Append these bytes."""
+        ...
+
+
+_BOM = b"\xef\xbb\xbf"
+_ENOSPC = 28
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number from 1, line without its end), streaming; blank lines are skipped.
+
+    A leading byte order mark is dropped. Raises `DatasetError` for a file that is missing,
+    unreadable or damaged.
+    """
+    number = 0
+    try:
+        with _open_bytes(path) as file:
+            while line := file.readline(MAX_LINE):
+                number += 1
+                if len(line) == MAX_LINE:
+                    raise DatasetError(
+                        f"{path}:{number}: the line is longer than {MAX_LINE:,} bytes, wanted "
+                        "one record a line"
+                    )
+                if number == 1:
+                    line = line.removeprefix(_BOM)
+                line = line.rstrip(b"\r\n")
+                if line and not line.isspace():
+                    yield number, line
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise DatasetError(
+            f"{path}:{number + 1}: the compressed file is damaged or cut short after line {number} "
+            f"({error}); copy or download it again"
+        ) from error
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: cannot be read ({error.strerror or error}); wanted a readable file"
+        ) from error
+
+
+def decode(path: Path, number: int, line: bytes) -> str:
+    """The line as text, or the `DatasetError` that says which byte is not UTF-8."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not "
+            "UTF-8; convert the file"
+        ) from error
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Writer]:
+    """Open a file that takes the place of `path` when the block ends well, and vanishes otherwise.
+
+    Compresses when the name ends in .gz or .zst.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as raw:
+            with _compressing(raw, path.suffix) as out:
+                yield out
+            raw.flush()
+            os.fsync(raw.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)  # mkstemp makes private files; these are results
+        Path(name).replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            Path(name).unlink()
+        if isinstance(error, OSError) and error.errno == _ENOSPC:
+            raise DiskFull(f"{path}: the disk is full; free some space and run it again") from error
+        raise
+
+
+@contextmanager
+def _compressing(raw: IO[bytes], suffix: str) -> Iterator[Writer]:
+    if suffix == ".gz":
+        # mtime 0: the same content gives the same bytes, whenever it was written
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as out:
+            yield out
+    elif suffix == ".zst":
+        with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as writer:
+            yield writer
+    else:
+        yield raw
+
+
+def _open_bytes(path: Path) -> IO[bytes] | gzip.GzipFile:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    if path.suffix == ".zst":
+        return io.BufferedReader(_ZstdFile(path))
+    return path.open("rb")
+
+
+class _ZstdFile(io.RawIOBase):
+    """Frames of a zstd file; unlike zstandard's own reader, it notices a missing end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._pending = b""  # compressed bytes not yet given to a frame
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        while not self._ready:
+            chunk = self._pending or self._file.read(1 << 14)
+            self._pending = b""
+            if not chunk:
+                if self._frame is not None:
+                    raise EOFError("the last zstd frame has no end")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = memoryview(self._frame.decompress(chunk))
+            if self._frame.eof:
+                self._pending = self._frame.unused_data
+                self._frame = None
+        n = min(len(buffer), len(self._ready))
+        buffer[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

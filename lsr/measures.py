@@ -1,0 +1,75 @@
+"""How good a run is, by ir_measures: means over every judged query, and each query's own value.
+
+A judged query that the run does not answer counts as 0: answering fewer queries never helps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ir_measures
+
+from .errors import DatasetError, UsageError
+from .types import Qrels
+
+DEFAULT = ("nDCG@10", "RR@10", "R@100", "R@1000", "AP")
+"""Measures as ir_measures spells them."""
+
+_PRINTED = {"AP": "MAP", "RR@10": "MRR@10"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`means[measure]` over all judged queries and `per_query[measure][query_id]`, in [0, 1]."""
+
+    means: dict[str, float]
+    per_query: dict[str, dict[str, float]]
+    n_queries: int
+    n_unanswered: int
+    """Judged queries without any document in the run; each counts as 0."""
+
+
+def evaluate(
+    run: Mapping[str, Mapping[str, float]],
+    qrels: Qrels,
+    measures: Sequence[str] = DEFAULT,
+) -> Evaluation:
+    """Evaluate `{query_id: {doc_id: score}}` or a `Run`; queries without judgements are left out.
+
+    >>> evaluate({"q1": {"a": 2.0, "b": 1.0}}, {"q1": {"b": 1}, "q2": {"c": 1}}, ["RR@10"]).means
+    {'RR@10': 0.25}
+    """
+    if not qrels:
+        raise DatasetError(
+            "there are no judgements to evaluate with; wanted at least one judged query"
+        )
+    parsed = {name: _parse(name) for name in measures}
+    judged = {query_id: dict(run[query_id]) for query_id in qrels if query_id in run}
+    # A fresh evaluator each time: pytrec_eval's keep state from one run to the next.
+    values: dict[str, dict[str, float]] = {name: {} for name in parsed}
+    names = {measure: name for name, measure in parsed.items()}
+    for metric in ir_measures.iter_calc(list(parsed.values()), qrels, judged):
+        values[names[metric.measure]][metric.query_id] = float(metric.value)
+    for name, row in values.items():
+        assert row.keys() == qrels.keys(), f"{name} is missing queries"
+        assert all(0.0 <= value <= 1.0 + 1e-9 for value in row.values()), f"{name} leaves [0, 1]"
+    return Evaluation(
+        means={name: sum(row.values()) / len(row) for name, row in values.items()},
+        per_query=values,
+        n_queries=len(qrels),
+        n_unanswered=sum(not judged.get(query_id) for query_id in qrels),
+    )
+
+
+def printed_name(measure: str) -> str:
+    """The name a mean goes by in tables: MAP for the mean of AP, MRR@10 for that of RR@10."""
+    return _PRINTED.get(measure, measure)
+
+
+def _parse(name: str) -> ir_measures.Measure:
+    try:
+        measure = ir_measures.parse_measure(name)
+    except (NameError, ValueError, SyntaxError) as error:
+        raise UsageError(
+            f"no measure {name!r}; wanted ir_measures' spelling, such as {', '.join(DEFAULT)}"
+        ) from error
+    return measure

@@ -1,0 +1,97 @@
+import math
+
+import pytest
+
+from lsr.errors import DatasetError, UsageError
+from lsr.measures import DEFAULT, evaluate, printed_name
+from lsr.types import Run
+
+QRELS = {"q1": {"a": 3, "b": 2, "c": 0, "e": 1}}
+RUN = Run.from_rows([("q1", ["c", "b", "x", "a"], [4.0, 3.0, 2.0, 1.0])])
+
+
+def test_graded_ndcg_equals_the_sum_done_by_hand():
+    """Gain = grade, discount = log2(rank + 1): b (2) at rank 2, a (3) at rank 4; e is not found."""
+    dcg = 2 / math.log2(3) + 3 / math.log2(5)
+    ideal = 3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4)
+    assert evaluate(RUN, QRELS, ["nDCG@10"]).means["nDCG@10"] == pytest.approx(
+        dcg / ideal, abs=1e-9
+    )
+
+
+def test_the_cutoff_of_ndcg_cuts_the_ideal_as_well():
+    dcg = 2 / math.log2(3)
+    ideal = 3 + 2 / math.log2(3)
+    assert evaluate(RUN, QRELS, ["nDCG@2"]).means["nDCG@2"] == pytest.approx(dcg / ideal, abs=1e-9)
+
+
+def test_the_other_measures_equal_the_sums_done_by_hand():
+    """Relevant are a, b and e (grade >= 1); found b at 2 and a at 4."""
+    means = evaluate(RUN, QRELS).means
+    assert list(means) == list(DEFAULT)
+    assert means["RR@10"] == 1 / 2
+    assert means["R@100"] == pytest.approx(2 / 3, abs=1e-9)
+    assert means["R@1000"] == pytest.approx(2 / 3, abs=1e-9)
+    assert means["AP"] == pytest.approx((1 / 2 + 2 / 4) / 3, abs=1e-9)
+
+
+def test_a_judged_query_without_answer_counts_as_zero():
+    """A mean over the answered queries alone would reward an engine for giving up."""
+    qrels = {"q1": {"a": 1}, "q2": {"a": 1}, "q3": {"a": 1}, "q4": {"a": 1}}
+    run = Run.from_rows([("q1", ["a"], [1.0]), ("q2", [], [])])
+    evaluation = evaluate(run, qrels)
+    assert evaluation.n_queries == 4
+    assert evaluation.n_unanswered == 3
+    assert evaluation.means == dict.fromkeys(DEFAULT, 0.25)
+    assert evaluation.per_query["AP"] == {"q1": 1.0, "q2": 0.0, "q3": 0.0, "q4": 0.0}
+
+
+def test_an_empty_run_scores_zero_and_does_not_fail():
+    assert set(evaluate(Run.from_rows([]), QRELS).means.values()) == {0.0}
+
+
+def test_a_query_with_nothing_relevant_counts_as_zero():
+    """As in trec_eval -c; leaving it out would change the denominator from run to run."""
+    evaluation = evaluate({"q1": {"a": 1.0}, "q2": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 0}})
+    assert evaluation.means == dict.fromkeys(DEFAULT, 0.5)
+
+
+def test_queries_without_judgements_change_nothing():
+    run = {"q1": dict(RUN.ranked("q1")), "unjudged": {"a": 1.0}}
+    assert evaluate(run, QRELS) == evaluate(RUN, QRELS)
+
+
+def test_evaluating_twice_gives_the_same():
+    """pytrec_eval objects have returned other values on their second call."""
+    first = evaluate(RUN, QRELS)
+    evaluate({"q1": {"a": 1.0}}, QRELS)
+    assert evaluate(RUN, QRELS) == first
+
+
+def test_our_tie_order_survives_trec_eval():
+    """trec_eval orders ties by doc_id descending; a Run lowers them, so 'a' stays first here."""
+    run = Run.from_rows([("q", ["a", "z"], [1.0, 1.0])])
+    assert evaluate(run, {"q": {"a": 1}}, ["RR@10", "nDCG@1"]).means == {
+        "RR@10": 1.0,
+        "nDCG@1": 1.0,
+    }
+
+
+def test_negative_grades_are_judged_and_not_relevant():
+    qrels = {"q": {"a": -2, "b": 1}}
+    assert evaluate({"q": {"a": 2.0, "b": 1.0}}, qrels, ["RR@10"]).means["RR@10"] == 0.5
+
+
+def test_judgements_must_exist():
+    with pytest.raises(DatasetError, match="no judgements"):
+        evaluate(RUN, {})
+
+
+@pytest.mark.parametrize("name", ["ndcg10", "nDCG@ten", "", "__import__('os')"])
+def test_a_misspelt_measure_is_a_usage_error_with_the_right_spelling(name):
+    with pytest.raises(UsageError, match="nDCG@10"):
+        evaluate(RUN, QRELS, [name])
+
+
+def test_means_are_printed_under_their_usual_names():
+    assert [printed_name(m) for m in DEFAULT] == ["nDCG@10", "MRR@10", "R@100", "R@1000", "MAP"]
