@@ -1,1 +1,28 @@
-"""The durable inverted index: format, builder, store, search; the compiled core is `index.core`."""
+"""The durable inverted index: build it from vectors, add to it, search it exactly."""
+
+from .check import CheckReport
+from .explain import Contribution, Explanation
+from .ingest import BuildReport, build_index, encoder_card
+from .retriever import SparseRetriever, check_same_space, query_encoder
+from .rows import Passage
+from .searching import Hits
+from .store import EncoderCard, Index
+from .writer import Commit, Writer
+
+__all__ = [
+    "BuildReport",
+    "CheckReport",
+    "Commit",
+    "Contribution",
+    "EncoderCard",
+    "Explanation",
+    "Hits",
+    "Index",
+    "Passage",
+    "SparseRetriever",
+    "Writer",
+    "build_index",
+    "check_same_space",
+    "encoder_card",
+    "query_encoder",
+]

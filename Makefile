@@ -1,0 +1,59 @@
+# lsr-search: `make demo` and `make test` set everything up by themselves in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
+
+.PHONY: help demo test test-slow check format bench dev stub clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.base  ## Index and search the standard library's documentation, offline
+	@$(BIN)/lsr demo
+
+test: $(VENV)/.dev  ## Run the tests (under 6 minutes on 2 cores)
+	$(BIN)/python -m pytest -n auto
+
+test-slow: $(VENV)/.dev  ## Run the heavy tests as well
+	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+
+check: $(VENV)/.dev  ## Format, lint and strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror index/core/*.hpp index/core/*.cpp
+
+format: $(VENV)/.dev  ## Lay out Python and C++
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i index/core/*.hpp index/core/*.cpp
+
+bench: $(VENV)/.bench  ## Measure against other engines (minutes; see tests/bench/README.md)
+	$(BIN)/python tests/bench/run.py
+
+stub: $(VENV)/.dev  ## Regenerate index/_core.pyi from the compiled module
+	cd $(VENV) && bin/python -m nanobind.stubgen -m index._core -o ../index/_core.pyi
+
+dev: $(VENV)/.dev  ## Rebuild the core whenever it is imported and its sources changed
+	$(PIP) --no-build-isolation --no-deps -C editable.rebuild=true -e .
+
+clean:  ## Remove the environment and everything built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Python files are read from the checkout; only the compiled core needs installing again.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(VENV)/bin/python pyproject.toml constraints.txt $(CORE)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) -e '.[train,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.base
+	$(PIP) -e '.[bench]'
+	@touch $@

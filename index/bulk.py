@@ -1,0 +1,179 @@
+"""Bulk builds: many batches, seen by nobody until one tiny transaction publishes them all.
+
+Batches gather in memory up to a budget; then their vectors become a segment file, and one transaction
+stores their texts, names the segment and notes how far the source has been read. A kill at any
+moment loses at most the batches since; the same source given again goes on from there.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from scipy import sparse
+
+from lsr.errors import UsageError
+from lsr.types import Document, SparseMatrix
+
+from .catalog import Catalog
+from .changes import abandon_build, groups_of, insert_documents, reserve_docids
+from .maintenance import maintainer, new_segment_path, record_segment
+from .rows import Passage, Rows, checked_rows
+from .segment import write_segment
+from .snapshot import columns_of, meaningful_groups
+
+BYTES_PER_POSTING = 40
+"""Peak bytes per buffered posting: 8 as float32 rows, 8 stacked, the rest for the segment in the making
+(measured: tests/bench reports peak memory per build)."""
+
+
+class BulkBuild:
+    """One resumable build into an index; a context manager that publishes when its body succeeds.
+
+    On an exception, an interrupt or a kill nothing is published and everything flushed so far waits for
+    `Index.bulk` with the same `source`; another source abandons it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        catalog: Catalog,
+        source: str,
+        *,
+        n_terms: int,
+        scale: float,
+        fields: Mapping[str, str],
+        memory: int,
+    ) -> None:
+        self._directory = directory
+        self._catalog = catalog
+        self._source = source
+        self._n_terms = n_terms
+        self._scale = scale
+        self._fields = fields
+        self._budget = max(1, memory // BYTES_PER_POSTING)
+        self._buffer: list[Rows] = []
+        self._buffered = 0
+        self._lock = maintainer(directory)
+        self.build = 0
+        self.n_done = 0
+        """Documents of the source that are durable already: skip as many before adding."""
+        self.generation = 0
+        """The commit that published the build; 0 until then."""
+
+    def __enter__(self) -> "BulkBuild":
+        self._lock.__enter__()
+        try:
+            self._begin()
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+        return self
+
+    def add(
+        self,
+        documents: Sequence[Document],
+        vectors: SparseMatrix,
+        *,
+        passages: Sequence[Passage] | None = None,
+    ) -> None:
+        """Add a batch, in the order of the source. Raises as `Index.add`, also for ids seen before."""
+        rows = checked_rows(documents, vectors, n_terms=self._n_terms, passages=passages)
+        self._buffer.append(rows)
+        self._buffered += rows.vectors.nnz + len(rows)
+        if self._buffered >= self._budget:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make everything added so far durable (not yet visible)."""
+        if not self._buffer:
+            return
+        batch = self._buffer
+        # Docids are reserved first and rows inserted last, so that no lock is held while the segment is
+        # written. A kill in between wastes numbers and leaves a file that `collect` removes.
+        with self._catalog.transaction() as connection:
+            first = reserve_docids(connection, sum(len(rows) for rows in batch))
+        firsts = [first + sum(len(rows) for rows in batch[:i]) for i in range(len(batch))]
+        groups = np.concatenate([groups_of(r, f) for r, f in zip(batch, firsts, strict=True)])
+        docids = np.arange(first, first + len(groups), dtype=np.uint32)
+        of_row = [(rows, rows.document_of(row)) for rows in batch for row in range(len(rows))]
+        path = new_segment_path(self._directory)
+        stats = write_segment(
+            path,
+            sparse.csr_array(sparse.vstack([rows.vectors for rows in batch], "csr")),
+            docids,
+            [rows.documents[number].doc_id for rows, number in of_row],
+            scale=self._scale,
+            groups=meaningful_groups(docids, groups),
+            columns=columns_of([rows.fields[number] for rows, number in of_row], self._fields),
+        )
+        n_documents = sum(len(rows.documents) for rows in batch)
+        with self._catalog.transaction() as connection:
+            for rows, start in zip(batch, firsts, strict=True):
+                insert_documents(connection, rows, first=start, added=-self.build)
+            record_segment(self._catalog, path, stats, added=-self.build)
+            connection.execute(
+                "UPDATE builds SET n_done=n_done+? WHERE build=?", (n_documents, self.build)
+            )
+        self.n_done += n_documents
+        self._buffer.clear()
+        self._buffered = 0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.flush()
+                self._publish()
+        finally:
+            self._lock.__exit__(None, None, None)
+
+    def _begin(self) -> None:
+        """Resume the build of the same source, or abandon another's remains and start one."""
+        with self._catalog.transaction() as connection:
+            unpublished = connection.execute(
+                "SELECT build, source, n_done FROM builds WHERE published IS NULL"
+            ).fetchall()
+            for build, source, n_done in unpublished:
+                if source == self._source and not self.build:
+                    self.build, self.n_done = int(build), int(n_done)
+                else:
+                    abandon_build(connection, int(build))
+            if not self.build:
+                connection.execute(
+                    "INSERT INTO builds(source, n_done, published) VALUES(?, 0, NULL)",
+                    (self._source,),
+                )
+                self.build = connection.last_insert_rowid()
+
+    def _publish(self) -> None:
+        with self._catalog.transaction() as connection:
+            n_replaced = connection.execute(
+                "SELECT count(DISTINCT doc_id) FROM documents WHERE deleted=?", (-self.build,)
+            ).fetchall()[0][0]
+            number = self._catalog.new_commit("build", self.n_done, int(n_replaced), 0)
+            connection.execute("UPDATE builds SET published=? WHERE build=?", (number, self.build))
+        self.generation = number
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of a size such as "512MiB" or "2GiB".
+
+    >>> parse_memory("1GiB")
+    1073741824
+    """
+    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    number, unit = text[:-3], text[-3:]
+    try:
+        size = float(number) * units[unit]
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"memory {text!r}: wanted a number and KiB, MiB or GiB, for instance 512MiB"
+        ) from error
+    if size < 2**20:
+        raise UsageError(f"memory {text!r} is less than 1MiB; give at least 64MiB")
+    return int(size)

@@ -1,0 +1,284 @@
+"""`catalog.sqlite`: which documents, texts, pending vectors, tombstones and segments are live.
+
+Every transaction that changes what a search sees has a commit number c. A document row carries the
+commit that `added` it and, once it is gone, the one that `deleted` it. A bulk build writes its rows
+over many transactions before anyone may see them: they carry the negated number of the build, and the
+one row of `builds` that maps build to commit number publishes them all in a transaction of a few bytes.
+So a version is visible at c exactly when effective(added) <= c < effective(deleted), where
+effective(x) = x for x > 0 and builds[-x].published otherwise (unpublished = infinity).
+
+SQLite is apsw's own recent build, never the interpreter's; every page carries a checksum that is
+verified at each read (cksumvfs), since SQLite alone does not notice a flipped bit. WAL with
+synchronous=FULL: a transaction that returned survives power loss on a disk that honours fsync.
+
+Left out: bytes of segments (`segment.py`), what a reader holds in memory (`snapshot.py`).
+"""
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import apsw
+import apsw.sqlite_extra
+import orjson
+
+from lsr.errors import DiskFull, IndexCorrupt, IndexFailure, IndexNotFound, IndexVersion
+
+CATALOG_VERSION = 1
+FILE_NAME = "catalog.sqlite"
+BUSY_TIMEOUT_MS = 60_000
+
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE commits(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    kind TEXT NOT NULL,
+    n_added INTEGER NOT NULL,
+    n_replaced INTEGER NOT NULL,
+    n_deleted INTEGER NOT NULL
+);
+CREATE TABLE builds(
+    build INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    n_done INTEGER NOT NULL,
+    published INTEGER
+);
+CREATE TABLE documents(
+    docid INTEGER PRIMARY KEY AUTOINCREMENT,
+    doc_id TEXT NOT NULL,
+    passage INTEGER NOT NULL,
+    group_docid INTEGER NOT NULL,
+    span_start INTEGER,
+    span_end INTEGER,
+    added INTEGER NOT NULL,
+    deleted INTEGER
+);
+CREATE UNIQUE INDEX documents_live ON documents(doc_id, passage) WHERE deleted IS NULL;
+CREATE INDEX documents_deleted ON documents(deleted) WHERE deleted IS NOT NULL;
+CREATE TABLE texts(docid INTEGER PRIMARY KEY, fields BLOB NOT NULL);
+CREATE TABLE pending(
+    docid INTEGER PRIMARY KEY,
+    added INTEGER NOT NULL,
+    terms BLOB NOT NULL,
+    weights BLOB NOT NULL
+);
+CREATE INDEX pending_added ON pending(added);
+CREATE TABLE segments(
+    segment INTEGER PRIMARY KEY AUTOINCREMENT,
+    file TEXT NOT NULL UNIQUE,
+    added INTEGER NOT NULL,
+    retired INTEGER,
+    n_docs INTEGER NOT NULL,
+    n_postings INTEGER NOT NULL,
+    n_saturated INTEGER NOT NULL,
+    n_bytes INTEGER NOT NULL
+);
+"""
+
+
+def _register_checksum_vfs() -> None:
+    """Loading the extension once registers the VFS for the whole process."""
+    if "cksmvfs" not in apsw.vfs_names():
+        connection = apsw.Connection(":memory:")
+        try:
+            apsw.sqlite_extra.load(connection, "cksumvfs")
+        finally:
+            connection.close()
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours, with the file they concern."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise DiskFull(
+            f"{path}: the disk is full; the last commit is intact. Free some room and try again."
+        ) from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise IndexCorrupt(
+            f"{path}: {error}. Run `lsr check` and restore a copy or rebuild."
+        ) from error
+    except apsw.IOError as error:
+        if getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_DATA:
+            raise IndexCorrupt(
+                f"{path}: a page does not match its checksum. Restore a copy or rebuild the index."
+            ) from error
+        number = getattr(error, "oserror", None) or getattr(error, "error_number", None)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(
+                f"{path}: no room to write; the last commit is intact. Free some room and try again."
+            ) from error
+        raise IndexFailure(f"{path}: {error}") from error
+    except apsw.ReadOnlyError as error:
+        raise IndexFailure(
+            f"{path}: the index was opened read-only; open it without read_only to change it"
+        ) from error
+    except apsw.BusyError as error:
+        raise IndexFailure(
+            f"{path}: another process kept the catalog locked for {BUSY_TIMEOUT_MS // 1000} s; "
+            "try again when it has finished"
+        ) from error
+    except apsw.CantOpenError as error:
+        raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
+
+
+class Catalog:
+    """One connection to `catalog.sqlite`, safe to share between the threads of a process."""
+
+    def __init__(self, path: Path, connection: apsw.Connection, *, writable: bool) -> None:
+        self.path = path
+        self.writable = writable
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    @classmethod
+    def create(cls, path: Path, meta: dict[str, Any]) -> "Catalog":
+        """Create the file with its schema and first settings, durably."""
+        _register_checksum_vfs()
+        with translated(path):
+            connection = apsw.Connection(str(path), vfs="cksmvfs")
+            connection.reserve_bytes(reserve=8)  # the checksum's place at each page's end
+            connection.execute("PRAGMA page_size=8192")
+            cls._configure(connection)
+            catalog = cls(path, connection, writable=True)
+            with catalog.transaction():
+                connection.execute(SCHEMA)
+                for key, value in {"format": CATALOG_VERSION, **meta}.items():
+                    catalog.set_meta(key, value)
+        return catalog
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False) -> "Catalog":
+        """Open an existing catalog; a directory that cannot be written is opened immutable."""
+        if not path.is_file():
+            raise IndexNotFound(
+                f"{path.parent}: no index here ({FILE_NAME} is missing); "
+                "build one with `lsr index CORPUS INDEX`"
+            )
+        _register_checksum_vfs()
+        directory_writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        with translated(path):
+            if read_only or not directory_writable:
+                suffix = "" if directory_writable else "&immutable=1"
+                uri = f"file:{quote(str(path.resolve()))}?vfs=cksmvfs{suffix}"
+                flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+                connection = apsw.Connection(uri, flags=flags)
+                connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            else:
+                connection = apsw.Connection(
+                    str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs="cksmvfs"
+                )
+                cls._configure(connection)
+            catalog = cls(path, connection, writable=not read_only and directory_writable)
+            try:
+                version = catalog.meta("format")
+            except apsw.SQLError as error:
+                connection.close()
+                raise IndexCorrupt(f"{path}: not a catalog of an lsr index ({error})") from error
+        if version != CATALOG_VERSION:
+            connection.close()
+            raise IndexVersion(
+                f"{path}: catalog format {version}, this release reads {CATALOG_VERSION}; "
+                "open it with the release that wrote it, or rebuild it from its corpus"
+            )
+        return catalog
+
+    @staticmethod
+    def _configure(connection: apsw.Connection) -> None:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        # A big WAL slows each reader's page look-up; 16 MB keeps bulk transactions in few checkpoints.
+        connection.execute("PRAGMA wal_autocheckpoint=2048")
+        connection.execute("PRAGMA cache_size=-16384")
+
+    def close(self) -> None:
+        """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
+        with self._lock:
+            if self.writable:
+                try:
+                    self._connection.set_busy_timeout(0)
+                    self._connection.execute("PRAGMA journal_mode=DELETE")
+                except apsw.Error:
+                    pass  # others are using it, or the disk is full; the WAL then stays, and is valid
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """BEGIN IMMEDIATE ... COMMIT: all of it is durable and visible, or nothing is."""
+        with self._lock, translated(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """A short read transaction: one state of the catalog for several statements."""
+        with self._lock, translated(self.path):
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("COMMIT")
+
+    def data_version(self) -> int:
+        """A number that moves whenever another connection commits; costs microseconds."""
+        with self._lock, translated(self.path):
+            return int(self._connection.pragma("data_version"))
+
+    def rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one read statement."""
+        with self._lock, translated(self.path):
+            return list(self._connection.execute(sql, tuple(arguments)))
+
+    def meta(self, key: str) -> Any:
+        """One setting (JSON), None when absent."""
+        with self._lock:
+            found = self._connection.execute(
+                "SELECT value FROM meta WHERE key=?", (key,)
+            ).fetchall()
+        return orjson.loads(found[0][0]) if found else None
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Store one setting; call inside a transaction."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, orjson.dumps(value))
+        )
+
+    def new_commit(self, kind: str, n_added: int, n_replaced: int, n_deleted: int) -> int:
+        """Take the next commit number; call inside the transaction that it names."""
+        self._connection.execute(
+            "INSERT INTO commits(at, kind, n_added, n_replaced, n_deleted) VALUES(?, ?, ?, ?, ?)",
+            (time.time(), kind, n_added, n_replaced, n_deleted),
+        )
+        return self._connection.last_insert_rowid()
+
+    def generation(self) -> int:
+        """The newest commit number, 0 for a new index."""
+        number = self.rows("SELECT max(number) FROM commits")[0][0]
+        return int(number or 0)
+
+    def integrity_problems(self) -> list[str]:
+        """SQLite's own check of every page and index; empty when all is well."""
+        with self._lock:
+            try:
+                rows = list(self._connection.execute("PRAGMA integrity_check(20)"))
+            except apsw.Error as error:
+                return [f"{self.path.name}: {error}"]
+        return [f"{self.path.name}: {row[0]}" for row in rows if row[0] != "ok"]

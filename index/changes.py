@@ -1,0 +1,167 @@
+"""The statements by which documents enter and leave the catalog, shared by writers and bulk builds.
+
+Whatever takes a connection runs inside a transaction that its caller opened.
+"""
+
+from collections.abc import Iterable
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import IndexFailure, UsageError
+
+from .catalog import Catalog
+from .rows import Rows
+
+LAST_DOCID = 2**32 - 2
+
+
+def reserve_docids(connection: apsw.Connection, count: int) -> int:
+    """The first of `count` consecutive docids that no document ever had nor will have again."""
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='documents'").fetchall()
+    first = (int(found[0][0]) if found else 0) + 1
+    if first + count - 1 > LAST_DOCID:
+        raise IndexFailure(
+            f"docids are 32-bit and never reused; {LAST_DOCID - first + 1:,} are left, "
+            f"{count:,} were asked for. Rebuild the index to number its documents anew."
+        )
+    if found:
+        sql = "UPDATE sqlite_sequence SET seq=? WHERE name='documents'"
+    else:
+        sql = "INSERT INTO sqlite_sequence(name, seq) VALUES('documents', ?)"
+    connection.execute(sql, (first + count - 1,))
+    return first
+
+
+def groups_of(rows: Rows, first: int) -> npt.NDArray[np.uint32]:
+    """(n rows,) uint32: the docid of the first passage of each row's document, rows starting at `first`."""
+    group_of: dict[int, int] = {}
+    groups = (group_of.setdefault(rows.document_of(row), first + row) for row in range(len(rows)))
+    return np.fromiter(groups, np.uint32, len(rows))
+
+
+def insert_documents(connection: apsw.Connection, rows: Rows, *, first: int, added: int) -> int:
+    """Store ids and texts of rows numbered from `first`, ending the live versions of their ids.
+
+    `added` is a commit number, or the negated number of a build. Returns how many of the ids existed.
+    Raises `UsageError` when a build brings the same id twice.
+    """
+    groups = groups_of(rows, first).tolist()
+    ids = [document.doc_id for document in rows.documents]
+    n_replaced = 0
+    if connection.execute("SELECT 1 FROM documents WHERE added<>? LIMIT 1", (added,)).fetchall():
+        n_replaced = tombstone_documents(connection, ids, deleted=added)
+    records = []
+    texts = []
+    passage_of: dict[int, int] = {}
+    for row in range(len(rows)):
+        number = rows.document_of(row)
+        docid = first + row
+        if groups[row] == docid:
+            texts.append((docid, rows.fields[number]))
+        passage = passage_of.get(number, -1) + 1
+        passage_of[number] = passage
+        span = None if rows.passages is None else rows.passages[row]
+        records.append(
+            (
+                docid,
+                ids[number],
+                passage,
+                groups[row],
+                None if span is None else span.start,
+                None if span is None else span.end,
+                added,
+            )
+        )
+    try:
+        connection.executemany("INSERT INTO documents VALUES(?,?,?,?,?,?,?,NULL)", records)
+    except apsw.ConstraintError as error:
+        raise UsageError(_repeated(connection, ids)) from error
+    connection.executemany("INSERT INTO texts VALUES(?,?)", texts)
+    return n_replaced
+
+
+def insert_pending(connection: apsw.Connection, rows: Rows, *, first: int, added: int) -> None:
+    """Store the vectors of rows that no segment holds yet."""
+    connection.executemany(
+        "INSERT INTO pending VALUES(?,?,?,?)",
+        ((first + row, added, *rows.terms_of(row)) for row in range(len(rows))),
+    )
+
+
+def tombstone_documents(
+    connection: apsw.Connection, doc_ids: Iterable[str], *, deleted: int
+) -> int:
+    """Mark the live versions of these ids as deleted; how many of the ids were live.
+
+    A version that an unpublished build replaced (deleted = -build) is still what searches see, so an
+    ordinary delete or update must end it too, or it would come back if that build were abandoned.
+    Within one build (deleted < 0) rows of its own stay: their id coming again is an error there. Within
+    one commit the later version counts; the earlier has added = deleted, so nobody ever sees it.
+    """
+    own = deleted if deleted < 0 else 0
+    unpublished = [
+        int(row[0])
+        for row in connection.execute("SELECT build FROM builds WHERE published IS NULL")
+        if -int(row[0]) != deleted
+    ]
+    count = 0
+    for doc_id in doc_ids:
+        connection.execute(
+            "UPDATE documents SET deleted=? WHERE doc_id=? AND deleted IS NULL AND added<>?",
+            (deleted, doc_id, own),
+        )
+        changed = connection.changes()
+        for build in unpublished:
+            connection.execute(
+                "UPDATE documents SET deleted=? WHERE deleted=? AND doc_id=?",
+                (deleted, -build, doc_id),
+            )
+            changed += connection.changes()
+        count += changed > 0
+    return count
+
+
+def abandon_build(connection: apsw.Connection, build: int) -> None:
+    """Forget every row of an unpublished build and revive what it had replaced."""
+    # An id may meanwhile have been added anew by another writer: its old version stays deleted then.
+    connection.execute(
+        "DELETE FROM texts WHERE docid IN (SELECT docid FROM documents WHERE added=?)", (-build,)
+    )
+    connection.execute("DELETE FROM documents WHERE added=?", (-build,))
+    connection.execute("UPDATE documents SET deleted=NULL WHERE deleted=?", (-build,))
+    connection.execute("DELETE FROM segments WHERE added=?", (-build,))
+    connection.execute("DELETE FROM builds WHERE build=?", (build,))
+
+
+def _repeated(connection: apsw.Connection, ids: list[str]) -> str:
+    for doc_id in ids:
+        if connection.execute(
+            "SELECT 1 FROM documents WHERE doc_id=? AND deleted IS NULL LIMIT 1", (doc_id,)
+        ).fetchall():
+            return (
+                f"the id {doc_id!r} occurs twice in the corpus; ids name documents, so each may occur "
+                "once. Remove or rename one of them and run the same command again"
+            )
+    return "an id occurs twice in the corpus; ids name documents, so each may occur once"
+
+
+def live_docids(catalog: Catalog, doc_id: str) -> list[int]:
+    """Docids of the published live version of an id, one per passage, ascending."""
+    rows = catalog.rows(
+        "SELECT docid, added, NULL FROM documents WHERE doc_id=? AND deleted IS NULL", (doc_id,)
+    )
+    published: dict[int, int | None] = {}
+    if not rows or any(added < 0 for _, added, _ in rows):
+        published = dict(catalog.rows("SELECT build, published FROM builds"))
+        # A version that an unpublished build replaces is still the one that counts.
+        rows += catalog.rows(
+            "SELECT docid, added, deleted FROM documents WHERE deleted<0 AND doc_id=?", (doc_id,)
+        )
+    return sorted(
+        int(docid)
+        for docid, added, deleted in rows
+        if (added > 0 or published.get(-added) is not None)
+        and (deleted is None or published.get(-deleted) is None)
+    )

@@ -1,0 +1,221 @@
+"""From a stream of documents to a finished index: passages, encoding, bulk build, atomic arrival.
+
+The index is built in `NAME.building` beside its place and moved there when it is whole, so a kill
+leaves what was there before, and the same command goes on from the last flushed batch.
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from lsr.encoders.protocol import SparseEncoder
+from lsr.errors import DatasetError, IndexExists, IndexFailure, UsageError
+from lsr.progress import bar
+from lsr.types import Document
+
+from .bulk import parse_memory
+from .catalog import FILE_NAME
+from .rows import Passage
+from .store import EncoderCard, Index, sync_directory
+
+BATCH_DOCUMENTS = 2048
+"""Documents encoded at a time: enough for length-sorted batches, few enough to stream."""
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did; times in seconds, sizes in bytes."""
+
+    path: Path
+    n_docs: int
+    n_passages: int
+    n_empty: int
+    n_postings: int
+    saturated_share: float
+    half_step: float
+    n_bytes: int
+    n_resumed: int
+    encode_s: float
+    total_s: float
+
+
+def build_index(
+    path: str | Path,
+    documents: Iterable[Document],
+    encoder: SparseEncoder,
+    *,
+    source: str,
+    memory: str = "1GiB",
+    overwrite: bool = False,
+    fields: Mapping[str, str] | None = None,
+    passages: tuple[int, int] | None = None,
+    total: int | None = None,
+    progress: bool = True,
+) -> BuildReport:
+    """Encode `documents` and build an index of them at `path`.
+
+    `source` names the corpus: a build that was interrupted resumes when the same source, encoder and
+    settings come again. `passages=(256, 32)` splits texts into windows of 256 words that overlap by 32;
+    searches then return documents by their best passage. `memory` bounds what is buffered.
+
+    Raises `IndexExists` unless `overwrite`, `DatasetError` for a corpus without documents, `UsageError`
+    for repeated ids. Whatever happens, `path` holds either what it held before or the whole new index.
+    """
+    started = time.perf_counter()
+    path = Path(path)
+    parse_memory(memory)
+    if passages is not None and not 0 <= passages[1] < passages[0]:
+        raise UsageError(
+            f"passages {passages}: wanted (length, overlap) in words, overlap < length"
+        )
+    if path.exists() and not overwrite:
+        raise IndexExists(f"{path} exists; choose another path, or give --overwrite to replace it")
+    if path.exists() and not (path / FILE_NAME).is_file():
+        raise IndexExists(f"{path} exists and is not an index; it will not be overwritten")
+    staging = path.with_name(path.name + ".building")
+    key = f"{source} {encoder.space} {sorted((fields or {}).items())} {passages}"
+    with _staged(staging, key, encoder, fields) as index:
+        n_empty = 0
+        encode_s = 0.0
+        with index.bulk(key, memory=memory) as build:
+            n_resumed = build.n_done
+            remaining = islice(iter(documents), n_resumed, None)
+            counter = bar(None, total=total, unit="documents", desc="indexed", quiet=not progress)
+            with counter:
+                counter.update(n_resumed)
+                for batch in _batches(remaining):
+                    texts, spans = _texts(batch, encoder.text_fields, passages)
+                    n_empty += sum(not text for text in texts)
+                    before = time.perf_counter()
+                    vectors = encoder.encode_documents(texts)
+                    encode_s += time.perf_counter() - before
+                    build.add(batch, vectors, passages=spans)
+                    counter.update(len(batch))
+            build.flush()
+            if not build.n_done:
+                raise DatasetError(
+                    f"{source}: the corpus has no documents, so there is nothing to index"
+                )
+        index.merge(everything=False)
+        info = index.info()
+    _arrive(staging, path)
+    return BuildReport(
+        path=path,
+        n_docs=info["n_docs"],
+        n_passages=info["n_passages"],
+        n_empty=n_empty,
+        n_postings=info["n_postings"],
+        saturated_share=info["saturated_share"],
+        half_step=info["scale"] / 2,
+        n_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        n_resumed=n_resumed,
+        encode_s=encode_s,
+        total_s=time.perf_counter() - started,
+    )
+
+
+def encoder_card(encoder: SparseEncoder, *, path: str | None = None) -> EncoderCard:
+    """What an index remembers of its encoder."""
+    return EncoderCard(
+        name=encoder.name,
+        space=encoder.space,
+        build=encoder.build,
+        query_strategy=encoder.query_strategy,
+        text_fields=tuple(encoder.text_fields),
+        path=path,
+    )
+
+
+def split_words(text: str, length: int, overlap: int) -> list[tuple[int, int]]:
+    """Character spans of windows of `length` words, each sharing `overlap` with the one before.
+
+    >>> split_words("one two three four", 3, 1)
+    [(0, 13), (8, 18)]
+    """
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    if len(words) <= length:
+        return [(0, len(text))]
+    step = length - overlap
+    starts = range(0, len(words) - overlap, step)
+    return [(words[a][0], words[min(a + length, len(words)) - 1][1]) for a in starts]
+
+
+def _texts(
+    batch: list[Document], text_fields: tuple[str, ...], passages: tuple[int, int] | None
+) -> tuple[list[str], list[Passage] | None]:
+    """What the encoder reads, and where each piece belongs when documents are split."""
+    whole = [document.text(text_fields) for document in batch]
+    if passages is None:
+        return whole, None
+    spans = [
+        Passage(number, start, end)
+        for number, text in enumerate(whole)
+        for start, end in split_words(text, *passages)
+    ]
+    return [whole[span.document][span.start : span.end] for span in spans], spans
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    iterator = iter(documents)
+    while batch := list(islice(iterator, BATCH_DOCUMENTS)):
+        yield batch
+
+
+def _staged(
+    staging: Path, key: str, encoder: SparseEncoder, fields: Mapping[str, str] | None
+) -> Index:
+    """The index in the making: what an interrupted build of the same things left, or a new one."""
+    if staging.exists():
+        try:
+            index = Index.open(staging)
+            if index.unfinished_build() == key:
+                return index
+            index.close()
+        except IndexFailure:
+            pass  # killed while it was being created: nothing in it was ever durable
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True)
+    folder = getattr(encoder, "folder", None)
+    if encoder.query_strategy != "model":
+        encoder.save(staging / "encoder", queries_only=True)
+    return Index.create(
+        staging,
+        n_terms=encoder.n_terms,
+        max_weight=encoder.max_weight,
+        encoder=encoder_card(encoder, path=None if folder is None else str(Path(folder).resolve())),
+        fields=fields,
+    )
+
+
+def _arrive(staging: Path, path: Path) -> None:
+    """Put the finished directory in its place in one step; an index it replaces is then removed."""
+    if path.exists():
+        _exchange(staging, path)
+        sync_directory(path.parent)
+        shutil.rmtree(staging)
+    else:
+        staging.rename(path)
+        sync_directory(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two directories atomically (Linux renameat2), so that no moment is without an index."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    )
+    if result != 0:
+        number = ctypes.get_errno()
+        raise IndexFailure(
+            f"{other}: cannot be replaced in one step ({os.strerror(number)}); the new index is whole "
+            f"and lies at {one}, move it by hand"
+        )

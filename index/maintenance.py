@@ -1,0 +1,264 @@
+"""Work that one process at a time may do: seal pending rows, merge segments, collect retired files.
+
+The right to do it is an flock on `maintainer.lock`, held for as long as the work takes.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import numpy as np
+from scipy import sparse
+
+from lsr.errors import IndexLocked
+
+from .catalog import Catalog
+from .columns import Column
+from .rows import vectors_from_bytes
+from .segment import SegmentStats, write_segment
+from .snapshot import (
+    PendingRow,
+    Snapshot,
+    View,
+    columns_of,
+    meaningful_groups,
+)
+
+MERGE_MAX_POSTINGS = 64_000_000
+"""No merge makes a segment larger than this: it holds about 12 bytes per posting in memory (0.8 GB)."""
+
+MERGE_FAN_IN = 8
+"""This many segments of like size are merged into one; each posting is rewritten log_8(n) times."""
+
+
+@contextmanager
+def maintainer(directory: Path) -> Iterator[None]:
+    """Hold `maintainer.lock`, or raise `IndexLocked` at once when another holds it."""
+    descriptor = os.open(
+        directory / "maintainer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+    )
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise IndexLocked(
+                f"{directory}: another process is building, sealing or merging this index; "
+                "wait for it to finish, or stop it"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def new_segment_path(directory: Path) -> Path:
+    """A name that no segment of this index ever had."""
+    return directory / "segments" / f"{secrets.token_hex(8)}.seg"
+
+
+def record_segment(catalog: Catalog, path: Path, stats: SegmentStats, *, added: int) -> None:
+    """Name a written segment in the catalog; call inside the transaction that makes it live."""
+    catalog.rows(
+        "INSERT INTO segments(file, added, retired, n_docs, n_postings, n_saturated, n_bytes) "
+        "VALUES(?, ?, NULL, ?, ?, ?, ?)",
+        (path.name, added, stats.n_docs, stats.n_postings, stats.n_saturated, stats.n_bytes),
+    )
+
+
+def seal(
+    directory: Path, catalog: Catalog, *, n_terms: int, scale: float, fields: Mapping[str, str]
+) -> int:
+    """Turn every pending row into one segment; the new commit number, 0 when nothing was pending.
+
+    Rows that were deleted while pending are forgotten here.
+    """
+    with catalog.reading() as connection:
+        live = [
+            PendingRow(*row)
+            for row in connection.execute(
+                "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights, t.fields "
+                "FROM pending p JOIN documents d USING(docid) JOIN texts t ON t.docid=d.group_docid "
+                "WHERE d.deleted IS NULL OR d.deleted < 0 ORDER BY p.docid"
+            )
+        ]
+        newest = connection.execute("SELECT max(docid) FROM pending").fetchall()[0][0]
+    if newest is None:
+        return 0
+    written = None
+    if live:
+        docids = np.asarray([row.docid for row in live], np.uint32)
+        path = new_segment_path(directory)
+        stats = write_segment(
+            path,
+            vectors_from_bytes([(row.terms, row.weights) for row in live], n_terms=n_terms),
+            docids,
+            [row.doc_id for row in live],
+            scale=scale,
+            groups=meaningful_groups(docids, np.asarray([row.group for row in live], np.uint32)),
+            columns=columns_of([row.fields for row in live], fields),
+        )
+        written = (path, stats)
+    with catalog.transaction() as connection:
+        number = catalog.new_commit("seal", 0, 0, 0)
+        if written is not None:
+            record_segment(catalog, *written, added=number)
+        # Rows deleted since we read them are tombstones of the new segment; those deleted before are gone.
+        sealed = {row.docid for row in live}
+        gone = [
+            (int(docid),)
+            for (docid,) in connection.execute(
+                "SELECT docid FROM pending WHERE docid<=?", (newest,)
+            )
+            if docid not in sealed
+        ]
+        connection.execute("DELETE FROM pending WHERE docid<=?", (newest,))
+        _forget(connection, gone)
+    return number
+
+
+def merge(
+    directory: Path,
+    catalog: Catalog,
+    snapshot: Snapshot,
+    *,
+    scale: float,
+    everything: bool,
+) -> int:
+    """Merge segments of like size (or `everything`) into one each; the newest commit, 0 for none.
+
+    Deleted documents leave for good. Each merge is one transaction; a kill in between loses only work.
+    """
+    number = 0
+    for views in _plan([view for view in snapshot.views if view.number >= 0], everything):
+        path = new_segment_path(directory)
+        stats, gone = _write_merged(path, views, scale=scale)
+        with catalog.transaction() as connection:
+            number = catalog.new_commit("merge", 0, 0, 0)
+            connection.executemany(
+                "UPDATE segments SET retired=? WHERE segment=?",
+                [(number, view.number) for view in views],
+            )
+            if stats is not None:
+                record_segment(catalog, path, stats, added=number)
+            _forget(connection, gone)
+    return number
+
+
+def collect(directory: Path, catalog: Catalog) -> list[str]:
+    """Unlink segment files that no catalog row names and no reader holds; their names.
+
+    Call as maintainer. Retired rows go once their file is gone.
+    """
+    with catalog.reading() as connection:
+        kept = {
+            str(row[0])
+            for row in connection.execute("SELECT file FROM segments WHERE retired IS NULL")
+        }
+    removed = []
+    for path in sorted((directory / "segments").iterdir()):
+        if path.name in kept:
+            continue
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            path.unlink()
+            removed.append(path.name)
+        finally:
+            os.close(descriptor)
+    if removed:
+        with catalog.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM segments WHERE retired IS NOT NULL AND file=?",
+                [(name,) for name in removed],
+            )
+    return removed
+
+
+def _plan(views: Sequence[View], everything: bool) -> list[list[View]]:
+    """Groups worth merging: neighbours in size, none above the memory bound."""
+    by_size = sorted(views, key=lambda view: view.segment.n_postings)
+    plan: list[list[View]] = []
+    group: list[View] = []
+    size = 0
+    for view in by_size:
+        if group and size + view.segment.n_postings > MERGE_MAX_POSTINGS:
+            plan.append(group)
+            group, size = [], 0
+        group.append(view)
+        size += view.segment.n_postings
+    if group:
+        plan.append(group)
+    if everything:
+        return [g for g in plan if len(g) > 1 or any(view.live is not None for view in g)]
+    wanted = []
+    for g in plan:
+        mostly_dead = [v for v in g if v.live is not None and 2 * v.n_live < v.segment.n_docs]
+        if len(g) >= MERGE_FAN_IN:
+            wanted.append(g)
+        elif mostly_dead:
+            wanted.append(mostly_dead)
+    return wanted
+
+
+def _write_merged(
+    path: Path, views: Sequence[View], *, scale: float
+) -> tuple[SegmentStats | None, list[tuple[int]]]:
+    """Write the live documents of `views` as one segment; also the docids left behind."""
+    matrices, docids, groups, doc_ids = [], [], [], []
+    columns: dict[str, list[Column]] = {}
+    gone: list[tuple[int]] = []
+    has_groups = any(view.segment.groups is not None for view in views)
+    for view in views:
+        segment = view.segment
+        keep = np.arange(segment.n_docs) if view.live is None else np.flatnonzero(view.live)
+        if view.live is not None:
+            gone += [(int(docid),) for docid in segment.docids[view.live == 0]]
+        matrices.append(segment.vectors(keep))
+        docids.append(segment.docids[keep])
+        groups.append(segment.docids[keep] if segment.groups is None else segment.groups[keep])
+        doc_ids += [segment.doc_id(int(position)) for position in keep]
+        for name in segment.column_names:
+            columns.setdefault(name, []).append(segment.column(name).take(keep))
+    all_docids = np.concatenate(docids)
+    if not len(all_docids):
+        return None, gone
+    order = np.argsort(all_docids, kind="stable")
+    stacked = sparse.csr_array(sparse.vstack(matrices, format="csr"))[order]
+    stats = write_segment(
+        path,
+        stacked,
+        all_docids[order],
+        [doc_ids[i] for i in order],
+        scale=scale,
+        groups=np.concatenate(groups)[order] if has_groups else None,
+        columns={name: Column.concatenated(parts).take(order) for name, parts in columns.items()},
+    )
+    return stats, gone
+
+
+def _forget(connection: apsw.Connection, docids: Sequence[tuple[int]]) -> None:
+    """Remove the rows of document versions that no segment and no pending row holds any more.
+
+    The text of a document goes with the last of its passages. Passages have consecutive docids that
+    start at the group's, so one look at the next row tells whether any is left.
+    """
+    groups = {
+        int(group)
+        for docid in docids
+        for (group,) in connection.execute(
+            "SELECT group_docid FROM documents WHERE docid=?", docid
+        ).fetchall()
+    }
+    connection.executemany("DELETE FROM documents WHERE docid=?", docids)
+    for group in groups:
+        following = connection.execute(
+            "SELECT group_docid FROM documents WHERE docid>=? ORDER BY docid LIMIT 1", (group,)
+        ).fetchall()
+        if not following or following[0][0] != group:
+            connection.execute("DELETE FROM texts WHERE docid=?", (group,))

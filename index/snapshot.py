@@ -1,0 +1,297 @@
+"""What one search sees: open segments, pending rows as small in-memory segments, live masks.
+
+A `Snapshot` is immutable and belongs to one commit number; searches that began on it finish on it.
+`SnapshotLoader` makes the next one from the catalog, reusing every segment that is still live, so that a
+delete costs one copied mask and an add one small in-memory segment.
+
+Readers hold a shared flock on each open segment file; the maintainer unlinks a retired file only under
+an exclusive one, so a file never disappears under a reader of any process.
+"""
+
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from lsr.errors import IndexCorrupt
+
+from .catalog import Catalog
+from .columns import Column
+from .rows import vectors_from_bytes
+from .segment import Segment
+
+Mask = npt.NDArray[np.uint8]
+OPEN_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One segment as this snapshot sees it; `live` is None when nothing of it is deleted."""
+
+    number: int
+    segment: Segment
+    live: Mask | None
+
+    @property
+    def n_live(self) -> int:
+        """Documents that searches of this snapshot may return."""
+        return self.segment.n_docs if self.live is None else int(self.live.sum())
+
+    @property
+    def n_live_groups(self) -> int:
+        """Documents among them; a document's passages always lie in one segment."""
+        if self.segment.groups is None:
+            return self.n_live
+        groups = self.segment.groups if self.live is None else self.segment.groups[self.live == 1]
+        return len(np.unique(groups))
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """A document version whose vector still lies in the catalog."""
+
+    docid: int
+    doc_id: str
+    group: int
+    terms: bytes
+    weights: bytes
+    fields: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSegment:
+    """Pending rows and the in-memory segment made of them."""
+
+    rows: tuple[PendingRow, ...]
+    segment: Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that searches at commit `generation` may look at."""
+
+    generation: int
+    views: tuple[View, ...]
+    pending: tuple[PendingSegment, ...]
+
+    @property
+    def n_docs(self) -> int:
+        """Live rows: passages, or documents where nothing was split."""
+        return sum(view.n_live for view in self.views)
+
+    @property
+    def n_pending(self) -> int:
+        """Rows that no segment file holds yet, deleted ones included."""
+        return sum(len(pending.rows) for pending in self.pending)
+
+    def locate(self, docids: npt.NDArray[np.uint32]) -> list[tuple[Segment, int]]:
+        """The segment and position of each docid; `KeyError` for one that is in no segment."""
+        found: list[tuple[Segment, int] | None] = [None] * len(docids)
+        for view in self.views:
+            for i, position in enumerate(view.segment.positions_of(docids).tolist()):
+                if position >= 0:
+                    found[i] = (view.segment, position)
+        missing = [int(docids[i]) for i, place in enumerate(found) if place is None]
+        if missing:
+            raise KeyError(missing[0])
+        return [place for place in found if place is not None]
+
+
+class OpenSegment:
+    """A mapped segment file under a shared flock; both end when the last snapshot lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            if os.fstat(self._descriptor).st_nlink == 0:
+                raise FileNotFoundError(path)
+            self.segment = Segment.open(path)
+        except BaseException:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            raise
+
+    def close(self) -> None:
+        """Let go of the file and its lock."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self.segment.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class SnapshotLoader:
+    """Turns the state of the catalog into snapshots; one per `Index`, called under its lock."""
+
+    def __init__(
+        self,
+        directory: Path,
+        catalog: Catalog,
+        *,
+        n_terms: int,
+        scale: float,
+        fields: Mapping[str, str],
+    ) -> None:
+        self._directory = directory
+        self._catalog = catalog
+        self._n_terms = n_terms
+        self._scale = scale
+        self._fields = fields
+        self._open: dict[int, OpenSegment] = {}
+
+    def load(self, previous: Snapshot | None) -> Snapshot:
+        """The snapshot of the newest commit. Raises `IndexCorrupt` for a segment that cannot be opened."""
+        for attempt in range(OPEN_TRIES):
+            try:
+                return self._load(previous)
+            except FileNotFoundError as error:
+                # A merge retired the file between our reading of the catalog and our opening it.
+                if attempt == OPEN_TRIES - 1:
+                    raise IndexCorrupt(
+                        f"{error.filename}: the catalog names this segment but the file is gone. "
+                        "Restore a copy or rebuild the index."
+                    ) from error
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close every open segment file."""
+        for opened in self._open.values():
+            opened.close()
+        self._open.clear()
+
+    def _load(self, previous: Snapshot | None) -> Snapshot:
+        with self._catalog.reading() as connection:
+            generation = self._catalog.generation()
+            if previous is not None and previous.generation == generation:
+                return previous
+            published = dict(connection.execute("SELECT build, published FROM builds").fetchall())
+            files = {
+                int(number): str(file)
+                for number, file, added in connection.execute(
+                    "SELECT segment, file, added FROM segments WHERE retired IS NULL"
+                )
+                if added > 0 or published.get(-added) is not None
+            }
+            same_files = previous is not None and set(files) == {
+                view.number for view in previous.views if view.number >= 0
+            }
+            since = previous.generation if previous is not None and same_files else 0
+            deleted = [
+                int(docid)
+                for docid, at in connection.execute(
+                    "SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL "
+                    "AND (deleted > ? OR deleted < 0)",
+                    (since,),
+                )
+                if at > 0 or published.get(-at) is not None
+            ]
+            with_fields = ", t.fields" if self._fields else ", x''"
+            fresh = tuple(
+                PendingRow(*row)
+                for row in connection.execute(
+                    "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights"
+                    f"{with_fields} FROM pending p JOIN documents d USING(docid) "
+                    "JOIN texts t ON t.docid = d.group_docid "
+                    "WHERE p.added > ? ORDER BY p.docid",
+                    (since,),
+                )
+            )
+        for number, file in files.items():
+            if number not in self._open:
+                self._open[number] = OpenSegment(self._directory / "segments" / file)
+        pending = previous.pending if previous is not None and same_files else ()
+        if fresh:
+            pending = self._with_pending(pending, fresh)
+        masks = (
+            {id(view.segment): view.live for view in previous.views}
+            if previous is not None and same_files
+            else {}
+        )
+        segments = [(number, self._open[number].segment) for number in sorted(files)]
+        segments += [(-1, one.segment) for one in pending]
+        dead = np.sort(np.asarray(deleted, dtype=np.uint32))
+        all_dead = dead
+        if len(segments) > len(masks) or any(id(s) not in masks for _, s in segments):
+            # A segment without a mask so far (merged pending rows) needs every tombstone, old ones too.
+            all_dead = self._all_tombstones(published)
+        views = tuple(
+            View(
+                number,
+                segment,
+                masked(segment, masks.get(id(segment)), dead if id(segment) in masks else all_dead),
+            )
+            for number, segment in segments
+        )
+        for number in [number for number in self._open if number not in files]:
+            del self._open[number]  # searches on older snapshots still hold the segment's map
+        return Snapshot(generation, views, pending)
+
+    def _all_tombstones(self, published: Mapping[int, int | None]) -> npt.NDArray[np.uint32]:
+        rows = self._catalog.rows("SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL")
+        docids = [docid for docid, at in rows if at > 0 or published.get(-at) is not None]
+        return np.sort(np.asarray(docids, dtype=np.uint32))
+
+    def _with_pending(
+        self, pending: tuple[PendingSegment, ...], fresh: tuple[PendingRow, ...]
+    ) -> tuple[PendingSegment, ...]:
+        """Append, then merge neighbours of like size: O(log n) segments, each row rebuilt O(log n) times."""
+        stack = list(pending)
+        rows = fresh
+        while stack and len(stack[-1].rows) <= 2 * len(rows):
+            rows = stack.pop().rows + rows
+        stack.append(PendingSegment(rows, self.in_memory(rows)))
+        return tuple(stack)
+
+    def in_memory(self, rows: Sequence[PendingRow]) -> Segment:
+        """Pending rows as a segment that was never written."""
+        docids = np.asarray([row.docid for row in rows], np.uint32)
+        groups = np.asarray([row.group for row in rows], np.uint32)
+        return Segment.in_memory(
+            vectors_from_bytes([(row.terms, row.weights) for row in rows], n_terms=self._n_terms),
+            docids,
+            [row.doc_id for row in rows],
+            scale=self._scale,
+            groups=meaningful_groups(docids, groups),
+            columns=columns_of([row.fields for row in rows], self._fields),
+        )
+
+
+def masked(segment: Segment, live: Mask | None, dead: npt.NDArray[np.uint32]) -> Mask | None:
+    """`live` without the `dead` docids that this segment holds; a new array if anything changes."""
+    if not len(dead) or not segment.n_docs:
+        return live
+    positions = segment.positions_of(dead)
+    positions = positions[positions >= 0]
+    if not len(positions):
+        return live
+    mask = np.ones(segment.n_docs, np.uint8) if live is None else live.copy()
+    mask[positions] = 0
+    return mask
+
+
+def columns_of(fields: Sequence[bytes], declared: Mapping[str, str]) -> dict[str, Column]:
+    """One filter column per declared field, from stored documents."""
+    if not declared:
+        return {}
+    parsed = [orjson.loads(one) for one in fields]
+    return {
+        name: Column.from_values(kind, [document.get(name) for document in parsed])
+        for name, kind in declared.items()
+    }
+
+
+def meaningful_groups(
+    docids: npt.NDArray[np.uint32], groups: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.uint32] | None:
+    """None when every row is its own group, so that segments of whole documents store no groups."""
+    return None if bool(np.array_equal(docids, groups)) else groups

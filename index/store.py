@@ -1,0 +1,431 @@
+"""`Index`: a durable, searchable set of documents in one directory.
+
+    scifact.index/
+      catalog.sqlite      documents, texts, pending vectors, tombstones, live segments  (catalog.py)
+      segments/*.seg      immutable, checksummed, memory-mapped                         (FORMAT.md)
+      encoder/            the query side of the encoder, so that the directory is whole
+      maintainer.lock     held by the one process that seals, merges or builds
+
+An index object is safe to share between threads. Any number of processes may open the same directory;
+each sees every commit at its next search.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from scipy import sparse
+
+from lsr.errors import IndexExists, IndexLocked, IndexNotFound, QueryError, UsageError
+from lsr.types import Document, SparseMatrix, canonical
+
+from . import maintenance
+from .bulk import BulkBuild, parse_memory
+from .catalog import FILE_NAME, Catalog
+from .changes import live_docids
+from .check import CheckReport, check_index
+from .columns import KINDS
+from .explain import Explanation, explained
+from .quantize import integer_query, scale_for
+from .rows import Passage
+from .searching import Hits, hits_of, live_masks, search_collapsed
+from .segment import Algorithm
+from .segment import search_batch as search_segments
+from .snapshot import Snapshot, SnapshotLoader
+from .writer import Commit, Writer
+
+SEAL_AT = 20_000
+"""Pending rows beyond which a commit seals them: every process holds them in memory of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCard:
+    """Which encoder an index belongs to; vectors of another `space` are refused."""
+
+    name: str
+    space: str
+    build: str
+    query_strategy: str
+    text_fields: tuple[str, ...]
+    path: str | None = None
+
+
+class Index:
+    """An open index directory; make one with `create` or `open`, close it or use `with`."""
+
+    def __init__(self, path: Path, catalog: Catalog) -> None:
+        self.path = path
+        self._catalog = catalog
+        self.n_terms = int(catalog.meta("n_terms"))
+        self.max_weight = float(catalog.meta("max_weight"))
+        self.scale = scale_for(self.max_weight)
+        self.fields: dict[str, str] = catalog.meta("fields")
+        card = catalog.meta("encoder")
+        self.encoder = (
+            None
+            if card is None
+            else EncoderCard(**{**card, "text_fields": tuple(card["text_fields"])})
+        )
+        self._lock = threading.RLock()
+        self._loader = SnapshotLoader(
+            path, catalog, n_terms=self.n_terms, scale=self.scale, fields=self.fields
+        )
+        self._seen_version = -1
+        self._snapshot: Snapshot | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        n_terms: int,
+        max_weight: float,
+        encoder: EncoderCard | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> "Index":
+        """Make an empty index; `fields` declares filter columns, e.g. {"lang": "keyword"}.
+
+        `max_weight` is the document weight that impact 255 stands for; it is fixed for good. Raises
+        `IndexExists` when the directory already holds an index.
+        """
+        path = Path(path)
+        fields = dict(fields or {})
+        for name, kind in fields.items():
+            if kind not in KINDS:
+                raise UsageError(f"field {name!r}: kind {kind!r} is none of {', '.join(KINDS)}")
+        if n_terms < 1:
+            raise UsageError(f"n_terms = {n_terms}: a vocabulary has at least one term")
+        if not (np.isfinite(max_weight) and max_weight > 0):
+            raise UsageError(f"max_weight = {max_weight}: wanted a finite number above 0")
+        if (path / FILE_NAME).exists():
+            raise IndexExists(f"{path}: there is an index already; open it, or choose another path")
+        (path / "segments").mkdir(parents=True, exist_ok=True)
+        catalog = Catalog.create(
+            path / FILE_NAME,
+            {
+                "n_terms": n_terms,
+                "max_weight": float(max_weight),
+                "fields": fields,
+                "encoder": None if encoder is None else asdict(encoder),
+            },
+        )
+        sync_directory(path)
+        return cls(path, catalog)
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = False) -> "Index":
+        """Open an existing index. Raises `IndexNotFound`, `IndexVersion` or `IndexCorrupt`."""
+        path = Path(path)
+        if not path.is_dir():
+            raise IndexNotFound(
+                f"{path}: no such directory; build an index with `lsr index CORPUS {path}`"
+            )
+        index = cls(path, Catalog.open(path / FILE_NAME, read_only=read_only))
+        try:
+            index.refresh()
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def close(self) -> None:
+        """Let go of every file; searches that are running finish first on what they hold."""
+        with self._lock:
+            self._snapshot = None
+            self._loader.close()
+            self._catalog.close()
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    def refresh(self) -> Snapshot:
+        """The snapshot of the newest commit of any process; microseconds when nothing changed."""
+        with self._lock:
+            version = self._catalog.data_version()
+            if self._snapshot is None or version != self._seen_version:
+                self._snapshot = self._loader.load(self._snapshot)
+                self._seen_version = version
+            return self._snapshot
+
+    @property
+    def generation(self) -> int:
+        """The newest commit number."""
+        return self.refresh().generation
+
+    @property
+    def n_docs(self) -> int:
+        """Live documents (passages of one document count once)."""
+        snapshot = self.refresh()
+        return sum(view.n_live_groups for view in snapshot.views)
+
+    @property
+    def encoder_folder(self) -> Path:
+        """Where the query side of the encoder lies inside the index."""
+        return self.path / "encoder"
+
+    def search(
+        self,
+        query: SparseMatrix,
+        k: int = 10,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        algorithm: Algorithm = "auto",
+        collapse: bool | None = None,
+    ) -> Hits:
+        """The exact top k of one query, a (1, n_terms) matrix; see `search_batch`."""
+        if query.shape[0] != 1:
+            raise QueryError(f"expected one query, a (1, n_terms) matrix, got shape {query.shape}")
+        return self.search_batch(
+            query, k, threads=1, filter=filter, algorithm=algorithm, collapse=collapse
+        )[0]
+
+    def search_batch(
+        self,
+        queries: SparseMatrix,
+        k: int = 10,
+        *,
+        threads: int | None = None,
+        filter: Mapping[str, Any] | None = None,
+        algorithm: Algorithm = "auto",
+        collapse: bool | None = None,
+    ) -> list[Hits]:
+        """The exact top k of each row: integer score descending, docid ascending, scores above 0.
+
+        `filter` maps declared fields to a value, a list of values, or {"gte": a, "lt": b, "exists": True};
+        always k results when k match. `collapse` keeps the best passage of each document; by default it
+        does so when the index holds passages. Raises `QueryError` for a bad k, filter or matrix.
+        """
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise QueryError(f"k = {k!r}: wanted a whole number of at least 1")
+        csr = canonical(queries, n_terms=self.n_terms)
+        snapshot = self.refresh()
+        integer_queries = [
+            integer_query(
+                csr.indices[a:b].astype(np.uint32),
+                csr.data[a:b],
+                n_terms=self.n_terms,
+                scale=self.scale,
+            )
+            for a, b in zip(csr.indptr[:-1], csr.indptr[1:], strict=True)
+        ]
+        live = live_masks(snapshot, filter, self.fields)
+        segments = [view.segment for view in snapshot.views]
+        has_passages = any(segment.groups is not None for segment in segments)
+        threads = threads or os.cpu_count() or 1
+        if has_passages and collapse is not False:
+            return search_collapsed(snapshot, live, integer_queries, int(k), threads, algorithm)
+        found = search_segments(
+            segments, live, integer_queries, int(k), threads=threads, algorithm=algorithm
+        )
+        return [
+            hits_of(snapshot, docids, scores, query.unit)
+            for (docids, scores), query in zip(found, integer_queries, strict=True)
+        ]
+
+    def documents(self, docids: npt.NDArray[np.uint32] | Sequence[int]) -> list[Document]:
+        """The stored documents of these docids (of a passage: its whole document), in this order."""
+        found = []
+        for docid in docids:
+            rows = self._catalog.rows(
+                "SELECT d.doc_id, t.fields FROM documents d JOIN texts t ON t.docid=d.group_docid "
+                "WHERE d.docid=?",
+                (int(docid),),
+            )
+            if not rows:
+                raise UsageError(f"docid {int(docid)} is not in this index any more")
+            found.append(Document(rows[0][0], orjson.loads(rows[0][1])))
+        return found
+
+    def spans(self, docids: Sequence[int]) -> list[tuple[int, int] | None]:
+        """Characters [start, end) of each docid's passage within its document's text, None if whole."""
+        rows = [
+            self._catalog.rows(
+                "SELECT span_start, span_end FROM documents WHERE docid=?", (int(docid),)
+            )
+            for docid in docids
+        ]
+        return [
+            None if not row or row[0][0] is None else (int(row[0][0]), int(row[0][1]))
+            for row in rows
+        ]
+
+    def get(self, doc_id: str) -> Document | None:
+        """The live document of this id, None when there is none."""
+        docids = live_docids(self._catalog, doc_id)
+        return self.documents(docids[:1])[0] if docids else None
+
+    def vectors_of(self, doc_id: str) -> SparseMatrix:
+        """The stored float16 weights of a document, one row per passage, as float32."""
+        places = self._places_of(doc_id)
+        rows = [segment.vectors(np.asarray([position])) for segment, position in places]
+        stacked: SparseMatrix = sparse.csr_array(sparse.vstack(rows, "csr"))
+        return stacked
+
+    def explain(self, query: SparseMatrix, doc_id: str) -> Explanation:
+        """Why this document scores as it does, retrieved or not; its best passage when it has several."""
+        csr = canonical(query, n_terms=self.n_terms)
+        integers = integer_query(
+            csr.indices.astype(np.uint32), csr.data, n_terms=self.n_terms, scale=self.scale
+        )
+        candidates = [
+            explained(segment, position, integers) for segment, position in self._places_of(doc_id)
+        ]
+        return max(candidates, key=lambda one: one.integer_score)
+
+    # ---- writing -------------------------------------------------------------------------------
+
+    def add(
+        self,
+        documents: Sequence[Document],
+        vectors: SparseMatrix,
+        *,
+        passages: Sequence[Passage] | None = None,
+    ) -> Commit:
+        """Add documents, replacing those whose id exists; durable and visible when it returns.
+
+        `vectors` has a row per document, or per passage when `passages` says where each belongs.
+        """
+        with self.writer() as writer:
+            writer.add(documents, vectors, passages=passages)
+        assert writer.commit is not None
+        return writer.commit
+
+    def delete(self, doc_ids: Iterable[str]) -> Commit:
+        """Delete documents by id; ids that are not there are counted out, not refused."""
+        with self.writer() as writer:
+            writer.delete(doc_ids)
+        assert writer.commit is not None
+        return writer.commit
+
+    def writer(self) -> Writer:
+        """Group several adds and deletes into one commit: `with index.writer() as writer: ...`."""
+        return Writer(self._catalog, n_terms=self.n_terms, committed=self._committed)
+
+    def bulk(self, source: str, *, memory: str = "1GiB") -> BulkBuild:
+        """A build of many batches, published at once and resumable by the same `source` name."""
+        return BulkBuild(
+            self.path,
+            self._catalog,
+            source,
+            n_terms=self.n_terms,
+            scale=self.scale,
+            fields=self.fields,
+            memory=parse_memory(memory),
+        )
+
+    def seal(self) -> None:
+        """Turn pending rows into a segment file. Raises `IndexLocked` when another process maintains."""
+        with maintenance.maintainer(self.path):
+            maintenance.seal(
+                self.path,
+                self._catalog,
+                n_terms=self.n_terms,
+                scale=self.scale,
+                fields=self.fields,
+            )
+        self._changed()
+
+    def merge(self, *, everything: bool = True) -> None:
+        """Seal, then merge segments, dropping deleted documents for good; then remove retired files.
+
+        With `everything`, into as few segments as memory allows; otherwise only where many are alike.
+        """
+        self.seal()
+        with maintenance.maintainer(self.path):
+            maintenance.merge(
+                self.path,
+                self._catalog,
+                self.refresh(),
+                scale=self.scale,
+                everything=everything,
+            )
+            self._changed()
+            self.refresh()
+            maintenance.collect(self.path, self._catalog)
+
+    # ---- looking after ---------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Counts, sizes and origins of this index, ready for JSON."""
+        snapshot = self.refresh()
+        segments = [view.segment for view in snapshot.views if view.number >= 0]
+        n_postings = sum(view.segment.n_postings for view in snapshot.views)
+        n_saturated = sum(view.segment.n_saturated for view in snapshot.views)
+        rows = sum(view.segment.n_docs for view in snapshot.views)
+        return {
+            "path": str(self.path),
+            "generation": snapshot.generation,
+            "n_docs": self.n_docs,
+            "n_passages": snapshot.n_docs,
+            "n_deleted": rows - snapshot.n_docs,
+            "n_pending": snapshot.n_pending,
+            "n_segments": len(segments),
+            "n_terms": self.n_terms,
+            "n_postings": n_postings,
+            "postings_per_passage": n_postings / rows if rows else 0.0,
+            "max_weight": self.max_weight,
+            "scale": self.scale,
+            "saturated_share": n_saturated / n_postings if n_postings else 0.0,
+            "segment_bytes": sum(segment.n_bytes for segment in segments),
+            "search_bytes": sum(segment.search_bytes for segment in segments),
+            "catalog_bytes": (self.path / FILE_NAME).stat().st_size,
+            "fields": self.fields,
+            "encoder": None if self.encoder is None else asdict(self.encoder),
+        }
+
+    def unfinished_build(self) -> str | None:
+        """The source of a bulk build that was begun and not published, None when there is none."""
+        rows = self._catalog.rows("SELECT source FROM builds WHERE published IS NULL")
+        return str(rows[0][0]) if rows else None
+
+    def check(self) -> CheckReport:
+        """Read and verify every byte of the catalog and of every live segment."""
+        return check_index(self.path, self._catalog)
+
+    # ---- inside ------------------------------------------------------------------------------------
+
+    def _committed(self) -> None:
+        """After a writer's commit: see it, and seal when pending rows have become a burden."""
+        self._changed()
+        if self.refresh().n_pending > SEAL_AT:
+            try:
+                self.seal()
+            except IndexLocked:
+                pass  # the process that maintains this index will do it
+
+    def _changed(self) -> None:
+        """Our own commits do not move our data_version: look again at the next search."""
+        with self._lock:
+            self._seen_version = -1
+
+    def _places_of(self, doc_id: str) -> list[tuple[Any, int]]:
+        docids = live_docids(self._catalog, doc_id)
+        if not docids:
+            raise UsageError(f"there is no document with id {doc_id!r} in {self.path}")
+        return self.refresh().locate(np.asarray(docids, np.uint32))
+
+
+def sync_directory(path: Path) -> None:
+    """fsync a directory, so that the names in it survive power loss."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,84 @@
+"""Adds and deletes grouped into one commit."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from lsr.errors import UsageError
+from lsr.types import Document, SparseMatrix
+
+from .catalog import Catalog
+from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
+from .rows import Passage, Rows, checked_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A durable change that every later search sees."""
+
+    number: int
+    n_added: int
+    n_replaced: int
+    n_deleted: int
+
+
+class Writer:
+    """Adds and deletes that become one commit when the `with` body ends; none of them if it raises."""
+
+    def __init__(self, catalog: Catalog, *, n_terms: int, committed: Callable[[], None]) -> None:
+        self._catalog = catalog
+        self._n_terms = n_terms
+        self._committed = committed
+        self._changes: list[Rows | list[str]] = []
+        self.commit: Commit | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def add(
+        self,
+        documents: Sequence[Document],
+        vectors: SparseMatrix,
+        *,
+        passages: Sequence[Passage] | None = None,
+    ) -> None:
+        """As `Index.add`; checked now, written when the body ends."""
+        self._changes.append(
+            checked_rows(documents, vectors, n_terms=self._n_terms, passages=passages)
+        )
+
+    def delete(self, doc_ids: Iterable[str]) -> None:
+        """As `Index.delete`."""
+        if isinstance(doc_ids, str):
+            raise UsageError(f"delete takes a list of ids, got the string {doc_ids!r}")
+        self._changes.append(list(doc_ids))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._write()
+
+    def _write(self) -> None:
+        catalog = self._catalog
+        n_added = n_replaced = n_deleted = 0
+        with catalog.transaction() as connection:
+            number = catalog.new_commit("write", 0, 0, 0)
+            for change in self._changes:
+                if isinstance(change, Rows):
+                    # An id added twice in one commit: the later version counts, the earlier was never seen.
+                    first = reserve_docids(connection, len(change))
+                    n_replaced += insert_documents(connection, change, first=first, added=number)
+                    insert_pending(connection, change, first=first, added=number)
+                    n_added += len(change.documents)
+                else:
+                    n_deleted += tombstone_documents(connection, change, deleted=number)
+            connection.execute(
+                "UPDATE commits SET n_added=?, n_replaced=?, n_deleted=? WHERE number=?",
+                (n_added, n_replaced, n_deleted, number),
+            )
+        self.commit = Commit(number, n_added, n_replaced, n_deleted)
+        self._committed()
