@@ -1,8 +1,8 @@
 """Bulk builds: many batches, seen by nobody until one tiny transaction publishes them all.
 
-Batches gather in memory up to a budget; then their vectors become a segment file, and one transaction
-stores their texts, names the segment and notes how far the source has been read. A kill at any
-moment loses at most the batches since; the same source given again goes on from there.
+Batches gather in memory up to a budget; then their vectors become a segment file, and one
+transaction stores their texts, names the segment and notes how far the source has been read. A kill
+at any moment loses at most the batches since; the same source given again goes on from there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ from .segment import write_segment
 from .snapshot import columns_of, meaningful_groups
 
 BYTES_PER_POSTING = 40
-"""Peak bytes per buffered posting: 8 as float32 rows, 8 stacked, the rest for the segment in the making
-(measured: tests/bench reports peak memory per build)."""
+"""Peak bytes per buffered posting: 8 as float32 rows, 8 stacked, the rest for the segment in the
+making (measured: tests/bench reports peak memory per build)."""
 
 
 class BulkBuild:
     """One resumable build into an index; a context manager that publishes when its body succeeds.
 
-    On an exception, an interrupt or a kill nothing is published and everything flushed so far waits for
-    `Index.bulk` with the same `source`; another source abandons it.
+    On an exception, an interrupt or a kill nothing is published and everything flushed so far waits
+    for `Index.bulk` with the same `source`; another source abandons it.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class BulkBuild:
         *,
         passages: Sequence[Passage] | None = None,
     ) -> None:
-        """Add a batch, in the order of the source. Raises as `Index.add`, also for ids seen before."""
+        """Add a batch, in the order of the source. Raises as `Index.add`, also for ids seen
+        before.
+        """
         rows = checked_rows(documents, vectors, n_terms=self._n_terms, passages=passages)
         self._buffer.append(rows)
         self._buffered += rows.vectors.nnz + len(rows)
@@ -89,8 +91,9 @@ class BulkBuild:
         if not self._buffer:
             return
         batch = self._buffer
-        # Docids are reserved first and rows inserted last, so that no lock is held while the segment is
-        # written. A kill in between wastes numbers and leaves a file that `collect` removes.
+        # Docids are reserved first and rows inserted last, so that no lock is held while the
+        # segment is written. A kill in between wastes numbers and leaves a file that `collect`
+        # removes.
         with self._catalog.transaction() as connection:
             first = reserve_docids(connection, sum(len(rows) for rows in batch))
         firsts = [first + sum(len(rows) for rows in batch[:i]) for i in range(len(batch))]

@@ -2,10 +2,10 @@
 
 Every transaction that changes what a search sees has a commit number c. A document row carries the
 commit that `added` it and, once it is gone, the one that `deleted` it. A bulk build writes its rows
-over many transactions before anyone may see them: they carry the negated number of the build, and the
-one row of `builds` that maps build to commit number publishes them all in a transaction of a few bytes.
-So a version is visible at c exactly when effective(added) <= c < effective(deleted), where
-effective(x) = x for x > 0 and builds[-x].published otherwise (unpublished = infinity).
+over many transactions before anyone may see them: they carry the negated number of the build, and
+the one row of `builds` that maps build to commit number publishes them all in a transaction of a
+few bytes. So a version is visible at c exactly when effective(added) <= c < effective(deleted),
+where effective(x) = x for x > 0 and builds[-x].published otherwise (unpublished = infinity).
 
 SQLite is apsw's own recent build, never the interpreter's; every page carries a checksum that is
 verified at each read (cksumvfs), since SQLite alone does not notice a flipped bit. WAL with
@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -114,7 +114,8 @@ def translated(path: Path) -> Iterator[None]:
         number = getattr(error, "oserror", None) or getattr(error, "error_number", None)
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFull(
-                f"{path}: no room to write; the last commit is intact. Free some room and try again."
+                f"{path}: no room to write; the last commit is intact. Free some room and "
+                "try again."
             ) from error
         raise IndexFailure(f"{path}: {error}") from error
     except apsw.ReadOnlyError as error:
@@ -196,7 +197,8 @@ class Catalog:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        # A big WAL slows each reader's page look-up; 16 MB keeps bulk transactions in few checkpoints.
+        # A big WAL slows each reader's page look-up; 16 MB keeps bulk transactions in few
+        # checkpoints.
         connection.execute("PRAGMA wal_autocheckpoint=2048")
         connection.execute("PRAGMA cache_size=-16384")
 
@@ -204,11 +206,10 @@ class Catalog:
         """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
         with self._lock:
             if self.writable:
-                try:
+                # Others may be using it, or the disk be full: the WAL then stays, and is valid.
+                with suppress(apsw.Error):
                     self._connection.set_busy_timeout(0)
                     self._connection.execute("PRAGMA journal_mode=DELETE")
-                except apsw.Error:
-                    pass  # others are using it, or the disk is full; the WAL then stays, and is valid
             self._connection.close()
 
     @contextmanager

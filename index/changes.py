@@ -35,7 +35,9 @@ def reserve_docids(connection: apsw.Connection, count: int) -> int:
 
 
 def groups_of(rows: Rows, first: int) -> npt.NDArray[np.uint32]:
-    """(n rows,) uint32: the docid of the first passage of each row's document, rows starting at `first`."""
+    """(n rows,) uint32: the docid of the first passage of each row's document, rows starting at
+    `first`.
+    """
     group_of: dict[int, int] = {}
     groups = (group_of.setdefault(rows.document_of(row), first + row) for row in range(len(rows)))
     return np.fromiter(groups, np.uint32, len(rows))
@@ -44,8 +46,8 @@ def groups_of(rows: Rows, first: int) -> npt.NDArray[np.uint32]:
 def insert_documents(connection: apsw.Connection, rows: Rows, *, first: int, added: int) -> int:
     """Store ids and texts of rows numbered from `first`, ending the live versions of their ids.
 
-    `added` is a commit number, or the negated number of a build. Returns how many of the ids existed.
-    Raises `UsageError` when a build brings the same id twice.
+    `added` is a commit number, or the negated number of a build. Returns how many of the ids
+    existed. Raises `UsageError` when a build brings the same id twice.
     """
     groups = groups_of(rows, first).tolist()
     ids = [document.doc_id for document in rows.documents]
@@ -95,10 +97,11 @@ def tombstone_documents(
 ) -> int:
     """Mark the live versions of these ids as deleted; how many of the ids were live.
 
-    A version that an unpublished build replaced (deleted = -build) is still what searches see, so an
-    ordinary delete or update must end it too, or it would come back if that build were abandoned.
-    Within one build (deleted < 0) rows of its own stay: their id coming again is an error there. Within
-    one commit the later version counts; the earlier has added = deleted, so nobody ever sees it.
+    A version that an unpublished build replaced (deleted = -build) is still what searches see, so
+    an ordinary delete or update must end it too, or it would come back if that build were
+    abandoned. Within one build (deleted < 0) rows of its own stay: their id coming again is an
+    error there. Within one commit the later version counts; the earlier has added = deleted, so
+    nobody ever sees it.
     """
     own = deleted if deleted < 0 else 0
     unpublished = [
@@ -125,7 +128,8 @@ def tombstone_documents(
 
 def abandon_build(connection: apsw.Connection, build: int) -> None:
     """Forget every row of an unpublished build and revive what it had replaced."""
-    # An id may meanwhile have been added anew by another writer: its old version stays deleted then.
+    # An id may meanwhile have been added anew by another writer: its old version stays deleted
+    # then.
     connection.execute(
         "DELETE FROM texts WHERE docid IN (SELECT docid FROM documents WHERE added=?)", (-build,)
     )
@@ -141,7 +145,8 @@ def _repeated(connection: apsw.Connection, ids: list[str]) -> str:
             "SELECT 1 FROM documents WHERE doc_id=? AND deleted IS NULL LIMIT 1", (doc_id,)
         ).fetchall():
             return (
-                f"the id {doc_id!r} occurs twice in the corpus; ids name documents, so each may occur "
+                f"the id {doc_id!r} occurs twice in the corpus; ids name documents, so each "
+                "may occur "
                 "once. Remove or rename one of them and run the same command again"
             )
     return "an id occurs twice in the corpus; ids name documents, so each may occur once"

@@ -63,12 +63,14 @@ def build_index(
 ) -> BuildReport:
     """Encode `documents` and build an index of them at `path`.
 
-    `source` names the corpus: a build that was interrupted resumes when the same source, encoder and
-    settings come again. `passages=(256, 32)` splits texts into windows of 256 words that overlap by 32;
-    searches then return documents by their best passage. `memory` bounds what is buffered.
+    `source` names the corpus: a build that was interrupted resumes when the same source, encoder
+    and settings come again. `passages=(256, 32)` splits texts into windows of 256 words that
+    overlap by 32; searches then return documents by their best passage. `memory` bounds what is
+    buffered.
 
-    Raises `IndexExists` unless `overwrite`, `DatasetError` for a corpus without documents, `UsageError`
-    for repeated ids. Whatever happens, `path` holds either what it held before or the whole new index.
+    Raises `IndexExists` unless `overwrite`, `DatasetError` for a corpus without documents,
+    `UsageError` for repeated ids. Whatever happens, `path` holds either what it held before or the
+    whole new index.
     """
     started = time.perf_counter()
     path = Path(path)
@@ -216,6 +218,7 @@ def _exchange(one: Path, other: Path) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise IndexFailure(
-            f"{other}: cannot be replaced in one step ({os.strerror(number)}); the new index is whole "
+            f"{other}: cannot be replaced in one step ({os.strerror(number)}); the new "
+            "index is whole "
             f"and lies at {one}, move it by hand"
         )

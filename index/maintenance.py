@@ -17,7 +17,7 @@ from scipy import sparse
 from lsr.errors import IndexLocked
 
 from .catalog import Catalog
-from .columns import Column
+from .columns import Column, Kind, Value
 from .rows import vectors_from_bytes
 from .segment import SegmentStats, write_segment
 from .snapshot import (
@@ -29,7 +29,9 @@ from .snapshot import (
 )
 
 MERGE_MAX_POSTINGS = 64_000_000
-"""No merge makes a segment larger than this: it holds about 12 bytes per posting in memory (0.8 GB)."""
+"""No merge makes a segment larger than this: it holds about 12 bytes per posting in memory (0.8
+GB).
+"""
 
 MERGE_FAN_IN = 8
 """This many segments of like size are merged into one; each posting is rewritten log_8(n) times."""
@@ -80,7 +82,8 @@ def seal(
             PendingRow(*row)
             for row in connection.execute(
                 "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights, t.fields "
-                "FROM pending p JOIN documents d USING(docid) JOIN texts t ON t.docid=d.group_docid "
+                "FROM pending p JOIN documents d USING(docid) JOIN texts t ON "
+                "t.docid=d.group_docid "
                 "WHERE d.deleted IS NULL OR d.deleted < 0 ORDER BY p.docid"
             )
         ]
@@ -105,7 +108,8 @@ def seal(
         number = catalog.new_commit("seal", 0, 0, 0)
         if written is not None:
             record_segment(catalog, *written, added=number)
-        # Rows deleted since we read them are tombstones of the new segment; those deleted before are gone.
+        # Rows deleted since we read them are tombstones of the new segment; those deleted before
+        # are gone.
         sealed = {row.docid for row in live}
         gone = [
             (int(docid),)
@@ -129,7 +133,8 @@ def merge(
 ) -> int:
     """Merge segments of like size (or `everything`) into one each; the newest commit, 0 for none.
 
-    Deleted documents leave for good. Each merge is one transaction; a kill in between loses only work.
+    Deleted documents leave for good. Each merge is one transaction; a kill in between loses only
+    work.
     """
     number = 0
     for views in _plan([view for view in snapshot.views if view.number >= 0], everything):
@@ -211,7 +216,8 @@ def _write_merged(
 ) -> tuple[SegmentStats | None, list[tuple[int]]]:
     """Write the live documents of `views` as one segment; also the docids left behind."""
     matrices, docids, groups, doc_ids = [], [], [], []
-    columns: dict[str, list[Column]] = {}
+    values: dict[str, list[Value | None]] = {}
+    kinds: dict[str, Kind] = {}
     gone: list[tuple[int]] = []
     has_groups = any(view.segment.groups is not None for view in views)
     for view in views:
@@ -224,7 +230,9 @@ def _write_merged(
         groups.append(segment.docids[keep] if segment.groups is None else segment.groups[keep])
         doc_ids += [segment.doc_id(int(position)) for position in keep]
         for name in segment.column_names:
-            columns.setdefault(name, []).append(segment.column(name).take(keep))
+            column = segment.column(name)
+            kinds[name] = column.kind
+            values.setdefault(name, []).extend(column.take(keep))
     all_docids = np.concatenate(docids)
     if not len(all_docids):
         return None, gone
@@ -237,7 +245,10 @@ def _write_merged(
         [doc_ids[i] for i in order],
         scale=scale,
         groups=np.concatenate(groups)[order] if has_groups else None,
-        columns={name: Column.concatenated(parts).take(order) for name, parts in columns.items()},
+        columns={
+            name: Column.from_values(kinds[name], [parts[i] for i in order])
+            for name, parts in values.items()
+        },
     )
     return stats, gone
 

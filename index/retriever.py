@@ -99,5 +99,6 @@ def check_same_space(index: Index, encoder: SparseEncoder) -> None:
     if index.encoder is not None and encoder.space != index.encoder.space:
         raise EncoderMismatch(
             f"encoder '{encoder.name}' has space {encoder.space}, {index.path} was built in space "
-            f"{index.encoder.space} by '{index.encoder.name}'; use that encoder or rebuild the index"
+            f"{index.encoder.space} by '{index.encoder.name}'; use that encoder or rebuild "
+            "the index"
         )

@@ -1,7 +1,8 @@
 """Documents and their vectors, checked and laid out as the catalog stores them.
 
-One row is one passage; a document that was not split is its only passage. Weights are kept as float16:
-relative error 2^-11, a third of the step of an 8-bit impact, and half the bytes of float32.
+One row is one passage; a document that was not split is its only passage. Weights are kept as
+float16: relative error 2^-11, a third of the step of an 8-bit impact, and half the bytes of
+float32.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,9 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A checked batch: `passages[i]` and row i of `vectors` (values rounded to float16) belong together."""
+    """A checked batch: `passages[i]` and row i of `vectors` (values rounded to float16) belong
+    together.
+    """
 
     documents: Sequence[Document]
     vectors: SparseMatrix
@@ -64,7 +67,8 @@ def checked_rows(
 ) -> Rows:
     """Check ids, fields, shapes and weights of one batch before anything of it is written.
 
-    Raises `UsageError` for bad or repeated ids and fields that are not JSON, `VectorError` for weights.
+    Raises `UsageError` for bad or repeated ids and fields that are not JSON, `VectorError` for
+    weights.
     """
     csr = canonical(vectors, n_terms=n_terms)
     expected = len(documents) if passages is None else len(passages)
@@ -107,10 +111,13 @@ def check_doc_id(doc_id: object, number: int) -> None:
 
 
 def rounded_to_float16(csr: SparseMatrix) -> SparseMatrix:
-    """The matrix with each weight as float16 holds it; none vanishes, too large a one is refused."""
+    """The matrix with each weight as float16 holds it; none vanishes, too large a one is
+    refused.
+    """
     if csr.nnz and float(csr.data.max()) > FLOAT16_MAX:
         raise VectorError(
-            f"weight {float(csr.data.max()):g} exceeds {FLOAT16_MAX:g}, the largest that is stored; "
+            f"weight {float(csr.data.max()):g} exceeds {FLOAT16_MAX:g}, the largest that is "
+            "stored; "
             "scale the encoder's output down"
         )
     rounded = csr.copy()

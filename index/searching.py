@@ -10,7 +10,6 @@ import numpy.typing as npt
 from lsr.errors import QueryError
 from lsr.types import Ranking
 
-from .columns import Predicate
 from .quantize import IntegerQuery
 from .segment import Algorithm, search_batch
 from .snapshot import Mask, Snapshot
@@ -45,7 +44,7 @@ def live_masks(
                 f"filter field {name!r} was not declared when the index was built (declared: "
                 f"{', '.join(sorted(fields)) or 'none'}); rebuild it with --field {name}:keyword"
             )
-        predicates[name] = Predicate.parse(name, fields[name], value)
+        predicates[name] = _conditions(value)
     masks: list[Mask | None] = []
     for view in snapshot.views:
         mask = np.ones(view.segment.n_docs, np.uint8) if view.live is None else view.live.copy()
@@ -53,6 +52,13 @@ def live_masks(
             mask &= view.segment.column(name).mask(predicate)
         masks.append(mask)
     return masks
+
+
+def _conditions(value: Any) -> Mapping[str, Any]:
+    """A plain value means equality, a list means any of them, a mapping says what it means."""
+    if isinstance(value, Mapping):
+        return value
+    return {"in": value} if isinstance(value, list) else {"eq": value}
 
 
 def hits_of(
@@ -76,8 +82,8 @@ def search_collapsed(
 ) -> list[Hits]:
     """The k best documents of each query, each represented by its best passage.
 
-    Exact: the ranking of passages is exact, so the first passage met of a document is its best, and the
-    search is widened until k documents are met or no passage is left.
+    Exact: the ranking of passages is exact, so the first passage met of a document is its best, and
+    the search is widened until k documents are met or no passage is left.
     """
     answers: list[Hits | None] = [None] * len(queries)
     waiting = list(range(len(queries)))

@@ -1,11 +1,11 @@
 """What one search sees: open segments, pending rows as small in-memory segments, live masks.
 
 A `Snapshot` is immutable and belongs to one commit number; searches that began on it finish on it.
-`SnapshotLoader` makes the next one from the catalog, reusing every segment that is still live, so that a
-delete costs one copied mask and an add one small in-memory segment.
+`SnapshotLoader` makes the next one from the catalog, reusing every segment that is still live, so
+that a delete costs one copied mask and an add one small in-memory segment.
 
-Readers hold a shared flock on each open segment file; the maintainer unlinks a retired file only under
-an exclusive one, so a file never disappears under a reader of any process.
+Readers hold a shared flock on each open segment file; the maintainer unlinks a retired file only
+under an exclusive one, so a file never disappears under a reader of any process.
 """
 
 import fcntl
@@ -150,7 +150,9 @@ class SnapshotLoader:
         self._open: dict[int, OpenSegment] = {}
 
     def load(self, previous: Snapshot | None) -> Snapshot:
-        """The snapshot of the newest commit. Raises `IndexCorrupt` for a segment that cannot be opened."""
+        """The snapshot of the newest commit. Raises `IndexCorrupt` for a segment that cannot be
+        opened.
+        """
         for attempt in range(OPEN_TRIES):
             try:
                 return self._load(previous)
@@ -222,7 +224,8 @@ class SnapshotLoader:
         dead = np.sort(np.asarray(deleted, dtype=np.uint32))
         all_dead = dead
         if len(segments) > len(masks) or any(id(s) not in masks for _, s in segments):
-            # A segment without a mask so far (merged pending rows) needs every tombstone, old ones too.
+            # A segment without a mask so far (merged pending rows) needs every tombstone, old ones
+            # too.
             all_dead = self._all_tombstones(published)
         views = tuple(
             View(
@@ -244,7 +247,9 @@ class SnapshotLoader:
     def _with_pending(
         self, pending: tuple[PendingSegment, ...], fresh: tuple[PendingRow, ...]
     ) -> tuple[PendingSegment, ...]:
-        """Append, then merge neighbours of like size: O(log n) segments, each row rebuilt O(log n) times."""
+        """Append, then merge neighbours of like size: O(log n) segments, each row rebuilt O(log n)
+        times.
+        """
         stack = list(pending)
         rows = fresh
         while stack and len(stack[-1].rows) <= 2 * len(rows):

@@ -6,13 +6,14 @@
       encoder/            the query side of the encoder, so that the directory is whole
       maintainer.lock     held by the one process that seals, merges or builds
 
-An index object is safe to share between threads. Any number of processes may open the same directory;
-each sees every commit at its next search.
+An index object is safe to share between threads. Any number of processes may open the same
+directory; each sees every commit at its next search.
 """
 
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -208,9 +209,10 @@ class Index:
     ) -> list[Hits]:
         """The exact top k of each row: integer score descending, docid ascending, scores above 0.
 
-        `filter` maps declared fields to a value, a list of values, or {"gte": a, "lt": b, "exists": True};
-        always k results when k match. `collapse` keeps the best passage of each document; by default it
-        does so when the index holds passages. Raises `QueryError` for a bad k, filter or matrix.
+        `filter` maps declared fields to a value, a list of values, or {"gte": a, "lt": b, "exists":
+        True}; always k results when k match. `collapse` keeps the best passage of each document; by
+        default it does so when the index holds passages. Raises `QueryError` for a bad k, filter or
+        matrix.
         """
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise QueryError(f"k = {k!r}: wanted a whole number of at least 1")
@@ -240,7 +242,9 @@ class Index:
         ]
 
     def documents(self, docids: npt.NDArray[np.uint32] | Sequence[int]) -> list[Document]:
-        """The stored documents of these docids (of a passage: its whole document), in this order."""
+        """The stored documents of these docids (of a passage: its whole document), in this
+        order.
+        """
         found = []
         for docid in docids:
             rows = self._catalog.rows(
@@ -254,7 +258,9 @@ class Index:
         return found
 
     def spans(self, docids: Sequence[int]) -> list[tuple[int, int] | None]:
-        """Characters [start, end) of each docid's passage within its document's text, None if whole."""
+        """Characters [start, end) of each docid's passage within its document's text, None if
+        whole.
+        """
         rows = [
             self._catalog.rows(
                 "SELECT span_start, span_end FROM documents WHERE docid=?", (int(docid),)
@@ -279,7 +285,9 @@ class Index:
         return stacked
 
     def explain(self, query: SparseMatrix, doc_id: str) -> Explanation:
-        """Why this document scores as it does, retrieved or not; its best passage when it has several."""
+        """Why this document scores as it does, retrieved or not; its best passage when it has
+        several.
+        """
         csr = canonical(query, n_terms=self.n_terms)
         integers = integer_query(
             csr.indices.astype(np.uint32), csr.data, n_terms=self.n_terms, scale=self.scale
@@ -331,7 +339,9 @@ class Index:
         )
 
     def seal(self) -> None:
-        """Turn pending rows into a segment file. Raises `IndexLocked` when another process maintains."""
+        """Turn pending rows into a segment file. Raises `IndexLocked` when another process
+        maintains.
+        """
         with maintenance.maintainer(self.path):
             maintenance.seal(
                 self.path,
@@ -343,9 +353,11 @@ class Index:
         self._changed()
 
     def merge(self, *, everything: bool = True) -> None:
-        """Seal, then merge segments, dropping deleted documents for good; then remove retired files.
+        """Seal, then merge segments, dropping deleted documents for good; then remove retired
+        files.
 
-        With `everything`, into as few segments as memory allows; otherwise only where many are alike.
+        With `everything`, into as few segments as memory allows; otherwise only where many are
+        alike.
         """
         self.seal()
         with maintenance.maintainer(self.path):
@@ -399,16 +411,15 @@ class Index:
         """Read and verify every byte of the catalog and of every live segment."""
         return check_index(self.path, self._catalog)
 
-    # ---- inside ------------------------------------------------------------------------------------
+    # ---- inside
+    # ------------------------------------------------------------------------------------
 
     def _committed(self) -> None:
         """After a writer's commit: see it, and seal when pending rows have become a burden."""
         self._changed()
         if self.refresh().n_pending > SEAL_AT:
-            try:
+            with suppress(IndexLocked):  # then the process that maintains this index will do it
                 self.seal()
-            except IndexLocked:
-                pass  # the process that maintains this index will do it
 
     def _changed(self) -> None:
         """Our own commits do not move our data_version: look again at the next search."""

@@ -23,7 +23,9 @@ class Commit:
 
 
 class Writer:
-    """Adds and deletes that become one commit when the `with` body ends; none of them if it raises."""
+    """Adds and deletes that become one commit when the `with` body ends; none of them if it
+    raises.
+    """
 
     def __init__(self, catalog: Catalog, *, n_terms: int, committed: Callable[[], None]) -> None:
         self._catalog = catalog
@@ -69,7 +71,8 @@ class Writer:
             number = catalog.new_commit("write", 0, 0, 0)
             for change in self._changes:
                 if isinstance(change, Rows):
-                    # An id added twice in one commit: the later version counts, the earlier was never seen.
+                    # An id added twice in one commit: the later version counts, the earlier was
+                    # never seen.
                     first = reserve_docids(connection, len(change))
                     n_replaced += insert_documents(connection, change, first=first, added=number)
                     insert_pending(connection, change, first=first, added=number)

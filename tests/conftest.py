@@ -1,0 +1,58 @@
+"""What many tests share: tiny vectors, and the development collections where they lie beside us."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from lsr.types import Document, SparseMatrix
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of development collections; tests that read it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the development collections are not beside the checkout ({SHARED})")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache, nor a progress bar."""
+    monkeypatch.setenv("LSR_CACHE", str(tmp_path_factory.getbasetemp() / "lsr-cache"))
+    monkeypatch.setenv("LSR_QUIET", "1")
+
+
+@pytest.fixture
+def random_vectors() -> Callable[..., SparseMatrix]:
+    """Make (n_docs, n_terms) random weights with Zipf-like terms, so that lists are long and short."""
+
+    def make(n_docs: int, n_terms: int = 50, *, density: int = 8, seed: int = 0) -> SparseMatrix:
+        rng = np.random.default_rng(seed)
+        terms = np.minimum(rng.zipf(1.4, size=(n_docs, density)) - 1, n_terms - 1)
+        weights = rng.gamma(2.0, 0.5, size=(n_docs, density)).astype(np.float32) + 0.01
+        rows = np.repeat(np.arange(n_docs), density)
+        matrix = sparse.csr_array(
+            (weights.ravel(), (rows, terms.ravel())), shape=(n_docs, n_terms), dtype=np.float32
+        )
+        matrix.sum_duplicates()
+        return matrix
+
+    return make
+
+
+@pytest.fixture
+def make_documents() -> Callable[..., list[Document]]:
+    """Documents d0, d1, ... with a text and a language."""
+
+    def make(n: int, *, first: int = 0) -> list[Document]:
+        return [
+            Document(f"d{i}", {"text": f"text {i}", "lang": "en" if i % 3 else "de"})
+            for i in range(first, first + n)
+        ]
+
+    return make
