@@ -1,0 +1,208 @@
+"""Drivers for other people's engines; `engines.Engine` says what each method does.
+
+Every driver takes the fastest way into its engine that we know, even below the public API, so that
+a ratio against it is not made of Python overhead.
+"""
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from vectors import VectorSet
+
+Terms = npt.NDArray[np.int32]
+Weights = npt.NDArray[np.float32]
+
+
+class Scipy:
+    """scipy.sparse at its strongest: rows of the transposed matrix, then argpartition."""
+
+    package, approximate, modes = "scipy", False, ["term rows"]
+
+    def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
+        sparse.save_npz(folder / "matrix.npz", vectors.docs.T.tocsr(), compressed=False)
+        return {}
+
+    def open(self, folder: Path) -> None:
+        self.matrix = sparse.load_npz(folder / "matrix.npz")
+
+    def prepare(self, terms: Terms, weights: Weights) -> tuple[Terms, Weights]:
+        return terms, weights
+
+    def _scores(self, terms: Terms, weights: Weights) -> Weights:
+        return weights @ self.matrix[terms]
+
+    def search(self, query: tuple[Terms, Weights], k: int, mode: str) -> Any:
+        scores = self._scores(*query)
+        top = np.flatnonzero(scores)  # argpartition takes 2 ms where most scores tie at zero
+        if len(top) > k:
+            top = top[np.argpartition(scores[top], -k)[-k:]]
+        return top[np.argsort(-scores[top])]
+
+    def ids(self, answer: Any) -> Any:
+        return answer
+
+
+class ScipyProduct(Scipy):
+    """scipy.sparse as most people write it: CSR of documents times a dense query."""
+
+    modes: ClassVar[list[str]] = ["documents x query"]
+
+    def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
+        sparse.save_npz(folder / "matrix.npz", vectors.docs, compressed=False)
+        return {}
+
+    def _scores(self, terms: Terms, weights: Weights) -> Weights:
+        dense = np.zeros(self.matrix.shape[1], np.float32)
+        dense[terms] = weights
+        return self.matrix @ dense
+
+
+class SpladeIndex:
+    """splade-index, numba backend, entered below its text encoder: scoring and selection."""
+
+    package, approximate, modes = "splade-index", False, ["numba"]
+
+    def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
+        columns = vectors.docs.tocsc()  # what SPLADE.index does with the encoder's output
+        np.save(folder / "data.npy", columns.data)
+        np.save(folder / "indices.npy", columns.indices.astype(np.int32))
+        np.save(folder / "indptr.npy", columns.indptr.astype(np.int32))
+        (folder / "n_docs").write_text(str(vectors.docs.shape[0]))
+        return {}
+
+    def open(self, folder: Path) -> None:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # optional there; 250 MB otherwise
+        from splade_index.numba.retrieve_utils import _retrieve_numba_functional
+
+        self._retrieve = _retrieve_numba_functional
+        self.scores = {p: np.load(folder / f"{p}.npy") for p in ("data", "indices", "indptr")}
+        self.scores["num_docs"] = int((folder / "n_docs").read_text())
+
+    def prepare(self, terms: Terms, weights: Weights) -> tuple[list[Terms], list[Weights]]:
+        return [terms], [weights]
+
+    def search(self, query: tuple[list[Terms], list[Weights]], k: int, mode: str) -> Any:
+        return self._retrieve(*query, self.scores, k=k, show_progress=False, n_threads=1)
+
+    def ids(self, answer: Any) -> Any:
+        return answer[0][0]
+
+
+class Bmp:
+    """bmp, blocks of 32 documents, in our bisection order where our engine ran before it."""
+
+    package, approximate, modes = "bmp", False, ["alpha 1 beta 1"]
+
+    def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
+        from bmp import Indexer
+
+        docs, order = vectors.docs, vectors.order
+        rows = np.arange(docs.shape[0]) if order is None else order
+        impacts = np.clip(np.rint(docs.data * (255 / docs.data.max())), 1, 255).astype(int)
+        indexer = Indexer(str(folder / "bmp.index"), bsize=32, compress_range=False)
+        for row in rows.tolist():
+            a, b = docs.indptr[row], docs.indptr[row + 1]
+            vector = dict(
+                zip(map(str, docs.indices[a:b].tolist()), impacts[a:b].tolist(), strict=True)
+            )
+            indexer.add_document(str(row), vector)
+        indexer.finish()
+        return {"order": "as given" if order is None else "our bisection"}
+
+    def open(self, folder: Path) -> None:
+        from bmp import Searcher
+
+        self.searcher = Searcher(str(folder / "bmp.index"))
+
+    def prepare(self, terms: Terms, weights: Weights) -> dict[str, float]:
+        return dict(zip(map(str, terms.tolist()), weights.tolist(), strict=True))
+
+    def search(self, query: dict[str, float], k: int, mode: str) -> Any:
+        return self.searcher.search(query, k=k, alpha=1.0, beta=1.0)
+
+    def ids(self, answer: Any) -> Any:
+        return [int(doc_id) for doc_id in answer[0]]
+
+
+class Seismic:
+    """pyseismic-lsr, f16 values, no kNN graph; a grid of query_cut x heap_factor."""
+
+    package, approximate = "pyseismic-lsr", True
+    modes: ClassVar[list[str]] = [
+        f"cut {cut} factor {factor}" for cut in (5, 10, 20, 40) for factor in (1.0, 0.9, 0.8, 0.7)
+    ]
+
+    def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
+        from seismic import SeismicIndexRaw
+
+        docs, inner = vectors.docs, folder / "docs.bin"
+        with inner.open("wb") as out:  # n, then length, terms u32, weights f32 of each document
+            out.write(np.uint32(docs.shape[0]).tobytes())
+            terms, weights = docs.indices.astype("<u4"), docs.data.astype("<f4")
+            for a, b in zip(docs.indptr[:-1].tolist(), docs.indptr[1:].tolist(), strict=True):
+                out.write(
+                    np.uint32(b - a).tobytes() + terms[a:b].tobytes() + weights[a:b].tobytes()
+                )
+        settings = {"n_postings": 1000, "centroid_fraction": 0.1, "summary_energy": 0.4}
+        index = SeismicIndexRaw.build(str(inner), nknn=0, max_fraction=4.0, **settings)
+        inner.unlink()
+        index.save(str(folder / "all"))
+        return settings
+
+    def open(self, folder: Path) -> None:
+        from seismic import SeismicIndexRaw
+
+        (saved,) = folder.iterdir()  # save() does not write the name that it prints
+        self.index = SeismicIndexRaw.load(str(saved))
+
+    def prepare(self, terms: Terms, weights: Weights) -> tuple[Terms, Weights]:
+        return terms, weights
+
+    def search(self, query: tuple[Terms, Weights], k: int, mode: str) -> Any:
+        _, cut, _, factor = mode.split()
+        return self.index.search(*query, k, int(cut), float(factor), 0, True)
+
+    def ids(self, answer: Any) -> Any:
+        return [row for _, row in answer]
+
+
+class Bm25s:
+    """bm25s on the token lists of a text set, Lucene's formula: words in, no weights."""
+
+    package, approximate, modes = "bm25s", False, ["numba"]
+
+    def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
+        from bm25s import BM25
+
+        docs, tokens = vectors.docs, np.load(vectors.folder / "tokens.npz")
+        all_ids, (k1, b) = tokens["ids"], tokens["settings"].tolist()
+        bounds = itertools.pairwise(tokens["indptr"][: docs.shape[0] + 1].tolist())
+        ids = [all_ids[start:end].tolist() for start, end in bounds]
+        vocabulary = {str(term): term for term in range(docs.shape[1])}
+        engine = BM25(k1=k1, b=b, method="lucene", backend="numba")
+        engine.index((ids, vocabulary), show_progress=False)
+        engine.save(str(folder), show_progress=False)
+        df = np.bincount(docs.indices, minlength=docs.shape[1])
+        np.save(folder / "idf.npy", np.log1p((docs.shape[0] - df + 0.5) / (df + 0.5)))
+        return {}
+
+    def open(self, folder: Path) -> None:
+        from bm25s import BM25
+
+        self.engine = BM25.load(str(folder))
+        self.idf = np.load(folder / "idf.npy")
+
+    def prepare(self, terms: Terms, weights: Weights) -> list[list[int]]:
+        times_said = np.maximum(1, np.rint(weights / self.idf[terms])).astype(int)
+        return [np.repeat(terms, times_said).tolist()]
+
+    def search(self, query: list[list[int]], k: int, mode: str) -> Any:
+        return self.engine.retrieve(query, k=k, show_progress=False, n_threads=1)
+
+    def ids(self, answer: Any) -> Any:
+        return answer.documents[0]

@@ -1,0 +1,154 @@
+"""The vector sets of the benchmark: folders of `{docs,queries}.{indptr,indices,data}.npy`.
+
+`t200s` (200,000 documents, 124 terms each, 44-term queries) comes from the calibrated generator
+`lsr_vectors.py` where a folder `shared/bench` lies beside the checkout. Otherwise, and for `small`,
+it is drawn by `synthetic` below, which is made up from start to end and says so: real query vectors
+are not ours to ship. `bm25-NAME` is a text collection under the project's own BM25 encoder.
+"""
+
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from lsr.types import SparseMatrix
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+GENERATOR = CHECKOUT.parent / "shared" / "bench" / "lsr_vectors.py"
+N_DOCS = {"t200s": 200_000, "small": 20_000}
+VOCABULARY = 30_522
+
+
+@dataclass(frozen=True)
+class VectorSet:
+    """What an engine indexes. `order` lists the rows as our bisection places them, once it ran."""
+
+    folder: Path
+    docs: SparseMatrix
+    max_weight: float
+    order: npt.NDArray[np.uint32] | None = None
+
+    def head(self, n: int) -> "VectorSet":
+        """The first `n` documents."""
+        return VectorSet(self.folder, self.docs[:n], self.max_weight)
+
+
+def load(folder: Path, name: str) -> SparseMatrix:
+    """(rows, n_terms) float32 matrix `name` of a set: "docs" or "queries"."""
+    data, indices, indptr = (
+        np.load(folder / f"{name}.{part}.npy") for part in ("data", "indices", "indptr")
+    )
+    n_terms = json.loads((folder / "set.json").read_text())["n_terms"]
+    if len(data) < 2**31:
+        indptr = indptr.astype(np.int32)  # else scipy widens the term numbers to 8 bytes too
+    return sparse.csr_array((data, indices, indptr), shape=(len(indptr) - 1, n_terms))
+
+
+def save(folder: Path, name: str, matrix: SparseMatrix) -> None:
+    """Write one matrix of a set."""
+    matrix.sort_indices()
+    for part in ("data", "indices", "indptr"):
+        np.save(folder / f"{name}.{part}.npy", getattr(matrix, part))
+
+
+def ensure(name: str, data: Path) -> Path:
+    """Folder of the set `name` below `data`, made now unless it is there."""
+    folder = data / name
+    if (folder / "set.json").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if name.startswith("bm25-"):
+        about = _text(name.removeprefix("bm25-"), folder)
+    elif name == "t200s" and (GENERATOR.exists() or (folder / "docs.indptr.npy").exists()):
+        if not (folder / "docs.indptr.npy").exists():
+            command = [sys.executable, str(GENERATOR), "topic", str(folder), "200000", "splade"]
+            subprocess.run(command, check=True, stdout=sys.stderr)
+        about = {"source": "lsr_vectors.py topic, calibrated on real SPLADE++ queries"}
+        about |= {"n_terms": VOCABULARY, "max_weight": 4.0}
+    else:
+        docs, queries = synthetic(N_DOCS[name])
+        save(folder, "docs", docs)
+        save(folder, "queries", queries)
+        about = {"source": "SYNTHETIC, no real encoder behind it (tests/bench/vectors.py)"}
+        about |= {"n_terms": VOCABULARY, "max_weight": 4.0}
+    (folder / "set.json").write_text(json.dumps(about, indent=1))
+    return folder
+
+
+def synthetic(
+    n_docs: int, n_queries: int = 1000, seed: int = 7
+) -> tuple[SparseMatrix, SparseMatrix]:
+    """Documents and queries that share Zipf-distributed topics; deterministic in `seed`.
+
+    A document holds shares of three topics and light background terms, a query shares of two and a
+    few strays. Counts follow SPLADE's: some 120 terms a document, 44 a query.
+    """
+    rng = np.random.default_rng(seed)
+    frequency = 1 / (np.arange(VOCABULARY) + 30.0)
+    frequency = rng.permutation(frequency / frequency.sum())
+    n_topics, length = max(50, n_docs // 60), 72
+    flatter = frequency**0.75 / (frequency**0.75).sum()
+    topics = rng.choice(VOCABULARY, (n_topics, length), p=flatter)
+    shape = 2.2 * np.exp(-np.arange(length) / 24) * rng.lognormal(0, 0.3, topics.shape) + 0.1
+
+    def mixture(n: int, shares: tuple[float, ...], n_background: int) -> SparseMatrix:
+        rows, columns, weights = [], [], []
+        for share in shares:
+            chosen = rng.integers(n_topics, size=n)
+            kept = rng.random((n, length)) < share
+            rows.append(np.nonzero(kept)[0])
+            columns.append(topics[chosen][kept])
+            noise = rng.lognormal(0, 0.5, int(kept.sum()))
+            weights.append(shape[chosen][kept] * noise * share**0.3)
+        rows.append(np.repeat(np.arange(n), n_background))
+        columns.append(rng.choice(VOCABULARY, n * n_background, p=frequency))
+        weights.append(0.12 * rng.lognormal(0, 0.9, n * n_background) + 0.02)
+        triple = (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns)))
+        matrix = sparse.csr_array(triple, shape=(n, VOCABULARY), dtype=np.float32)
+        matrix.sum_duplicates()
+        np.minimum(matrix.data, 3.5, out=matrix.data)
+        return matrix
+
+    chunks = [
+        mixture(min(20_000, n_docs - a), (0.5, 0.4, 0.3), 46) for a in range(0, n_docs, 20_000)
+    ]
+    return sparse.vstack(chunks, format="csr"), mixture(n_queries, (0.35, 0.2), 6)
+
+
+def _text(name: str, folder: Path) -> dict[str, object]:
+    """A data set's documents and test queries under BM25, and the token lists that bm25s wants."""
+    from lsr.datasets import load_dataset
+    from lsr.encoders.bm25 import BM25Encoder
+
+    dataset = load_dataset(name)
+    texts = [document.text() for document in dataset.documents()]
+    encoder = BM25Encoder.fit(texts)
+    save(folder, "docs", encoder.encode_documents(texts))
+    save(folder, "queries", encoder.encode_queries([q.text for q in dataset.queries()[:1000]]))
+    number = {term: i for i, term in enumerate(encoder.statistics.terms)}
+    tokens = [[number[term] for term in encoder.analyser.terms(text)] for text in texts]
+    np.savez(
+        folder / "tokens.npz",
+        ids=np.asarray(list(itertools.chain.from_iterable(tokens)), np.int32),
+        indptr=np.cumsum([0, *map(len, tokens)]),
+        settings=[encoder.k1, encoder.b],
+    )
+    return {
+        "source": f"texts of {dataset.name} under our BM25 (k1 {encoder.k1}, b {encoder.b})",
+        "n_terms": encoder.n_terms,
+        "max_weight": encoder.max_weight,
+    }
+
+
+def rows(
+    matrix: SparseMatrix, n: int
+) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]]:
+    """The first `n` rows as (terms, weights)."""
+    bounds = itertools.pairwise(matrix.indptr[: n + 1].tolist())
+    return [(matrix.indices[a:b].astype(np.int32), matrix.data[a:b]) for a, b in bounds]
