@@ -1,0 +1,212 @@
+"""A corpus becomes an index wholly or not at all, in bounded memory, and goes on after a kill."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from index import Index, SparseRetriever, build_index
+from index.ingest import split_words
+from lsr.encoders.bm25 import BM25Encoder
+from lsr.errors import DatasetError, EncoderMismatch, IndexExists, UsageError
+from lsr.types import Document
+
+DOCUMENTS = [
+    Document("cat", {"title": "Cats", "text": "Cats sleep most of the day."}),
+    Document("dog", {"title": "Dogs", "text": "Dogs bark at strangers; cats ignore them."}),
+    Document("empty", {"title": "", "text": ""}),
+]
+
+
+def fitted(documents: list[Document]) -> BM25Encoder:
+    return BM25Encoder.fit(document.text() for document in documents)
+
+
+def test_a_built_index_answers_texts_by_itself(tmp_path: Path) -> None:
+    report = build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    assert (report.n_docs, report.n_empty) == (3, 1)
+    with SparseRetriever.open(tmp_path / "i") as retriever:
+        run = retriever.search({"q1": "sleeping cat", "q2": "bark", "q3": ""}, 10)
+    assert list(run["q1"]) == ["cat", "dog"]
+    assert list(run["q2"]) == ["dog"]
+    assert run["q3"] == {}
+
+
+def test_documents_added_later_are_found_by_words_the_corpus_never_had(tmp_path: Path) -> None:
+    encoder = fitted(DOCUMENTS)
+    build_index(tmp_path / "i", DOCUMENTS, encoder, source="pets")
+    with SparseRetriever.open(tmp_path / "i") as retriever:
+        new = Document("fish", {"text": "axolotl"})
+        retriever.index.add([new], encoder.encode_documents([new.text()]))
+        assert list(retriever.search({"q": "an axolotl"}, 3)["q"]) == ["fish"]
+
+
+def test_an_existing_index_is_replaced_only_on_demand(tmp_path: Path) -> None:
+    build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    with pytest.raises(IndexExists, match="--overwrite"):
+        build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    build_index(tmp_path / "i", DOCUMENTS[:1], fitted(DOCUMENTS), source="p", overwrite=True)
+    with Index.open(tmp_path / "i") as index:
+        assert index.n_docs == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["i"]
+
+
+def test_a_folder_that_is_no_index_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(IndexExists, match="not an index"):
+        build_index(
+            tmp_path / "photos", DOCUMENTS, fitted(DOCUMENTS), source="pets", overwrite=True
+        )
+
+
+def test_a_corpus_without_documents_leaves_nothing_in_place(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no documents"):
+        build_index(tmp_path / "i", [], fitted(DOCUMENTS), source="nothing")
+    assert not (tmp_path / "i").exists()
+
+
+def test_repeated_ids_in_a_corpus_are_named(tmp_path: Path) -> None:
+    twice = [DOCUMENTS[0], DOCUMENTS[1], DOCUMENTS[0]]
+    with pytest.raises(UsageError, match="'cat' occurs twice"):
+        build_index(tmp_path / "i", twice, fitted(DOCUMENTS), source="twice")
+    assert not (tmp_path / "i").exists()
+
+
+def test_vectors_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    fitted(DOCUMENTS[:1]).save(tmp_path / "other")
+    with pytest.raises(EncoderMismatch):
+        SparseRetriever.open(tmp_path / "i", encoder=tmp_path / "other")
+
+
+def test_windows_cover_every_word_and_overlap() -> None:
+    text = " ".join(f"w{i}" for i in range(100))
+    spans = split_words(text, 30, 10)
+    words = [text[a:b].split() for a, b in spans]
+    assert {word for window in words for word in window} == set(text.split())
+    assert all(len(window) <= 30 for window in words)
+    assert all(
+        one[-10:] == other[:10] for one, other in zip(words[:-1], words[1:], strict=True)
+    )
+    assert split_words("", 30, 10) == [(0, 0)]
+
+
+def test_long_documents_are_found_by_their_best_passage(tmp_path: Path) -> None:
+    filler = " ".join(f"filler{i}" for i in range(40))
+    documents = [Document("long", {"text": f"{filler} needle {filler}"}), Document("short")]
+    build_index(
+        tmp_path / "i", documents, fitted(documents), source="long", passages=(20, 5)
+    )
+    with SparseRetriever.open(tmp_path / "i") as retriever:
+        assert list(retriever.search({"q": "needle"}, 5)["q"]) == ["long"]
+        hits = retriever.index.search(retriever.encoder.encode_queries(["needle"]))
+        (span,) = retriever.index.spans(hits.ranking.docids.tolist())
+        assert span is not None
+        assert "needle" in documents[0].text()[slice(*span)]
+        assert retriever.index.n_docs == 2
+
+
+BUILD = """
+import os, signal, sys
+import index.bulk, index.ingest
+from index import build_index
+from lsr.encoders.bm25 import BM25Encoder
+from lsr.types import Document
+
+path, point, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
+index.ingest.BATCH_DOCUMENTS = 50
+documents = [Document(f"d{i}", {"text": f"word{i % 7} common word{i}"}) for i in range(400)]
+encoder = BM25Encoder.fit(d.text() for d in documents)
+
+def killing(function):
+    calls = 0
+    def wrapped(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == times:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    return wrapped
+
+if point == "record":
+    index.bulk.record_segment = killing(index.bulk.record_segment)
+elif point == "write":
+    index.bulk.write_segment = killing(index.bulk.write_segment)
+elif point == "publish":
+    index.bulk.BulkBuild._publish = killing(index.bulk.BulkBuild._publish)
+elif point == "arrive":
+    index.ingest._arrive = killing(index.ingest._arrive)
+index.bulk.BYTES_PER_POSTING = 2**20 // 100
+report = build_index(path, documents, encoder, source="killed", memory="1MiB", overwrite=True)
+print(report.n_resumed)
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "times", "resumed"),
+    [("write", 1, 0), ("write", 4, 1), ("record", 3, 1), ("publish", 1, 400), ("arrive", 1, 400)],
+)
+def test_a_killed_build_leaves_the_old_index_and_goes_on(
+    tmp_path: Path, point: str, times: int, resumed: int
+) -> None:
+    """SIGKILL at a write point: the index in place answers as before, and the same command finishes."""
+    build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    arguments = [sys.executable, "-c", BUILD, str(tmp_path / "i")]
+    killed = subprocess.run([*arguments, point, str(times)], capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    with SparseRetriever.open(tmp_path / "i") as retriever:
+        assert list(retriever.search({"q": "bark"}, 3)["q"]) == ["dog"]
+        assert retriever.index.check().sound
+    again = subprocess.run([*arguments, "never", "0"], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout) >= resumed
+    with SparseRetriever.open(tmp_path / "i") as retriever:
+        assert retriever.index.n_docs == 400
+        assert retriever.index.check().problems == ()
+        assert len(retriever.search({"q": "word3"}, 100)["q"]) == 58
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["i"]
+
+
+FULL = """
+import resource, signal, sys
+from index import Index
+from lsr.errors import DiskFull
+from lsr.types import Document
+from scipy import sparse
+
+index = Index.open(sys.argv[1])
+vectors = sparse.random_array((300, 50), density=0.5, format="csr", dtype="float32")
+index.add([Document("first")], vectors[:1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = 260_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+failures = 0
+for i in range(20):
+    try:
+        if sys.argv[2] == "add":
+            index.add([Document(f"x{i}-{j}", {"t": "y" * 400}) for j in range(300)], vectors)
+        else:
+            with index.bulk(f"b{i}") as build:
+                build.add([Document(f"x{i}-{j}", {"t": "y" * 400}) for j in range(300)], vectors)
+    except DiskFull as error:
+        failures += 1
+        n_docs = index.n_docs
+assert failures, "the limit was never met"
+assert "first" in index.search(vectors[:1], 10_000).doc_ids
+print(n_docs)
+"""
+
+
+@pytest.mark.parametrize("way", ["add", "bulk"])
+def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path, way: str) -> None:
+    """A file-size limit stands in for the full disk: the same error from the same system calls."""
+    Index.create(tmp_path / "i", n_terms=50, max_weight=4.0).close()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "i"), way], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with Index.open(tmp_path / "i") as index:
+        assert index.check().problems == ()
+        assert index.n_docs == int(done.stdout)
+        assert not [p for p in (tmp_path / "i" / "segments").iterdir() if p.suffix != ".seg"]

@@ -1,0 +1,557 @@
+"""An index keeps what it acknowledged, shows it to everybody, and ranks it exactly."""
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from scipy import sparse
+
+from index import Index, Passage
+from lsr.errors import (
+    IndexCorrupt,
+    IndexExists,
+    IndexFailure,
+    IndexLocked,
+    IndexNotFound,
+    IndexVersion,
+    QueryError,
+    UsageError,
+    VectorError,
+)
+from lsr.types import Document, SparseMatrix
+
+N_TERMS = 50
+MAX_WEIGHT = 4.0
+
+
+def new_index(path: Path, **settings: Any) -> Index:
+    return Index.create(path, n_terms=N_TERMS, max_weight=MAX_WEIGHT, **settings)
+
+
+def row(weights: dict[int, float]) -> SparseMatrix:
+    terms = sorted(weights)
+    return sparse.csr_array(
+        (np.array([weights[t] for t in terms], np.float32), ([0] * len(terms), terms)),
+        shape=(1, N_TERMS),
+    )
+
+
+def expected_scores(vector: dict[int, float], query: dict[int, float]) -> int:
+    """The integer score by the definitions of architecture.md section 3, one term at a time."""
+    step = np.float32(MAX_WEIGHT / 255)
+    heaviest = max(query.values())
+    total = 0
+    for term, weight in query.items():
+        if term in vector:
+            half = float(np.float16(vector[term]))
+            impact = min(255, max(1, int(np.floor(half / float(step) + 0.5))))
+            total += max(1, int(np.floor(4095 * (weight / heaviest) + 0.5))) * impact
+    return total
+
+
+def brute_force(
+    documents: dict[str, tuple[int, dict[int, float]]], query: dict[int, float], k: int
+) -> list[tuple[str, int]]:
+    """Score every live document; order by score descending, then by insertion."""
+    scored = [
+        (-expected_scores(vector, query), number, doc_id)
+        for doc_id, (number, vector) in documents.items()
+    ]
+    return [(doc_id, -score) for score, _, doc_id in sorted(scored) if score < 0][:k]
+
+
+def found(index: Index, query: dict[int, float], k: int = 10, **options: Any) -> list[tuple[str, int]]:
+    hits = index.search(row(query), k, **options)
+    return list(zip(hits.doc_ids, hits.ranking.scores.tolist(), strict=True))
+
+
+def test_a_document_is_found_the_moment_add_returns(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        commit = index.add([Document("a", {"text": "x"})], row({3: 1.0}))
+        assert (commit.n_added, commit.n_replaced) == (1, 0)
+        assert index.search(row({3: 2.0})).doc_ids == ["a"]
+        assert index.get("a") == Document("a", {"text": "x"})
+
+
+def test_an_update_replaces_and_a_delete_removes(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a", {"v": 1}), Document("b")], sparse.vstack([row({3: 1}), row({3: 2})]))
+        commit = index.add([Document("a", {"v": 2})], row({4: 1.0}))
+        assert commit.n_replaced == 1
+        assert index.search(row({3: 1.0})).doc_ids == ["b"]
+        assert index.search(row({4: 1.0})).doc_ids == ["a"]
+        assert index.get("a") == Document("a", {"v": 2})
+        assert index.delete(["b", "never there"]).n_deleted == 1
+        assert len(index.search(row({3: 1.0}))) == 0
+        assert index.get("b") is None
+        assert index.n_docs == 1
+
+
+def test_a_writer_that_raises_writes_nothing(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        with pytest.raises(RuntimeError, match="stop"), index.writer() as writer:
+            writer.add([Document("a")], row({1: 1.0}))
+            raise RuntimeError("stop")
+        assert index.n_docs == 0
+        assert index.generation == 0
+
+
+def test_a_writer_is_one_commit(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        with index.writer() as writer:
+            writer.add([Document("a"), Document("b")], sparse.vstack([row({1: 1}), row({1: 2})]))
+            writer.delete(["a"])
+            writer.add([Document("b")], row({2: 1.0}))
+        assert writer.commit is not None
+        assert index.generation == writer.commit.number == 1
+        assert index.search(row({1: 1.0, 2: 1.0})).doc_ids == ["b"]
+
+
+def test_another_index_object_sees_each_commit_at_its_next_search(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as one, Index.open(tmp_path / "i") as other:
+        one.add([Document("a")], row({1: 1.0}))
+        assert other.search(row({1: 1.0})).doc_ids == ["a"]
+        other.delete(["a"])
+        assert one.search(row({1: 1.0})).doc_ids == []
+        other.add([Document("b")], row({1: 1.0}))
+        one.merge()
+        assert other.search(row({1: 1.0})).doc_ids == ["b"]
+
+
+def test_another_process_sees_and_makes_commits(tmp_path: Path) -> None:
+    code = (
+        "import sys; from scipy import sparse; from index import Index; from lsr.types import Document\n"
+        "index = Index.open(sys.argv[1])\n"
+        f"v = sparse.csr_array(([1.0], ([0], [1])), shape=(1, {N_TERMS}))\n"
+        "assert index.search(v).doc_ids == ['a'], 'the other process must see our commit'\n"
+        "index.add([Document('b')], v); index.close()\n"
+    )
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a")], row({1: 1.0}))
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "i")], check=True)
+        assert index.search(row({1: 1.0})).doc_ids == ["a", "b"]
+
+
+class IndexMachine(RuleBasedStateMachine):
+    """Random adds, updates, deletes, bulk builds, seals, merges and reopenings against a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.documents: dict[str, tuple[int, dict[int, float]]] = {}
+        self.number = 0
+
+    @initialize(seed=st.integers(0, 10**6))
+    def start(self, seed: int) -> None:
+        import tempfile
+
+        self.rng = np.random.default_rng(seed)
+        self.directory = Path(tempfile.mkdtemp()) / "i"
+        self.index = new_index(self.directory, fields={"lang": "keyword"})
+
+    def teardown(self) -> None:
+        if hasattr(self, "index"):
+            self.index.close()
+            shutil.rmtree(self.directory.parent)
+
+    def _batch(self, n: int) -> tuple[list[Document], SparseMatrix]:
+        names = self.rng.choice(30, size=n, replace=False)
+        documents, rows = [], []
+        for name in names.tolist():
+            terms = self.rng.choice(N_TERMS, size=int(self.rng.integers(0, 6)), replace=False)
+            vector = {int(t): float(np.float32(self.rng.gamma(2.0, 0.6) + 0.01)) for t in terms}
+            documents.append(Document(f"d{name}", {"lang": "en" if name % 3 else "de"}))
+            rows.append(row(vector))
+            self.number += 1
+            self.documents[f"d{name}"] = (self.number, vector)
+        return documents, sparse.csr_array(sparse.vstack(rows))
+
+    @rule(n=st.integers(1, 8))
+    def add(self, n: int) -> None:
+        self.index.add(*self._batch(n))
+
+    @rule(names=st.lists(st.integers(0, 29), max_size=6))
+    def delete(self, names: list[int]) -> None:
+        ids = {f"d{name}" for name in names}
+        assert self.index.delete(ids).n_deleted == len(ids & set(self.documents))
+        for doc_id in ids:
+            self.documents.pop(doc_id, None)
+
+    @rule(n=st.integers(1, 8))
+    def bulk(self, n: int) -> None:
+        with self.index.bulk(f"batch {self.number}") as build:
+            build.add(*self._batch(n))
+
+    @rule(n=st.integers(1, 5))
+    def abandoned_bulk(self, n: int) -> None:
+        before, number = dict(self.documents), self.number
+        with pytest.raises(RuntimeError), self.index.bulk(f"lost {self.number}") as build:
+            build.add(*self._batch(n))
+            build.flush()
+            raise RuntimeError
+        self.documents, self.number = before, number
+
+    @rule()
+    def seal(self) -> None:
+        self.index.seal()
+
+    @rule(everything=st.booleans())
+    def merge(self, everything: bool) -> None:
+        self.index.merge(everything=everything)
+
+    @rule()
+    def reopen(self) -> None:
+        self.index.close()
+        self.index = Index.open(self.directory)
+
+    @invariant()
+    @precondition(lambda self: hasattr(self, "index"))
+    def ranks_as_the_dictionary_does(self) -> None:
+        terms = self.rng.choice(N_TERMS, size=6, replace=False)
+        query = {int(t): float(self.rng.gamma(2.0, 1.0) + 0.01) for t in terms}
+        assert found(self.index, query, 7) == brute_force(self.documents, query, 7)
+        german = {i: d for i, d in self.documents.items() if int(i[1:]) % 3 == 0}
+        assert found(self.index, query, 5, filter={"lang": "de"}) == brute_force(german, query, 5)
+        assert self.index.n_docs == len(self.documents)
+
+    @rule()
+    def check(self) -> None:
+        assert self.index.check().problems == ()
+
+
+IndexMachine.TestCase.settings = settings(
+    max_examples=15,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+test_any_history_of_changes_ranks_like_a_dictionary = IndexMachine.TestCase
+
+
+def test_a_build_that_was_interrupted_goes_on_where_it_was(
+    tmp_path: Path, random_vectors: Any, make_documents: Any
+) -> None:
+    vectors = random_vectors(40)
+    documents = make_documents(40)
+    with new_index(tmp_path / "i") as index:
+        with pytest.raises(KeyboardInterrupt), index.bulk("corpus") as build:
+            build.add(documents[:25], vectors[:25])
+            build.flush()
+            build.add(documents[25:30], vectors[25:30])
+            raise KeyboardInterrupt
+        assert index.n_docs == 0
+        assert index.unfinished_build() == "corpus"
+    with Index.open(tmp_path / "i") as index:
+        with index.bulk("corpus") as build:
+            assert build.n_done == 25
+            build.add(documents[25:], vectors[25:])
+        assert index.n_docs == 40
+        assert index.unfinished_build() is None
+        assert index.check().problems == ()
+
+
+def test_the_same_id_twice_in_a_build_is_refused_with_its_name(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        with (
+            pytest.raises(UsageError, match="'a' occurs twice in the corpus"),
+            index.bulk("c") as build,
+        ):
+            build.add([Document("a")], row({1: 1.0}))
+            build.add([Document("a")], row({2: 1.0}))
+        with pytest.raises(UsageError, match="'a' occurs twice in one batch"):
+            index.add([Document("a"), Document("a")], sparse.vstack([row({1: 1})] * 2))
+        assert index.n_docs == 0
+
+
+@pytest.mark.parametrize("doc_id", ["ü/../x", "a b\tc\n", "💡", "'; DROP TABLE documents;--", "0"])
+def test_odd_ids_come_back_verbatim(tmp_path: Path, doc_id: str) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document(doc_id)], row({1: 1.0}))
+        index.merge()
+        assert index.search(row({1: 1.0})).doc_ids == [doc_id]
+        assert index.get(doc_id) is not None
+
+
+@pytest.mark.parametrize("doc_id", ["", 7, None, "x" * 5000, "\ud800"])
+def test_impossible_ids_are_refused(tmp_path: Path, doc_id: Any) -> None:
+    with new_index(tmp_path / "i") as index, pytest.raises(UsageError, match="id"):
+        index.add([Document(doc_id)], row({1: 1.0}))
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, "10", True, None])
+def test_a_k_that_is_no_positive_number_is_refused(tmp_path: Path, k: Any) -> None:
+    with new_index(tmp_path / "i") as index, pytest.raises(QueryError, match="k ="):
+        index.search(row({1: 1.0}), k)
+
+
+def test_a_k_beyond_the_collection_returns_all_that_match(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a"), Document("b")], sparse.vstack([row({1: 1}), row({2: 1})]))
+        assert index.search(row({1: 1.0}), 10_000).doc_ids == ["a"]
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -np.inf, -1.0])
+def test_weights_that_are_no_weights_are_refused_on_both_sides(
+    tmp_path: Path, weight: float
+) -> None:
+    with new_index(tmp_path / "i") as index:
+        with pytest.raises(VectorError, match="row 0, term 1"):
+            index.add([Document("a")], row({1: weight}))
+        with pytest.raises(VectorError, match="row 0, term 1"):
+            index.search(row({1: weight}))
+
+
+def test_wrong_shapes_and_types_are_refused(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        with pytest.raises(VectorError, match="2 vectors for 1 documents"):
+            index.add([Document("a")], sparse.vstack([row({1: 1})] * 2))
+        with pytest.raises(VectorError, match="columns"):
+            index.add([Document("a")], sparse.csr_array(np.ones((1, 3), np.float32)))
+        with pytest.raises(VectorError, match="ndarray"):
+            index.search(np.ones((1, N_TERMS)))  # type: ignore[arg-type]
+        with pytest.raises(QueryError, match="one query"):
+            index.search(sparse.vstack([row({1: 1})] * 2))
+        with pytest.raises(VectorError, match="65504"):
+            index.add([Document("a")], row({1: 1e6}))
+
+
+def test_empty_things_are_normal(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        nothing = sparse.csr_array((1, N_TERMS), dtype=np.float32)
+        assert len(index.search(row({1: 1.0}))) == 0
+        index.add([Document("empty")], nothing)
+        index.add([], sparse.csr_array((0, N_TERMS), dtype=np.float32))
+        index.seal()
+        assert index.n_docs == 1
+        assert len(index.search(nothing)) == 0
+        assert index.search_batch(sparse.csr_array((0, N_TERMS), dtype=np.float32)) == []
+        index.delete(["empty"])
+        index.merge()
+        assert index.n_docs == 0
+        assert index.check().problems == ()
+
+
+def test_filters_narrow_inside_the_search_and_k_stays_filled(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i", fields={"year": "int", "lang": "keyword"}) as index:
+        documents = [
+            Document(f"d{i}", {"year": 2000 + i, "lang": "en" if i % 2 else "de"})
+            for i in range(20)
+        ]
+        index.add(documents, sparse.vstack([row({1: 1 + i / 10}) for i in range(20)]))
+        query = row({1: 1.0})
+        assert index.search(query, 3, filter={"lang": "en"}).doc_ids == ["d19", "d17", "d15"]
+        index.merge()
+        assert index.search(query, 2, filter={"year": {"lt": 2003}}).doc_ids == ["d2", "d1"]
+        assert index.search(query, 9, filter={"year": [2001, 2004]}).doc_ids == ["d4", "d1"]
+        with pytest.raises(QueryError, match="'color' was not declared"):
+            index.search(query, filter={"color": "red"})
+
+
+def test_passages_return_each_document_once_by_its_best_passage(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        documents = [Document("a", {"text": "one two"}), Document("b", {"text": "three"})]
+        vectors = sparse.vstack([row({1: 1.0}), row({1: 3.0}), row({1: 2.0})])
+        passages = [Passage(0, 0, 3), Passage(0, 4, 7), Passage(1, 0, 5)]
+        index.add(documents, vectors, passages=passages)
+        for _ in range(2):
+            hits = index.search(row({1: 1.0}), 2)
+            assert hits.doc_ids == ["a", "b"]
+            assert index.spans(hits.ranking.docids.tolist()) == [(4, 7), (0, 5)]
+            assert index.n_docs == 2
+            assert index.explain(row({1: 1.0}), "a").integer_score == hits.ranking.scores[0]
+            index.merge()
+        index.delete(["a"])
+        assert index.search(row({1: 1.0})).doc_ids == ["b"]
+        index.merge()
+        assert index.check().problems == ()
+
+
+def test_explanations_add_up_to_the_score_exactly(tmp_path: Path, random_vectors: Any) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document(f"d{i}") for i in range(60)], random_vectors(60))
+        query = random_vectors(1, density=12, seed=5)
+        hits = index.search(query, 60)
+        for doc_id, score in zip(hits.doc_ids, hits.ranking.scores.tolist(), strict=True):
+            explanation = index.explain(query, doc_id)
+            assert explanation.integer_score == score
+            assert sum(part.score for part in explanation.terms) == pytest.approx(explanation.score)
+        with pytest.raises(UsageError, match="no document with id 'zz'"):
+            index.explain(query, "zz")
+
+
+def test_merging_and_sealing_change_no_score(tmp_path: Path, random_vectors: Any) -> None:
+    with new_index(tmp_path / "i") as index:
+        for part in range(5):
+            index.add([Document(f"d{part}-{i}") for i in range(20)], random_vectors(20, seed=part))
+            if part % 2:
+                index.seal()
+        query = random_vectors(1, density=12, seed=9)
+        before = index.search(query, 100)
+        index.merge()
+        after = index.search(query, 100)
+        assert index.info()["n_segments"] == 1
+        assert before.doc_ids == after.doc_ids
+        assert before.ranking.scores.tolist() == after.ranking.scores.tolist()
+
+
+def test_stored_vectors_come_back_as_float16_holds_them(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a")], row({1: 0.1, 7: 3.3}))
+        for _ in range(2):
+            vector = index.vectors_of("a")
+            assert vector.indices.tolist() == [1, 7]
+            assert vector.data.tolist() == [float(np.float16(0.1)), float(np.float16(3.3))]
+            index.merge()
+
+
+def test_only_one_process_maintains(tmp_path: Path) -> None:
+    with (
+        new_index(tmp_path / "i") as one,
+        Index.open(tmp_path / "i") as other,
+        one.bulk("corpus") as build,
+    ):
+        build.add([Document("a")], row({1: 1.0}))
+        with pytest.raises(IndexLocked, match="another process"):
+            other.seal()
+        other.add([Document("b")], row({1: 1.0}))
+        assert one.search(row({1: 1.0})).doc_ids == ["b"]
+
+
+def test_an_add_during_a_build_is_not_undone_by_it(tmp_path: Path) -> None:
+    """Both bring id "a"; whichever committed last counts, and exactly one version is live."""
+    with new_index(tmp_path / "i") as one, Index.open(tmp_path / "i") as other:
+        one.add([Document("a", {"v": 0})], row({1: 1.0}))
+        with one.bulk("corpus") as build:
+            build.add([Document("a", {"v": 1})], row({2: 1.0}))
+            build.flush()
+            assert other.get("a") == Document("a", {"v": 0})
+            assert other.search(row({1: 1.0})).doc_ids == ["a"]
+            other.add([Document("a", {"v": 2})], row({3: 1.0}))
+            assert other.search(row({1: 1.0, 2: 1.0})).doc_ids == []
+        assert one.search(row({1: 1.0, 2: 1.0, 3: 1.0})).doc_ids == ["a"]
+        assert one.get("a") == Document("a", {"v": 2})
+        assert one.check().problems == ()
+
+
+def test_searches_run_beside_writes_in_many_threads(tmp_path: Path, random_vectors: Any) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document(f"d{i}") for i in range(50)], random_vectors(50))
+        query = random_vectors(1, density=12, seed=3)
+        errors: list[BaseException] = []
+        stop = threading.Event()
+
+        def reader() -> None:
+            try:
+                while not stop.is_set():
+                    scores = index.search(query, 10).ranking.scores
+                    assert bool((scores[1:] <= scores[:-1]).all())
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=reader) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for i in range(15):
+            index.add([Document(f"d{i}")], random_vectors(1, seed=i))
+            if i % 5 == 4:
+                index.merge()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+
+
+def test_missing_existing_and_foreign_directories_are_named(tmp_path: Path) -> None:
+    with pytest.raises(IndexNotFound, match="no such directory"):
+        Index.open(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(IndexNotFound, match=r"catalog\.sqlite is missing"):
+        Index.open(tmp_path / "empty")
+    new_index(tmp_path / "i").close()
+    with pytest.raises(IndexExists, match="there is an index already"):
+        new_index(tmp_path / "i")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "catalog.sqlite").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(IndexCorrupt):
+        Index.open(tmp_path / "bad")
+
+
+def test_a_newer_catalog_is_refused_by_its_version(tmp_path: Path) -> None:
+    index = new_index(tmp_path / "i")
+    with index._catalog.transaction():
+        index._catalog.set_meta("format", 99)
+    index.close()
+    with pytest.raises(IndexVersion, match="format 99, this release reads 1"):
+        Index.open(tmp_path / "i")
+
+
+def test_a_flipped_bit_anywhere_is_found_by_check_or_open(
+    tmp_path: Path, random_vectors: Any
+) -> None:
+    """Every 97th byte of every file: check or open must notice, and no search may crash."""
+    with new_index(tmp_path / "i") as index:
+        index.add([Document(f"d{i}", {"text": "x" * 50}) for i in range(30)], random_vectors(30))
+        index.merge()
+    for file in [tmp_path / "i" / "catalog.sqlite", *(tmp_path / "i" / "segments").iterdir()]:
+        good = file.read_bytes()
+        for at in range(0, len(good), 397 if file.suffix == ".sqlite" else 97):
+            bad = bytearray(good)
+            bad[at] ^= 0x10
+            file.write_bytes(bytes(bad))
+            try:
+                with Index.open(tmp_path / "i") as index:
+                    noticed = not index.check().sound
+            except IndexFailure:
+                noticed = True
+            # SQLite's unused pages carry no information; everything else must be noticed.
+            assert noticed or file.suffix == ".sqlite", f"{file.name} byte {at}"
+            file.write_bytes(good)
+    with Index.open(tmp_path / "i") as index:
+        assert index.check().sound
+
+
+def test_a_segment_that_vanished_is_named(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a")], row({1: 1.0}))
+        index.seal()
+    next((tmp_path / "i" / "segments").iterdir()).unlink()
+    with pytest.raises(IndexCorrupt, match="the file is gone"):
+        Index.open(tmp_path / "i")
+
+
+def test_a_closed_index_leaves_one_catalog_file_and_opens_read_only(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a")], row({1: 1.0}))
+        index.seal()
+    names = {path.name for path in (tmp_path / "i").iterdir()}
+    assert names == {"catalog.sqlite", "segments", "maintainer.lock"}
+    with Index.open(tmp_path / "i", read_only=True) as index:
+        assert index.search(row({1: 1.0})).doc_ids == ["a"]
+        with pytest.raises(IndexFailure, match="read-only"):
+            index.delete(["a"])
+
+
+def test_retired_segments_leave_the_disk(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        for i in range(3):
+            index.add([Document(f"d{i}")], row({1: 1.0}))
+            index.seal()
+        index.merge()
+        assert len(list((tmp_path / "i" / "segments").iterdir())) == 1
+
+
+def test_deleted_documents_leave_the_catalog_when_segments_merge(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a"), Document("b")], sparse.vstack([row({1: 1}), row({1: 2})]))
+        index.seal()
+        index.delete(["a"])
+        index.merge()
+        for table in ("documents", "texts"):
+            assert index._catalog.rows(f"SELECT count(*) FROM {table}") == [(1,)]
