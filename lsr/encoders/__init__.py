@@ -1,5 +1,28 @@
 """Encoders: texts in, sparse term weights out. Nothing here imports torch until it is needed."""
 
+from .analysis import ENGLISH, Analyser
+from .bm25 import BM25Encoder
+from .card import Card
+from .idf import idf_table
+from .inference_free import InferenceFreeEncoder, QueryTable
+from .layout import load_encoder
 from .protocol import QueryStrategy, SparseEncoder
+from .siamese import Settings, SpladeEncoder, TransformerSide
+from .tokens import TextTokenizer
 
-__all__ = ["QueryStrategy", "SparseEncoder"]
+__all__ = [
+    "ENGLISH",
+    "Analyser",
+    "BM25Encoder",
+    "Card",
+    "InferenceFreeEncoder",
+    "QueryStrategy",
+    "QueryTable",
+    "Settings",
+    "SparseEncoder",
+    "SpladeEncoder",
+    "TextTokenizer",
+    "TransformerSide",
+    "idf_table",
+    "load_encoder",
+]

@@ -1,7 +1,7 @@
 """Batches of similar length under a token budget, results back in the order of the input.
 
-Padding is what batching texts of mixed length wastes: sorted by length, a batch pads almost nothing.
-The longest texts come first, so that a batch that does not fit into memory fails at once.
+Padding is what batches of mixed length waste: sorted by length, a batch pads almost nothing. The
+longest texts come first, so that a batch that does not fit into memory fails at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ..progress import bar
+from ..progress import Bar, bar
 from ..types import SparseMatrix
 
 _WINDOW = 16_384  # texts tokenised and sorted together; bounds memory, loses no measurable padding
@@ -21,7 +21,7 @@ Tokens = Sequence[Sequence[int]]
 
 
 def plan(lengths: Sequence[int], *, token_budget: int) -> list[npt.NDArray[np.int64]]:
-    """Group positions so that each batch, padded to its longest, holds at most `token_budget` tokens.
+    """Group positions so that a batch, padded to its longest, holds at most `token_budget` tokens.
 
     A single text longer than the budget is a batch of its own.
 
@@ -53,7 +53,8 @@ def encode_sorted(
     A text whose token list is empty is an empty row and never reaches `forward`.
     """
     windows: list[SparseMatrix] = []
-    with bar(total=len(texts), unit="texts", desc="encode", quiet=not progress or None) as done:
+    done: Bar[None] = bar(total=len(texts), unit="texts", desc="encode", quiet=not progress or None)
+    with done:
         for window in _windows(texts):
             windows.append(
                 _encode_window(tokenise(window), forward, n_terms, token_budget, done.update)
@@ -86,7 +87,9 @@ def _encode_window(
 
 def empty(n_rows: int, n_terms: int) -> SparseMatrix:
     """Rows without any weight."""
-    return sparse.csr_array((n_rows, n_terms), dtype=np.float32)
+    nothing = np.empty(0, np.float32)
+    offsets = np.zeros(n_rows + 1, np.int32)
+    return sparse.csr_array((nothing, nothing.astype(np.int32), offsets), shape=(n_rows, n_terms))
 
 
 def _stack(parts: Sequence[SparseMatrix], n_terms: int) -> SparseMatrix:
@@ -102,3 +105,16 @@ def _windows(texts: Sequence[str]) -> Iterator[list[str]]:
     stream = iter(texts)
     while window := list(islice(stream, _WINDOW)):
         yield window
+
+
+def keep_largest(rows: SparseMatrix, k: int) -> SparseMatrix:
+    """Keep the k largest weights of each row, the smaller term number first among equals."""
+    n_kept = np.minimum(np.diff(rows.indptr), k)
+    if n_kept.sum() == rows.nnz:
+        return rows
+    row_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    order = np.lexsort((rows.indices, -rows.data, row_of))
+    rank = np.arange(rows.nnz) - rows.indptr[row_of]
+    kept = np.sort(order[rank < k])
+    offsets = np.concatenate([[0], np.cumsum(n_kept)]).astype(rows.indptr.dtype)
+    return sparse.csr_array((rows.data[kept], rows.indices[kept], offsets), shape=rows.shape)

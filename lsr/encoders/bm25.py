@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
-from scipy import sparse
 
 from ..errors import EncoderError
 from ..types import SparseMatrix
 from .analysis import ENGLISH, Analyser, words
 from .card import DEFAULT_TEXT_FIELDS, Card
+from .counting import occurrences
 from .folder import Fingerprint, build_fingerprint, read_object, replacing, write_json
 from .protocol import QueryStrategy
 
@@ -210,21 +210,7 @@ class BM25Encoder:
 
     def _counts(self, texts: Sequence[str]) -> SparseMatrix:
         number_of = self._numbers.__getitem__
-        numbers: list[int] = []
-        ends = [0]
-        for text in texts:
-            numbers.extend(map(number_of, words(text)))
-            ends.append(len(numbers))
-        columns = np.asarray(numbers, dtype=np.int32)
-        kept = columns >= 0
-        row_ends = np.concatenate([[0], np.cumsum(kept)])[ends]
-        columns = columns[kept]
-        ones = np.ones(len(columns), np.float32)
-        counts: SparseMatrix = sparse.csr_array(
-            (ones, columns, row_ends.astype(np.int32)), shape=(len(texts), self.n_terms)
-        )
-        counts.sum_duplicates()
-        return counts
+        return occurrences((list(map(number_of, words(text))) for text in texts), self.n_terms)
 
 
 class _TermNumbers(dict[str, int]):

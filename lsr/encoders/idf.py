@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from ..errors import EncoderError
+from .counting import occurrences
 from .tokens import TextTokenizer
 
 _BATCH = 2_048  # texts tokenised at once; enough to keep every core of the tokenizer busy
@@ -28,7 +29,9 @@ def idf_table(
     `n_terms` is needed where a model has more outputs than its tokenizer has tokens; the surplus,
     which no text can hold, is 0 too. Memory does not grow with the corpus.
     """
-    whole = TextTokenizer.of(tokenizer.tokenizer if isinstance(tokenizer, TextTokenizer) else tokenizer)
+    whole = (
+        tokenizer if isinstance(tokenizer, TextTokenizer) else TextTokenizer.of(tokenizer)
+    ).limited(None)
     n_tokens = whole.n_tokens
     n_terms = n_tokens if n_terms is None else n_terms
     if n_terms < n_tokens:
@@ -36,13 +39,15 @@ def idf_table(
             f"an idf table of {n_terms} terms cannot hold the {n_tokens} tokens of the tokenizer"
         )
     special = whole.special_ids()
+    real = np.ones(n_terms, np.float32)
+    real[special] = 0.0
     df = np.zeros(n_terms, np.int64)
     n_passages = 0
     stream = iter(texts)
     while batch := list(islice(stream, _BATCH)):
-        present = [np.setdiff1d(ids, special) for ids in whole.ids(batch, special=False)]
-        n_passages += sum(1 for ids in present if len(ids))
-        df += np.bincount(np.concatenate(present).astype(np.int64), minlength=n_terms)
+        present = occurrences(whole.ids(batch, special=False), n_terms)
+        n_passages += int(np.count_nonzero(present @ real))
+        df += np.bincount(present.indices, minlength=n_terms)
     table = np.log1p((n_passages - df + 0.5) / (df + 0.5))
     table[special] = 0.0
     table[n_tokens:] = 0.0

@@ -12,7 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from scipy import sparse
+
 from ..errors import EncoderError, MissingExtra, MissingHead
+from ..types import SparseMatrix
+from .batching import Tokens, keep_largest
 from .tokens import TextTokenizer
 
 try:
@@ -74,7 +79,7 @@ class SpladeModel(nn.Module):
         backbone = _load_backbone(folder, new_head=new_head, seed=seed)
         tokenizer = TextTokenizer.load(folder, max_length=max_length, lower_case=lower_case)
         positions = getattr(backbone.config, "max_position_embeddings", None)
-        if isinstance(positions, int) and positions > 0 and max_length is None:
+        if isinstance(positions, int) and positions > 0:
             tokenizer = tokenizer.limited(min(tokenizer.max_length or positions, positions))
         n_terms = int(backbone.config.vocab_size)
         if tokenizer.n_tokens > n_terms:
@@ -111,6 +116,35 @@ class SpladeModel(nn.Module):
         weights = torch.log1p(torch.relu(logits))
         return torch.log1p(weights) if self.activation == "log1p_relu" else weights
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
+
+    @torch.inference_mode()
+    def encode_tokens(self, tokens: Tokens, *, top_k: int | None = None) -> SparseMatrix:
+        """One batch of token lists, special tokens included, to rows of weights."""
+        longest = max(map(len, tokens))
+        ids = np.full((len(tokens), longest), self.tokenizer.pad_id, np.int64)
+        mask = np.zeros((len(tokens), longest), np.int64)
+        for row, numbers in enumerate(tokens):
+            ids[row, : len(numbers)] = numbers
+            mask[row, : len(numbers)] = 1
+        was_training = self.training
+        self.eval()
+        try:
+            device = self.device
+            weights = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        finally:
+            self.train(was_training)
+        rows: SparseMatrix = sparse.csr_array(weights.cpu().numpy())
+        if not np.isfinite(rows.data).all():
+            raise EncoderError(
+                "the network gave weights that are not finite; its training diverged, or its "
+                "checkpoint is damaged"
+            )
+        return rows if top_k is None else keep_largest(rows, top_k)
+
     def save_checkpoint(self, folder: str | Path) -> None:
         """Write the masked-LM checkpoint with its tokenizer, as transformers lays it out."""
         folder = Path(folder)
@@ -118,6 +152,16 @@ class SpladeModel(nn.Module):
         with _quiet_transformers():
             self.backbone.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.write(folder)
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The named torch device; None takes the first GPU, or the CPU where there is none."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise EncoderError(f"no torch device is called {name!r}: {error}") from None
 
 
 def _load_backbone(folder: Path, *, new_head: bool, seed: int) -> PreTrainedModel:

@@ -66,6 +66,7 @@ class TextTokenizer:
             tokenizer.normalizer = normalizers.Sequence(
                 [normalizers.Lowercase()] + ([tokenizer.normalizer] if tokenizer.normalizer else [])
             )
+            files["tokenizer.json"] = tokenizer.to_str().encode()
         limit = max_length or config.get("model_max_length")
         if not isinstance(limit, int | float) or limit >= _NO_LIMIT:
             limit = None
@@ -74,6 +75,12 @@ class TextTokenizer:
                 f"{folder}: a maximum of {limit} tokens leaves no room for text; raise it"
             )
         return cls._limited(tokenizer, None if limit is None else int(limit), files)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, *, max_length: int | None = None) -> "TextTokenizer":
+        """Take a tokenizer made in memory; the caller's object is not changed."""
+        raw = tokenizer.to_str()
+        return cls._limited(Tokenizer.from_str(raw), max_length, {"tokenizer.json": raw.encode()})
 
     @classmethod
     def _limited(
@@ -90,7 +97,7 @@ class TextTokenizer:
             tokenizer.enable_truncation(limit)
         return cls(tokenizer, limit, pad or 0, files)
 
-    def limited(self, max_length: int) -> "TextTokenizer":
+    def limited(self, max_length: int | None) -> "TextTokenizer":
         """The same tokenizer with another length limit."""
         copy = Tokenizer.from_str(self.tokenizer.to_str())
         return self._limited(copy, max_length, self.files)

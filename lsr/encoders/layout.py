@@ -1,0 +1,234 @@
+"""The one folder layout of encoders: that of the SparseEncoder of sentence-transformers.
+
+    modules.json                       what the folder is; class names, matched against a fixed list
+    config_sentence_transformers.json  prompts and the cap on active terms
+    lsr.json                           our side card; absent in folders made elsewhere
+    siamese         config.json, model.safetensors, tokenizer.json, 1_SpladePooling/config.json
+    inference-free  router_config.json; query_0_SparseStaticEmbedding/ (tokenizer, table),
+                    document_0_Transformer/, document_1_SpladePooling/
+    BM25            bm25.json, terms.txt, df.safetensors; only this package knows its class
+
+A folder without modules.json but with a masked-LM config.json (naver SPLADE) is a siamese SPLADE.
+Nothing is imported by name, unpickled or executed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import EncoderError, MissingHead
+from . import bm25
+from .card import Card
+from .folder import inside, read_json, read_object
+from .inference_free import InferenceFreeEncoder, QueryTable
+from .protocol import SparseEncoder
+from .siamese import Settings, SpladeEncoder, TransformerSide
+from .table import read_table
+from .tokens import TextTokenizer
+
+Kind = Literal["transformer", "pooling", "table", "router", "bm25"]
+
+_ST = "sentence_transformers"
+_KINDS: dict[str, Kind] = {
+    f"{_ST}.base.modules.transformer.Transformer": "transformer",
+    f"{_ST}.models.Transformer": "transformer",
+    f"{_ST}.models.Transformer.Transformer": "transformer",
+    f"{_ST}.sparse_encoder.modules.mlm_transformer.MLMTransformer": "transformer",
+    f"{_ST}.sparse_encoder.models.MLMTransformer": "transformer",
+    f"{_ST}.sparse_encoder.models.MLMTransformer.MLMTransformer": "transformer",
+    f"{_ST}.sparse_encoder.modules.splade_pooling.SpladePooling": "pooling",
+    f"{_ST}.sparse_encoder.models.SpladePooling": "pooling",
+    f"{_ST}.sparse_encoder.models.SpladePooling.SpladePooling": "pooling",
+    f"{_ST}.sparse_encoder.modules.sparse_static_embedding.SparseStaticEmbedding": "table",
+    f"{_ST}.sparse_encoder.models.SparseStaticEmbedding": "table",
+    f"{_ST}.sparse_encoder.models.SparseStaticEmbedding.SparseStaticEmbedding": "table",
+    f"{_ST}.base.modules.router.Router": "router",
+    f"{_ST}.models.Router": "router",
+    f"{_ST}.models.Router.Router": "router",
+    bm25.CLASS_NAME: "bm25",
+}
+"""Every class name that is read, in the spellings of sentence-transformers 5 and 6."""
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class _Module:
+    kind: Kind
+    folder: Path
+
+
+def load_encoder(
+    folder: str | Path, *, queries_only: bool = False, device: str | None = None
+) -> SparseEncoder:
+    """Load the encoder in `folder`, or of the hub name `owner/name`; torch waits until needed.
+
+    With `queries_only` a folder that `save(..., queries_only=True)` wrote will do. `device` names a
+    torch device for the network; by default the first GPU, or the CPU. Raises `EncoderError`.
+    """
+    path = Path(folder)
+    name = path.resolve().name
+    if not path.is_dir():
+        if path.exists() or not _HUB_NAME.fullmatch(str(folder)):
+            raise EncoderError(
+                f"there is no encoder folder at {folder}; give the path of a folder, or the name "
+                "owner/name of an encoder on the hub"
+            )
+        from .hub import download
+
+        path = download(str(folder))
+    card = Card.read(path, name=name)
+    if card.queries_only and not queries_only:
+        raise EncoderError(
+            f"{path} holds only the query side of '{card.name}'; load the whole encoder to encode "
+            "documents"
+        )
+    settings = _read_settings(path)
+    modules = _read_modules(path)
+    kinds = [module.kind for module in modules]
+    if kinds == ["bm25"]:
+        return bm25.BM25Encoder.load(path)
+    if kinds == ["transformer", "pooling"]:
+        side = replace(_read_side(*modules), device=device)
+        return SpladeEncoder(side, card, settings, path)
+    if kinds == ["router"]:
+        return _read_router(path, modules[0].folder, card, settings, device)
+    raise EncoderError(
+        f"{path / 'modules.json'}: modules {' + '.join(kinds) or '(none)'} are no encoder of this "
+        "package; it reads Transformer + SpladePooling, and a Router of the two with a "
+        "SparseStaticEmbedding for queries"
+    )
+
+
+def _read_modules(folder: Path) -> list[_Module]:
+    path = folder / "modules.json"
+    if not path.exists():
+        if not (folder / "config.json").is_file():
+            raise EncoderError(
+                f"{folder} holds neither modules.json nor config.json; it is not an encoder folder"
+            )
+        return [_Module("transformer", folder), _Module("pooling", folder / "1_SpladePooling")]
+    listed = read_json(path)
+    if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
+        raise EncoderError(f"{path}: a list of modules was expected; download the encoder again")
+    return [
+        _Module(
+            _kind(module.get("type"), named_in=path),
+            inside(folder, module.get("path"), named_in=path),
+        )
+        for module in listed
+    ]
+
+
+def _kind(class_name: object, *, named_in: Path) -> Kind:
+    kind = _KINDS.get(class_name) if isinstance(class_name, str) else None
+    if kind is None:
+        raise EncoderError(
+            f"{named_in}: the module class {class_name!r} is not on the list of classes this "
+            "package reads, and nothing is imported by name; only SPLADE, inference-free and BM25 "
+            "encoders load"
+        )
+    return kind
+
+
+def _read_router(
+    folder: Path, place: Path, card: Card, settings: Settings, device: str | None
+) -> SparseEncoder:
+    path = place / "router_config.json"
+    if not path.is_file():
+        path = place / "config.json"  # the name that sentence-transformers 5.0 gave it
+    config = read_object(path)
+    types, structure = config.get("types"), config.get("structure")
+    if not isinstance(types, Mapping) or not isinstance(structure, Mapping):
+        raise EncoderError(f"{path}: types and structure were expected; download it again")
+    routes = {
+        str(route): [
+            _Module(_kind(types.get(name), named_in=path), inside(place, name, named_in=path))
+            for name in names
+        ]
+        for route, names in structure.items()
+        if isinstance(names, list)
+    }
+    query, document = routes.get("query", []), routes.get("document", [])
+    document_kinds = [module.kind for module in document]
+    if query == document and document_kinds == ["transformer", "pooling"]:
+        side = replace(_read_side(*document), device=device)
+        return SpladeEncoder(side, card, settings, folder)
+    if [module.kind for module in query] != ["table"] or (
+        document_kinds != ["transformer", "pooling"]
+        and not (card.queries_only and not document_kinds)
+    ):
+        raise EncoderError(
+            f"{path}: this package reads a query route of one SparseStaticEmbedding and a document "
+            "route of Transformer + SpladePooling, got "
+            + "; ".join(f"{k}: {' + '.join(m.kind for m in v)}" for k, v in routes.items())
+        )
+    tokenizer = TextTokenizer.load(query[0].folder)
+    table = QueryTable(tokenizer, read_table(query[0].folder, folder, tokenizer))
+    documents = replace(_read_side(*document), device=device) if document else None
+    return InferenceFreeEncoder(table, documents, card, settings, folder)
+
+
+def _read_side(transformer: _Module, pooling: _Module) -> TransformerSide:
+    folder = transformer.folder
+    config = read_object(folder / "config.json")
+    if not any(
+        isinstance(name, str) and name.endswith("ForMaskedLM")
+        for name in config.get("architectures") or []
+    ):
+        raise MissingHead(
+            f"{folder / 'config.json'}: architectures = {config.get('architectures')} is no masked "
+            "language model; SPLADE reads its term weights from a masked-LM head"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickled = next(iter(sorted(folder.glob("*.bin"))), None)
+        raise EncoderError(
+            f"{folder} has no safetensors weights"
+            + (
+                f"; {pickled.name} is a pickle, which can run code, and is not read"
+                if pickled
+                else ""
+            )
+            + ". Where you trust it, convert it: AutoModelForMaskedLM.from_pretrained(old)"
+            ".save_pretrained(new)"
+        )
+    stock: dict[str, Any] = {}
+    if (path := folder / "sentence_bert_config.json").is_file():
+        stock = read_object(path)
+        if (task := stock.get("transformer_task", "fill-mask")) != "fill-mask":
+            raise EncoderError(f"{path}: transformer_task is {task!r}, SPLADE needs 'fill-mask'")
+    path = pooling.folder / "config.json"
+    pooled = read_object(path) if pooling.folder.is_dir() else {}
+    strategy, activation = (
+        pooled.get("pooling_strategy", "max"),
+        pooled.get("activation_function", "relu"),
+    )
+    if strategy not in ("max", "sum") or activation not in ("relu", "log1p_relu"):
+        raise EncoderError(
+            f"{path}: pooling {strategy!r} with activation {activation!r} is unknown; this package "
+            "reads max or sum, relu or log1p_relu"
+        )
+    max_length = stock.get("max_seq_length")
+    return TransformerSide(
+        folder,
+        activation=activation,
+        pooling=strategy,
+        max_length=max_length if isinstance(max_length, int) else None,
+        lower_case=stock.get("do_lower_case") is True,
+    )
+
+
+def _read_settings(folder: Path) -> Settings:
+    path = folder / "config_sentence_transformers.json"
+    if not path.is_file():
+        return Settings()
+    config = read_object(path)
+    prompts = config.get("prompts") or {}
+    top_k = config.get("max_active_dims")
+    if not isinstance(prompts, Mapping) or not (
+        top_k is None or (type(top_k) is int and top_k > 0)
+    ):
+        raise EncoderError(f"{path}: prompts = {prompts!r}, max_active_dims = {top_k!r}")
+    return Settings(str(prompts.get("query") or ""), str(prompts.get("document") or ""), top_k)

@@ -1,0 +1,59 @@
+"""Read the token weights of a stock `SparseStaticEmbedding` folder: safetensors, or idf.json."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+
+from ..errors import EncoderError
+from .folder import inside, read_object
+from .tokens import TextTokenizer
+
+
+def read_table(folder: Path, root: Path, tokenizer: TextTokenizer) -> npt.NDArray[np.float32]:
+    """(n_terms,) float32 from `model.safetensors`, else from JSON named by config or custom.
+
+    `idf.json` maps tokens to weights and lies in the module's folder or in the root of the encoder;
+    a token that it leaves out weighs 0, as in the stock library.
+    """
+    weights = folder / "model.safetensors"
+    if weights.is_file():
+        return _from_safetensors(weights)
+    config = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    named = config.get("path", "idf.json")
+    for place in (folder, root):
+        path = inside(place, named, named_in=folder / "config.json")
+        if path.is_file():
+            return _from_json(path, tokenizer)
+    raise EncoderError(
+        f"{folder} has neither model.safetensors nor {named}; without token weights the query "
+        "side is incomplete, download the encoder again"
+    )
+
+
+def _from_safetensors(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # safetensors has its own exception, outside every common base
+        raise EncoderError(
+            f"{path} cannot be read ({error}); download the encoder again"
+        ) from error
+    weight = tensors.get("weight")
+    if weight is None or weight.ndim != 1:
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        raise EncoderError(f"{path}: one row named 'weight' was expected, got {shapes}")
+    return weight.astype(np.float32)
+
+
+def _from_json(path: Path, tokenizer: TextTokenizer) -> npt.NDArray[np.float32]:
+    table = np.zeros(tokenizer.n_tokens, np.float32)
+    for token, weight in read_object(path).items():
+        number = tokenizer.tokenizer.token_to_id(token)
+        if number is None or isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise EncoderError(
+                f"{path}: {token!r}: {weight!r} is no weight of a token of the tokenizer beside "
+                "it; table and tokenizer belong to two encoders"
+            )
+        table[number] = weight
+    return table

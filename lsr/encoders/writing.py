@@ -1,0 +1,102 @@
+"""Write encoder folders as `layout` reads them, so that stock sentence-transformers reads them too."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from ..errors import EncoderError
+from .folder import replacing, write_json
+from .inference_free import InferenceFreeEncoder
+from .siamese import Settings, SpladeEncoder, TransformerSide
+
+_TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
+_POOLING = "sentence_transformers.sparse_encoder.modules.splade_pooling.SpladePooling"
+_TABLE = (
+    "sentence_transformers.sparse_encoder.modules.sparse_static_embedding.SparseStaticEmbedding"
+)
+_ROUTER = "sentence_transformers.base.modules.router.Router"
+_QUERY_FOLDER = "query_0_SparseStaticEmbedding"
+_DOCUMENT_FOLDERS = ("document_0_Transformer", "document_1_SpladePooling")
+
+
+def write_siamese(folder: Path, encoder: SpladeEncoder) -> None:
+    """Write a SPLADE encoder so that this package and stock sentence-transformers read it."""
+    with replacing(folder) as fresh:
+        modules = [("", _TRANSFORMER), ("1_SpladePooling", _POOLING)]
+        _write_modules(fresh, modules, encoder.settings)
+        _write_side(encoder.side, fresh, fresh / "1_SpladePooling")
+        encoder.card.write(fresh)
+
+
+def write_inference_free(
+    folder: Path, encoder: InferenceFreeEncoder, *, queries_only: bool
+) -> None:
+    """Write an inference-free encoder, or only what its queries need with a record of the space."""
+    if encoder.documents is None and not queries_only:
+        raise EncoderError(
+            f"encoder '{encoder.name}' holds only the query side; save it with queries_only=True"
+        )
+    card = encoder.card
+    if queries_only:
+        card = replace(card, space=encoder.space, build=encoder.build)
+    with replacing(folder) as fresh:
+        _write_modules(fresh, [("", _ROUTER)], encoder.settings)
+        types = {_QUERY_FOLDER: _TABLE}
+        structure: dict[str, list[str]] = {"query": [_QUERY_FOLDER]}
+        if not queries_only and encoder.documents is not None:
+            types |= dict(zip(_DOCUMENT_FOLDERS, (_TRANSFORMER, _POOLING), strict=True))
+            structure["document"] = list(_DOCUMENT_FOLDERS)
+            transformer, pooling = (fresh / name for name in _DOCUMENT_FOLDERS)
+            _write_side(encoder.documents, transformer, pooling)
+        parameters: dict[str, Any] = {
+            "default_route": "query" if queries_only else "document",
+            "allow_empty_key": True,
+            "route_mappings": {},
+        }
+        router = {"types": types, "structure": structure, "parameters": parameters}
+        write_json(fresh / "router_config.json", router)
+        place = fresh / _QUERY_FOLDER
+        place.mkdir()
+        write_json(place / "config.json", {"frozen": True})
+        weights = np.ascontiguousarray(encoder.queries.weights)
+        save_file({"weight": weights}, place / "model.safetensors", metadata={"format": "pt"})
+        encoder.queries.tokenizer.write(place)
+        card.write(fresh)
+
+
+def _write_modules(folder: Path, modules: list[tuple[str, str]], settings: Settings) -> None:
+    listed = [
+        {"idx": number, "name": str(number), "path": path, "type": class_name}
+        for number, (path, class_name) in enumerate(modules)
+    ]
+    write_json(folder / "modules.json", listed)
+    config: dict[str, Any] = {
+        "model_type": "SparseEncoder",
+        "prompts": {"query": settings.query_prompt, "document": settings.document_prompt},
+        "default_prompt_name": None,
+        "similarity_fn_name": "dot",
+    }
+    if settings.max_active_dims is not None:
+        config["max_active_dims"] = settings.max_active_dims
+    write_json(folder / "config_sentence_transformers.json", config)
+
+
+def _write_side(side: TransformerSide, transformer: Path, pooling: Path) -> None:
+    side.write(transformer)
+    text = {"method": "forward", "method_output_name": "logits"}
+    stock = {
+        "transformer_task": "fill-mask",
+        "modality_config": {"text": text},
+        "module_output_name": "token_embeddings",
+    }
+    write_json(transformer / "sentence_bert_config.json", stock)
+    pooling.mkdir()
+    pooled = {
+        "pooling_strategy": side.pooling,
+        "activation_function": side.activation,
+        "embedding_dimension": side.n_terms,
+    }
+    write_json(pooling / "config.json", pooled)
