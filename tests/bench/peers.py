@@ -1,4 +1,4 @@
-"""Drivers for other people's engines; `engines.Engine` says what each method does.
+"""Drivers for other people's engines; `protocol.Engine` says what each method does.
 
 Every driver takes the fastest way into its engine that we know, even below the public API, so that
 a ratio against it is not made of Python overhead.
@@ -7,65 +7,65 @@ a ratio against it is not made of Python overhead.
 import itertools
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from protocol import Engine, Terms, Weights
 from scipy import sparse
 from vectors import VectorSet
 
-Terms = npt.NDArray[np.int32]
-Weights = npt.NDArray[np.float32]
 
+class Scipy(Engine):
+    """scipy.sparse at its strongest: the query's rows of the transposed matrix."""
 
-class Scipy:
-    """scipy.sparse at its strongest: rows of the transposed matrix, then argpartition."""
-
-    package, approximate, modes = "scipy", False, ["term rows"]
+    package = "scipy"
+    modes = ("term rows",)
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
-        sparse.save_npz(folder / "matrix.npz", vectors.docs.T.tocsr(), compressed=False)
+        sparse.save_npz(folder / "terms.npz", vectors.docs.T.tocsr(), compressed=False)
         return {}
 
     def open(self, folder: Path) -> None:
-        self.matrix = sparse.load_npz(folder / "matrix.npz")
-
-    def prepare(self, terms: Terms, weights: Weights) -> tuple[Terms, Weights]:
-        return terms, weights
-
-    def _scores(self, terms: Terms, weights: Weights) -> Weights:
-        return weights @ self.matrix[terms]
+        self.matrix = sparse.load_npz(folder / "terms.npz")
 
     def search(self, query: tuple[Terms, Weights], k: int, mode: str) -> Any:
-        scores = self._scores(*query)
-        top = np.flatnonzero(scores)  # argpartition takes 2 ms where most scores tie at zero
-        if len(top) > k:
-            top = top[np.argpartition(scores[top], -k)[-k:]]
-        return top[np.argsort(-scores[top])]
-
-    def ids(self, answer: Any) -> Any:
-        return answer
+        terms, weights = query
+        return _best(weights @ self.matrix[terms], k)
 
 
-class ScipyProduct(Scipy):
+class ScipyProduct(Engine):
     """scipy.sparse as most people write it: CSR of documents times a dense query."""
 
-    modes: ClassVar[list[str]] = ["documents x query"]
+    package = "scipy"
+    modes = ("documents x query",)
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
-        sparse.save_npz(folder / "matrix.npz", vectors.docs, compressed=False)
+        sparse.save_npz(folder / "docs.npz", vectors.docs, compressed=False)
         return {}
 
-    def _scores(self, terms: Terms, weights: Weights) -> Weights:
+    def open(self, folder: Path) -> None:
+        self.matrix = sparse.load_npz(folder / "docs.npz")
+
+    def search(self, query: tuple[Terms, Weights], k: int, mode: str) -> Any:
+        terms, weights = query
         dense = np.zeros(self.matrix.shape[1], np.float32)
         dense[terms] = weights
-        return self.matrix @ dense
+        return _best(self.matrix @ dense, k)
 
 
-class SpladeIndex:
+def _best(scores: Weights, k: int) -> npt.NDArray[np.intp]:
+    top = np.flatnonzero(scores)  # argpartition takes 2 ms where most scores tie at zero
+    if len(top) > k:
+        top = top[np.argpartition(scores[top], -k)[-k:]]
+    return top[np.argsort(-scores[top])]
+
+
+class SpladeIndex(Engine):
     """splade-index, numba backend, entered below its text encoder: scoring and selection."""
 
-    package, approximate, modes = "splade-index", False, ["numba"]
+    package = "splade-index"
+    modes = ("numba",)
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
         columns = vectors.docs.tocsc()  # what SPLADE.index does with the encoder's output
@@ -93,24 +93,23 @@ class SpladeIndex:
         return answer[0][0]
 
 
-class Bmp:
+class Bmp(Engine):
     """bmp, blocks of 32 documents, in our bisection order where our engine ran before it."""
 
-    package, approximate, modes = "bmp", False, ["alpha 1 beta 1"]
+    package = "bmp"
+    modes = ("alpha 1 beta 1",)
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
         from bmp import Indexer
 
         docs, order = vectors.docs, vectors.order
-        rows = np.arange(docs.shape[0]) if order is None else order
+        rows = np.arange(docs.shape[0], dtype=np.uint32) if order is None else order
         impacts = np.clip(np.rint(docs.data * (255 / docs.data.max())), 1, 255).astype(int)
         indexer = Indexer(str(folder / "bmp.index"), bsize=32, compress_range=False)
         for row in rows.tolist():
             a, b = docs.indptr[row], docs.indptr[row + 1]
-            vector = dict(
-                zip(map(str, docs.indices[a:b].tolist()), impacts[a:b].tolist(), strict=True)
-            )
-            indexer.add_document(str(row), vector)
+            terms = map(str, docs.indices[a:b].tolist())
+            indexer.add_document(str(row), dict(zip(terms, impacts[a:b].tolist(), strict=True)))
         indexer.finish()
         return {"order": "as given" if order is None else "our bisection"}
 
@@ -129,13 +128,12 @@ class Bmp:
         return [int(doc_id) for doc_id in answer[0]]
 
 
-class Seismic:
+class Seismic(Engine):
     """pyseismic-lsr, f16 values, no kNN graph; a grid of query_cut x heap_factor."""
 
-    package, approximate = "pyseismic-lsr", True
-    modes: ClassVar[list[str]] = [
-        f"cut {cut} factor {factor}" for cut in (5, 10, 20, 40) for factor in (1.0, 0.9, 0.8, 0.7)
-    ]
+    package = "pyseismic-lsr"
+    approximate = True
+    modes = tuple(f"cut {c} factor {f}" for c in (5, 10, 20, 40) for f in (1.0, 0.9, 0.8, 0.7))
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
         from seismic import SeismicIndexRaw
@@ -145,9 +143,8 @@ class Seismic:
             out.write(np.uint32(docs.shape[0]).tobytes())
             terms, weights = docs.indices.astype("<u4"), docs.data.astype("<f4")
             for a, b in zip(docs.indptr[:-1].tolist(), docs.indptr[1:].tolist(), strict=True):
-                out.write(
-                    np.uint32(b - a).tobytes() + terms[a:b].tobytes() + weights[a:b].tobytes()
-                )
+                out.write(np.uint32(b - a).tobytes())
+                out.write(terms[a:b].tobytes() + weights[a:b].tobytes())
         settings = {"n_postings": 1000, "centroid_fraction": 0.1, "summary_energy": 0.4}
         index = SeismicIndexRaw.build(str(inner), nknn=0, max_fraction=4.0, **settings)
         inner.unlink()
@@ -160,9 +157,6 @@ class Seismic:
         (saved,) = folder.iterdir()  # save() does not write the name that it prints
         self.index = SeismicIndexRaw.load(str(saved))
 
-    def prepare(self, terms: Terms, weights: Weights) -> tuple[Terms, Weights]:
-        return terms, weights
-
     def search(self, query: tuple[Terms, Weights], k: int, mode: str) -> Any:
         _, cut, _, factor = mode.split()
         return self.index.search(*query, k, int(cut), float(factor), 0, True)
@@ -171,10 +165,11 @@ class Seismic:
         return [row for _, row in answer]
 
 
-class Bm25s:
+class Bm25s(Engine):
     """bm25s on the token lists of a text set, Lucene's formula: words in, no weights."""
 
-    package, approximate, modes = "bm25s", False, ["numba"]
+    package = "bm25s"
+    modes = ("numba",)
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
         from bm25s import BM25

@@ -80,8 +80,9 @@ def table(report: Report) -> str:
             f"{built['bytes_per_posting']:>10.2f}{built['peak_bytes'] / 1e6:>10,.0f}"
             f"{peak / 1e6:>10,.0f}"
         )
-        for key, value in built["notes"].items():
-            lines.append(f"  {key}: {value}")
+        if built["notes"]:
+            notes = ", ".join(f"{key} {value}" for key, value in built["notes"].items())
+            lines.append(f"  {notes}")
     return "\n".join(lines)
 
 
