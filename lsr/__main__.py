@@ -1,0 +1,125 @@
+"""The console script `lsr`: a table of verbs, each imported only when it is asked for.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed,
+2 misused, 130 interrupted. `LSR_DEBUG=1` shows the traceback behind an error.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from . import __version__
+from .errors import LsrError, UsageError
+
+VERBS = {
+    "demo": ("lsr.commands.demo:demo", "index and search the Python documentation, offline"),
+    "index": ("lsr.commands.index:index", "build an index of a corpus"),
+    "search": ("lsr.commands.search:search", "search an index"),
+    "evaluate": ("lsr.commands.evaluate:evaluate", "measure an encoder on a judged collection"),
+    "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
+    "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
+    "train": ("lsr.commands.train:train", "train an encoder from a recipe"),
+    "check": ("lsr.commands.check:check", "verify every byte of an index"),
+    "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),
+}
+"""verb -> (where its command is, one line of help): all that `lsr --help` needs."""
+
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for `lsr search ... | head -1`
+_INTERRUPTED = 130
+
+
+class LazyVerbs(click.Group):
+    """A group whose commands are known by name and help, and imported one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which one was probably meant."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise UsageError(f"no verb {args[0]!r}{hint} Verbs: {', '.join(VERBS)}.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing what it names."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, summary) for verb, (_, summary) in VERBS.items()])
+
+
+@click.group(
+    cls=LazyVerbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="VERB ...",
+    epilog="`lsr VERB --help` shows options and examples. LSR_DATA: folder of datasets; LSR_CACHE: "
+    "what can be made again; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks.",
+)
+@click.version_option(__version__, prog_name="lsr-search", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Learned sparse retrieval: train an encoder, index a corpus, search it exactly, serve it."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; says every error in one line."""
+    try:
+        code = cli.main(args=list(arguments), prog_name="lsr", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except LsrError as error:
+        _complain(str(error))
+        return error.exit_code
+    except click.ClickException as error:
+        _complain(error.format_message())
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            print(f"next       {error.ctx.command_path} --help", file=sys.stderr)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("\nstopped    by the keyboard", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left. Nothing may be flushed into the pipe when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(f"{place}{error.strerror or error}")
+        return 1
+    except Exception as error:
+        _complain(
+            f"{type(error).__name__}: {error}. This is a defect of lsr-search; "
+            "LSR_DEBUG=1 shows where"
+        )
+        return 1
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _complain(message: str) -> None:
+    if os.environ.get("LSR_DEBUG", "") not in ("", "0"):
+        traceback.print_exc()
+    print(f"error      {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`--encoder bm25|FOLDER` and the options that only a fitted BM25 has, shared by several verbs."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import EncoderError, UsageError
+from . import _printing as out
+
+if TYPE_CHECKING:
+    from ..datasets import Dataset
+    from ..encoders import SparseEncoder
+    from ..encoders.analysis import StemmerName
+
+R = TypeVar("R")
+
+BM25 = "bm25"
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """What the options ask for: a folder, or BM25 to be fitted to the corpus at hand."""
+
+    encoder: str
+    k1: float | None
+    b: float | None
+    keep_stopwords: bool
+    stemmer: "StemmerName | None"
+
+    @property
+    def is_bm25(self) -> bool:
+        """Whether the encoder has yet to be fitted."""
+        return self.encoder == BM25
+
+    def arguments(self) -> list[str]:
+        """The options that ask for this again, for printing."""
+        words = ["--encoder", self.encoder]
+        for name, value in (("--k1", self.k1), ("--b", self.b), ("--stemmer", self.stemmer)):
+            words += [] if value is None else [name, str(value)]
+        return [*words, "--keep-stopwords"] if self.keep_stopwords else words
+
+    def load(self, corpus: "Dataset") -> "tuple[SparseEncoder, int | None]":
+        """The encoder, and the number of documents where fitting has counted them."""
+        return self._fit(corpus) if self.is_bm25 else (self.load_folder(), None)
+
+    def load_folder(self) -> "SparseEncoder":
+        """The encoder of a folder."""
+        from ..encoders import load_encoder
+
+        if not Path(self.encoder).is_dir():
+            raise EncoderError(
+                f"{self.encoder}: no such folder; wanted bm25, or a folder with modules.json such "
+                "as `lsr train` writes"
+            )
+        return load_encoder(self.encoder)
+
+    def _fit(self, corpus: "Dataset") -> "tuple[SparseEncoder, int]":
+        from ..encoders.analysis import Analyser
+        from ..encoders.bm25 import BM25Encoder
+        from ..progress import bar
+
+        started = time.perf_counter()
+        counter = bar(corpus.documents(), unit="documents", desc="fitting")
+        encoder = BM25Encoder.fit(
+            (document.text() for document in counter),
+            k1=0.9 if self.k1 is None else self.k1,
+            b=0.4 if self.b is None else self.b,
+            analyser=Analyser(self.stemmer or "porter", stop_words=not self.keep_stopwords),
+        )
+        n_terms = out.counted(len(encoder.statistics.terms), "term")
+        out.note(
+            "fitted",
+            out.columns("bm25", f"k1 {encoder.k1:g}, b {encoder.b:g}, {n_terms}, ")
+            + f"{encoder.statistics.avgdl:.0f} a document, "
+            + out.duration(time.perf_counter() - started),
+        )
+        return encoder, counter.n
+
+
+def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Give a command --encoder and BM25's options; it receives them as `choice`."""
+
+    @click.option("--encoder", metavar="bm25|FOLDER", help="What makes the vectors. Default: bm25")
+    @click.option("--k1", type=float, help="BM25: saturation of term frequency. Default: 0.9")
+    @click.option("--b", type=float, help="BM25: length normalisation, 0 to 1. Default: 0.4")
+    @click.option("--keep-stopwords", is_flag=True, help="BM25: index words such as 'the' as well.")
+    @click.option(
+        "--stemmer",
+        type=click.Choice(["porter", "english", "none"]),
+        help="BM25: how words lose their endings. Default: porter",
+    )
+    @functools.wraps(function)
+    def wrapper(
+        *,
+        encoder: str | None,
+        k1: float | None,
+        b: float | None,
+        keep_stopwords: bool,
+        stemmer: "StemmerName | None",
+        **others: Any,
+    ) -> R:
+        settings = {"--k1": k1, "--b": b, "--stemmer": stemmer}
+        given = [name for name, value in settings.items() if value is not None]
+        given += ["--keep-stopwords"] if keep_stopwords else []
+        if encoder not in (None, BM25) and given:
+            raise UsageError(
+                f"{given[0]} belongs to bm25, which is fitted to the corpus; the encoder {encoder} "
+                "has its settings in its folder"
+            )
+        choice = EncoderChoice(encoder or BM25, k1, b, keep_stopwords, stemmer)
+        return function(choice=choice, **others)
+
+    return wrapper

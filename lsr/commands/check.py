@@ -1,0 +1,51 @@
+"""`lsr check`: is every byte of an index what its checksums say."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from . import _printing as out
+
+EXAMPLES = """\b
+Examples:
+  lsr check scifact.index
+  lsr check *.index --json
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("indexes", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "json", is_flag=True, help="Print one JSON list.")
+@click.pass_context
+def check(ctx: click.Context, *, indexes: tuple[Path, ...], json: bool) -> None:
+    """Read and verify every byte of each of INDEXES; exit 1 when one is damaged."""
+    from index import CheckReport, Index
+
+    from ..errors import IndexCorrupt
+
+    reports = []
+    for path in indexes:
+        try:
+            with Index.open(path, read_only=True) as index:
+                report = index.check()
+        except IndexCorrupt as error:  # too damaged to open is a finding, not a failure to look
+            report = CheckReport(0, 0, 0, (str(error),))
+        reports.append((path, report))
+    if json:
+        out.as_json([{"path": path, "sound": r.sound, **asdict(r)} for path, r in reports])
+    else:
+        for path, report in reports:
+            if report.sound:
+                what = f"{out.counted(report.n_documents, 'document')} in " + out.counted(
+                    report.n_segments, "segment"
+                )
+                out.fact(
+                    "sound", out.columns(str(path), f"{what}, {out.size(report.n_bytes)} read")
+                )
+            for problem in report.problems:
+                out.fact("damaged", f"{path}: {problem}")
+    damaged = [path for path, report in reports if not report.sound]
+    if damaged and not json:
+        out.fact("next", f"restore a copy of {damaged[0]}, or build it again with lsr index")
+    ctx.exit(1 if damaged else 0)

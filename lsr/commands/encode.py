@@ -1,0 +1,191 @@
+"""`lsr encode`: texts to sparse vectors in a file, for use elsewhere."""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from ..errors import DatasetError, UsageError
+from . import _printing as out
+from ._encoders import EncoderChoice, encoder_options
+
+if TYPE_CHECKING:
+    from lsr.datasets import Dataset
+    from lsr.encoders import SparseEncoder
+    from lsr.types import SparseMatrix
+
+EXAMPLES = """\b
+Examples:
+  lsr encode corpus.jsonl vectors --encoder runs/encoder
+  lsr encode scifact questions.jsonl --encoder runs/encoder --queries --split test
+"""
+
+BATCH = 2048
+VECTORS = "vectors.npz"
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("corpus")
+@click.argument("output", type=click.Path(path_type=Path))
+@encoder_options
+@click.option("--queries", is_flag=True, help="Encode the queries, not the documents.")
+@click.option("--split", default="test", show_default=True, help="Whose queries, with --queries.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "json", is_flag=True, help="Print one JSON object.")
+def encode(
+    *,
+    corpus: str,
+    output: Path,
+    choice: EncoderChoice,
+    queries: bool,
+    split: str,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    """Encode the documents or queries of CORPUS into OUTPUT.
+
+    An OUTPUT that ends in .jsonl (also .gz, .zst) gets a line {"id", "vector": {term: weight}}
+    each. Any other becomes a folder: vectors.npz (scipy.sparse, a row each), ids.txt, encoder.json,
+    encoder/. With --queries, CORPUS may also be a file of queries.
+    """
+    from ..datasets import load_dataset
+
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
+    if output.is_dir() and not (output / VECTORS).is_file():
+        raise UsageError(f"{output} is a folder without {VECTORS}; it will not be overwritten")
+    source = load_dataset(corpus)
+    if queries and choice.is_bm25 and not source.splits():
+        raise UsageError(
+            f"{corpus} has no documents to fit bm25 to; wanted --encoder FOLDER, such as the "
+            "folder encoder/ inside an index"
+        )
+    encoder, total = choice.load(source)
+    texts = _queries(source, split) if queries else _documents(source, encoder.text_fields)
+    started = time.perf_counter()
+    batches = _encoded(texts, encoder, queries=queries, total=None if queries else total)
+    if ".jsonl" in output.suffixes:
+        n_rows, n_weights = _write_lines(output, batches, encoder)
+    else:
+        n_rows, n_weights = _write_folder(output, batches, encoder, source=source, queries=queries)
+    took = time.perf_counter() - started
+    if json:
+        out.as_json(
+            {
+                "output": output,
+                "rows": n_rows,
+                "weights": n_weights,
+                "seconds": took,
+                "encoder": encoder.name,
+                "space": encoder.space,
+                "build": encoder.build,
+            }
+        )
+        return
+    rows = out.counted(n_rows, "query" if queries else "document")
+    out.fact(
+        "encoded",
+        out.columns(
+            rows, f"{n_weights / max(1, n_rows):.0f} terms each on average, {out.duration(took)}"
+        ),
+    )
+    written = output if output.is_file() else output / VECTORS
+    out.fact("wrote", out.columns(str(output), out.size(written.stat().st_size)))
+    if not queries:
+        out.next_step("lsr", "index", corpus, f"{source.name}.index", *choice.arguments())
+
+
+def _documents(source: "Dataset", text_fields: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    return ((document.doc_id, document.text(text_fields)) for document in source.documents())
+
+
+def _queries(source: "Dataset", split: str) -> Iterator[tuple[str, str]]:
+    from ..datasets import CorpusFile, read_queries
+
+    found: Iterable[object] = (
+        read_queries(source.path) if isinstance(source, CorpusFile) else source.queries(split)
+    )
+    return ((query.query_id, query.text) for query in found)  # type: ignore[attr-defined]
+
+
+def _encoded(
+    texts: Iterator[tuple[str, str]], encoder: "SparseEncoder", *, queries: bool, total: int | None
+) -> "Iterator[tuple[list[str], SparseMatrix]]":
+    from ..progress import Bar, bar
+
+    run = encoder.encode_queries if queries else encoder.encode_documents
+    noun = "queries" if queries else "documents"
+    counter: Bar[None] = bar(None, total=total, unit=noun, desc="encoding")
+    with counter:
+        while batch := list(islice(texts, BATCH)):
+            yield [name for name, _ in batch], run([text for _, text in batch])
+            counter.update(len(batch))
+
+
+def _write_lines(
+    output: Path, batches: "Iterable[tuple[list[str], SparseMatrix]]", encoder: "SparseEncoder"
+) -> tuple[int, int]:
+    from ..files import atomic_write
+
+    n_rows = n_weights = 0
+    with atomic_write(output) as file:
+        for ids, vectors in batches:
+            terms = encoder.term_strings(vectors.indices)
+            weights = vectors.data.tolist()
+            for name, a, b in zip(ids, vectors.indptr[:-1], vectors.indptr[1:], strict=True):
+                row = dict(zip(terms[a:b], weights[a:b], strict=True))
+                file.write(orjson.dumps({"id": name, "vector": row}) + b"\n")
+            n_rows += len(ids)
+            n_weights += vectors.nnz
+    return n_rows, n_weights
+
+
+def _write_folder(
+    output: Path,
+    batches: "Iterable[tuple[list[str], SparseMatrix]]",
+    encoder: "SparseEncoder",
+    *,
+    source: "Dataset",
+    queries: bool,
+) -> tuple[int, int]:
+    from scipy import sparse
+
+    all_ids: list[str] = []
+    parts: list[SparseMatrix] = []
+    for ids, vectors in batches:
+        bad = next((name for name in ids if "\n" in name or "\r" in name), None)
+        if bad is not None:
+            raise DatasetError(
+                f"id {bad!r} holds a line end and ids.txt has an id a line; write .jsonl instead"
+            )
+        all_ids += ids
+        parts.append(vectors)
+    matrix = sparse.vstack(parts, format="csr") if parts else sparse.csr_array((0, encoder.n_terms))
+    fresh = output.with_name(f".{output.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        sparse.save_npz(fresh / VECTORS, sparse.csr_array(matrix))
+        (fresh / "ids.txt").write_text("".join(f"{name}\n" for name in all_ids), encoding="utf-8")
+        card = {
+            "encoder": encoder.name,
+            "space": encoder.space,
+            "build": encoder.build,
+            "n_terms": encoder.n_terms,
+            "source": source.name,
+            "side": "queries" if queries else "documents",
+            "rows": len(all_ids),
+        }
+        (fresh / "encoder.json").write_bytes(orjson.dumps(card, option=orjson.OPT_INDENT_2))
+        encoder.save(fresh / "encoder", queries_only=True)
+        if output.exists():
+            shutil.rmtree(output) if output.is_dir() else output.unlink()
+        fresh.rename(output)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return len(all_ids), int(matrix.nnz)

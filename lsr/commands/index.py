@@ -1,0 +1,127 @@
+"""`lsr index`: from a corpus to a searchable directory."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ..errors import IndexExists, UsageError
+from . import _printing as out
+from ._encoders import EncoderChoice, encoder_options
+
+EXAMPLES = """\b
+Examples:
+  lsr index scifact scifact.index
+  lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
+  lsr index books/ books.index --passages 256/32
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("corpus")
+@click.argument("index", type=click.Path(path_type=Path))
+@encoder_options
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME:KIND",
+    help="Field to filter by: keyword, int, float or bool. Repeatable.",
+)
+@click.option(
+    "--passages",
+    metavar="LENGTH/OVERLAP",
+    help="Split texts into passages of so many words; searches return documents.",
+)
+@click.option("--memory", default="1GiB", show_default=True, help="Bound on what is buffered.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing index, in one step.")
+@click.option("--json", "json", is_flag=True, help="Print one JSON object.")
+def index(
+    *,
+    corpus: str,
+    index: Path,
+    choice: EncoderChoice,
+    fields: tuple[str, ...],
+    passages: str | None,
+    memory: str,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    """Build INDEX, a directory, of the documents of CORPUS.
+
+    CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. A
+    build that was interrupted goes on when the same command is given again.
+    """
+    from index import build_index
+
+    from ..datasets import load_dataset
+
+    kinds = dict(_field(text) for text in fields)
+    windows = None if passages is None else _windows(passages)
+    source = load_dataset(corpus)
+    if index.exists() and not overwrite:
+        raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
+    encoder, n_documents = choice.load(source)
+    report = build_index(
+        index,
+        source.documents(),
+        encoder,
+        source=f"{source.name} {source.fingerprint}",
+        memory=memory,
+        overwrite=overwrite,
+        fields=kinds,
+        passages=windows,
+        total=n_documents,
+    )
+    if json:
+        out.as_json({**asdict(report), "encoder": encoder.name, "space": encoder.space})
+        return
+    if report.n_resumed:
+        out.fact("resumed", f"after {out.counted(report.n_resumed, 'document')}")
+    per_text = report.n_postings / max(1, report.n_passages)
+    rows = out.counted(report.n_docs, "document")
+    if windows is not None:
+        rows += f" in {out.counted(report.n_passages, 'passage')}"
+    out.fact(
+        "encoded",
+        out.columns(rows, f"{per_text:.0f} terms each on average, {out.duration(report.encode_s)}"),
+    )
+    if report.n_empty:
+        out.fact(
+            "empty", f"{out.counted(report.n_empty, 'document')} without text, found by no search"
+        )
+    if report.saturated_share > 0.001:
+        out.fact(
+            "saturated",
+            f"{100 * report.saturated_share:.1f} % of the weights exceed max_weight "
+            f"{encoder.max_weight:g}; raise it in the encoder's lsr.json and build again",
+        )
+    out.fact(
+        "wrote",
+        out.columns(
+            str(index),
+            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, 8-bit impacts, max error "
+            f"{report.half_step:.2g}, {out.duration(report.total_s)}",
+        ),
+    )
+    out.next_step("lsr", "search", str(index), "your question")
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, _, kind = text.rpartition(":")
+    if not name or kind not in ("keyword", "int", "float", "bool"):
+        raise UsageError(
+            f"--field {text}: wanted NAME:KIND with a kind of keyword, int, float or bool, for "
+            "example lang:keyword"
+        )
+    return name, kind
+
+
+def _windows(text: str) -> tuple[int, int]:
+    length, _, overlap = text.partition("/")
+    try:
+        return int(length), int(overlap or 0)
+    except ValueError:
+        raise UsageError(
+            f"--passages {text}: wanted LENGTH/OVERLAP in words, for example 256/32"
+        ) from None

@@ -1,0 +1,221 @@
+"""`lsr search`: questions in, ranked documents out, for people or as a TREC run."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import QueryError, UsageError
+from . import _printing as out
+
+if TYPE_CHECKING:
+    from index import Hits, Index
+    from lsr.encoders import SparseEncoder
+
+EXAMPLES = """\b
+Examples:
+  lsr search scifact.index "does vitamin D protect bone density"
+  lsr search my.index "capital of Peru" -k 3 --filter lang=en --explain
+  lsr search my.index --queries questions.tsv --output run.trec -k 1000
+"""
+
+ALGORITHMS = ("auto", "exhaustive", "blockmax")
+SNIPPET = 88
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="Documents for each text.")
+@click.option("--explain", is_flag=True, help="Show how each term adds to the score.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Only documents with this value; also FIELD>=VALUE, FIELD<VALUE. Repeatable.",
+)
+@click.option(
+    "--queries", type=click.Path(path_type=Path), help="Read queries from a .jsonl or .tsv file."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write a TREC run instead of printing."
+)
+@click.option("--encoder", help="Another folder of the encoder that built the index.")
+@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
+@click.option("--json", "json", is_flag=True, help="Print one JSON object.")
+def search(
+    *,
+    index: Path,
+    texts: tuple[str, ...],
+    k: int,
+    explain: bool,
+    filters: tuple[str, ...],
+    queries: Path | None,
+    output: Path | None,
+    encoder: str | None,
+    algorithm: Any,
+    json: bool,
+) -> None:
+    """Print the k best documents of INDEX for each TEXT, with the terms that matched."""
+    from index import Index, query_encoder
+
+    if (queries is None) == (not texts):
+        raise UsageError(
+            f'wanted one or more texts, or --queries FILE: lsr search {index} "your question"'
+        )
+    asked = _read(queries) if queries is not None else _numbered(texts)
+    with Index.open(index) as opened:
+        encodes = query_encoder(opened, encoder)
+        started = time.perf_counter()
+        vectors = encodes.encode_queries(list(asked.values()))
+        encoded = time.perf_counter()
+        answers = opened.search_batch(
+            vectors, k, filter=_conditions(filters, opened.fields), algorithm=algorithm
+        )
+        searched = time.perf_counter()
+        timing = {"encode_s": encoded - started, "search_s": searched - encoded}
+        if output is not None:
+            _write_run(output, asked, answers)
+            out.fact("searched", out.columns(out.counted(len(asked), "query"), _times(timing)))
+            out.fact("wrote", str(output))
+            return
+        found = [
+            _described(opened, encodes, vectors[[i], :], hits) for i, hits in enumerate(answers)
+        ]
+        if json:
+            out.as_json(
+                {
+                    "index": str(index),
+                    "generation": opened.generation,
+                    "algorithm": algorithm,
+                    **timing,
+                    "queries": [
+                        {"query_id": query_id, "text": text, "hits": rows}
+                        for (query_id, text), rows in zip(asked.items(), found, strict=True)
+                    ],
+                }
+            )
+            return
+        for text, rows in zip(asked.values(), found, strict=True):
+            _print_answer(text, rows, explain=explain)
+        n_docs = out.counted(opened.n_docs, "document")
+        out.fact("searched", out.columns(n_docs, _times(timing)))
+    if explain:
+        out.next_step("lsr", "serve", str(index))
+    else:
+        out.next_step("lsr", "search", str(index), next(iter(asked.values())), "--explain")
+
+
+def _read(path: Path) -> dict[str, str]:
+    from ..datasets import read_queries
+
+    asked: dict[str, str] = {}
+    for query in read_queries(path):
+        if query.query_id in asked:
+            raise UsageError(f"{path}: query {query.query_id!r} occurs twice; wanted distinct ids")
+        asked[query.query_id] = query.text
+    if not asked:
+        raise UsageError(f"{path}: holds no queries")
+    return asked
+
+
+def _numbered(texts: tuple[str, ...]) -> dict[str, str]:
+    return {str(number): text for number, text in enumerate(texts, start=1)}
+
+
+def _conditions(filters: tuple[str, ...], fields: Mapping[str, str]) -> dict[str, Any] | None:
+    """`lang=en`, `year>=1990`, `year<2000` typed by the declared fields."""
+    comparisons = {">=": "gte", "<=": "lte", "=": "eq", ">": "gt", "<": "lt"}
+    conditions: dict[str, dict[str, Any]] = {}
+    for text in filters:
+        sign = next((sign for sign in comparisons if sign in text), None)
+        if sign is None:
+            raise QueryError(f"--filter {text}: wanted FIELD=VALUE, for example lang=en")
+        name, _, value = text.partition(sign)
+        conditions.setdefault(name, {})[comparisons[sign]] = _typed(text, value, fields.get(name))
+    return conditions or None
+
+
+def _typed(text: str, value: str, kind: str | None) -> Any:
+    try:
+        if kind == "int":
+            return int(value)
+        if kind == "float":
+            return float(value)
+        if kind == "bool":
+            return {"true": True, "false": False}[value.lower()]
+    except (ValueError, KeyError):
+        raise QueryError(f"--filter {text}: {value!r} is no {kind}") from None
+    return value
+
+
+def _write_run(path: Path, asked: Mapping[str, str], answers: "list[Hits]") -> None:
+    from ..trec import write_run
+    from ..types import Run
+
+    rows = zip(asked, answers, strict=True)
+    write_run(
+        path, Run.from_rows((query_id, h.doc_ids, h.ranking.weights()) for query_id, h in rows)
+    )
+
+
+def _described(
+    index: "Index", encoder: "SparseEncoder", query: Any, hits: "Hits"
+) -> list[dict[str, Any]]:
+    """Each hit with its fields and the terms it shares with the query, best first."""
+    rows = []
+    documents = index.documents(hits.ranking.docids)
+    for rank, ((doc_id, score), document) in enumerate(zip(hits, documents, strict=True), start=1):
+        explanation = index.explain(query, doc_id)
+        terms = encoder.term_strings([part.term for part in explanation.terms])
+        rows.append(
+            {
+                "rank": rank,
+                "score": score,
+                "doc_id": doc_id,
+                "fields": document.fields,
+                "terms": [
+                    {
+                        "term": term,
+                        "query_weight": part.query_weight,
+                        "doc_weight": part.doc_weight,
+                        "score": part.score,
+                    }
+                    for term, part in zip(terms, explanation.terms, strict=True)
+                ],
+            }
+        )
+    return rows
+
+
+def _print_answer(text: str, rows: list[dict[str, Any]], *, explain: bool) -> None:
+    out.fact("query", text)
+    if not rows:
+        out.fact("found", "nothing: no document shares a term with this query")
+    for row in rows:
+        fields = row["fields"]
+        title, body = (str(fields.get(name) or "") for name in ("title", "text"))
+        head = f"{row['rank']:>4}  {row['score']:8.3f}  {out.printable(row['doc_id'])}"
+        click.echo(f"{head}  {out.shortened(title, SNIPPET)}".rstrip())
+        if body:
+            click.echo(f"{'':16}{out.shortened(body, SNIPPET)}")
+        if explain:
+            for part in row["terms"]:
+                click.echo(
+                    f"{'':16}{part['score']:8.3f} = {part['query_weight']:.3f} query x "
+                    f"{part['doc_weight']:.3f} document   {part['term']}"
+                )
+        else:
+            shown = ", ".join(f"{part['term']} {part['score']:.2f}" for part in row["terms"][:8])
+            more = len(row["terms"]) - 8
+            click.echo(f"{'':16}[{shown}{f', {more} more' if more > 0 else ''}]")
+
+
+def _times(timing: Mapping[str, float]) -> str:
+    return (
+        f"{out.duration(timing['search_s'])} to search, {out.duration(timing['encode_s'])} to "
+        "encode the query"
+    )

@@ -1,0 +1,42 @@
+"""`lsr serve`: indexes behind HTTP on this machine."""
+
+from pathlib import Path
+
+import click
+
+from ..errors import UsageError
+
+EXAMPLES = """\b
+Examples:
+  lsr serve scifact.index
+  lsr serve news=/data/news.index blogs=/data/blogs.index --port 8080
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("indexes", nargs=-1, required=True, metavar="[NAME=]INDEX...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+def serve(*, indexes: tuple[str, ...], host: str, port: int) -> None:
+    """Answer searches of each INDEX at POST /v1/indexes/NAME/search.
+
+    NAME is the directory's name without .index, unless it is given. The pages /docs, /livez and
+    /readyz describe the service.
+    """
+    from service import serve as serve_indexes
+
+    paths: dict[str, Path] = {}
+    for text in indexes:
+        name, path = _named(text)
+        if name in paths:
+            raise UsageError(f"two indexes are called {name!r}; name one of them: NAME={path}")
+        paths[name] = path
+    serve_indexes(paths, host=host, port=port)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """NAME=PATH, or PATH alone, whose directory names it; a path that exists may hold a `=`."""
+    name, sign, path = text.partition("=")
+    if sign and not Path(text).exists():
+        return name, Path(path)
+    return Path(text).resolve().name.removesuffix(".index"), Path(text)
