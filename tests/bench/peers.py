@@ -62,10 +62,10 @@ def _best(scores: Weights, k: int) -> npt.NDArray[np.intp]:
 
 
 class SpladeIndex(Engine):
-    """splade-index, numba backend, entered below its text encoder: scoring and selection."""
+    """splade-index below its text encoder: scoring and selection, under both of its backends."""
 
     package = "splade-index"
-    modes = ("numba",)
+    modes = ("numba", "numpy (default)")
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
         columns = vectors.docs.tocsc()  # what SPLADE.index does with the encoder's output
@@ -77,20 +77,21 @@ class SpladeIndex(Engine):
 
     def open(self, folder: Path) -> None:
         sys.modules["torch"] = None  # type: ignore[assignment]  # optional there; 250 MB otherwise
+        from splade_index import SPLADE
         from splade_index.numba.retrieve_utils import _retrieve_numba_functional
 
-        self._retrieve = _retrieve_numba_functional
-        self.scores = {p: np.load(folder / f"{p}.npy") for p in ("data", "indices", "indptr")}
-        self.scores["num_docs"] = int((folder / "n_docs").read_text())
+        self.engine, self._retrieve = SPLADE(), _retrieve_numba_functional
+        scores = {part: np.load(folder / f"{part}.npy") for part in ("data", "indices", "indptr")}
+        self.engine.scores = scores | {"num_docs": int((folder / "n_docs").read_text())}
+        self.engine.unique_token_ids_set = set(np.flatnonzero(np.diff(scores["indptr"])).tolist())
 
-    def prepare(self, terms: Terms, weights: Weights) -> tuple[list[Terms], list[Weights]]:
-        return [terms], [weights]
-
-    def search(self, query: tuple[list[Terms], list[Weights]], k: int, mode: str) -> Any:
-        return self._retrieve(*query, self.scores, k=k, show_progress=False, n_threads=1)
-
-    def ids(self, answer: Any) -> Any:
-        return answer[0][0]
+    def search(self, query: tuple[Terms, Weights], k: int, mode: str) -> Any:
+        terms, weights = query
+        if mode == "numba":
+            scores = self.engine.scores
+            found, _ = self._retrieve([terms], [weights], scores, k=k, show_progress=False)
+            return found[0]
+        return self.engine._get_top_k_results(terms, weights, k=k, sorted=True)[1]
 
 
 class Bmp(Engine):
