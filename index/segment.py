@@ -1,0 +1,557 @@
+"""Segments: immutable, checksummed files of postings, ids, filter columns and forward vectors.
+
+`write_segment` makes one, `Segment.open` maps one, `search` and `search_batch` answer from several at once.
+A position (0..n_docs-1) is private to its segment; docids and the caller's ids are what leaves it.
+Deletes and filters live outside, as one byte a position.
+"""
+
+import errno
+import mmap
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from lsr.errors import DiskFull, IndexCorrupt, QueryError, UsageError, VectorError
+from lsr.types import SparseMatrix, canonical
+
+from . import _core, blobs
+from .columns import Column
+from .layout import (
+    HEADER_BYTES,
+    SEARCH_SECTIONS,
+    SECTIONS,
+    Array,
+    Counts,
+    Flag,
+    Header,
+    Section,
+    decode_header,
+    encode_header,
+    padded,
+)
+from .quantize import IntegerQuery, impacts_of_halves
+
+Algorithm = Literal["auto", "exhaustive", "blockmax"]
+ALGORITHMS: dict[str, _core.Algorithm] = {
+    "auto": _core.Algorithm.automatic,
+    "exhaustive": _core.Algorithm.exhaustive,
+    "blockmax": _core.Algorithm.blockmax,
+}
+Mask = npt.NDArray[np.uint8]
+Hits = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
+
+_CHUNK = 1 << 24
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class SegmentStats:
+    """What `write_segment` wrote."""
+
+    def __init__(self, counts: Counts, *, n_bytes: int, search_bytes: int) -> None:
+        self.n_docs = counts.n_docs
+        self.n_postings = counts.n_postings
+        self.n_saturated = counts.n_saturated
+        self.n_bytes = n_bytes
+        self.search_bytes = search_bytes
+
+
+def assemble(
+    vectors: SparseMatrix,
+    docids: npt.NDArray[np.uint32],
+    doc_ids: Sequence[str],
+    *,
+    scale: float,
+    groups: npt.NDArray[np.uint32] | None = None,
+    columns: Mapping[str, Column] | None = None,
+    keep_vectors: bool = True,
+    grid: bool | None = None,
+) -> tuple[Counts, dict[str, Array]]:
+    """Every array of a segment in file order, from checked input."""
+    # Imported here: numba takes longer to import than a small index takes to open and search.
+    from .builder import build_arrays
+
+    vectors = canonical(vectors)
+    n_docs = vectors.shape[0]
+    docids = _u32(docids, n_docs, "docids")
+    if len(np.unique(docids)) != n_docs:
+        raise UsageError("docids must be distinct: each numbers one document")
+    if len(doc_ids) != n_docs:
+        raise UsageError(f"{n_docs} vectors but {len(doc_ids)} document ids")
+    for name, column in (columns or {}).items():
+        if len(column) != n_docs:
+            raise UsageError(f"{n_docs} vectors but {len(column)} values in the column {name!r}")
+    postings = build_arrays(
+        vectors,
+        docids,
+        scale=float(np.float32(scale)),
+        groups=None if groups is None else _u32(groups, n_docs, "groups"),
+        keep_vectors=keep_vectors,
+        grid=grid,
+    )
+    arrays = postings.arrays
+    arrays["ids"] = blobs.pack_strings(doc_ids)
+    arrays["columns"] = blobs.pack_columns(columns or {})
+    return postings.counts, arrays
+
+
+def write_segment(
+    path: Path,
+    vectors: SparseMatrix,
+    docids: npt.NDArray[np.uint32],
+    doc_ids: Sequence[str],
+    *,
+    scale: float,
+    groups: npt.NDArray[np.uint32] | None = None,
+    columns: Mapping[str, Column] | None = None,
+    keep_vectors: bool = True,
+    grid: bool | None = None,
+) -> SegmentStats:
+    """Write a segment durably: a temporary file, fsync, rename, fsync of the folder.
+
+    `vectors` row i belongs to docids[i] and doc_ids[i]. Raises `DiskFull`, leaving no file behind, and
+    `VectorError` or `UsageError` for input that cannot be indexed. An existing file is replaced.
+    """
+    counts, arrays = assemble(
+        vectors,
+        docids,
+        doc_ids,
+        scale=scale,
+        groups=groups,
+        columns=columns,
+        keep_vectors=keep_vectors,
+        grid=grid,
+    )
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            n_bytes = _write(file, counts, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in _NO_ROOM:
+            raise DiskFull(
+                f"{path}: no room to write this segment ({error.strerror}); nothing was changed. "
+                "Free some space and run the command again."
+            ) from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    search_bytes = sum(array.nbytes for name, array in arrays.items() if name in SEARCH_SECTIONS)
+    return SegmentStats(counts, n_bytes=n_bytes, search_bytes=search_bytes)
+
+
+def _write(file: BinaryIO, counts: Counts, arrays: Mapping[str, Array]) -> int:
+    """Sections first, the header last: a file that was cut short has no valid header."""
+    file.write(bytes(HEADER_BYTES))
+    table: list[tuple[Section, int, int]] = []
+    for section in SECTIONS:
+        if not section.present(counts):
+            continue
+        raw = np.ascontiguousarray(arrays[section.name], _dtype(section, counts)).view(np.uint8)
+        crc = 0
+        for at in range(0, len(raw), _CHUNK):
+            piece = raw[at : at + _CHUNK]
+            crc = google_crc32c.extend(crc, piece)
+            file.write(piece)
+        file.write(bytes(padded(len(raw)) - len(raw)))
+        table.append((section, len(raw), crc))
+    n_bytes = file.tell()
+    file.seek(0)
+    file.write(encode_header(counts, table))
+    return n_bytes
+
+
+def _dtype(section: Section, counts: Counts) -> np.dtype[Any] | None:
+    return None if section.count is None else section.dtype_of(counts)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _u32(values: npt.NDArray[np.uint32], n: int, name: str) -> npt.NDArray[np.uint32]:
+    if values.dtype != np.uint32 or values.shape != (n,):
+        raise UsageError(
+            f"{name} must be uint32 of shape ({n},), got {values.dtype} of shape {values.shape}"
+        )
+    return values
+
+
+class Segment:
+    """A segment that can be searched; a context manager. Get one from `open` or `in_memory`.
+
+    `docids` is (n_docs,) u32, position -> docid; `groups` likewise, or None. `n_bytes` is the length of
+    the file, or of the arrays.
+    """
+
+    def __init__(
+        self,
+        counts: Counts,
+        arrays: dict[str, Array],
+        *,
+        path: Path | None,
+        n_bytes: int,
+        header: Header | None = None,
+        mapped: mmap.mmap | None = None,
+    ) -> None:
+        self.counts = counts
+        self.path = path
+        self.n_docs = counts.n_docs
+        self.n_terms = counts.n_terms
+        self.n_postings = counts.n_postings
+        self.n_saturated = counts.n_saturated
+        self.scale = counts.scale
+        self.n_bytes = n_bytes
+        self._arrays = arrays
+        self._header = header
+        self._mapped = mapped
+        self.docids: npt.NDArray[np.uint32] = arrays["external"].view(np.uint32)
+        self.groups: npt.NDArray[np.uint32] | None = (
+            arrays["group"].view(np.uint32) if "group" in arrays else None
+        )
+        self._ids = blobs.Strings(self._named("ids"), self.n_docs, self._corrupt)
+        if "forward_start" in arrays:
+            _check_starts(arrays["forward_start"], self.n_postings, self._corrupt)
+        self._view: _core.SegmentView | None = self._make_view()
+
+    @classmethod
+    def open(cls, path: Path) -> "Segment":
+        """Map a file after checking its header, lengths and directories; `verify` checks every byte.
+
+        Raises `IndexCorrupt` naming the section, `IndexVersion`, or the `OSError` of a missing file.
+        """
+        path = Path(path)
+        with path.open("rb") as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            if n_bytes < HEADER_BYTES:
+                decode_header(file.read(), path=path, n_bytes=n_bytes)
+            mapped = mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_READ)
+        header = decode_header(mapped[:HEADER_BYTES], path=path, n_bytes=n_bytes)
+        arrays: dict[str, Array] = {}
+        for entry in header.entries:
+            dtype = entry.section.dtype_of(header.counts)
+            arrays[entry.section.name] = np.frombuffer(
+                mapped, dtype, entry.length // dtype.itemsize, entry.offset
+            )
+        return cls(
+            header.counts, arrays, path=path, n_bytes=n_bytes, header=header, mapped=mapped
+        )
+
+    @classmethod
+    def in_memory(
+        cls,
+        vectors: SparseMatrix,
+        docids: npt.NDArray[np.uint32],
+        doc_ids: Sequence[str],
+        *,
+        scale: float,
+        groups: npt.NDArray[np.uint32] | None = None,
+        columns: Mapping[str, Column] | None = None,
+        keep_vectors: bool = True,
+        grid: bool | None = None,
+    ) -> "Segment":
+        """Build a segment that never touches a disk, from the arguments of `write_segment`."""
+        counts, arrays = assemble(
+            vectors,
+            docids,
+            doc_ids,
+            scale=scale,
+            groups=groups,
+            columns=columns,
+            keep_vectors=keep_vectors,
+            grid=grid,
+        )
+        return cls(
+            counts, arrays, path=None, n_bytes=sum(array.nbytes for array in arrays.values())
+        )
+
+    def close(self) -> None:
+        """Forget the arrays; the map goes with the last array that somebody still holds."""
+        self._view = None
+        self._arrays = {}
+        self._mapped = None
+
+    def __enter__(self) -> "Segment":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def view(self) -> _core.SegmentView:
+        """The core's view of this segment. Raises `UsageError` after `close`."""
+        if self._view is None:
+            raise UsageError(f"{self.path or 'this segment'} is closed; open it again")
+        return self._view
+
+    @property
+    def search_bytes(self) -> int:
+        """Bytes of the sections that a search reads: all but ids, columns and stored vectors."""
+        return sum(a.nbytes for name, a in self._arrays.items() if name in SEARCH_SECTIONS)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the float16 forward vectors are stored."""
+        return Flag.FORWARD in self.counts.flags
+
+    def doc_id(self, position: int) -> str:
+        """The caller's id of the document at a position."""
+        return self._ids[position]
+
+    def doc_ids(self) -> list[str]:
+        """All ids, by position."""
+        return [self._ids[position] for position in range(self.n_docs)]
+
+    @cached_property
+    def _order(self) -> npt.NDArray[np.int64] | None:
+        """Positions by ascending docid, or None when they are in that order already."""
+        if bool(np.all(self.docids[1:] > self.docids[:-1])):
+            return None
+        return np.argsort(self.docids, kind="stable")
+
+    def positions_of(self, docids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The position of each docid, -1 for one that is not here."""
+        wanted = np.asarray(docids)
+        if self.n_docs == 0:
+            return np.full(wanted.shape, -1, np.int64)
+        at = np.searchsorted(self.docids, wanted, sorter=self._order).astype(np.int64)
+        at = np.minimum(at, self.n_docs - 1)
+        positions = at if self._order is None else self._order[at]
+        return np.where(self.docids[positions] == wanted, positions, -1)
+
+    def vectors(self, positions: npt.NDArray[np.integer] | None = None) -> SparseMatrix:
+        """The document vectors at `positions` (all by default), (len(positions), n_terms) float32.
+
+        From the stored float16 vectors, or, where there are none, impacts x scale.
+        """
+        chosen = np.arange(self.n_docs) if positions is None else np.asarray(positions, np.int64)
+        starts, terms, weights = self._forward(chosen)
+        matrix = sparse.csr_array(
+            (weights.astype(np.float32), terms.astype(np.int64), starts),
+            shape=(len(chosen), self.n_terms),
+        )
+        return matrix
+
+    def impacts_of(
+        self, position: int
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+        """The terms (ascending) and impacts of one document, as the searches add them."""
+        if not 0 <= position < self.n_docs:
+            raise UsageError(f"position {position} of a segment of {self.n_docs} documents")
+        if self.has_vectors:
+            _, terms, halves = self._stored(np.array([position]))
+            return terms.astype(np.uint32), impacts_of_halves(halves, self.scale)[0]
+        _, terms, impacts = self._transposed(np.array([position]))
+        return terms, impacts
+
+    def _forward(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
+        if self.has_vectors:
+            return self._stored(positions)
+        starts, terms, impacts = self._transposed(positions)
+        return starts, terms, impacts.astype(np.float32) * np.float32(self.scale)
+
+    def _stored(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
+        """(starts, terms, float16 weights) of the rows at `positions`, from the forward sections."""
+        start = self._named("forward_start").astype(np.int64, copy=False)
+        terms, weights = self._named("forward_term"), self._named("forward_weight")
+        if len(positions) == self.n_docs and bool(np.all(positions == np.arange(self.n_docs))):
+            return start, terms, weights
+        lengths = start[positions + 1] - start[positions]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        rows = np.repeat(start[positions] - starts[:-1], lengths) + np.arange(starts[-1])
+        return starts, terms[rows], weights[rows]
+
+    def _transposed(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
+        """(starts, terms, impacts) of the rows at `positions`, found by walking the postings."""
+        from .builder import transpose
+
+        wanted = np.zeros(self.n_docs, np.uint8)
+        wanted[positions] = 1
+        counts, rank = self.counts, self._named("head_rank")
+        tail = int(np.iinfo(rank.dtype).max)
+        lines = (counts.n_heads, -1) if counts.n_heads else (0, 0)
+        start, terms, impacts = transpose(
+            wanted,
+            rank,
+            tail,
+            self._named("row_base"),
+            self._named("row_group").reshape(lines),
+            self._named("row_dir").reshape(lines),
+            self._named("rows"),
+            self._named("tail_start"),
+            self._named("tail_doc"),
+            self._named("tail_impact"),
+        )
+        lengths = start[positions + 1] - start[positions]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(start[positions] - starts[:-1], lengths) + np.arange(starts[-1])
+        return starts, terms[rows], impacts[rows]
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """Every filter column by name."""
+        return blobs.unpack_columns(self._named("columns"), self.n_docs, self._corrupt)
+
+    def column(self, name: str) -> Column:
+        """A filter column. Raises `QueryError` naming the ones there are."""
+        if name not in self.columns:
+            known = ", ".join(sorted(self.columns)) or "none"
+            raise QueryError(f"no filter field {name!r} in this segment; it has: {known}")
+        return self.columns[name]
+
+    def verify(self) -> None:
+        """Check every byte and every invariant of FORMAT.md; raises `IndexCorrupt` naming the section."""
+        from .verify import verify_file, verify_postings
+
+        if self._header is not None and self._mapped is not None:
+            verify_file(self._mapped, self._header, self._corrupt)
+        verify_postings(self.counts, self._arrays, self._corrupt)
+        if len(set(self.doc_ids())) != self.n_docs:
+            raise self._corrupt("ids", "two documents have the same id")
+        if len(np.unique(self.docids)) != self.n_docs:
+            raise self._corrupt("external", "two documents have the same docid")
+        blobs.unpack_columns(self._named("columns"), self.n_docs, self._corrupt)
+
+    def _named(self, name: str) -> npt.NDArray[Any]:
+        if not self._arrays:
+            raise UsageError(f"{self.path or 'this segment'} is closed; open it again")
+        return self._arrays[name]
+
+    def _corrupt(self, section: str, what: str) -> IndexCorrupt:
+        return IndexCorrupt(
+            f"{self.path or 'segment in memory'}: {section}: {what}. "
+            "Restore a copy or rebuild the index."
+        )
+
+    def _make_view(self) -> _core.SegmentView:
+        rank = self._named("head_rank")
+        wide = rank.dtype == np.uint32
+        nothing = np.empty(0, np.uint8)
+        try:
+            return _core.SegmentView(
+                self.n_docs,
+                head_rank16=np.empty(0, np.uint16) if wide else rank,
+                head_rank32=rank if wide else np.empty(0, np.uint32),
+                max_impact=self._named("max_impact"),
+                codebook=self._arrays.get("codebook", nothing),
+                grid=self._arrays.get("grid", nothing),
+                row_group=self._named("row_group"),
+                row_dir=self._named("row_dir"),
+                row_base=self._named("row_base"),
+                rows=self._named("rows"),
+                tail_start=self._named("tail_start"),
+                tail_doc=self._named("tail_doc"),
+                tail_impact=self._named("tail_impact"),
+                external=self._named("external"),
+            )
+        except ValueError as error:
+            section, _, what = str(error).partition(": ")
+            raise self._corrupt(section, what) from None
+
+
+def _check_starts(starts: Array, total: int, corrupt: blobs.Corrupt) -> None:
+    if starts[0] != 0 or starts[-1] != total or bool(np.any(starts[1:] < starts[:-1])):
+        raise corrupt("forward_start", f"must not decrease and run from 0 to {total}")
+
+
+def search(
+    segments: Sequence[Segment],
+    live: Sequence[Mask | None],
+    query: IntegerQuery,
+    k: int,
+    *,
+    algorithm: Algorithm = "auto",
+) -> Hits:
+    """The k best documents of all segments: (docids, integer scores), best first, exact.
+
+    `live[i]` is None or (n_docs,) uint8 by position, non-zero where the document may be returned. Ties go
+    to the smaller docid; documents that share no term with the query are never returned.
+    """
+    return _core.search(
+        [segment.view for segment in segments],
+        _checked(segments, live),
+        query.terms,
+        query.weights,
+        _checked_k(k),
+        _algorithm(algorithm),
+    )
+
+
+def search_batch(
+    segments: Sequence[Segment],
+    live: Sequence[Mask | None],
+    queries: Sequence[IntegerQuery],
+    k: int,
+    *,
+    threads: int = 1,
+    algorithm: Algorithm = "auto",
+) -> list[Hits]:
+    """`search` for many queries on `threads` threads, outside the GIL; the answers are the same."""
+    if threads < 1:
+        raise UsageError(f"threads = {threads}; at least one is needed")
+    offsets = np.zeros(len(queries) + 1, np.uint64)
+    np.cumsum([len(query) for query in queries], out=offsets[1:])
+    return _core.search_batch(
+        [segment.view for segment in segments],
+        _checked(segments, live),
+        offsets,
+        _joined([query.terms for query in queries], np.dtype(np.uint32)),
+        _joined([query.weights for query in queries], np.dtype(np.uint16)),
+        _checked_k(k),
+        threads,
+        _algorithm(algorithm),
+    )
+
+
+def _joined(arrays: list[npt.NDArray[Any]], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
+
+
+def _algorithm(name: str) -> _core.Algorithm:
+    if name not in ALGORITHMS:
+        raise QueryError(f"no algorithm {name!r}; use one of {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
+
+
+def _checked_k(k: int) -> int:
+    if k < 0:
+        raise QueryError(f"k = {k}; ask for at least one document")
+    return k
+
+
+def _checked(segments: Sequence[Segment], live: Iterable[Mask | None]) -> list[Mask | None]:
+    """The masks, or an error that says which one has a wrong type: the core could only say no."""
+    masks = list(live)
+    if len(masks) != len(segments):
+        raise UsageError(f"{len(segments)} segments but {len(masks)} live masks (None means all live)")
+    for i, (segment, mask) in enumerate(zip(segments, masks, strict=True)):
+        if mask is None:
+            continue
+        if mask.dtype != np.uint8 or mask.shape != (segment.n_docs,) or not mask.flags.c_contiguous:
+            raise UsageError(
+                f"live mask {i} must be contiguous uint8 of shape ({segment.n_docs},), "
+                f"got {mask.dtype} of shape {mask.shape}"
+            )
+    return masks
