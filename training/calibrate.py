@@ -1,0 +1,51 @@
+"""Shift a head's bias so that ranking starts from vectors of a known, useful density.
+
+A softmax head is indifferent to a constant added to all its logits, so after masked-LM either every
+term or none may be positive; both are dead ends for a ranking loss with a ReLU in it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from lsr.errors import EncoderError
+
+from .network import Network
+from .steps import pad
+
+_BATCH = 16
+
+
+@torch.no_grad()
+def calibrate(
+    network: Network, documents: Sequence[str], *, active_terms: int, max_length: int, bf16: bool
+) -> float:
+    """Subtract one number from the decoder's bias; afterwards `active_terms` are active on average.
+
+    Returns the number. The mean is over the given documents, read up to `max_length` tokens.
+    """
+    bias = network.decoder.bias
+    if bias is None:
+        raise EncoderError(
+            f"{type(network.splade.backbone).__name__} has a decoder without bias and cannot be "
+            "calibrated; leave [stage.calibrate] out"
+        )
+    tokenizer = network.splade.tokenizer.limited(max_length)
+    ids = tokenizer.ids(documents, special=True)
+    ids.sort(key=len)
+    training = network.training
+    network.eval()
+    pooled: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
+    for at in range(0, len(ids), _BATCH):
+        tokens, mask = pad(ids[at : at + _BATCH], tokenizer.pad_id)
+        with torch.autocast(bias.device.type, torch.bfloat16, enabled=bf16):
+            rows = network.pooled(tokens.to(bias.device), mask.to(bias.device), None)
+        pooled.append(rows.cpu().numpy())
+    network.train(training)
+    values = np.concatenate(pooled).ravel()
+    wanted = min(active_terms * len(ids), len(values) - 1)
+    rank = len(values) - 1 - wanted
+    shift = float(np.partition(values, rank)[rank])
+    bias.sub_(shift)
+    return shift

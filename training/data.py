@@ -1,0 +1,227 @@
+"""From judged collections to pairs: queries, their relevant documents and their given negatives.
+
+Only documents that some pair needs are kept in memory. Documents with equal text become one, so
+that a copy of a relevant document is never taken for a negative. Everything is in the order of the
+files: the same files give the same numbers.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import orjson
+
+from lsr.datasets import Dataset, load_dataset
+from lsr.datasets.dataset import fingerprint_files
+from lsr.errors import DatasetError, RecipeError
+from lsr.files import read_lines
+
+from .mine import Rows, mine_bm25
+from .recipe import Recipe
+
+_NEGATIVES = ("negatives.jsonl", "negatives.jsonl.gz", "negatives.jsonl.zst")
+_PAIR_FILES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One collection that pairs came from, as the encoder's card will name it."""
+
+    name: str
+    split: str
+    fingerprint: str
+    n_queries: int
+    n_positives: int
+    n_negatives: int
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Queries against the documents they need; documents are known by their row in `documents`."""
+
+    documents: list[str]
+    queries: list[str]
+    source_of: Rows
+    """(n_queries,) the collection each query came from."""
+    positives: list[Rows]
+    """Per query its relevant documents, sorted; never empty."""
+    negatives: list[Rows]
+    """Per query documents given or mined as not relevant, sorted, disjoint from the positives."""
+    sources: tuple[Source, ...]
+
+
+def load_pairs(recipe: Recipe, text_fields: Sequence[str] = ("title", "text")) -> Pairs:
+    """Read every collection of the recipe's [data] section."""
+    collected = _Collected()
+    sources: list[Source] = []
+    for name in recipe.data.train:
+        first = len(collected.queries)
+        file = _pair_file(name, recipe.path)
+        if file is not None:
+            fingerprint = fingerprint_files([file], root=file.parent)
+            _read_pair_file(collected, file)
+        else:
+            dataset = load_dataset(_beside(name, recipe.path))
+            fingerprint = dataset.fingerprint
+            given = _given_negatives(dataset) if recipe.data.negatives else {}
+            _read_judged(collected, dataset, recipe, given, text_fields)
+        n_queries = len(collected.queries) - first
+        if n_queries == 0:
+            raise RecipeError(
+                f"{recipe.path}: data.train names '{name}', which has no query with a relevant "
+                f"document in split '{recipe.data.split}'; leave it out or choose another split."
+            )
+        collected.source_of += [len(sources)] * n_queries
+        sources.append(
+            Source(
+                name=Path(name).name if file else name,
+                split=recipe.data.split,
+                fingerprint=fingerprint,
+                n_queries=n_queries,
+                n_positives=sum(map(len, collected.positives[first:])),
+                n_negatives=sum(map(len, collected.negatives[first:])),
+            )
+        )
+    return collected.freeze(tuple(sources))
+
+
+class _Collected:
+    """Pairs while they are being read."""
+
+    def __init__(self) -> None:
+        self.queries: list[str] = []
+        self.source_of: list[int] = []
+        self.positives: list[list[int]] = []
+        self.negatives: list[list[int]] = []
+        self.documents: list[str] = []
+        self._row_of: dict[str, int] = {}
+
+    def document(self, text: str) -> int:
+        row = self._row_of.setdefault(text, len(self.documents))
+        if row == len(self.documents):
+            self.documents.append(text)
+        return row
+
+    def add(self, query: str, positives: Iterable[int], negatives: Iterable[int]) -> None:
+        relevant = sorted(set(positives))
+        self.queries.append(query)
+        self.positives.append(relevant)
+        self.negatives.append(sorted(set(negatives).difference(relevant)))
+
+    def freeze(self, sources: tuple[Source, ...]) -> Pairs:
+        return Pairs(
+            documents=self.documents,
+            queries=self.queries,
+            source_of=np.asarray(self.source_of, np.int32),
+            positives=[np.asarray(rows, np.int32) for rows in self.positives],
+            negatives=[np.asarray(rows, np.int32) for rows in self.negatives],
+            sources=sources,
+        )
+
+
+def _read_judged(
+    collected: _Collected,
+    dataset: Dataset,
+    recipe: Recipe,
+    given: Mapping[str, Sequence[str]],
+    text_fields: Sequence[str],
+) -> None:
+    split, first = recipe.data.split, len(collected.queries)
+    mining = bool(recipe.data.negatives and recipe.data.mined_depth and not given)
+    qrels = dataset.qrels(split)
+    relevant = {
+        query_id: [doc_id for doc_id, grade in judged.items() if grade > 0]
+        for query_id, judged in qrels.items()
+    }
+    wanted = {doc_id for doc_ids in relevant.values() for doc_id in doc_ids}
+    wanted.update(doc_id for query_id in relevant for doc_id in given.get(query_id, ()))
+    row_of = {
+        document.doc_id: collected.document(text)
+        for document in dataset.documents()
+        if (mining or document.doc_id in wanted) and (text := document.text(text_fields).strip())
+    }
+    for query in dataset.queries(split):
+        positives = [row_of[d] for d in relevant[query.query_id] if d in row_of]
+        if positives and query.text.strip():
+            negatives = [row_of[d] for d in given.get(query.query_id, ()) if d in row_of]
+            collected.add(query.text, positives, negatives)
+    if mining:
+        rows = sorted(set(row_of.values()))
+        mined = mine_bm25(
+            collected.queries[first:],
+            collected.positives[first:],
+            [collected.documents[row] for row in rows],
+            np.asarray(rows, np.int32),
+            first=recipe.data.mined_from,
+            depth=recipe.data.mined_depth,
+        )
+        collected.negatives[first:] = [negatives.tolist() for negatives in mined]
+
+
+def _given_negatives(dataset: Dataset) -> dict[str, list[str]]:
+    """query_id -> doc_ids from the collection's negatives file, if it has one."""
+    if dataset.path is None:
+        return {}
+    file = next((f for n in _NEGATIVES if (f := dataset.path / n).is_file()), None)
+    if file is None:
+        return {}
+    given: dict[str, list[str]] = {}
+    for line, record in _records(file):
+        query_id, doc_ids = record.get("_id"), record.get("neg")
+        if not isinstance(query_id, str) or not _are_strings(doc_ids):
+            raise DatasetError(f'{file}:{line}: wanted {{"_id": query id, "neg": [doc ids]}}.')
+        given[query_id] = doc_ids
+    return given
+
+
+def _read_pair_file(collected: _Collected, file: Path) -> None:
+    for line, record in _records(file):
+        query = record.get("query")
+        positives, negatives = _listed(record.get("pos")), _listed(record.get("neg", []))
+        if not isinstance(query, str) or not _are_strings(positives) or not _are_strings(negatives):
+            raise DatasetError(
+                f'{file}:{line}: wanted {{"query": text, "pos": text or [texts], "neg": ...}}, '
+                f"got the keys {', '.join(record)}."
+            )
+        rows = [collected.document(text) for text in positives if text.strip()]
+        if rows and query.strip():
+            collected.add(query, rows, (collected.document(t) for t in negatives if t.strip()))
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in read_lines(file):
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise DatasetError(f"{file}:{number}: not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise DatasetError(f"{file}:{number}: wanted one JSON object a line.")
+        yield number, record
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _are_strings(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _pair_file(name: str, recipe: Path) -> Path | None:
+    if not name.endswith(_PAIR_FILES):
+        return None
+    for file in (recipe.parent / name, Path(name).expanduser()):
+        if file.is_file():
+            return file
+    raise RecipeError(
+        f"{recipe}: data.train names '{name}', and there is no such file, neither beside the "
+        "recipe nor in the working directory."
+    )
+
+
+def _beside(name: str, recipe: Path) -> str:
+    """A folder written relative to the recipe, else the name as it is."""
+    folder = recipe.parent / name
+    return str(folder) if "/" in name and folder.is_dir() else name

@@ -1,0 +1,298 @@
+"""From a recipe to an encoder folder: the stages in order, resumable, then measured and saved.
+
+While it runs, everything lies in `<output>.training`: checkpoints, finished stages, `log.jsonl` for
+each stage. A run folder belongs to one recipe over one state of the data; it resumes nothing else.
+"""
+
+import shutil
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import safetensors.torch
+import torch
+
+from lsr.encoders.folder import read_object, replacing, write_json
+from lsr.encoders.idf import idf_table
+from lsr.encoders.inference_free import InferenceFreeEncoder
+from lsr.encoders.siamese import SpladeEncoder
+from lsr.encoders.splade import SpladeModel
+from lsr.errors import EncoderError, RecipeError
+
+from .calibrate import calibrate
+from .card import add_record, measure, training_record
+from .data import Pairs, load_pairs
+from .network import Network, silence_terms
+from .objectives import MaskedLanguageModel, Ranking
+from .recipe import Recipe, backbone_folder
+from .report import Measured, TrainReport
+from .schedule import quadratic
+from .scratch import make_backbone
+from .steps import MlmSteps, RankingSteps
+from .trainer import StageSettings, run_stage
+
+_MEASURED_DOCUMENTS = 2_000
+
+
+def run_recipe(
+    recipe: Recipe,
+    output: Path,
+    *,
+    resume: bool,
+    quiet: bool | None,
+    stop_after: float | None,
+) -> TrainReport:
+    """Do what `training.train` promises."""
+    started = time.monotonic()
+    folder = output.with_name(f"{output.name}.training")
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    pairs = load_pairs(recipe)
+    record = _RunRecord.open(folder, recipe, pairs)
+    deadline = None if stop_after is None else started + stop_after
+    run = _Run(recipe, pairs, folder, quiet=quiet, deadline=deadline)
+    try:
+        finished = run.stages()
+    finally:
+        seconds = record.add_seconds(time.monotonic() - started)
+    last_log = run.last_log
+    measured = run.save(output, seconds=seconds) if finished else None
+    if finished:
+        shutil.rmtree(folder)
+    return TrainReport(
+        output=output,
+        finished=finished,
+        seconds=seconds,
+        n_queries=len(pairs.queries),
+        n_documents=len(pairs.documents),
+        measured=measured,
+        last_log=last_log,
+    )
+
+
+class _RunRecord:
+    """`run.json`: whose run folder this is, and how long it has been at work."""
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self._path = path
+        self._identity = identity
+
+    @classmethod
+    def open(cls, folder: Path, recipe: Recipe, pairs: Pairs) -> "_RunRecord":
+        """Make the run folder, or check that it is one of this recipe and data."""
+        path = folder / "run.json"
+        identity = {
+            "recipe": recipe.fingerprint(),
+            "data": {source.name: source.fingerprint for source in pairs.sources},
+        }
+        if path.is_file():
+            found = read_object(path)
+            changed = [key for key in identity if found.get(key) != identity[key]]
+            if changed:
+                raise RecipeError(
+                    f"{folder} holds an unfinished run whose {' and '.join(changed)} is not that "
+                    f"of {recipe.path}; finish it as it was, or start over (--no-resume)."
+                )
+            return cls(path, found)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**identity, "seconds": 0.0})
+        return cls(path, {**identity, "seconds": 0.0})
+
+    def add_seconds(self, seconds: float) -> float:
+        """Count working time; returns the total over all calls."""
+        self._identity["seconds"] += seconds
+        write_json(self._path, self._identity)
+        total: float = self._identity["seconds"]
+        return total
+
+
+class _Run:
+    """One recipe at work: the network, and what every stage shares."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        pairs: Pairs,
+        folder: Path,
+        *,
+        quiet: bool | None,
+        deadline: float | None,
+    ) -> None:
+        self.recipe, self.pairs, self.folder = recipe, pairs, folder
+        self.quiet, self.deadline = quiet, deadline
+
+    @cached_property
+    def network(self) -> Network:
+        """The backbone with its head, before any stage."""
+        recipe = self.recipe
+        if recipe.model.scratch is not None:
+            source = self.folder / "backbone"
+            if not (source / "tokenizer_config.json").is_file():
+                make_backbone(
+                    source,
+                    recipe.model.scratch,
+                    self.pairs.documents,
+                    max_length=recipe.model.max_length,
+                    seed=recipe.run.seed,
+                )
+        else:
+            source = backbone_folder(recipe)
+        return Network(
+            SpladeModel.from_checkpoint(
+                source,
+                max_length=recipe.model.max_length,
+                new_head=recipe.model.new_head,
+                seed=recipe.run.seed,
+            )
+        )
+
+    @cached_property
+    def idf(self) -> npt.NDArray[np.float32]:
+        """(n_terms,) the query table of an inference-free encoder, from the documents."""
+        splade = self.network.splade
+        return idf_table(self.pairs.documents, splade.tokenizer, n_terms=splade.n_terms)
+
+    @property
+    def last_log(self) -> dict[str, float]:
+        """The last line of the ranking stage's log; empty if it has not come that far."""
+        log = self.folder / "contrastive" / "log.jsonl"
+        lines = log.read_bytes().splitlines() if log.is_file() else []
+        return orjson.loads(lines[-1]) if lines else {}
+
+    def stages(self) -> bool:
+        """Run what is left to do; True when the last stage is done."""
+        return self._prepare() and self._contrastive()
+
+    def _prepare(self) -> bool:
+        """Masked-LM and calibration, or their stored result."""
+        network, recipe, ready = self.network, self.recipe, self.folder / "ready.safetensors"
+        if ready.is_file():
+            safetensors.torch.load_model(network, str(ready))
+            return True
+        stage = recipe.stage.mlm
+        if stage is not None:
+            network.learn_last(stage.layers)
+            steps = MlmSteps(
+                self.pairs.documents,
+                network.splade.tokenizer,
+                stage,
+                seed=recipe.run.seed,
+                n_steps=stage.steps,
+            )
+            settings = StageSettings(
+                "mlm",
+                steps=stage.steps,
+                learning_rate=stage.learning_rate,
+                warmup_steps=stage.warmup_steps,
+                run=recipe.run,
+            )
+            if not self._run_stage(MaskedLanguageModel(network), steps, settings):
+                return False
+        silence_terms(network, network.splade.tokenizer.special_ids())
+        if recipe.stage.calibrate is not None:
+            wanted = recipe.stage.calibrate
+            calibrate(
+                network,
+                self._sample(wanted.documents),
+                active_terms=wanted.active_terms,
+                max_length=recipe.stage.contrastive.max_length,
+                bf16=recipe.run.bf16,
+            )
+        partial = ready.with_suffix(".partial")
+        safetensors.torch.save_model(network, str(partial))
+        partial.rename(ready)
+        return True
+
+    def _contrastive(self) -> bool:
+        network, recipe, stage = self.network, self.recipe, self.recipe.stage.contrastive
+        network.learn_last(stage.layers)
+        inference_free = recipe.model.kind == "inference-free"
+        objective = Ranking(
+            network,
+            scale=stage.scale,
+            idf=torch.from_numpy(self.idf) if inference_free else None,
+        )
+        steps = RankingSteps(
+            self.pairs,
+            network.splade.tokenizer,
+            recipe,
+            n_terms=network.splade.n_terms,
+            n_batches=stage.steps * stage.accumulate,
+        )
+        settings = StageSettings(
+            "contrastive",
+            steps=stage.steps,
+            learning_rate=stage.learning_rate,
+            warmup_steps=stage.warmup_steps,
+            run=recipe.run,
+            accumulate=stage.accumulate,
+            weight_decay=stage.weight_decay,
+            clip=stage.clip,
+            penalties=lambda step: {
+                "flops_documents": quadratic(
+                    step, peak=stage.flops_documents, ramp_steps=stage.flops_ramp
+                ),
+                "flops_queries": quadratic(
+                    step, peak=stage.flops_queries, ramp_steps=stage.flops_ramp
+                ),
+            },
+        )
+        return self._run_stage(objective, steps, settings)
+
+    def _run_stage(self, objective: Any, steps: Any, settings: StageSettings) -> bool:
+        return run_stage(
+            objective,
+            steps,
+            settings,
+            self.folder / settings.name,
+            deadline=self.deadline,
+            quiet=self.quiet,
+        )
+
+    def _sample(self, size: int) -> list[str]:
+        rng = np.random.default_rng([self.recipe.run.seed, 0x736D])
+        documents = self.pairs.documents
+        rows = rng.choice(len(documents), size=min(size, len(documents)), replace=False)
+        return [documents[row] for row in np.sort(rows)]
+
+    def save(self, output: Path, *, seconds: float) -> Measured:
+        """Measure the encoder on training texts and write its folder, whole or not at all."""
+        recipe = self.recipe
+        model = self.network.splade.cpu().eval()
+        sample = self._sample(_MEASURED_DOCUMENTS)
+        measured = measure(_encoder(recipe, model, self.idf, 1.0).encode_documents(sample))
+        if measured.max_weight == 0:
+            raise EncoderError(
+                f"{recipe.path}: training collapsed: no document has any term left. Lower "
+                "stage.contrastive.flops_documents, lengthen flops_ramp or add [stage.calibrate]; "
+                f"the log is in {self.folder}."
+            )
+        with replacing(output) as fresh:
+            written = fresh / "encoder"
+            _encoder(recipe, model, self.idf, measured.max_weight).save(written)
+            add_record(
+                written,
+                training_record(
+                    recipe,
+                    self.pairs.sources,
+                    seconds=seconds,
+                    measured=measured,
+                    last_log=self.last_log,
+                ),
+            )
+            for path in written.iterdir():
+                path.rename(fresh / path.name)
+            written.rmdir()
+        return measured
+
+
+def _encoder(
+    recipe: Recipe, model: SpladeModel, idf: npt.NDArray[np.float32], max_weight: float
+) -> InferenceFreeEncoder | SpladeEncoder:
+    if recipe.model.kind == "inference-free":
+        return InferenceFreeEncoder.of(model, idf, name=recipe.name, max_weight=max_weight)
+    return SpladeEncoder.of(model, name=recipe.name, max_weight=max_weight)

@@ -1,0 +1,165 @@
+"""Batches as tensors: item n of each dataset here is the whole batch of step n, made when asked.
+
+An item depends on its number and the seed alone, never on what was drawn before.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lsr.encoders.tokens import TextTokenizer
+
+from .batches import draw, plan_batches, sample_terms
+from .data import Pairs
+from .recipe import ContrastiveStage, MlmStage, Recipe
+
+Batch = dict[str, Tensor]
+
+
+def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """(batch, longest) int64 token numbers and 0/1 mask."""
+    length = max(1, max(map(len, ids)))
+    tokens = np.full((len(ids), length), pad_id, np.int64)
+    mask = np.zeros((len(ids), length), np.int64)
+    for row, row_ids in enumerate(ids):
+        tokens[row, : len(row_ids)] = row_ids
+        mask[row, : len(row_ids)] = 1
+    return torch.from_numpy(tokens), torch.from_numpy(mask)
+
+
+class MlmSteps(Dataset[Batch]):
+    """Documents with some tokens hidden and some kept visible, both to be named."""
+
+    def __init__(
+        self,
+        documents: Sequence[str],
+        tokenizer: TextTokenizer,
+        stage: MlmStage,
+        *,
+        seed: int,
+        n_steps: int,
+    ) -> None:
+        self._documents = documents
+        self._tokenizer = tokenizer.limited(stage.max_length)
+        self._stage = stage
+        self._seed = seed
+        self._n_steps = n_steps
+        self._special = np.asarray(tokenizer.special_ids(), np.int64)
+        mask_id = tokenizer.tokenizer.token_to_id("[MASK]")
+        self._mask_id = tokenizer.pad_id if mask_id is None else mask_id
+        self._n_tokens = tokenizer.n_tokens
+        rng = np.random.default_rng([seed, 0x6D6C])
+        passes = math.ceil(n_steps * stage.batch / len(documents))
+        self._order = np.concatenate([rng.permutation(len(documents)) for _ in range(passes)])
+
+    def __len__(self) -> int:
+        return self._n_steps
+
+    def __getitem__(self, number: int) -> Batch:
+        stage = self._stage
+        rows = self._order[number * stage.batch : (number + 1) * stage.batch]
+        texts = [self._documents[row] for row in rows]
+        tokens, mask = pad(self._tokenizer.ids(texts, special=True), self._tokenizer.pad_id)
+        rng = np.random.default_rng([self._seed, 0x6D6D, number])
+        targets = tokens.numpy().ravel()
+        real = np.flatnonzero((mask.numpy().ravel() == 1) & ~np.isin(targets, self._special))
+        fate = rng.random(len(real))
+        hidden = real[fate < stage.masked]
+        kept = real[(fate >= stage.masked) & (fate < stage.masked + stage.kept)]
+        given = targets.copy()
+        # As in BERT, one hidden token in ten is swapped for a random one instead of [MASK].
+        swapped = rng.random(len(hidden)) < 0.1
+        given[hidden] = np.where(
+            swapped, rng.integers(self._n_tokens, size=len(hidden)), self._mask_id
+        )
+        positions = np.sort(np.concatenate([hidden, kept]))
+        if len(positions) == 0:
+            positions = np.zeros(1, np.int64)
+        return {
+            "input_ids": torch.from_numpy(given.reshape(tuple(tokens.shape))),
+            "attention_mask": mask,
+            "positions": torch.from_numpy(positions),
+            "targets": torch.from_numpy(targets[positions]),
+        }
+
+
+class RankingSteps(Dataset[Batch]):
+    """Queries of one collection with their positives and negatives."""
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        tokenizer: TextTokenizer,
+        recipe: Recipe,
+        *,
+        n_terms: int,
+        n_batches: int,
+    ) -> None:
+        stage: ContrastiveStage = recipe.stage.contrastive
+        self._pairs = pairs
+        self._negatives = recipe.data.negatives
+        self._sampled_terms = stage.sampled_terms
+        self._table_queries = recipe.model.kind == "inference-free"
+        self._seed = recipe.run.seed
+        self._n_terms = n_terms
+        self._documents = tokenizer.limited(stage.max_length)
+        self._queries = tokenizer.limited(recipe.model.query_length)
+        self._special = np.asarray(tokenizer.special_ids(), np.int64)
+        repeat = {recipe.data.train.index(name): n for name, n in recipe.data.repeat.items()}
+        self._plan = plan_batches(
+            pairs, batch=stage.batch, n_batches=n_batches, seed=recipe.run.seed, repeat=repeat
+        )
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __getitem__(self, number: int) -> Batch:
+        pairs, rows = self._pairs, self._plan[number]
+        drawn = draw(pairs, rows, negatives=self._negatives, seed=self._seed, number=number)
+        texts = [pairs.documents[row] for row in drawn.documents]
+        document_ids, document_mask = pad(
+            self._documents.ids(texts, special=True), self._documents.pad_id
+        )
+        batch = {
+            "document_ids": document_ids,
+            "document_mask": document_mask,
+            "positives": torch.from_numpy(drawn.positives.astype(np.int64)),
+            "excluded": torch.from_numpy(drawn.excluded),
+        }
+        queries = [pairs.queries[row] for row in rows]
+        if not self._table_queries:
+            query_ids, query_mask = pad(
+                self._queries.ids(queries, special=True), self._queries.pad_id
+            )
+            return batch | {"query_ids": query_ids, "query_mask": query_mask}
+        query_tokens = [
+            np.setdiff1d(np.asarray(ids, np.int64), self._special)
+            for ids in self._queries.ids(queries, special=False)
+        ]
+        if not self._sampled_terms:
+            return batch | {"query_terms": presence(query_tokens, np.arange(self._n_terms))}
+        terms, weights = sample_terms(
+            np.concatenate([document_ids.numpy().ravel(), *query_tokens]),
+            n_terms=self._n_terms,
+            others=self._sampled_terms,
+            seed=self._seed,
+            number=number,
+        )
+        return batch | {
+            "query_terms": presence(query_tokens, terms),
+            "terms": torch.from_numpy(terms),
+            "term_weights": torch.from_numpy(weights),
+        }
+
+
+def presence(tokens: Sequence[npt.NDArray[np.int64]], terms: npt.NDArray[np.int64]) -> Tensor:
+    """(len(tokens), len(terms)) bool: which of the sorted `terms` each row holds."""
+    marks = np.zeros((len(tokens), len(terms)), np.bool_)
+    for row, row_tokens in enumerate(tokens):
+        marks[row, np.searchsorted(terms, row_tokens)] = True
+    return torch.from_numpy(marks)
