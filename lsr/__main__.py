@@ -29,7 +29,6 @@ VERBS = {
 }
 """verb -> (where its command is, one line of help): all that `lsr --help` needs."""
 
-_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for `lsr search ... | head -1`
 _INTERRUPTED = 130
 
 
@@ -97,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader has left. Nothing may be flushed into the pipe when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return 1  # as click does when the pipe breaks while it prints
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _complain(f"{place}{error.strerror or error}")

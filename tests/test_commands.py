@@ -1,0 +1,537 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from scipy import sparse
+
+from lsr.__main__ import VERBS, cli, run
+from lsr.trec import read_run
+
+DOCUMENTS = [
+    {
+        "_id": "a",
+        "title": "Green tea",
+        "text": "Tea leaves hold caffeine.",
+        "lang": "en",
+        "year": 1990,
+    },
+    {
+        "_id": "b",
+        "title": "Coffee",
+        "text": "Caffeine keeps people awake.",
+        "lang": "en",
+        "year": 2005,
+    },
+    {"_id": "c", "title": "Tee", "text": "Gruener Tee und caffeine.", "lang": "de", "year": 2011},
+    {"_id": "d", "title": "Sleep", "text": "People sleep at night.", "lang": "en", "year": 2020},
+]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outside(monkeypatch, tmp_path):
+    """No test may see or touch the collections, cache and settings of the person who runs it."""
+    for name in ("LSR_DATA", "LSR_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LSR_QUIET", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    path = tmp_path / "drinks.jsonl"
+    path.write_text("".join(json.dumps(document) + "\n" for document in DOCUMENTS))
+    return path
+
+
+@pytest.fixture
+def drinks(tmp_path, corpus) -> Path:
+    """The same documents as a judged collection."""
+    folder = tmp_path / "drinks"
+    (folder / "qrels").mkdir(parents=True)
+    corpus.rename(folder / "corpus.jsonl")
+    queries = [("q1", "tea"), ("q2", "sleep"), ("q3", "zzz"), ("q4", "coffee"), ("q9", "unjudged")]
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": name, "text": text}) + "\n" for name, text in queries)
+    )
+    (folder / "qrels" / "test.tsv").write_text("q1\ta\t1\nq2\td\t1\nq3\ta\t1\nq4\tb\t1\n")
+    return folder
+
+
+@pytest.fixture
+def index(corpus, tmp_path, capsys) -> Path:
+    path = tmp_path / "drinks.index"
+    fields = ("--field", "lang:keyword", "--field", "year:int")
+    assert run(["index", str(corpus), str(path), *fields]) == 0
+    capsys.readouterr()
+    return path
+
+
+def lines_of(text: str) -> dict[str, str]:
+    """label -> the rest of the last line with it."""
+    return {line[:10].strip(): line[11:] for line in text.splitlines()}
+
+
+class TestTheTable:
+    def test_help_imports_nothing_heavy(self):
+        """`lsr --help` has 0.3 s; numpy alone takes a third of it."""
+        code = (
+            "import sys; from lsr.__main__ import run; assert run(['--help']) == 0; "
+            "print(sorted({'numpy', 'scipy', 'numba', 'orjson', 'tqdm', 'torch', 'index'} "
+            "& set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_every_verb_exists_and_its_help_has_an_example(self, verb, capsys):
+        assert run([verb, "--help"]) == 0
+        out, err = capsys.readouterr()
+        assert "Example" in out
+        assert f"lsr {verb}" in out
+        assert err == ""
+
+    @pytest.mark.parametrize("verb", ["search", "evaluate", "info", "check", "index", "encode"])
+    def test_verbs_with_results_speak_json(self, verb):
+        command = cli.get_command(click.Context(cli), verb)
+        assert "json" in {parameter.name for parameter in command.params}
+
+    def test_help_lists_every_verb(self, capsys):
+        assert run(["--help"]) == 0
+        out = capsys.readouterr().out
+        assert all(f"  {verb}" in out and summary in out for verb, (_, summary) in VERBS.items())
+
+    def test_an_unknown_verb_is_misuse_and_the_right_one_is_guessed(self, capsys):
+        assert run(["serch", "x"]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "no verb 'serch'; did you mean 'search'?" in err
+
+    def test_an_unknown_option_is_misuse_and_help_is_the_next_step(self, capsys):
+        assert run(["index", "--colour"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error      No such option")
+        assert err.endswith("next       lsr index --help\n")
+
+    def test_the_module_runs_as_the_script_does(self):
+        done = subprocess.run(
+            [sys.executable, "-m", "lsr", "--version"], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith("lsr-search ")
+
+
+class TestErrors:
+    def test_an_error_is_one_line_without_traceback(self, capsys):
+        assert run(["search", "none.index", "x"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error      none.index: no such directory")
+        assert "Traceback" not in err
+
+    def test_the_traceback_is_there_for_who_asks(self, capsys, monkeypatch):
+        monkeypatch.setenv("LSR_DEBUG", "1")
+        assert run(["search", "none.index", "x"]) == 1
+        assert "Traceback" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("error", "code", "says"),
+        [
+            (KeyboardInterrupt(), 130, "stopped"),
+            (ZeroDivisionError("by zero"), 1, "ZeroDivisionError: by zero. This is a defect"),
+            (PermissionError(13, "Permission denied", "/x"), 1, "error      /x: Permission denied"),
+        ],
+    )
+    def test_whatever_happens_there_is_a_code_and_a_line(
+        self, error, code, says, capsys, monkeypatch
+    ):
+        def fail(*_args, **_options):
+            raise error
+
+        monkeypatch.setattr("index.Index.open", fail)
+        assert run(["search", "some.index", "x"]) == code
+        err = capsys.readouterr().err
+        assert says in err
+        assert "Traceback" not in err
+
+    def test_a_reader_that_leaves_early_is_no_error(self, index):
+        """`lsr search ... | head -1` must not end in a traceback."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as closed:
+            done = subprocess.run(
+                [sys.executable, "-m", "lsr", "search", str(index), "tea"],
+                stdout=closed,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        assert (done.returncode, done.stderr) == (1, "")
+
+
+class TestIndex:
+    def test_it_says_what_it_did_and_what_comes_next(self, corpus, tmp_path, capsys):
+        path = str(tmp_path / "new.index")
+        assert run(["index", str(corpus), path]) == 0
+        out, err = capsys.readouterr()
+        facts = lines_of(out)
+        assert facts["encoded"].startswith("4 documents ")
+        assert "8-bit impacts" in facts["wrote"]
+        assert out.splitlines()[-1] == f'next       lsr search {path} "your question"'
+        assert lines_of(err)["fitted"].startswith("bm25 ")
+
+    def test_json_has_the_counts(self, corpus, capsys):
+        assert run(["index", str(corpus), "new.index", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["n_docs"], report["n_empty"], report["encoder"]) == (4, 0, "bm25")
+
+    def test_an_existing_index_is_kept_unless_told_otherwise(self, corpus, index, capsys):
+        assert run(["index", str(corpus), str(index)]) == 1
+        assert "--overwrite" in capsys.readouterr().err
+        corpus.write_text('{"_id": "only", "text": "one"}\n')
+        assert run(["index", str(corpus), str(index), "--overwrite", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["n_docs"] == 1
+
+    def test_an_empty_corpus_is_an_error_and_leaves_nothing_searchable(self, tmp_path, capsys):
+        (tmp_path / "none.jsonl").touch()
+        assert run(["index", "none.jsonl", "none.index"]) == 1
+        assert "no documents" in capsys.readouterr().err
+        assert not (tmp_path / "none.index").exists()
+
+    def test_repeated_ids_are_an_error(self, tmp_path, capsys):
+        (tmp_path / "twice.tsv").write_text("a\tone\na\ttwo\n")
+        assert run(["index", "twice.tsv", "twice.index"]) in (1, 2)
+        assert "'a'" in capsys.readouterr().err
+        assert not (tmp_path / "twice.index").exists()
+
+    def test_documents_without_text_are_counted(self, tmp_path, capsys):
+        (tmp_path / "c.tsv").write_text("a\tone\nb\t\n")
+        assert run(["index", "c.tsv", "c.index"]) == 0
+        assert lines_of(capsys.readouterr().out)["empty"].startswith("1 document without text")
+
+    def test_a_bad_line_stops_the_build_with_its_number(self, tmp_path, capsys):
+        (tmp_path / "c.jsonl").write_text('{"_id": "a", "text": "x"}\n{broken\n')
+        assert run(["index", "c.jsonl", "c.index"]) == 1
+        assert "c.jsonl:2: not JSON" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("options", "complaint"),
+        [
+            (["--field", "lang"], "wanted NAME:KIND"),
+            (["--field", "lang:text"], "wanted NAME:KIND"),
+            (["--passages", "many"], "wanted LENGTH/OVERLAP"),
+            (["--passages", "8/8"], "overlap < length"),
+            (["--memory", "lots"], "lots"),
+            (["--encoder", "folder", "--k1", "2"], "--k1 belongs to bm25"),
+            (["--stemmer", "german"], "stemmer"),
+        ],
+    )
+    def test_options_that_mean_nothing_are_misuse(self, options, complaint, corpus, capsys):
+        assert run(["index", str(corpus), "new.index", *options]) == 2
+        assert complaint in capsys.readouterr().err
+
+    def test_an_encoder_that_is_not_there_is_named(self, corpus, capsys):
+        assert run(["index", str(corpus), "new.index", "--encoder", "nowhere"]) == 1
+        assert "nowhere: no such folder" in capsys.readouterr().err
+
+    def test_the_bm25_options_reach_the_encoder(self, corpus, tmp_path, capsys):
+        options = ["--k1", "1.5", "--b", "0.75", "--keep-stopwords", "--stemmer", "none"]
+        assert run(["index", str(corpus), "new.index", *options]) == 0
+        settings = json.loads((tmp_path / "new.index" / "encoder" / "bm25.json").read_text())
+        assert (settings["k1"], settings["b"]) == (1.5, 0.75)
+        assert settings["analyser"] == {"stemmer": "none", "stop_words": False}
+
+    def test_passages_are_found_as_documents(self, tmp_path, capsys):
+        text = " ".join(["filler"] * 30 + ["needle"] + ["filler"] * 30)
+        (tmp_path / "c.tsv").write_text(f"long\t{text}\nshort\tfiller only\n")
+        assert run(["index", "c.tsv", "c.index", "--passages", "10/2"]) == 0
+        assert "passages" in lines_of(capsys.readouterr().out)["encoded"]
+        assert run(["search", "c.index", "needle", "--json"]) == 0
+        hits = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
+        assert [hit["doc_id"] for hit in hits] == ["long"]
+
+
+class TestSearch:
+    def test_people_see_rank_score_id_title_and_matching_terms(self, index, capsys):
+        assert run(["search", str(index), "green tea"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert "query      green tea" in out
+        first = out.splitlines()[1].split()
+        assert (first[0], first[2], first[3:]) == ("1", "a", ["Green", "tea"])
+        assert "[green " in out or "[tea " in out
+        assert out.splitlines()[-1] == f'next       lsr search {index} "green tea" --explain'
+
+    def test_machines_get_scores_that_the_terms_add_up_to(self, index, capsys):
+        assert run(["search", str(index), "caffeine tea", "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        hits = answer["queries"][0]["hits"]
+        assert [hit["rank"] for hit in hits] == [1, 2, 3]
+        assert hits[0]["doc_id"] == "a"
+        assert hits[0]["fields"] == {k: v for k, v in DOCUMENTS[0].items() if k != "_id"}
+        for hit in hits:
+            assert hit["score"] == pytest.approx(sum(t["score"] for t in hit["terms"]), rel=1e-6)
+            for term in hit["terms"]:
+                product = term["query_weight"] * term["doc_weight"]
+                assert term["score"] == pytest.approx(product, rel=1e-6)
+
+    def test_explain_shows_each_product(self, index, capsys):
+        assert run(["search", str(index), "sleep", "--explain"]) == 0
+        assert "query x" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("filters", "found"),
+        [
+            (["lang=de"], {"c"}),
+            (["lang=en"], {"a", "b"}),
+            (["year>=2005"], {"b", "c"}),
+            (["year<2005"], {"a"}),
+            (["year>1990", "year<2011"], {"b"}),
+            (["lang=en", "year=2005"], {"b"}),
+            (["lang=fr"], set()),
+        ],
+    )
+    def test_filters_choose_before_ranking(self, filters, found, index, capsys):
+        options = [option for text in filters for option in ("--filter", text)]
+        assert run(["search", str(index), "caffeine", "--json", *options]) == 0
+        hits = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
+        assert {hit["doc_id"] for hit in hits} == found
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["x", "--filter", "lang"], "wanted FIELD=VALUE"),
+            (["x", "--filter", "year=soon"], "'soon' is no int"),
+            (["x", "--filter", "size=3"], "size"),
+            (["x", "-k", "0"], "k = 0"),
+            (["x", "-k", "-5"], "k = -5"),
+            ([], "wanted one or more texts"),
+            (["x", "--queries", "q.tsv"], "wanted one or more texts"),
+        ],
+    )
+    def test_questions_that_mean_nothing_are_misuse(self, arguments, complaint, index, capsys):
+        assert run(["search", str(index), *arguments]) == 2
+        assert complaint in capsys.readouterr().err
+
+    @pytest.mark.parametrize("text", ["", "zzz", "the", "!?"])
+    def test_a_query_that_matches_nothing_says_so(self, text, index, capsys):
+        assert run(["search", str(index), text]) == 0
+        assert "found      nothing" in capsys.readouterr().out
+
+    def test_k_beyond_the_corpus_gives_all_that_match(self, index, capsys):
+        assert run(["search", str(index), "caffeine", "-k", "1000000", "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)["queries"][0]["hits"]) == 3
+
+    def test_several_texts_are_answered_in_their_order(self, index, capsys):
+        assert run(["search", str(index), "sleep", "coffee", "--json"]) == 0
+        answers = json.loads(capsys.readouterr().out)["queries"]
+        assert [(a["text"], a["hits"][0]["doc_id"]) for a in answers] == [
+            ("sleep", "d"),
+            ("coffee", "b"),
+        ]
+
+    def test_a_file_of_queries_becomes_a_trec_run(self, index, tmp_path, capsys):
+        (tmp_path / "q.tsv").write_text("q1\tsleep\nq2\tcaffeine\nq3\tzzz\n")
+        assert run(["search", str(index), "--queries", "q.tsv", "--output", "run.trec"]) == 0
+        written = read_run(tmp_path / "run.trec")
+        assert [doc_id for doc_id, _ in written.ranked("q1")] == ["d"]
+        assert set(written["q2"]) == {"a", "b", "c"}
+        assert "q3" not in written
+
+    def test_both_algorithms_print_the_same(self, index, capsys):
+        answers = []
+        for algorithm in ("exhaustive", "blockmax"):
+            assert run(["search", str(index), "caffeine", "--json", "--algorithm", algorithm]) == 0
+            answers.append(json.loads(capsys.readouterr().out)["queries"])
+        assert answers[0] == answers[1]
+
+    def test_control_characters_of_a_corpus_do_not_reach_the_terminal(self, tmp_path, capsys):
+        document = {"_id": "x\x1b[2J", "title": "red \x1b[31m", "text": "\x07 alarm"}
+        (tmp_path / "c.jsonl").write_text(json.dumps(document) + "\n")
+        assert run(["index", "c.jsonl", "c.index"]) == 0
+        assert run(["search", "c.index", "alarm"]) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out
+        assert "\x07" not in out
+
+
+class TestEvaluate:
+    def test_the_row_has_measures_fingerprints_and_the_command(self, drinks, capsys):
+        """Each of q1, q2 and q4 finds its one document first; q3 finds none and counts as 0."""
+        assert run(["evaluate", str(drinks), "--json"]) == 0
+        row = json.loads(capsys.readouterr().out)
+        assert row["measures"] == dict.fromkeys(("nDCG@10", "RR@10", "R@100", "R@1000", "AP"), 0.75)
+        assert (row["n_queries"], row["n_unanswered"], row["n_docs"]) == (4, 1, 4)
+        assert row["command"] == f"lsr evaluate {drinks} --encoder bm25"
+        for name in ("dataset_fingerprint", "encoder_build", "index_fingerprint"):
+            assert len(row[name]) == 16
+        assert row["terms_per_document"] > 1
+        assert row["terms_per_query"] == 1.0
+
+    def test_people_see_a_table_and_the_command(self, drinks, capsys):
+        assert run(["evaluate", str(drinks)]) == 0
+        out = capsys.readouterr().out
+        assert out.splitlines()[0].split()[:5] == [
+            "dataset",
+            "system",
+            "nDCG@10",
+            "MRR@10",
+            "R@100",
+        ]
+        assert out.splitlines()[1].split()[:3] == ["drinks", "bm25", "0.7500"]
+        assert lines_of(out)["command"] == f"lsr evaluate {drinks} --encoder bm25"
+
+    def test_the_index_is_built_once_and_found_again(self, drinks, capsys):
+        assert run(["evaluate", str(drinks)]) == 0
+        first = capsys.readouterr()
+        assert "indexed" in first.err
+        assert run(["evaluate", str(drinks)]) == 0
+        second = capsys.readouterr()
+        assert second.err == ""
+        assert second.out.splitlines()[:2] == first.out.splitlines()[:2]
+
+    def test_other_settings_or_other_documents_build_another_index(self, drinks, capsys):
+        assert run(["evaluate", str(drinks)]) == 0
+        assert run(["evaluate", str(drinks), "--k1", "2"]) == 0
+        with (drinks / "corpus.jsonl").open("a") as file:
+            file.write('{"_id": "e", "text": "more"}\n')
+        capsys.readouterr()
+        assert run(["evaluate", str(drinks), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert "indexed" in err
+        assert json.loads(out)["n_docs"] == 5
+
+    def test_a_given_index_and_a_written_run_agree(self, drinks, tmp_path, capsys):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        capsys.readouterr()
+        assert run(["evaluate", str(drinks), "--index", "d.index", "--run", "r.gz", "--json"]) == 0
+        searched = json.loads(capsys.readouterr().out)
+        assert run(["evaluate", str(drinks), "--from-run", "r.gz", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["measures"] == searched["measures"]
+
+    def test_per_query_values_are_given_on_request(self, drinks, capsys):
+        options = ["--json", "--per-query", "--measure", "RR@10"]
+        assert run(["evaluate", str(drinks), *options]) == 0
+        row = json.loads(capsys.readouterr().out)
+        assert row["per_query"] == {"RR@10": {"q1": 1.0, "q2": 1.0, "q3": 0.0, "q4": 1.0}}
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "complaint"),
+        [
+            (["--split", "dev"], 1, "no split 'dev'"),
+            (["--measure", "ndcg10"], 2, "no measure 'ndcg10'"),
+            (["--index", "a", "--from-run", "b"], 2, "give one"),
+            (["--from-run", "none.trec"], 1, "none.trec: cannot be read"),
+        ],
+    )
+    def test_what_cannot_be_measured_is_said(self, arguments, code, complaint, drinks, capsys):
+        assert run(["evaluate", str(drinks), *arguments]) == code
+        assert complaint in capsys.readouterr().err
+
+    def test_an_unknown_collection_lists_what_there_is(self, capsys):
+        assert run(["evaluate", "nope"]) == 1
+        assert "Available by name: python-docs" in capsys.readouterr().err
+
+
+class TestEncode:
+    def test_lines_hold_terms_and_weights(self, corpus, tmp_path, capsys):
+        assert run(["encode", str(corpus), "v.jsonl"]) == 0
+        assert lines_of(capsys.readouterr().out)["encoded"].startswith("4 documents ")
+        rows = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+        assert [row["id"] for row in rows] == ["a", "b", "c", "d"]
+        assert set(rows[3]["vector"]) == {"sleep", "peopl", "night"}
+        assert all(0 < weight < 1 for row in rows for weight in row["vector"].values())
+
+    def test_a_folder_holds_a_matrix_its_ids_and_its_encoder(self, corpus, tmp_path, capsys):
+        assert run(["encode", str(corpus), "vectors", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        matrix = sparse.load_npz(tmp_path / "vectors" / "vectors.npz")
+        assert (tmp_path / "vectors" / "ids.txt").read_text().split() == ["a", "b", "c", "d"]
+        assert (report["rows"], report["weights"]) == (4, matrix.nnz)
+        assert matrix.dtype == np.float32
+        card = json.loads((tmp_path / "vectors" / "encoder.json").read_text())
+        assert (card["n_terms"], card["rows"]) == (matrix.shape[1], 4)
+
+    def test_queries_are_encoded_by_the_encoder_of_an_index(self, drinks, tmp_path, capsys):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        encoder = ["--encoder", "d.index/encoder"]
+        assert run(["encode", str(drinks), "q.jsonl", "--queries", *encoder]) == 0
+        rows = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text().splitlines()]
+        assert [row["id"] for row in rows] == ["q1", "q2", "q3", "q4"]
+        assert list(rows[0]["vector"]) == ["tea"]
+        (tmp_path / "more.tsv").write_text("x\tcoffee\n")
+        assert run(["encode", "more.tsv", "more.jsonl", "--queries", *encoder]) == 0
+        assert json.loads((tmp_path / "more.jsonl").read_text())["id"] == "x"
+
+    def test_nothing_is_overwritten_by_accident(self, corpus, tmp_path, capsys):
+        (tmp_path / "v.jsonl").write_text("mine")
+        (tmp_path / "folder").mkdir()
+        assert run(["encode", str(corpus), "v.jsonl"]) == 2
+        assert run(["encode", str(corpus), "folder", "--overwrite"]) == 2
+        assert (tmp_path / "v.jsonl").read_text() == "mine"
+        assert run(["encode", str(corpus), "v.jsonl", "--overwrite"]) == 0
+
+    def test_an_id_that_ids_txt_cannot_hold_is_refused(self, tmp_path, capsys):
+        (tmp_path / "c.jsonl").write_text(json.dumps({"_id": "a\nb", "text": "x"}) + "\n")
+        assert run(["encode", "c.jsonl", "vectors"]) == 1
+        assert "holds a line end" in capsys.readouterr().err
+        assert not (tmp_path / "vectors").exists()
+
+    def test_queries_without_documents_cannot_fit_bm25(self, tmp_path, capsys):
+        (tmp_path / "q.tsv").write_text("x\tcoffee\n")
+        assert run(["encode", "q.tsv", "q.jsonl", "--queries"]) == 2
+        assert "no documents to fit bm25 to" in capsys.readouterr().err
+
+
+class TestCheckAndInfo:
+    def test_a_sound_index_passes(self, index, capsys):
+        assert run(["check", str(index)]) == 0
+        assert capsys.readouterr().out.startswith("sound      ")
+        assert run(["check", str(index), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["sound"] is True
+
+    def test_a_flipped_bit_fails_the_check(self, index, capsys):
+        segment = next((index / "segments").glob("*.seg"))
+        content = bytearray(segment.read_bytes())
+        content[len(content) // 2] ^= 1
+        segment.write_bytes(content)
+        assert run(["check", str(index)]) == 1
+        out = capsys.readouterr().out
+        assert out.startswith("damaged    ")
+        assert "lsr index" in out.splitlines()[-1]
+
+    def test_a_catalog_that_is_none_fails_the_check(self, index, capsys):
+        (index / "catalog.sqlite").write_bytes(b"not a database at all" * 500)
+        assert run(["check", str(index), "--json"]) == 1
+        assert json.loads(capsys.readouterr().out)[0]["sound"] is False
+
+    def test_check_of_nothing_is_an_error(self, capsys):
+        assert run(["check", "none.index"]) == 1
+        assert "no such directory" in capsys.readouterr().err
+
+    def test_info_describes_an_index(self, index, capsys):
+        assert run(["info", str(index), "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["n_docs"], facts["fields"]) == (4, {"lang": "keyword", "year": "int"})
+        assert run(["info", str(index)]) == 0
+        assert "n_docs" in capsys.readouterr().out
+
+    def test_info_describes_an_encoder(self, index, capsys):
+        assert run(["info", str(index / "encoder")]) == 0
+        out = capsys.readouterr().out
+        assert "query_strategy  bm25" in out
+        assert "--encoder" in out.splitlines()[-1]
+
+    def test_info_describes_the_installation(self, capsys):
+        assert run(["info", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert set(facts["extras"]) == {"train", "dense", "lucene", "ray", "datasets"}
+        assert facts["core"]
+        assert facts["cache"].endswith("cache")
+
+    def test_info_of_something_else_says_what_it_wanted(self, tmp_path, capsys):
+        assert run(["info", str(tmp_path)]) == 2
+        assert "neither an index" in capsys.readouterr().err
