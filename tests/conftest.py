@@ -29,7 +29,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def random_vectors() -> Callable[..., SparseMatrix]:
-    """Make (n_docs, n_terms) random weights with Zipf-like terms, so that lists are long and short."""
+    """Make (n_docs, n_terms) random weights with Zipf-like terms: some lists are long."""
 
     def make(n_docs: int, n_terms: int = 50, *, density: int = 8, seed: int = 0) -> SparseMatrix:
         rng = np.random.default_rng(seed)
@@ -56,3 +56,30 @@ def make_documents() -> Callable[..., list[Document]]:
         ]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT masked-LM checkpoint of 67 word pieces, as transformers saves it; read only."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
+    pieces += ["the", "a", "cat", "dog", "sat", "on", "mat", "caf", "##s", "big", "tree", "café"]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        model = transformers.BertForMaskedLM(config)
+        torch.nn.init.normal_(model.cls.predictions.bias, std=0.5)
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-mlm"
+    model.save_pretrained(folder)
+    transformers.BertTokenizer(vocab=vocabulary, model_max_length=32).save_pretrained(folder)
+    return folder

@@ -164,6 +164,7 @@ def replacing(folder: Path, *, owned: str = "modules.json") -> Iterator[Path]:
         yield fresh
         for path in fresh.rglob("*"):
             if path.is_file():
+                path.chmod(0o644)  # safetensors writes 0600, which a server's user cannot read
                 _sync(path)
         if folder.exists():
             folder.rename(old)

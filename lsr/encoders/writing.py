@@ -1,4 +1,4 @@
-"""Write encoder folders as `layout` reads them, so that stock sentence-transformers reads them too."""
+"""Write encoder folders that `layout` and stock sentence-transformers both read."""
 
 from dataclasses import replace
 from pathlib import Path
