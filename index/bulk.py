@@ -5,7 +5,8 @@ transaction stores their texts, names the segment and notes how far the source h
 at any moment loses at most the batches since; the same source given again goes on from there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -15,8 +16,9 @@ from scipy import sparse
 from lsr.errors import UsageError
 from lsr.types import Document, SparseMatrix
 
-from .catalog import Catalog
+from .catalog import Catalog, select
 from .changes import abandon_build, groups_of, insert_documents, reserve_docids
+from .columns import Kind
 from .maintenance import maintainer, new_segment_path, record_segment
 from .rows import Passage, Rows, checked_rows
 from .segment import write_segment
@@ -25,6 +27,17 @@ from .snapshot import columns_of, meaningful_groups
 BYTES_PER_POSTING = 40
 """Peak bytes per buffered posting: 8 as float32 rows, 8 stacked, the rest for the segment in the
 making (measured: tests/bench reports peak memory per build)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildState:
+    """How far a build came: documents of `source` that are durable, and whether it was
+    published.
+    """
+
+    source: str
+    n_done: int
+    published: bool
 
 
 class BulkBuild:
@@ -42,8 +55,9 @@ class BulkBuild:
         *,
         n_terms: int,
         scale: float,
-        fields: Mapping[str, str],
+        fields: Mapping[str, Kind],
         memory: int,
+        published: Callable[[], None],
     ) -> None:
         self._directory = directory
         self._catalog = catalog
@@ -55,6 +69,7 @@ class BulkBuild:
         self._buffer: list[Rows] = []
         self._buffered = 0
         self._lock = maintainer(directory)
+        self._published = published
         self.build = 0
         self.n_done = 0
         """Documents of the source that are durable already: skip as many before adding."""
@@ -138,9 +153,9 @@ class BulkBuild:
     def _begin(self) -> None:
         """Resume the build of the same source, or abandon another's remains and start one."""
         with self._catalog.transaction() as connection:
-            unpublished = connection.execute(
-                "SELECT build, source, n_done FROM builds WHERE published IS NULL"
-            ).fetchall()
+            unpublished = select(
+                connection, "SELECT build, source, n_done FROM builds WHERE published IS NULL"
+            )
             for build, source, n_done in unpublished:
                 if source == self._source and not self.build:
                     self.build, self.n_done = int(build), int(n_done)
@@ -155,12 +170,15 @@ class BulkBuild:
 
     def _publish(self) -> None:
         with self._catalog.transaction() as connection:
-            n_replaced = connection.execute(
-                "SELECT count(DISTINCT doc_id) FROM documents WHERE deleted=?", (-self.build,)
-            ).fetchall()[0][0]
+            n_replaced = select(
+                connection,
+                "SELECT count(DISTINCT doc_id) FROM documents WHERE deleted=?",
+                (-self.build,),
+            )[0][0]
             number = self._catalog.new_commit("build", self.n_done, int(n_replaced), 0)
             connection.execute("UPDATE builds SET published=? WHERE build=?", (number, self.build))
         self.generation = number
+        self._published()
 
 
 def parse_memory(text: str) -> int:

@@ -94,7 +94,7 @@ def _register_checksum_vfs() -> None:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: Path, connection: apsw.Connection | None = None) -> Iterator[None]:
     """Turn SQLite's errors into ours, with the file they concern."""
     try:
         yield
@@ -107,11 +107,11 @@ def translated(path: Path) -> Iterator[None]:
             f"{path}: {error}. Run `lsr check` and restore a copy or rebuild."
         ) from error
     except apsw.IOError as error:
-        if getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_DATA:
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
             raise IndexCorrupt(
                 f"{path}: a page does not match its checksum. Restore a copy or rebuild the index."
             ) from error
-        number = getattr(error, "oserror", None) or getattr(error, "error_number", None)
+        number = None if connection is None else connection.system_errno
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFull(
                 f"{path}: no room to write; the last commit is intact. Free some room and "
@@ -129,6 +129,13 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
     except apsw.CantOpenError as error:
         raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
+
+
+def select(
+    connection: apsw.Connection, sql: str, arguments: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    """All rows of one read statement, inside the caller's transaction."""
+    return list(connection.execute(sql, tuple(arguments)))
 
 
 class Catalog:
@@ -215,7 +222,7 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """BEGIN IMMEDIATE ... COMMIT: all of it is durable and visible, or nothing is."""
-        with self._lock, translated(self.path):
+        with self._lock, translated(self.path, self._connection):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -228,32 +235,31 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
         """A short read transaction: one state of the catalog for several statements."""
-        with self._lock, translated(self.path):
-            if self._connection.in_transaction:
-                yield self._connection
-                return
+        with self._lock, translated(self.path, self._connection):
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
             finally:
-                self._connection.execute("COMMIT")
+                self._end_reading()
+
+    def _end_reading(self) -> None:
+        if self._connection.in_transaction:  # an I/O error has ended it already
+            self._connection.execute("COMMIT")
 
     def data_version(self) -> int:
         """A number that moves whenever another connection commits; costs microseconds."""
-        with self._lock, translated(self.path):
+        with self._lock, translated(self.path, self._connection):
             return int(self._connection.pragma("data_version"))
 
     def rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one read statement."""
-        with self._lock, translated(self.path):
-            return list(self._connection.execute(sql, tuple(arguments)))
+        with self._lock, translated(self.path, self._connection):
+            return select(self._connection, sql, arguments)
 
     def meta(self, key: str) -> Any:
         """One setting (JSON), None when absent."""
         with self._lock:
-            found = self._connection.execute(
-                "SELECT value FROM meta WHERE key=?", (key,)
-            ).fetchall()
+            found = select(self._connection, "SELECT value FROM meta WHERE key=?", (key,))
         return orjson.loads(found[0][0]) if found else None
 
     def set_meta(self, key: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lsr.errors import IndexFailure, UsageError
 
-from .catalog import Catalog
+from .catalog import Catalog, select
 from .rows import Rows
 
 LAST_DOCID = 2**32 - 2
@@ -19,7 +19,7 @@ LAST_DOCID = 2**32 - 2
 
 def reserve_docids(connection: apsw.Connection, count: int) -> int:
     """The first of `count` consecutive docids that no document ever had nor will have again."""
-    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='documents'").fetchall()
+    found = select(connection, "SELECT seq FROM sqlite_sequence WHERE name='documents'")
     first = (int(found[0][0]) if found else 0) + 1
     if first + count - 1 > LAST_DOCID:
         raise IndexFailure(
@@ -52,7 +52,8 @@ def insert_documents(connection: apsw.Connection, rows: Rows, *, first: int, add
     groups = groups_of(rows, first).tolist()
     ids = [document.doc_id for document in rows.documents]
     n_replaced = 0
-    if connection.execute("SELECT 1 FROM documents WHERE added<>? LIMIT 1", (added,)).fetchall():
+    others = "SELECT 1 FROM documents WHERE added<>? LIMIT 1"  # a first build has none to replace
+    if added > 0 or select(connection, others, (added,)):
         n_replaced = tombstone_documents(connection, ids, deleted=added)
     records = []
     texts = []
@@ -95,7 +96,7 @@ def insert_pending(connection: apsw.Connection, rows: Rows, *, first: int, added
 def tombstone_documents(
     connection: apsw.Connection, doc_ids: Iterable[str], *, deleted: int
 ) -> int:
-    """Mark the live versions of these ids as deleted; how many of the ids were live.
+    """Mark the live versions of these ids as deleted; how many of the ids searches could see.
 
     A version that an unpublished build replaced (deleted = -build) is still what searches see, so
     an ordinary delete or update must end it too, or it would come back if that build were
@@ -103,26 +104,31 @@ def tombstone_documents(
     error there. Within one commit the later version counts; the earlier has added = deleted, so
     nobody ever sees it.
     """
-    own = deleted if deleted < 0 else 0
-    unpublished = [
+    others = [
         int(row[0])
-        for row in connection.execute("SELECT build FROM builds WHERE published IS NULL")
+        for row in select(connection, "SELECT build FROM builds WHERE published IS NULL")
         if -int(row[0]) != deleted
     ]
+    hidden = {-build for build in others} | ({deleted} if deleted < 0 else set())
     count = 0
     for doc_id in doc_ids:
-        connection.execute(
-            "UPDATE documents SET deleted=? WHERE doc_id=? AND deleted IS NULL AND added<>?",
-            (deleted, doc_id, own),
+        live = select(
+            connection,
+            "SELECT docid, added FROM documents WHERE doc_id=? AND deleted IS NULL",
+            (doc_id,),
         )
-        changed = connection.changes()
-        for build in unpublished:
-            connection.execute(
-                "UPDATE documents SET deleted=? WHERE deleted=? AND doc_id=?",
-                (deleted, -build, doc_id),
+        ended = [(deleted, docid) for docid, added in live if added != deleted or deleted > 0]
+        replaced = [
+            (deleted, docid)
+            for build in others
+            for (docid,) in select(
+                connection,
+                "SELECT docid FROM documents WHERE deleted=? AND doc_id=?",
+                (-build, doc_id),
             )
-            changed += connection.changes()
-        count += changed > 0
+        ]
+        connection.executemany("UPDATE documents SET deleted=? WHERE docid=?", ended + replaced)
+        count += bool(replaced) or any(added not in hidden for _, added in live)
     return count
 
 
@@ -141,9 +147,11 @@ def abandon_build(connection: apsw.Connection, build: int) -> None:
 
 def _repeated(connection: apsw.Connection, ids: list[str]) -> str:
     for doc_id in ids:
-        if connection.execute(
-            "SELECT 1 FROM documents WHERE doc_id=? AND deleted IS NULL LIMIT 1", (doc_id,)
-        ).fetchall():
+        if select(
+            connection,
+            "SELECT 1 FROM documents WHERE doc_id=? AND deleted IS NULL LIMIT 1",
+            (doc_id,),
+        ):
             return (
                 f"the id {doc_id!r} occurs twice in the corpus; ids name documents, so each "
                 "may occur "

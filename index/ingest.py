@@ -19,7 +19,7 @@ from lsr.errors import DatasetError, IndexExists, IndexFailure, UsageError
 from lsr.progress import bar
 from lsr.types import Document
 
-from .bulk import parse_memory
+from .bulk import BulkBuild, parse_memory
 from .catalog import FILE_NAME
 from .rows import Passage
 from .store import EncoderCard, Index, sync_directory
@@ -86,27 +86,19 @@ def build_index(
     staging = path.with_name(path.name + ".building")
     key = f"{source} {encoder.space} {sorted((fields or {}).items())} {passages}"
     with _staged(staging, key, encoder, fields) as index:
-        n_empty = 0
-        encode_s = 0.0
-        with index.bulk(key, memory=memory) as build:
-            n_resumed = build.n_done
-            remaining = islice(iter(documents), n_resumed, None)
-            counter = bar(None, total=total, unit="documents", desc="indexed", quiet=not progress)
-            with counter:
-                counter.update(n_resumed)
-                for batch in _batches(remaining):
-                    texts, spans = _texts(batch, encoder.text_fields, passages)
-                    n_empty += sum(not text for text in texts)
-                    before = time.perf_counter()
-                    vectors = encoder.encode_documents(texts)
-                    encode_s += time.perf_counter() - before
-                    build.add(batch, vectors, passages=spans)
-                    counter.update(len(batch))
-            build.flush()
-            if not build.n_done:
-                raise DatasetError(
-                    f"{source}: the corpus has no documents, so there is nothing to index"
-                )
+        state = index.last_build()
+        if state is None or not state.published:
+            counted = _encode_all(
+                index.bulk(key, memory=memory),
+                documents,
+                encoder,
+                passages,
+                source,
+                total,
+                progress,
+            )
+        else:  # killed after publishing, before arriving
+            counted = _Counted(state.n_done, 0, 0.0)
         index.merge(everything=False)
         info = index.info()
     _arrive(staging, path)
@@ -114,15 +106,58 @@ def build_index(
         path=path,
         n_docs=info["n_docs"],
         n_passages=info["n_passages"],
-        n_empty=n_empty,
+        n_empty=counted.n_empty,
         n_postings=info["n_postings"],
         saturated_share=info["saturated_share"],
         half_step=info["scale"] / 2,
         n_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-        n_resumed=n_resumed,
-        encode_s=encode_s,
+        n_resumed=counted.n_resumed,
+        encode_s=counted.encode_s,
         total_s=time.perf_counter() - started,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    n_resumed: int
+    n_empty: int
+    encode_s: float
+
+
+def _encode_all(
+    bulk: BulkBuild,
+    documents: Iterable[Document],
+    encoder: SparseEncoder,
+    passages: tuple[int, int] | None,
+    source: str,
+    total: int | None,
+    progress: bool,
+) -> _Counted:
+    """Feed the build from where it stands to the end of the corpus, and publish it."""
+    n_empty = 0
+    encode_s = 0.0
+    with (
+        bulk as build,
+        bar(
+            total=total, unit="documents", desc="indexed", quiet=None if progress else True
+        ) as counter,
+    ):
+        n_resumed = build.n_done
+        counter.update(n_resumed)
+        for batch in _batches(islice(iter(documents), n_resumed, None)):
+            texts, spans = _texts(batch, encoder.text_fields, passages)
+            n_empty += sum(not text for text in texts)
+            before = time.perf_counter()
+            vectors = encoder.encode_documents(texts)
+            encode_s += time.perf_counter() - before
+            build.add(batch, vectors, passages=spans)
+            counter.update(len(batch))
+        build.flush()
+        if not build.n_done:
+            raise DatasetError(
+                f"{source}: the corpus has no documents, so there is nothing to index"
+            )
+    return _Counted(n_resumed, n_empty, encode_s)
 
 
 def encoder_card(encoder: SparseEncoder, *, path: str | None = None) -> EncoderCard:
@@ -179,7 +214,8 @@ def _staged(
     if staging.exists():
         try:
             index = Index.open(staging)
-            if index.unfinished_build() == key:
+            state = index.last_build()
+            if state is not None and state.source == key:
                 return index
             index.close()
         except IndexFailure:

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from lsr.errors import IndexLocked
 
-from .catalog import Catalog
+from .catalog import Catalog, select
 from .columns import Column, Kind, Value
 from .rows import vectors_from_bytes
 from .segment import SegmentStats, write_segment
@@ -71,7 +71,7 @@ def record_segment(catalog: Catalog, path: Path, stats: SegmentStats, *, added: 
 
 
 def seal(
-    directory: Path, catalog: Catalog, *, n_terms: int, scale: float, fields: Mapping[str, str]
+    directory: Path, catalog: Catalog, *, n_terms: int, scale: float, fields: Mapping[str, Kind]
 ) -> int:
     """Turn every pending row into one segment; the new commit number, 0 when nothing was pending.
 
@@ -80,14 +80,15 @@ def seal(
     with catalog.reading() as connection:
         live = [
             PendingRow(*row)
-            for row in connection.execute(
+            for row in select(
+                connection,
                 "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights, t.fields "
                 "FROM pending p JOIN documents d USING(docid) JOIN texts t ON "
                 "t.docid=d.group_docid "
-                "WHERE d.deleted IS NULL OR d.deleted < 0 ORDER BY p.docid"
+                "WHERE d.deleted IS NULL OR d.deleted < 0 ORDER BY p.docid",
             )
         ]
-        newest = connection.execute("SELECT max(docid) FROM pending").fetchall()[0][0]
+        newest = select(connection, "SELECT max(docid) FROM pending")[0][0]
     if newest is None:
         return 0
     written = None
@@ -113,8 +114,8 @@ def seal(
         sealed = {row.docid for row in live}
         gone = [
             (int(docid),)
-            for (docid,) in connection.execute(
-                "SELECT docid FROM pending WHERE docid<=?", (newest,)
+            for (docid,) in select(
+                connection, "SELECT docid FROM pending WHERE docid<=?", (newest,)
             )
             if docid not in sealed
         ]
@@ -160,7 +161,7 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
     with catalog.reading() as connection:
         kept = {
             str(row[0])
-            for row in connection.execute("SELECT file FROM segments WHERE retired IS NULL")
+            for row in select(connection, "SELECT file FROM segments WHERE retired IS NULL")
         }
     removed = []
     for path in sorted((directory / "segments").iterdir()):
@@ -229,8 +230,7 @@ def _write_merged(
         docids.append(segment.docids[keep])
         groups.append(segment.docids[keep] if segment.groups is None else segment.groups[keep])
         doc_ids += [segment.doc_id(int(position)) for position in keep]
-        for name in segment.column_names:
-            column = segment.column(name)
+        for name, column in segment.columns.items():
             kinds[name] = column.kind
             values.setdefault(name, []).extend(column.take(keep))
     all_docids = np.concatenate(docids)
@@ -262,14 +262,14 @@ def _forget(connection: apsw.Connection, docids: Sequence[tuple[int]]) -> None:
     groups = {
         int(group)
         for docid in docids
-        for (group,) in connection.execute(
-            "SELECT group_docid FROM documents WHERE docid=?", docid
-        ).fetchall()
+        for (group,) in select(connection, "SELECT group_docid FROM documents WHERE docid=?", docid)
     }
     connection.executemany("DELETE FROM documents WHERE docid=?", docids)
     for group in groups:
-        following = connection.execute(
-            "SELECT group_docid FROM documents WHERE docid>=? ORDER BY docid LIMIT 1", (group,)
-        ).fetchall()
+        following = select(
+            connection,
+            "SELECT group_docid FROM documents WHERE docid>=? ORDER BY docid LIMIT 1",
+            (group,),
+        )
         if not following or following[0][0] != group:
             connection.execute("DELETE FROM texts WHERE docid=?", (group,))

@@ -20,8 +20,8 @@ import orjson
 
 from lsr.errors import IndexCorrupt
 
-from .catalog import Catalog
-from .columns import Column
+from .catalog import Catalog, select
+from .columns import Column, Kind
 from .rows import vectors_from_bytes
 from .segment import Segment
 
@@ -140,7 +140,7 @@ class SnapshotLoader:
         *,
         n_terms: int,
         scale: float,
-        fields: Mapping[str, str],
+        fields: Mapping[str, Kind],
     ) -> None:
         self._directory = directory
         self._catalog = catalog
@@ -176,11 +176,11 @@ class SnapshotLoader:
             generation = self._catalog.generation()
             if previous is not None and previous.generation == generation:
                 return previous
-            published = dict(connection.execute("SELECT build, published FROM builds").fetchall())
+            published = dict(select(connection, "SELECT build, published FROM builds"))
             files = {
                 int(number): str(file)
-                for number, file, added in connection.execute(
-                    "SELECT segment, file, added FROM segments WHERE retired IS NULL"
+                for number, file, added in select(
+                    connection, "SELECT segment, file, added FROM segments WHERE retired IS NULL"
                 )
                 if added > 0 or published.get(-added) is not None
             }
@@ -190,7 +190,8 @@ class SnapshotLoader:
             since = previous.generation if previous is not None and same_files else 0
             deleted = [
                 int(docid)
-                for docid, at in connection.execute(
+                for docid, at in select(
+                    connection,
                     "SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL "
                     "AND (deleted > ? OR deleted < 0)",
                     (since,),
@@ -200,7 +201,8 @@ class SnapshotLoader:
             with_fields = ", t.fields" if self._fields else ", x''"
             fresh = tuple(
                 PendingRow(*row)
-                for row in connection.execute(
+                for row in select(
+                    connection,
                     "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights"
                     f"{with_fields} FROM pending p JOIN documents d USING(docid) "
                     "JOIN texts t ON t.docid = d.group_docid "
@@ -284,7 +286,7 @@ def masked(segment: Segment, live: Mask | None, dead: npt.NDArray[np.uint32]) ->
     return mask
 
 
-def columns_of(fields: Sequence[bytes], declared: Mapping[str, str]) -> dict[str, Column]:
+def columns_of(fields: Sequence[bytes], declared: Mapping[str, Kind]) -> dict[str, Column]:
     """One filter column per declared field, from stored documents."""
     if not declared:
         return {}

@@ -28,11 +28,11 @@ from lsr.errors import IndexExists, IndexLocked, IndexNotFound, QueryError, Usag
 from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
-from .bulk import BulkBuild, parse_memory
+from .bulk import BuildState, BulkBuild, parse_memory
 from .catalog import FILE_NAME, Catalog
 from .changes import live_docids
 from .check import CheckReport, check_index
-from .columns import KINDS
+from .columns import KINDS, Kind
 from .explain import Explanation, explained
 from .quantize import integer_query, scale_for
 from .rows import Passage
@@ -67,7 +67,7 @@ class Index:
         self.n_terms = int(catalog.meta("n_terms"))
         self.max_weight = float(catalog.meta("max_weight"))
         self.scale = scale_for(self.max_weight)
-        self.fields: dict[str, str] = catalog.meta("fields")
+        self.fields: dict[str, Kind] = catalog.meta("fields")
         card = catalog.meta("encoder")
         self.encoder = (
             None
@@ -336,6 +336,7 @@ class Index:
             scale=self.scale,
             fields=self.fields,
             memory=parse_memory(memory),
+            published=self._changed,
         )
 
     def seal(self) -> None:
@@ -402,10 +403,12 @@ class Index:
             "encoder": None if self.encoder is None else asdict(self.encoder),
         }
 
-    def unfinished_build(self) -> str | None:
-        """The source of a bulk build that was begun and not published, None when there is none."""
-        rows = self._catalog.rows("SELECT source FROM builds WHERE published IS NULL")
-        return str(rows[0][0]) if rows else None
+    def last_build(self) -> BuildState | None:
+        """The newest bulk build that was begun, None when there was none."""
+        rows = self._catalog.rows(
+            "SELECT source, n_done, published IS NOT NULL FROM builds ORDER BY build DESC LIMIT 1"
+        )
+        return BuildState(str(rows[0][0]), int(rows[0][1]), bool(rows[0][2])) if rows else None
 
     def check(self) -> CheckReport:
         """Read and verify every byte of the catalog and of every live segment."""

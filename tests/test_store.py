@@ -68,7 +68,9 @@ def brute_force(
     return [(doc_id, -score) for score, _, doc_id in sorted(scored) if score < 0][:k]
 
 
-def found(index: Index, query: dict[int, float], k: int = 10, **options: Any) -> list[tuple[str, int]]:
+def found(
+    index: Index, query: dict[int, float], k: int = 10, **options: Any
+) -> list[tuple[str, int]]:
     hits = index.search(row(query), k, **options)
     return list(zip(hits.doc_ids, hits.ranking.scores.tolist(), strict=True))
 
@@ -83,7 +85,9 @@ def test_a_document_is_found_the_moment_add_returns(tmp_path: Path) -> None:
 
 def test_an_update_replaces_and_a_delete_removes(tmp_path: Path) -> None:
     with new_index(tmp_path / "i") as index:
-        index.add([Document("a", {"v": 1}), Document("b")], sparse.vstack([row({3: 1}), row({3: 2})]))
+        index.add(
+            [Document("a", {"v": 1}), Document("b")], sparse.vstack([row({3: 1}), row({3: 2})])
+        )
         commit = index.add([Document("a", {"v": 2})], row({4: 1.0}))
         assert commit.n_replaced == 1
         assert index.search(row({3: 1.0})).doc_ids == ["b"]
@@ -128,7 +132,8 @@ def test_another_index_object_sees_each_commit_at_its_next_search(tmp_path: Path
 
 def test_another_process_sees_and_makes_commits(tmp_path: Path) -> None:
     code = (
-        "import sys; from scipy import sparse; from index import Index; from lsr.types import Document\n"
+        "import sys; from scipy import sparse; from index import Index; from lsr.types "
+        "import Document\n"
         "index = Index.open(sys.argv[1])\n"
         f"v = sparse.csr_array(([1.0], ([0], [1])), shape=(1, {N_TERMS}))\n"
         "assert index.search(v).doc_ids == ['a'], 'the other process must see our commit'\n"
@@ -141,12 +146,15 @@ def test_another_process_sees_and_makes_commits(tmp_path: Path) -> None:
 
 
 class IndexMachine(RuleBasedStateMachine):
-    """Random adds, updates, deletes, bulk builds, seals, merges and reopenings against a dictionary."""
+    """Random adds, updates, deletes, bulk builds, seals, merges and reopenings against a
+    dictionary.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.documents: dict[str, tuple[int, dict[int, float]]] = {}
         self.number = 0
+        self.lost = 0
 
     @initialize(seed=st.integers(0, 10**6))
     def start(self, seed: int) -> None:
@@ -192,7 +200,8 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(n=st.integers(1, 5))
     def abandoned_bulk(self, n: int) -> None:
         before, number = dict(self.documents), self.number
-        with pytest.raises(RuntimeError), self.index.bulk(f"lost {self.number}") as build:
+        self.lost += 1
+        with pytest.raises(RuntimeError), self.index.bulk(f"lost {self.lost}") as build:
             build.add(*self._batch(n))
             build.flush()
             raise RuntimeError
@@ -227,8 +236,8 @@ class IndexMachine(RuleBasedStateMachine):
 
 
 IndexMachine.TestCase.settings = settings(
-    max_examples=15,
-    stateful_step_count=20,
+    max_examples=10,
+    stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -247,13 +256,17 @@ def test_a_build_that_was_interrupted_goes_on_where_it_was(
             build.add(documents[25:30], vectors[25:30])
             raise KeyboardInterrupt
         assert index.n_docs == 0
-        assert index.unfinished_build() == "corpus"
+        state = index.last_build()
+        assert state is not None
+        assert (state.source, state.n_done, state.published) == ("corpus", 25, False)
     with Index.open(tmp_path / "i") as index:
         with index.bulk("corpus") as build:
             assert build.n_done == 25
             build.add(documents[25:], vectors[25:])
         assert index.n_docs == 40
-        assert index.unfinished_build() is None
+        state = index.last_build()
+        assert state is not None
+        assert state.published
         assert index.check().problems == ()
 
 
