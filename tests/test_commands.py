@@ -11,6 +11,7 @@ from scipy import sparse
 
 from lsr.__main__ import VERBS, cli, run
 from lsr.trec import read_run
+from training import Measured, TrainReport
 
 DOCUMENTS = [
     {
@@ -484,6 +485,74 @@ class TestEncode:
         (tmp_path / "q.tsv").write_text("x\tcoffee\n")
         assert run(["encode", "q.tsv", "q.jsonl", "--queries"]) == 2
         assert "no documents to fit bm25 to" in capsys.readouterr().err
+
+
+class TestTrain:
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["smokes", "out"], "did you mean 'smoke'"),
+            (["smoke", "out", "--set", "run.sed=2"], "sed"),
+            (["smoke", "out", "--set", "seed"], "wanted KEY=VALUE"),
+            (["smoke", "out", "--stop-after", "0"], "--stop-after"),
+        ],
+    )
+    def test_what_cannot_be_trained_is_misuse(self, arguments, complaint, tmp_path, capsys):
+        assert run(["train", *arguments]) == 2
+        assert complaint in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    def test_settings_reach_the_recipe_and_the_report_is_printed(self, monkeypatch, capsys):
+        """Training itself is tested beside its code; here only what the verb adds."""
+        seen = {}
+
+        def train(recipe, output, *, resume, stop_after):
+            seen.update(recipe=recipe, output=output, resume=resume, stop_after=stop_after)
+            measured = Measured(2.5, 120.4, 1, 48) if stop_after is None else None
+            return TrainReport(output, measured is not None, 9.5, 96, 48, measured, {"loss": 0.25})
+
+        monkeypatch.setattr("training.train", train)
+        assert run(["train", "smoke", "out", "--fresh", "--set", "run.seed=2"]) == 0
+        assert (seen["recipe"].run.seed, seen["resume"]) == (2, False)
+        facts = lines_of(capsys.readouterr().out)
+        assert facts["trained"] == "96 queries          48 documents, 9.5 s so far"
+        assert facts["losses"] == "loss 0.25"
+        assert "120 terms each on average, 1 without any, max weight 2.5" in facts["measured"]
+        assert facts["next"] == "lsr evaluate DATASET --encoder out"
+        assert run(["train", "smoke", "out", "--set", "run.seed=2", "--stop-after", "1"]) == 0
+        facts = lines_of(capsys.readouterr().out)
+        assert "stopped" in facts
+        assert facts["next"] == "lsr train smoke out --set run.seed=2"
+
+
+class TestServe:
+    @pytest.fixture
+    def started(self, monkeypatch) -> dict:
+        seen: dict = {}
+        monkeypatch.setattr(
+            "service.serve", lambda paths, **options: seen.update(paths=dict(paths), **options)
+        )
+        return seen
+
+    def test_indexes_are_named_by_their_folders_or_as_told(self, started, tmp_path):
+        assert run(["serve", "a/news.index", "b=c/blogs.index", "--port", "81"]) == 0
+        assert started["paths"] == {"news": Path("a/news.index"), "b": Path("c/blogs.index")}
+        assert (started["host"], started["port"]) == ("127.0.0.1", 81)
+
+    def test_an_existing_path_may_hold_an_equals_sign(self, started, tmp_path):
+        (tmp_path / "k=1.index").mkdir()
+        assert run(["serve", "k=1.index"]) == 0
+        assert started["paths"] == {"k=1": Path("k=1.index")}
+
+    def test_two_indexes_of_one_name_are_misuse(self, started, capsys):
+        assert run(["serve", "a/news.index", "b/news.index"]) == 2
+        assert "two indexes are called 'news'" in capsys.readouterr().err
+        assert started == {}
+
+    @pytest.mark.parametrize("arguments", [[], ["x.index", "--port", "70000"]])
+    def test_other_misuse_is_told(self, arguments, started, capsys):
+        assert run(["serve", *arguments]) == 2
+        assert capsys.readouterr().err.startswith("error      ")
 
 
 class TestCheckAndInfo:

@@ -6,6 +6,12 @@ import pytest
 from lsr.progress import Bar, bar
 
 
+@pytest.fixture(autouse=True)
+def _loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests run without bars; these look at them."""
+    monkeypatch.delenv("LSR_QUIET", raising=False)
+
+
 class Terminal(io.StringIO):
     """Standard error as a terminal."""
 

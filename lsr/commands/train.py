@@ -1,16 +1,19 @@
 """`lsr train`: from a recipe to an encoder folder."""
 
+import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from ..errors import MissingExtra, UsageError
+from ..errors import UsageError
+from . import _printing as out
 
 EXAMPLES = """\b
 Examples:
-  lsr train recipe.toml runs/encoder
-  lsr train smoke runs/smoke --set run.seed=2
-  lsr train recipe.toml runs/encoder --fresh
+  lsr train smoke runs/smoke
+  lsr train recipe.toml runs/encoder --set run.seed=2
+  lsr train recipe.toml runs/encoder --stop-after 3600
 """
 
 
@@ -20,31 +23,66 @@ Examples:
 @click.option(
     "--resume/--fresh",
     default=True,
-    help="Go on from the last checkpoint in OUTPUT, or start anew. Default: resume",
+    help="Go on with an unfinished run, or start over. Default: resume",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a value of the recipe."
 )
-def train(*, recipe: str, output: Path, resume: bool, settings: tuple[str, ...]) -> None:
+@click.option(
+    "--stop-after",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Save the state after so long and end; the same command goes on.",
+)
+@click.option("--json", "json", is_flag=True, help="Print one JSON object.")
+def train(
+    *,
+    recipe: str,
+    output: Path,
+    resume: bool,
+    settings: tuple[str, ...],
+    stop_after: float | None,
+    json: bool,
+) -> None:
     """Train the encoder that RECIPE describes and save it in the folder OUTPUT.
 
     RECIPE is a .toml file, or the name of a recipe that is shipped. Needs the extra `train`.
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("training", extra="train", package="torch") from error
     from training import load_recipe
     from training import train as run_training
 
-    overrides = dict(_setting(text) for text in settings)
-    run_training(load_recipe(recipe, overrides), output, resume=resume)
+    loaded = load_recipe(recipe, dict(_setting(text) for text in settings))
+    report = run_training(loaded, output, resume=resume, stop_after=stop_after)
+    if json:
+        out.as_json(asdict(report))
+        return
+    pairs = out.columns(
+        out.counted(report.n_queries, "query"), out.counted(report.n_documents, "document")
+    )
+    verb = "trained" if report.finished else "stopped"
+    out.fact(verb, f"{pairs}, {out.duration(report.seconds)} so far")
+    if report.last_log:
+        parts = (f"{name} {value:.4g}" for name, value in report.last_log.items())
+        out.fact("losses", ", ".join(parts))
+    if report.measured is None:
+        out.next_step("lsr", "train", recipe, str(output), *_again(settings))
+        return
+    measured = report.measured
+    sample = out.counted(measured.n_documents, "document")
+    out.fact(
+        "measured",
+        out.columns(
+            sample,
+            f"{measured.document_terms:.0f} terms each on average, {measured.empty_documents} "
+            f"without any, max weight {measured.max_weight:g}",
+        ),
+    )
+    out.fact("wrote", str(output))
+    out.next_step("lsr", "evaluate", "DATASET", "--encoder", str(output))
 
 
 def _setting(text: str) -> tuple[str, object]:
-    """`run.seed=2` with the value as TOML reads it; bare words are strings."""
-    import tomllib
-
+    """`run.seed=2` with the value as TOML reads it; what is no TOML is a string."""
     key, sign, value = text.partition("=")
     if not key or not sign:
         raise UsageError(f"--set {text}: wanted KEY=VALUE, for example run.seed=2")
@@ -52,3 +90,7 @@ def _setting(text: str) -> tuple[str, object]:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key, value
+
+
+def _again(settings: tuple[str, ...]) -> list[str]:
+    return [word for text in settings for word in ("--set", text)]
