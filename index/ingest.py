@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import DatasetError, IndexExists, IndexFailure, UsageError
-from lsr.progress import bar
+from lsr.progress import Bar, bar
 from lsr.types import Document
 
 from .bulk import BulkBuild, parse_memory
@@ -83,6 +83,7 @@ def build_index(
         raise IndexExists(f"{path} exists; choose another path, or give --overwrite to replace it")
     if path.exists() and not (path / FILE_NAME).is_file():
         raise IndexExists(f"{path} exists and is not an index; it will not be overwritten")
+    path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(path.name + ".building")
     key = f"{source} {encoder.space} {sorted((fields or {}).items())} {passages}"
     with _staged(staging, key, encoder, fields) as index:
@@ -136,12 +137,10 @@ def _encode_all(
     """Feed the build from where it stands to the end of the corpus, and publish it."""
     n_empty = 0
     encode_s = 0.0
-    with (
-        bulk as build,
-        bar(
-            total=total, unit="documents", desc="indexed", quiet=None if progress else True
-        ) as counter,
-    ):
+    counter: Bar[None] = bar(
+        total=total, unit="documents", desc="indexed", quiet=None if progress else True
+    )
+    with bulk as build, counter:
         n_resumed = build.n_done
         counter.update(n_resumed)
         for batch in _batches(islice(iter(documents), n_resumed, None)):

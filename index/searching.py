@@ -14,6 +14,11 @@ from .quantize import IntegerQuery
 from .segment import Algorithm, search_batch
 from .snapshot import Mask, Snapshot
 
+Found = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
+"""Docids and integer scores of one query, best first."""
+
+_NO_DOCIDS = np.empty(0, np.uint32)
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:
@@ -62,14 +67,19 @@ def _conditions(value: Any) -> Mapping[str, Any]:
 
 
 def hits_of(
-    snapshot: Snapshot,
-    docids: npt.NDArray[np.uint32],
-    scores: npt.NDArray[np.uint32],
-    unit: float,
-) -> Hits:
-    """Name the documents of one ranking."""
-    doc_ids = [segment.doc_id(position) for segment, position in snapshot.locate(docids)]
-    return Hits(doc_ids, Ranking(docids, scores, unit), snapshot.generation)
+    snapshot: Snapshot, found: Sequence[Found], queries: Sequence[IntegerQuery]
+) -> list[Hits]:
+    """Name the documents of all rankings; each id is read once however many queries found it."""
+    everything = np.concatenate([docids for docids, _ in found]) if found else _NO_DOCIDS
+    distinct, inverse = np.unique(everything, return_inverse=True)
+    names = np.array(snapshot.doc_ids(distinct), dtype=object)[inverse].tolist()
+    hits = []
+    start = 0
+    for (docids, scores), query in zip(found, queries, strict=True):
+        ranking = Ranking(docids, scores, query.unit)
+        hits.append(Hits(names[start : start + len(docids)], ranking, snapshot.generation))
+        start += len(docids)
+    return hits
 
 
 def search_collapsed(
@@ -85,7 +95,7 @@ def search_collapsed(
     Exact: the ranking of passages is exact, so the first passage met of a document is its best, and
     the search is widened until k documents are met or no passage is left.
     """
-    answers: list[Hits | None] = [None] * len(queries)
+    answers: dict[int, Found] = {}
     waiting = list(range(len(queries)))
     width = 2 * k
     while waiting:
@@ -104,10 +114,10 @@ def search_collapsed(
             if len(first) < k and len(docids) == width:
                 still.append(i)
             else:
-                answers[i] = hits_of(snapshot, docids[first], scores[first], queries[i].unit)
+                answers[i] = (docids[first], scores[first])
         waiting = still
         width *= 4
-    return [answer for answer in answers if answer is not None]
+    return hits_of(snapshot, [answers[i] for i in range(len(queries))], queries)
 
 
 def _groups_of(snapshot: Snapshot, docids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

@@ -91,15 +91,21 @@ class Snapshot:
 
     def locate(self, docids: npt.NDArray[np.uint32]) -> list[tuple[Segment, int]]:
         """The segment and position of each docid; `KeyError` for one that is in no segment."""
-        found: list[tuple[Segment, int] | None] = [None] * len(docids)
+        places: dict[int, tuple[Segment, int]] = {}
         for view in self.views:
-            for i, position in enumerate(view.segment.positions_of(docids).tolist()):
-                if position >= 0:
-                    found[i] = (view.segment, position)
-        missing = [int(docids[i]) for i, place in enumerate(found) if place is None]
-        if missing:
-            raise KeyError(missing[0])
-        return [place for place in found if place is not None]
+            positions = view.segment.positions_of(docids)
+            for i in np.flatnonzero(positions >= 0).tolist():
+                places[i] = (view.segment, int(positions[i]))
+            if len(places) == len(docids):
+                break
+        for i, docid in enumerate(docids.tolist()):
+            if i not in places:
+                raise KeyError(docid)
+        return [places[i] for i in range(len(docids))]
+
+    def doc_ids(self, docids: npt.NDArray[np.uint32]) -> list[str]:
+        """The caller's id of each docid."""
+        return [segment.doc_id(position) for segment, position in self.locate(docids)]
 
 
 class OpenSegment:

@@ -236,10 +236,7 @@ class Index:
         found = search_segments(
             segments, live, integer_queries, int(k), threads=threads, algorithm=algorithm
         )
-        return [
-            hits_of(snapshot, docids, scores, query.unit)
-            for (docids, scores), query in zip(found, integer_queries, strict=True)
-        ]
+        return hits_of(snapshot, found, integer_queries)
 
     def documents(self, docids: npt.NDArray[np.uint32] | Sequence[int]) -> list[Document]:
         """The stored documents of these docids (of a passage: its whole document), in this
