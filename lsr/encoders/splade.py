@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from safetensors import SafetensorError
 from scipy import sparse
 
 from ..errors import EncoderError, MissingExtra, MissingHead
@@ -194,7 +195,7 @@ def _load_backbone(folder: Path, *, new_head: bool, seed: int) -> PreTrainedMode
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         raise EncoderError(
             f"{folder} cannot be loaded as a masked language model: {error}"
         ) from error
