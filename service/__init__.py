@@ -1,1 +1,7 @@
-"""Live collections over HTTP."""
+"""Live collections over HTTP: `create_app` for an ASGI server, `serve` for a process of its own."""
+
+from .app import create_app
+from .server import serve
+from .settings import Settings
+
+__all__ = ["Settings", "create_app", "serve"]

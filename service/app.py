@@ -1,0 +1,116 @@
+"""`create_app`: the API, its errors and its pages, with nothing kept outside the app.
+
+Frame (frame.py)            request id, body limit, answer to our own faults
+  routes.py                 API v1, /livez, /readyz, /problems
+  page/                     /docs, which reads /openapi.json; no third-party host
+errors.py                   exceptions -> problems.py, RFC 9457
+engine.py                   opened by the lifespan, in a thread of its own
+searching.py, filters.py    one search, from request to answer
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+import anyio
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+
+from lsr import __version__
+
+from . import errors
+from .engine import Engine
+from .frame import Frame
+from .routes import router
+from .schemas import Problem
+from .settings import Settings
+
+PAGE = Path(__file__).resolve().parent / "page"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_DESCRIPTION = (
+    "Exact search over learned sparse vectors. Every answer says which encoder read the query, "
+    "which commit of the index it is true of, and where the time went; every error is an RFC 9457 "
+    "problem with a stable `code` and a `hint`."
+)
+
+
+class State(TypedDict):
+    """What the lifespan gives every request."""
+
+    engine: Engine
+
+
+def create_app(settings: Settings, *, on_opened: Callable[[Engine], None] | None = None) -> FastAPI:
+    """The ASGI app that serves what `settings` says, closed again when its lifespan ends.
+
+    `on_opened` is called once, from the opening thread, when every index is open or has failed.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        engine = Engine(settings, on_opened=on_opened)
+        engine.start()
+        try:
+            yield {"engine": engine}
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(engine.close)
+
+    app = FastAPI(
+        title="lsr-search",
+        version=__version__,
+        summary="Learned sparse retrieval over HTTP",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.add_middleware(
+        Frame, max_body_bytes=settings.max_body_bytes, access_log=settings.access_log
+    )
+    errors.install(app)
+    app.include_router(router)
+    _add_pages(app)
+    _document_problems(app)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    """The reference at /docs: our own page, as the framework's loads scripts from elsewhere."""
+
+    def page(name: str, media_type: str) -> Callable[[Request], Response]:
+        def show(_: Request) -> Response:
+            return FileResponse(PAGE / name, media_type=media_type, headers=_PAGE_HEADERS)
+
+        return show
+
+    app.add_route("/docs", page("docs.html", "text/html"), include_in_schema=False)
+    app.add_route("/docs/docs.js", page("docs.js", "text/javascript"), include_in_schema=False)
+    app.add_route("/docs/docs.css", page("docs.css", "text/css"), include_in_schema=False)
+    app.add_route("/", lambda _: RedirectResponse("/docs"), include_in_schema=False)
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Add the schema of problems, which no route returns by itself, to the OpenAPI document."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        components: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+        if "Problem" not in components:
+            shape = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            components.update(shape.pop("$defs", {}))
+            components["Problem"] = shape
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

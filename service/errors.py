@@ -1,0 +1,180 @@
+"""Which exception becomes which problem, for everything that can go wrong below the middleware."""
+
+import logging
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lsr.errors import IndexFailure
+
+from .problems import (
+    KINDS,
+    MAX_FAULTS,
+    Fault,
+    ProblemError,
+    code_of_status,
+    did_you_mean,
+    pointer,
+    problem_response,
+    shown,
+)
+
+log = logging.getLogger("lsr.service")
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of this app a problem."""
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(IndexFailure, _index_failure)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem_response(request.scope, error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Errors of the router and of the body limit, which know a status only."""
+    assert isinstance(error, HTTPException)
+    code = "body_too_large" if error.status_code == 413 else code_of_status(error.status_code)
+    hint = "GET /openapi.json lists every address." if code == "not_found" else None
+    problem = ProblemError(code, KINDS[code].meaning, hint=hint, headers=error.headers)
+    return problem_response(request.scope, problem)
+
+
+async def _index_failure(request: Request, error: Exception) -> Response:
+    """A damaged or missing file met while answering; its path goes to the log only."""
+    request_id = request.scope["state"]["request_id"]
+    log.error("request %s: %s: %s", request_id, type(error).__name__, error)
+    detail = f"The index cannot be read ({type(error).__name__})."
+    return problem_response(request.scope, ProblemError("index_unavailable", detail))
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem_response(request.scope, _problem_of_validation(request, error))
+
+
+def _problem_of_validation(request: Request, error: RequestValidationError) -> ProblemError:
+    if unsupported := _unsupported_body(request):
+        return unsupported
+    errors = error.errors()
+    if errors[0]["type"] == "json_invalid":
+        reason = errors[0]["ctx"]["error"]
+        return ProblemError(
+            "malformed_json", f"The body is not JSON: {reason}, character {errors[0]['loc'][-1]}."
+        )
+    if not isinstance(error.body, Mapping):
+        got = "is missing" if error.body is None else "is not a JSON object"
+        return ProblemError(
+            "invalid_request",
+            f"The body {got}.",
+            hint="See the examples in /docs.",
+            faults=[Fault("", "wanted a JSON object")],
+        )
+    model = _body_model(request.scope["endpoint"])
+    faults = [_fault(one, error.body, model) for one in errors[:MAX_FAULTS]]
+    first = errors[0]
+    unknown = first["type"] == "extra_forbidden"
+    hint = None
+    if unknown and faults[0].allowed:
+        name = str(first["loc"][-1])
+        known = faults[0].allowed
+        hint = did_you_mean(name, known) or f"Known here: {', '.join(known)}."
+    more = f" There are {len(errors) - 1} more faults." if len(errors) > 1 else ""
+    where = faults[0].pointer or "The body"
+    return ProblemError(
+        "unknown_field" if unknown else "invalid_request",
+        f"{where}: {faults[0].message}.{more}",
+        hint=hint,
+        faults=faults,
+    )
+
+
+def _unsupported_body(request: Request) -> ProblemError | None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        return ProblemError(
+            "unsupported_media_type",
+            f"The body is encoded as {encoding[:40]!r}; bodies are read uncompressed.",
+            hint="Send it without Content-Encoding.",
+        )
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return None
+    if request.headers.get("content-length", "0") == "0" and not media_type:
+        return None
+    return ProblemError(
+        "unsupported_media_type",
+        f"The body is declared as {media_type[:80] or 'nothing'!r}, wanted 'application/json'.",
+        hint="With curl, add: -H 'Content-Type: application/json'",
+    )
+
+
+def _fault(one: Mapping[str, Any], body: Any, model: type[BaseModel] | None) -> Fault:
+    """One error of pydantic as a place in the body and what is wrong there."""
+    path = _path_in(body, one["loc"][1:], missing=one["type"] == "missing")
+    message = str(one["msg"])
+    if one["type"] == "extra_forbidden":
+        known = _fields_at(model, path[:-1])
+        return Fault(pointer(path), "unknown field", shown(one["input"]), known)
+    return Fault(
+        pointer(path), message[:1].lower() + message[1:].rstrip("."), shown(one.get("input"))
+    )
+
+
+def _path_in(body: Any, loc: Sequence[str | int], *, missing: bool) -> list[str | int]:
+    """The parts of pydantic's location that exist in the body; it also names branches of unions."""
+    path: list[str | int] = []
+    here = body
+    for part in loc:
+        if isinstance(here, Mapping):
+            exists = part in here
+        else:
+            exists = isinstance(here, list) and isinstance(part, int) and part < len(here)
+        if exists:
+            here = here[part]
+            path.append(part)
+    if missing:
+        path.append(loc[-1])
+    return path
+
+
+@lru_cache(maxsize=256)
+def _body_model(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
+    """The model that an endpoint reads its body as."""
+    for hint in typing.get_type_hints(endpoint).values():
+        if isinstance(hint, type) and issubclass(hint, BaseModel):
+            return hint
+    return None
+
+
+def _fields_at(model: type[BaseModel] | None, path: Sequence[str | int]) -> list[str]:
+    """The names that a request may use at this place, under the fields on the way there."""
+    for part in path:
+        if model is None:
+            return []
+        by_name = {field.alias or name: field for name, field in model.model_fields.items()}
+        if part in by_name:
+            model = _model_in(by_name[str(part)].annotation)
+    return [] if model is None else [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model among the alternatives of a type, if there is one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in typing.get_args(annotation):
+        if found := _model_in(part):
+            return found
+    return None

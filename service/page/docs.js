@@ -1,0 +1,142 @@
+// Renders /openapi.json as a reference in which every request can be sent. Text only ever becomes text
+// nodes, so nothing in an answer can act on the page; nothing is loaded from another host.
+
+const api = await (await fetch("/openapi.json")).json();
+
+// element("p", { class: "quiet" }, "text", child, ...) with null children left out.
+function element(name, attributes, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+const resolved = (schema) =>
+  schema.$ref ? api.components.schemas[schema.$ref.split("/").pop()] : schema;
+
+// A schema in a few words: "integer 1..1000", "list of string", "Vector or null".
+function words(schema) {
+  if (schema.$ref) return schema.$ref.split("/").pop();
+  if ("const" in schema) return JSON.stringify(schema.const);
+  if (schema.enum) return schema.enum.map((one) => JSON.stringify(one)).join(" or ");
+  const branches = schema.anyOf ?? (schema.type ? null : schema.oneOf);
+  if (branches) return [...new Set(branches.map(words))].join(" or ");
+  if (schema.type === "array") return `list of ${schema.items ? words(schema.items) : "anything"}`;
+  if (schema.type === "object" && schema.additionalProperties instanceof Object) {
+    return `object of ${words(schema.additionalProperties)}`;
+  }
+  const low = schema.minimum ?? "";
+  const high = schema.maximum ?? "";
+  const range = low !== "" || high !== "" ? ` ${low}..${high}` : "";
+  return (schema.type ?? "anything") + range;
+}
+
+// The models a schema is made of, itself first, each once, in the order of their mention.
+function models(schema, found = new Map()) {
+  if (schema?.$ref) {
+    const name = schema.$ref.split("/").pop();
+    if (found.has(name)) return found;
+    found.set(name, resolved(schema));
+    models(resolved(schema), found);
+  } else if (schema instanceof Object) {
+    for (const part of Object.values(schema)) models(part, found);
+  }
+  return found;
+}
+
+function modelTables(schema) {
+  return [...models(schema)].filter(([, model]) => model.properties).flatMap(([name, model]) => [
+    element("h4", {}, name),
+    model.description ? element("p", { class: "quiet" }, model.description) : null,
+    element("table", {}, element("tbody", {}, ...Object.entries(model.properties).map(
+      ([field, shape]) => element("tr", {},
+        element("td", {}, element("code", {}, field)),
+        element("td", {}, words(shape), "default" in shape && shape.default !== null
+          ? `, default ${JSON.stringify(shape.default)}` : ""),
+        element("td", {}, shape.description ?? "")),
+    ))),
+  ]).filter((node) => node !== null);
+}
+
+// What was typed, sent for real; the answer below with its status, time and id.
+function tryIt(method, path, operation, example) {
+  const inputs = (operation.parameters ?? []).map((parameter) => {
+    const input = element("input", { value: "", placeholder: parameter.name });
+    return { name: parameter.name, input, label: element("label", {}, parameter.name, input) };
+  });
+  const body = example === undefined ? null
+    : element("textarea", { rows: "8", spellcheck: "false", "aria-label": "Request body" });
+  if (body) body.value = JSON.stringify(example, null, 2);
+  const status = element("p", { class: "quiet", role: "status" });
+  const answer = element("pre", { hidden: "", tabindex: "0", "aria-label": "Answer" });
+  const address = () => inputs.reduce(
+    (built, { name, input }) => built.replace(`{${name}}`, encodeURIComponent(input.value)), path);
+  const send = async () => {
+    const options = { method: method.toUpperCase() };
+    if (body) Object.assign(options, { body: body.value, headers: { "Content-Type": "application/json" } });
+    status.className = "quiet";
+    status.textContent = "sent …";
+    try {
+      const started = performance.now();
+      const response = await fetch(address(), options);
+      const text = await response.text();
+      const ms = (performance.now() - started).toFixed(1);
+      status.className = response.ok ? "quiet" : "failed";
+      status.textContent = `${response.status} in ${ms} ms, request ${response.headers.get("X-Request-Id")}`;
+      let shown = text;
+      try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* shown as it came */ }
+      answer.textContent = shown;
+      answer.hidden = false;
+    } catch (error) {
+      status.className = "failed";
+      status.textContent = `no answer: ${error.message}`;
+    }
+  };
+  const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+  const copy = () => navigator.clipboard?.writeText(
+    `curl -s -X ${method.toUpperCase()} ${quoted(location.origin + address())}` + (body
+      ? ` -H 'Content-Type: application/json' -d ${quoted(body.value)}` : ""));
+  return element("details", {}, element("summary", {}, "Try it"),
+    ...inputs.map(({ label }) => label), body,
+    element("button", { type: "button", onclick: send }, "Send"),
+    element("button", { type: "button", onclick: copy }, "Copy as curl"),
+    status, answer);
+}
+
+function card(path, method, operation) {
+  const content = operation.requestBody?.content?.["application/json"]?.schema;
+  const examples = content ? resolved(content).examples ?? [{}] : [];
+  const answered = operation.responses["200"]?.content?.["application/json"]?.schema;
+  return element("section", { class: "operation", id: operation.operationId },
+    element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), " ",
+      element("code", {}, path)),
+    element("p", {}, operation.description ?? operation.summary ?? ""),
+    content ? element("h3", {}, "Body") : null,
+    ...(content ? modelTables(content) : []),
+    ...examples.map((example) => element("pre", {}, JSON.stringify(example, null, 2))),
+    element("h3", {}, "Answers"),
+    element("table", {}, element("tbody", {}, ...Object.entries(operation.responses).map(
+      ([code, response]) => element("tr", {}, element("td", {}, element("code", {}, code)),
+        element("td", {}, response.description),
+        element("td", {}, Object.values(response.content ?? {})
+          .map((one) => words(one.schema ?? {})).join(" or ")))))),
+    answered && answered.$ref ? element("details", {}, element("summary", {}, "Shape of the answer"),
+      ...modelTables(answered)) : null,
+    tryIt(method, path, operation, examples[0]));
+}
+
+const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ path, method, operation })));
+
+document.getElementById("title").textContent = `${api.info.title} ${api.info.version}`;
+document.getElementById("description").textContent = api.info.description ?? "";
+document.getElementById("contents").replaceChildren(element("ul", {}, ...operations.map(
+  ({ path, method, operation }) => element("li", {}, element("a", { href: `#${operation.operationId}` },
+    `${method.toUpperCase()} ${path}`)))));
+document.getElementById("operations").replaceChildren(
+  ...operations.map(({ path, method, operation }) => card(path, method, operation)),
+  element("section", { class: "operation" }, element("h2", {}, "Every error"),
+    ...modelTables({ $ref: "#/components/schemas/Problem" })));

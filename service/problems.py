@@ -1,0 +1,207 @@
+"""One shape for every error: RFC 9457 problem details with a stable code, a hint and a request id.
+
+    {"type": "/problems/unknown-index", "title": "Unknown index", "status": 404,
+     "code": "unknown_index", "detail": "There is no index 'papres'.",
+     "instance": "/v1/indexes/papres/search", "errors": [],
+     "hint": "Did you mean 'papers'?", "request_id": "5b0c6e1f2a3d4e5f"}
+
+A body never holds a stack trace, a file path or a message of a library: what is logged beside the
+request id does. Which exception becomes which problem is the business of `errors.py`.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import quote
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from lsr.errors import LsrError
+
+MEDIA_TYPE = "application/problem+json"
+MAX_FAULTS = 20
+"""Faults listed in one answer: a vector may have thousands of bad weights, a reader needs few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: what the status and the title are, what it means, what to do about it."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "malformed_json": Kind(400, "Malformed JSON", "The body is not a JSON text."),
+    "bad_request": Kind(400, "Bad request", "The request could not be read."),
+    "not_found": Kind(404, "No such address", "No route of this server has this address."),
+    "unknown_index": Kind(404, "Unknown index", "No index of this name is served here."),
+    "unknown_document": Kind(404, "Unknown document", "The index holds no document of this id."),
+    "unknown_problem": Kind(404, "Unknown problem", "No problem has this name."),
+    "method_not_allowed": Kind(
+        405, "Method not allowed", "The address exists, and takes other methods: see `Allow`."
+    ),
+    "body_too_large": Kind(
+        413, "Body too large", "The body has more bytes than this server accepts."
+    ),
+    "unsupported_media_type": Kind(
+        415,
+        "Unsupported media type",
+        "Bodies are uncompressed JSON and must say so: `Content-Type: application/json`.",
+    ),
+    "invalid_request": Kind(
+        422, "Invalid request", "The body is JSON, but a value in it is not what was wanted there."
+    ),
+    "unknown_field": Kind(
+        422, "Unknown field", "The body has a field that this request does not know."
+    ),
+    "invalid_query": Kind(
+        422, "Invalid query", "The query cannot mean anything to the index that it was sent to."
+    ),
+    "query_too_long": Kind(
+        422, "Query too long", "The query has more terms than scores have room for."
+    ),
+    "no_encoder": Kind(
+        422,
+        "No encoder for queries",
+        "The index was built from vectors, so it cannot read text or tokens; send a vector.",
+    ),
+    "unknown_filter_field": Kind(
+        422,
+        "Unknown filter field",
+        "Only fields that were declared when the index was built can be filtered by.",
+    ),
+    "invalid_filter": Kind(
+        422, "Invalid filter", "A filter's condition does not suit the declared kind of its field."
+    ),
+    "internal_error": Kind(
+        500,
+        "Internal error",
+        "A fault of the server, not of the request. Its log tells more beside the request id.",
+    ),
+    "not_ready": Kind(
+        503, "Not ready", "The server is still opening its indexes, or could not open one."
+    ),
+    "index_unavailable": Kind(
+        503,
+        "Index unavailable",
+        "The index is damaged or cannot be read. The server's log says why; run `lsr check` on it.",
+    ),
+    "index_busy": Kind(
+        503,
+        "Index busy",
+        "Documents of the answer were replaced again and again while it was put together.",
+    ),
+}
+"""Every code this server sends. Clients may rely on code and status; texts may improve."""
+
+_CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One place of the request that is wrong: a JSON pointer into the body, what is wrong there."""
+
+    pointer: str
+    message: str
+    value: bool | int | float | str | None = None
+    allowed: Sequence[str] | None = None
+
+
+class ProblemError(LsrError):
+    """Raise it anywhere below a route to answer with a problem of this code."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        hint: str | None = None,
+        faults: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.faults = faults
+        self.headers = headers or {}
+        self.extensions = extensions or {}
+
+
+def type_of(code: str) -> str:
+    """Address of the page that explains a code.
+
+    >>> type_of("unknown_index")
+    '/problems/unknown-index'
+    """
+    return f"/problems/{code.replace('_', '-')}"
+
+
+def code_of_status(status: int) -> str:
+    """The code for an error that only has a status, such as those of the router."""
+    return _CODE_OF_STATUS.get(status, "internal_error" if status >= 500 else "bad_request")
+
+
+def problem_response(scope: Scope, problem: ProblemError) -> Response:
+    """The answer that tells `problem`, for the request of `scope`."""
+    kind = KINDS[problem.code]
+    body = {
+        "type": type_of(problem.code),
+        "title": kind.title,
+        "status": kind.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "instance": quote(scope.get("path", ""), safe="/:@!$&'()*+,;=~-._"),
+        "errors": [
+            {key: value for key, value in asdict(fault).items() if value is not None}
+            for fault in problem.faults
+        ],
+        "hint": problem.hint,
+        "request_id": scope.get("state", {}).get("request_id"),
+        **problem.extensions,
+    }
+    # The standard library escapes lone surrogates, which a hostile request may hold, orjson refuses
+    # them.
+    text = json.dumps(body, ensure_ascii=True, allow_nan=False)
+    return Response(text, kind.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str | None:
+    """A hint naming the most similar known name, None when nothing is similar.
+
+    >>> did_you_mean("limt", ["limit", "filter"])
+    "Did you mean 'limit'?"
+    """
+    close = difflib.get_close_matches(wrong[:100], list(known), n=1)
+    return f"Did you mean '{close[0]}'?" if close else None
+
+
+def shown(value: object) -> bool | int | float | str | None:
+    """A scalar as an error may repeat it: short and valid in JSON; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, int):
+        return (
+            value if abs(value) < 2**53 else f"{value:.3e}" if abs(value) < 1e300 else "too large"
+        )
+    if isinstance(value, str):
+        return value if len(value) <= 100 else value[:100] + "…"
+    return None
+
+
+def pointer(parts: Iterable[str | int]) -> str:
+    """RFC 6901.
+
+    >>> pointer(["filter", "a/b", 0])
+    '/filter/a~1b/0'
+    """
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)

@@ -1,0 +1,45 @@
+"""What a server needs to know before it starts; everything else is in the indexes themselves."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lsr.errors import UsageError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which indexes to serve, under which names, within which bounds.
+
+    `encoders` names another encoder folder for some of the indexes; by default each is searched
+    with the encoder it was built by.
+
+    >>> Settings({"papers": Path("papers.index")}).max_body_bytes
+    1048576
+    """
+
+    indexes: Mapping[str, Path]
+    encoders: Mapping[str, Path] = field(default_factory=dict)
+    max_body_bytes: int = MIB
+    access_log: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.indexes:
+            if not _NAME.fullmatch(name):
+                raise UsageError(
+                    f"index name {name!r}: wanted 1 to 63 lower-case letters, digits, '-' or '_', "
+                    "beginning with a letter or digit, because it becomes part of every address; "
+                    "serve the index under another name"
+                )
+        for name in self.encoders:
+            if name not in self.indexes:
+                raise UsageError(
+                    f"an encoder is named for the index {name!r}, which is not served "
+                    f"(served: {', '.join(self.indexes) or 'none'})"
+                )
+        if self.max_body_bytes < 1:
+            raise UsageError(f"max_body_bytes = {self.max_body_bytes}: wanted at least 1")
