@@ -15,6 +15,7 @@ of another type or out of range. Nothing here imports torch, so a recipe can be 
 
 import difflib
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -23,10 +24,12 @@ from typing import Any, Literal
 
 import orjson
 
+from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 
 from .typed_toml import build, number
 
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 SHIPPED = Path(__file__).resolve().parent / "recipes"
 
 
@@ -198,18 +201,13 @@ def backbone_folder(recipe: Recipe) -> Path:
     for folder in (Path(name).expanduser(), recipe.path.parent / name):
         if folder.is_dir():
             return folder
-    try:
-        from huggingface_hub import snapshot_download
-
-        wanted = ["*.json", "*.safetensors", "vocab.txt", "*.model"]
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:  # the hub client raises its own tree, httpx's and OSError
+    if not _HUB_NAME.fullmatch(name):
         raise RecipeError(
             f"{recipe.path}: model.backbone = '{name}' is no folder, neither in the working "
-            "directory nor beside the recipe, and the hub did not give it "
-            f"({type(error).__name__}). Name a folder with config.json, model.safetensors and "
-            "tokenizer.json."
-        ) from error
+            "directory nor beside the recipe; name a folder with config.json, model.safetensors "
+            "and tokenizer.json, or a hub name (owner/name)."
+        )
+    return download(name)
 
 
 def _find(path: str | Path) -> Path:

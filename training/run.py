@@ -48,6 +48,7 @@ def run_recipe(
 ) -> TrainReport:
     """Do what `training.train` promises."""
     started = time.monotonic()
+    _check_output(output)
     folder = output.with_name(f"{output.name}.training")
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,6 +73,19 @@ def run_recipe(
         measured=measured,
         last_log=last_log,
     )
+
+
+def _check_output(output: Path) -> None:
+    """Refuse an output that saving would refuse, before the training and not after it."""
+    if (
+        output.exists()
+        and not (output / "modules.json").is_file()
+        and (not output.is_dir() or any(output.iterdir()))
+    ):
+        raise RecipeError(
+            f"{output} exists and is not an encoder folder (it has no modules.json); "
+            "choose another output path."
+        )
 
 
 class _RunRecord:
@@ -141,14 +155,19 @@ class _Run:
                 )
         else:
             source = backbone_folder(recipe)
-        return Network(
-            SpladeModel.from_checkpoint(
-                source,
-                max_length=recipe.model.max_length,
-                new_head=recipe.model.new_head,
-                seed=recipe.run.seed,
-            )
+        splade = SpladeModel.from_checkpoint(
+            source,
+            max_length=recipe.model.max_length,
+            new_head=recipe.model.new_head,
+            seed=recipe.run.seed,
         )
+        positions = getattr(splade.backbone.config, "max_position_embeddings", None)
+        if isinstance(positions, int) and recipe.model.max_length > positions:
+            raise RecipeError(
+                f"{recipe.path}: model.max_length = {recipe.model.max_length}, but {source} has "
+                f"{positions} positions; lower max_length."
+            )
+        return Network(splade)
 
     @cached_property
     def idf(self) -> npt.NDArray[np.float32]:

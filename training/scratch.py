@@ -23,7 +23,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 def make_backbone(
     folder: Path, scratch: Scratch, documents: Sequence[str], *, max_length: int, seed: int
 ) -> None:
-    """Write a masked-LM checkpoint with its tokenizer into `folder`; same inputs, same bytes.
+    """Write a masked-LM checkpoint with its tokenizer into `folder`; same inputs, same weights.
 
     The head exists and is tied to the embeddings, but like everything else it knows nothing.
     """

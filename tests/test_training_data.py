@@ -1,0 +1,169 @@
+"""Pairs, batches and tensors: who is whose positive, and that a step number says everything."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsr.errors import DatasetError, RecipeError
+from training import load_recipe
+from training.batches import draw, plan_batches, sample_terms
+from training.data import Pairs, Source, load_pairs
+from training.mine import mine_bm25
+
+
+def collection(folder: Path, *, negatives: dict[str, list[str]] | None = None) -> Path:
+    """Five documents (d4 copies d0), three judged queries, one of them without a relevant one."""
+    (folder / "qrels").mkdir(parents=True)
+    texts = {"d0": "red fox", "d1": "blue whale", "d2": "green frog", "d3": "fox", "d4": "red fox"}
+    lines = [json.dumps({"_id": i, "title": "", "text": t}) for i, t in texts.items()]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    queries = {"q0": "a red animal", "q1": "a big animal", "q2": "nothing"}
+    lines = [json.dumps({"_id": i, "text": t}) for i, t in queries.items()]
+    (folder / "queries.jsonl").write_text("\n".join(lines))
+    (folder / "qrels" / "train.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nq0\td0\t1\nq0\td3\t2\nq1\td1\t1\nq2\td2\t0\n"
+    )
+    if negatives is not None:
+        with gzip.open(folder / "negatives.jsonl.gz", "wt") as file:
+            for query, doc_ids in negatives.items():
+                file.write(json.dumps({"_id": query, "neg": doc_ids}) + "\n")
+    return folder
+
+
+def recipe_for(folder: Path, train: list[str], **data: object):
+    extra = "\n".join(f"{key} = {json.dumps(value)}" for key, value in data.items())
+    path = folder / "recipe.toml"
+    path.write_text(
+        f'name = "t"\n[model]\nkind = "siamese"\n[model.scratch]\n[data]\n'
+        f"train = {json.dumps(train)}\n{extra}\n[stage.contrastive]\nsteps = 1\n"
+    )
+    return load_recipe(path)
+
+
+def test_pairs_keep_only_documents_that_are_needed(tmp_path: Path) -> None:
+    collection(tmp_path / "zoo")
+    pairs = load_pairs(recipe_for(tmp_path, ["./zoo"]))
+    assert sorted(pairs.documents) == ["blue whale", "fox", "red fox"]
+    assert pairs.queries == ["a red animal", "a big animal"]
+    found = [[pairs.documents[row] for row in rows] for rows in pairs.positives]
+    assert [sorted(texts) for texts in found] == [["fox", "red fox"], ["blue whale"]]
+    assert [len(rows) for rows in pairs.negatives] == [0, 0]
+    (source,) = pairs.sources
+    assert (source.n_queries, source.n_positives, source.split) == (2, 3, "train")
+
+
+def test_a_copy_of_a_positive_is_never_a_given_negative(tmp_path: Path) -> None:
+    """d4 has the text of d0: taken as a negative it would teach the opposite of the judgement."""
+    collection(tmp_path / "zoo", negatives={"q0": ["d4", "d2"], "q1": ["d3"]})
+    pairs = load_pairs(recipe_for(tmp_path, ["./zoo"], negatives=1))
+    texts = [[pairs.documents[row] for row in rows] for rows in pairs.negatives]
+    assert texts == [["green frog"], ["fox"]]
+
+
+def test_given_negatives_are_not_read_when_none_are_wanted(tmp_path: Path) -> None:
+    collection(tmp_path / "zoo", negatives={"q0": ["d2"]})
+    pairs = load_pairs(recipe_for(tmp_path, ["./zoo"]))
+    assert "green frog" not in pairs.documents
+
+
+def test_pair_files_hold_texts_and_need_no_collection(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"query": "a", "pos": "x", "neg": "y"}\n{"query": "b", "pos": ["x", "z"]}\n'
+        '{"query": " ", "pos": "x"}\n'
+    )
+    pairs = load_pairs(recipe_for(tmp_path, ["pairs.jsonl"]))
+    assert pairs.documents == ["x", "y", "z"]
+    assert [rows.tolist() for rows in pairs.positives] == [[0], [0, 2]]
+    assert [rows.tolist() for rows in pairs.negatives] == [[1], []]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{", "pairs.jsonl:1: not JSON"),
+        ("[]", "pairs.jsonl:1: wanted one JSON object"),
+        ('{"query": "a"}', 'pairs.jsonl:1: wanted {"query": text'),
+        ('{"query": "a", "pos": [1]}', "pairs.jsonl:1"),
+    ],
+)
+def test_a_broken_pair_file_says_where(line: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(line + "\n")
+    with pytest.raises(DatasetError) as error:
+        load_pairs(recipe_for(tmp_path, ["pairs.jsonl"]))
+    assert complaint in str(error.value)
+
+
+def test_missing_and_useless_collections_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="there is no such file"):
+        load_pairs(recipe_for(tmp_path, ["none.jsonl"]))
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(RecipeError, match="has no query with a relevant document"):
+        load_pairs(recipe_for(tmp_path, ["empty.jsonl"]))
+    with pytest.raises(DatasetError, match="no dataset"):
+        load_pairs(recipe_for(tmp_path, ["no-such-collection"]))
+
+
+def test_mined_negatives_are_the_bm25_ranking_without_the_positives() -> None:
+    documents = ["fox fox", "fox den", "fox in the snow tonight", "whale"]
+    rows = np.asarray([10, 11, 12, 13], np.int32)
+    mined = mine_bm25(["fox", "zebra"], [[11], [13]], documents, rows, first=0, depth=3)
+    assert [m.tolist() for m in mined] == [[10, 12], []]
+    # By rank: "fox fox" first (tf 2), "fox den" second, the long text last.
+    later = mine_bm25(["fox"], [[13]], documents, rows, first=1, depth=2)
+    assert [m.tolist() for m in later] == [[11]]
+
+
+def synthetic(n_queries: int, per_source: int) -> Pairs:
+    rows = np.arange(n_queries, dtype=np.int32)
+    n_sources = n_queries // per_source
+    return Pairs(
+        documents=[f"text {i}" for i in range(2 * n_queries)],
+        queries=[f"query {i}" for i in range(n_queries)],
+        source_of=rows // per_source,
+        positives=[np.asarray([i, n_queries + i], np.int32) for i in rows],
+        negatives=[np.asarray([(i + 1) % n_queries], np.int32) for i in rows],
+        sources=tuple(
+            Source(str(i), "train", "f", per_source, per_source, 0) for i in range(n_sources)
+        ),
+    )
+
+
+def test_a_pass_takes_every_query_and_a_batch_one_collection() -> None:
+    pairs = synthetic(20, 10)
+    plan = plan_batches(pairs, batch=4, n_batches=6, seed=1)
+    assert all(len(set(pairs.source_of[row].tolist())) == 1 for row in plan)
+    assert set(plan.ravel().tolist()) == set(range(20))
+    again = plan_batches(pairs, batch=4, n_batches=11, seed=1)
+    assert np.array_equal(plan, again[:6])
+    assert not np.array_equal(plan, plan_batches(pairs, batch=4, n_batches=6, seed=2))
+    doubled = plan_batches(pairs, batch=4, n_batches=9, seed=1, repeat={1: 2})
+    assert sorted(pairs.source_of[doubled[:, 0]].tolist()) == [0] * 3 + [1] * 6
+
+
+def test_a_draw_marks_every_other_positive_as_no_negative() -> None:
+    pairs = synthetic(8, 8)
+    queries = np.asarray([2, 3, 5], np.int32)
+    drawn = draw(pairs, queries, negatives=1, seed=0, number=7)
+    for i, query in enumerate(queries):
+        chosen = drawn.documents[drawn.positives[i]]
+        assert chosen in pairs.positives[query]
+        expected = [document in pairs.positives[query] for document in drawn.documents]
+        assert drawn.excluded[i].tolist() == expected
+    assert len(set(drawn.documents.tolist())) == len(drawn.documents)
+    again = draw(pairs, queries, negatives=1, seed=0, number=7)
+    assert np.array_equal(drawn.documents, again.documents)
+
+
+def test_sampled_terms_hold_every_certain_one_and_weigh_the_rest_up() -> None:
+    certain = np.asarray([5, 3, 5, 9])
+    terms, weights = sample_terms(certain, n_terms=20, others=4, seed=0, number=1)
+    assert np.all(np.diff(terms) > 0)
+    assert set(certain) <= set(terms.tolist())
+    assert weights[np.isin(terms, certain)].tolist() == [1, 1, 1]
+    assert weights[~np.isin(terms, certain)].tolist() == [17 / 4] * 4
+    everything, ones = sample_terms(certain, n_terms=20, others=99, seed=0, number=1)
+    assert everything.tolist() == list(range(20))
+    assert set(ones.tolist()) == {1.0}

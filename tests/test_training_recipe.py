@@ -1,0 +1,113 @@
+"""Recipes: what a file may say, and how it is told that it may not."""
+
+from pathlib import Path
+
+import pytest
+
+from lsr.errors import RecipeError
+from training import load_recipe, shipped_recipes
+from training.recipe import backbone_folder
+
+MINIMAL = """
+name = "x"
+[model]
+kind = "siamese"
+backbone = "checkpoint"
+[data]
+train = ["scifact"]
+[stage.contrastive]
+steps = 10
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_minimal_recipe_gets_documented_defaults(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, MINIMAL))
+    assert recipe.stage.mlm is None
+    assert recipe.stage.contrastive.steps == 10
+    assert recipe.stage.contrastive.loss == "info_nce"
+    assert recipe.data.train == ("scifact",)
+    assert recipe.path == tmp_path / "recipe.toml"
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_valid(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("steps = 10", "stepz = 10"), "unknown key 'stepz' in [stage.contrastive]; did you mean"),
+        (("steps = 10", 'steps = "10"'), "stage.contrastive.steps = '10' is a string; wanted a wh"),
+        (("steps = 10", "steps = 0"), "stage.contrastive.steps = 0; wanted 1 or more"),
+        (("steps = 10", "steps = true"), "stage.contrastive.steps = True is true or false"),
+        (("steps = 10", ""), "stage.contrastive.steps is missing; it has no default"),
+        (('"siamese"', '"siameze"'), "model.kind = 'siameze'; wanted one of \"inference-free\" or"),
+        (('["scifact"]', '"scifact"'), "data.train = 'scifact'; wanted a list of strings"),
+        (('["scifact"]', "[]"), "data.train is empty"),
+        (('name = "x"', 'name = "x"\nlr = 1'), "unknown key 'lr' at the top"),
+        (("[data]", "[data.repeat]\nnope = 2\n[data]"), "data.repeat names 'nope'"),
+        (("[data]", "[data.repeat]\nscifact = 0\n[data]"), "wanted whole numbers above 0 by name"),
+        (('backbone = "checkpoint"', ""), "either backbone (a checkpoint) or a section"),
+        (("steps = 10", "steps = 10\nsampled_terms = 9"), "every term must be computed"),
+        (("steps = 10", "steps = 10\nmax_length = 512"), "exceeds model.max_length = 256"),
+        (('"siamese"', '"inference-free"'), None),
+        (("[model]", "[model"), "not a TOML file"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_file_key_and_wish(
+    change: tuple[str, str], complaint: str | None, tmp_path: Path
+) -> None:
+    path = write(tmp_path, MINIMAL.replace(*change, 1))
+    if complaint is None:
+        load_recipe(path)
+        return
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert complaint in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_queries_from_a_table_cannot_be_regularised(tmp_path: Path) -> None:
+    text = MINIMAL.replace('"siamese"', '"inference-free"') + "flops_queries = 0.1\n"
+    with pytest.raises(RecipeError, match="queries come from a table"):
+        load_recipe(write(tmp_path, text))
+
+
+def test_overrides_replace_values_and_are_checked_like_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    recipe = load_recipe(path, {"run.seed": 3, "stage.contrastive.scale": 2})
+    assert (recipe.run.seed, recipe.stage.contrastive.scale) == (3, 2.0)
+    with pytest.raises(RecipeError, match="unknown key 'sed' in \\[run\\]; did you mean 'seed'"):
+        load_recipe(path, {"run.sed": 3})
+    with pytest.raises(RecipeError, match="name is a value, not a section"):
+        load_recipe(path, {"name.sed": 3})
+
+
+def test_a_missing_recipe_names_the_shipped_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="did you mean 'smoke'"):
+        load_recipe("smok")
+    with pytest.raises(RecipeError, match="no such recipe file"):
+        load_recipe(tmp_path / "nothing.toml")
+
+
+def test_the_fingerprint_ignores_names_places_and_logging(tmp_path: Path) -> None:
+    """Moving a recipe or logging more often must not forbid resuming its run."""
+    path = write(tmp_path, MINIMAL)
+    same = load_recipe(path, {"name": "y", "run.log_every": 1, "run.checkpoint_every": 5})
+    assert same.fingerprint() == load_recipe(path).fingerprint()
+    assert load_recipe(path, {"run.seed": 1}).fingerprint() != same.fingerprint()
+
+
+def test_a_backbone_is_found_beside_the_recipe_or_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    with pytest.raises(RecipeError, match=r"model\.backbone = 'checkpoint' is no folder"):
+        backbone_folder(load_recipe(path))
+    (tmp_path / "checkpoint").mkdir()
+    assert backbone_folder(load_recipe(path)) == tmp_path / "checkpoint"

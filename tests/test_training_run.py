@@ -1,0 +1,245 @@
+"""Whole runs on two-layer networks: learning, stopping, resuming, saving, refusing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+from lsr.encoders import load_encoder  # noqa: E402
+from lsr.errors import EncoderError, MissingHead, RecipeError  # noqa: E402
+from training import load_recipe, train  # noqa: E402
+from training.card import measure, read_record  # noqa: E402
+from training.objectives import Ranking  # noqa: E402
+from training.recipe import Scratch  # noqa: E402
+from training.scratch import make_backbone  # noqa: E402
+from training.trainer import StageTrainer  # noqa: E402
+
+QUICK = {
+    "stage.mlm.steps": 4,
+    "stage.contrastive.steps": 6,
+    "stage.contrastive.flops_ramp": 3,
+    "run.log_every": 2,
+    "run.checkpoint_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory):
+    """The shipped smoke recipe, run once."""
+    output = tmp_path_factory.mktemp("smoke") / "encoder"
+    return train(load_recipe("smoke"), output, progress=False)
+
+
+def test_a_tiny_network_learns_its_pairs_by_heart(smoke) -> None:
+    """48 pairs: by chance a positive comes first once in some thirty times."""
+    assert smoke.finished
+    assert (smoke.n_queries, smoke.n_documents) == (48, 48)
+    assert smoke.last_log["ranked_first"] > 0.9
+    assert smoke.last_log["rank_loss"] < 0.6
+    assert smoke.measured is not None
+    assert smoke.measured.empty_documents == 0
+    # It began at 400 active terms: the penalty prunes.
+    assert smoke.measured.document_terms < 200
+
+
+def test_the_saved_folder_loads_and_finds_what_was_learned(smoke) -> None:
+    """The trained network, its table and its card come back through the ordinary loader."""
+    encoder = load_encoder(smoke.output)
+    assert encoder.name == "smoke"
+    assert encoder.query_strategy == "lookup"
+    assert encoder.max_weight == smoke.measured.max_weight
+    file = Path(load_recipe("smoke").path).parent / "smoke.jsonl"
+    pairs = [json.loads(line) for line in file.read_text().splitlines()]
+    queries = encoder.encode_queries([pair["query"] for pair in pairs])
+    documents = encoder.encode_documents([pair["pos"] for pair in pairs])
+    best = np.asarray((queries @ documents.T).todense()).argmax(axis=1)
+    assert np.mean(best == np.arange(len(pairs))) > 0.8
+    # The 99.99th percentile, rounded up: almost nothing saturates.
+    assert np.mean(documents.data > encoder.max_weight) < 0.001
+
+
+def test_the_card_says_what_it_was_trained_on(smoke) -> None:
+    record = read_record(smoke.output)
+    assert record is not None
+    assert record["recipe"]["stage"]["contrastive"]["steps"] == 120
+    assert record["recipe_fingerprint"] == load_recipe("smoke").fingerprint()
+    assert [source["name"] for source in record["data"]] == ["smoke.jsonl"]
+    assert record["last_log"]["ranked_first"] > 0.9
+    assert "smoke.jsonl" in (smoke.output / "README.md").read_text()
+    assert str(Path.cwd()) not in json.dumps(record)
+    assert not smoke.output.with_name("encoder.training").exists()
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "document_0_Transformer" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("whole") / "encoder"
+    assert train(load_recipe("smoke", QUICK), output, progress=False).finished
+    return output
+
+
+def test_stopped_at_every_step_and_resumed_is_the_same_bit_for_bit(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    """Deadline 0 stops after each step, in both stages; dropout and draws must not notice."""
+    output, calls = tmp_path / "encoder", 0
+    report = None
+    while report is None or not report.finished:
+        report = train(load_recipe("smoke", QUICK), output, progress=False, stop_after=0.0)
+        calls += 1
+        assert calls <= 9
+    # Four and six steps; the call that ends the first stage also takes a step of the second.
+    assert calls == 9
+    resumed, whole = weights(output), weights(uninterrupted)
+    assert resumed.keys() == whole.keys()
+    assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_dying_between_checkpoints_falls_back_to_the_last_one(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone during step 5 of 6, checkpoint at 4: the next call ends at the same weights."""
+    output = tmp_path / "encoder"
+    compute_loss = StageTrainer.compute_loss
+
+    def dying(self, *args, **kwargs):
+        if isinstance(self.model, Ranking) and self.state.global_step == 5:
+            raise KeyboardInterrupt
+        return compute_loss(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTrainer, "compute_loss", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(load_recipe("smoke", QUICK), output, progress=False)
+    assert not output.exists()
+    assert train(load_recipe("smoke", QUICK), output, progress=False).finished
+    resumed, whole = weights(output), weights(uninterrupted)
+    assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_run_folder_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
+    output = tmp_path / "encoder"
+    train(load_recipe("smoke", QUICK), output, progress=False, stop_after=0.0)
+    other = load_recipe("smoke", QUICK | {"run.seed": 8})
+    with pytest.raises(RecipeError, match="unfinished run whose recipe is not that of"):
+        train(other, output, progress=False)
+    assert train(other, output, progress=False, resume=False).finished
+
+
+def test_an_output_that_is_something_else_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RecipeError, match="is not an encoder folder"):
+        train(load_recipe("smoke", QUICK), tmp_path, progress=False)
+
+
+def test_a_siamese_encoder_trains_and_loads(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "smoke", QUICK | {"model.kind": "siamese", "stage.contrastive.flops_queries": 0.001}
+    )
+    report = train(recipe, tmp_path / "encoder", progress=False)
+    encoder = load_encoder(report.output)
+    assert encoder.query_strategy == "model"
+    assert encoder.encode_queries(["how do bees find food"]).nnz > 0
+
+
+def test_sampled_terms_and_bf16_and_accumulation_run(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "smoke",
+        QUICK
+        | {
+            "run.bf16": True,
+            "stage.contrastive.sampled_terms": 100,
+            "stage.contrastive.accumulate": 2,
+            "stage.contrastive.layers": 1,
+        },
+    )
+    report = train(recipe, tmp_path / "encoder", progress=False)
+    assert np.isfinite(report.last_log["loss"])
+
+
+@pytest.fixture
+def headless(tmp_path: Path) -> Path:
+    """A checkpoint whose language-model head was not published, as is common."""
+    folder = tmp_path / "checkpoint"
+    texts = ["how do bees tell each other where food is"] * 3
+    make_backbone(folder, Scratch(hidden=32, vocabulary=300), texts, max_length=32, seed=0)
+    tensors = load_file(folder / "model.safetensors")
+    body = {name: value for name, value in tensors.items() if not name.startswith("cls.")}
+    save_file(body, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def with_backbone(folder: Path, tmp_path: Path, **model: object):
+    path = tmp_path / "recipe.toml"
+    smoke = load_recipe("smoke").path
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in model.items())
+    path.write_text(
+        f'name = "t"\n[model]\nkind = "inference-free"\nbackbone = "{folder}"\n{lines}\n'
+        f'[data]\ntrain = ["{smoke.parent / "smoke.jsonl"}"]\n'
+        "[stage.mlm]\nsteps = 2\nmax_length = 32\n[stage.calibrate]\nactive_terms = 20\n"
+        "[stage.contrastive]\nsteps = 2\nmax_length = 32\n"
+    )
+    return load_recipe(path)
+
+
+def test_a_checkpoint_without_head_is_refused_unless_a_new_one_is_asked_for(
+    headless: Path, tmp_path: Path
+) -> None:
+    """A head made up in silence encodes noise (naver/splade issue 49)."""
+    with pytest.raises(MissingHead):
+        train(with_backbone(headless, tmp_path, max_length=32), tmp_path / "a", progress=False)
+    recipe = with_backbone(headless, tmp_path, max_length=32, new_head=True)
+    assert train(recipe, tmp_path / "b", progress=False).finished
+
+
+def test_more_tokens_than_the_backbone_has_positions_are_refused(
+    headless: Path, tmp_path: Path
+) -> None:
+    recipe = with_backbone(headless, tmp_path, max_length=64, new_head=True)
+    with pytest.raises(RecipeError, match=r"model\.max_length = 64, but .* has 32 positions"):
+        train(recipe, tmp_path / "a", progress=False)
+
+
+def test_a_collapsed_run_is_an_error_and_not_an_encoder(tmp_path: Path) -> None:
+    """All weights zero: nothing to index, and the message names the knobs."""
+    collapse = {
+        "stage.contrastive.flops_documents": 1e6,
+        "stage.contrastive.learning_rate": 0.5,
+    }
+    recipe = load_recipe("smoke", QUICK | collapse)
+    with pytest.raises(EncoderError, match="training collapsed"):
+        train(recipe, tmp_path / "encoder", progress=False)
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_measuring_nothing_says_zero() -> None:
+    from scipy import sparse
+
+    assert measure(sparse.csr_array((3, 5), dtype=np.float32)).max_weight == 0.0
+
+
+def test_without_torch_training_names_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from lsr.errors import MissingExtra\n"
+        "from training import load_recipe, train\n"
+        "try: train(load_recipe('smoke'), 'never')\n"
+        "except MissingExtra as error: print(error)\n"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert "pip install 'lsr-search[train]'" in done.stdout
