@@ -5,6 +5,7 @@ Both are read lazily: opening a segment checks the offsets of the ids, and decod
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,15 @@ Corrupt = Callable[[str, str], IndexCorrupt]
 
 _COUNT = struct.Struct("<II")
 _COLUMN = struct.Struct("<IIQQQ")
-_NUMBERS = {"int": np.dtype("<i8"), "float": np.dtype("<f8"), "bool": np.dtype("u1")}
+_NUMBERS: dict[str, np.dtype[Any]] = {
+    "int": np.dtype("<i8"),
+    "float": np.dtype("<f8"),
+    "bool": np.dtype("u1"),
+}
 
 
 def pack_strings(strings: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """len + 1 offsets u64, counted from the end of the offsets, then the UTF-8 of all strings."""
+    """len + 1 offsets u64, counted from the end of the offsets, then the UTF-8 of the strings."""
     try:
         encoded = [string.encode() for string in strings]
     except UnicodeEncodeError as error:
@@ -35,8 +40,8 @@ def pack_strings(strings: Sequence[str]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(offsets.tobytes() + b"".join(encoded), np.uint8)
 
 
-class Strings(Sequence[str]):
-    """`pack_strings` read in place; the offsets are checked once, a string is decoded when asked."""
+class Strings:
+    """`pack_strings` read in place: offsets are checked once, a string is decoded when asked."""
 
     def __init__(
         self, raw: npt.NDArray[np.uint8], n: int, corrupt: Corrupt, section: str = "ids"
@@ -57,14 +62,16 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def __getitem__(self, i: int) -> str:  # type: ignore[override]
-        if not 0 <= i < len(self):
-            raise IndexError(f"{i} of {len(self)} strings")
-        raw = self._bytes[int(self._offsets[i]) : int(self._offsets[i + 1])]
+    def take(self, positions: npt.NDArray[np.integer]) -> list[str]:
+        """The strings at `positions`, in their order; all in [0, len)."""
+        # Offsets leave numpy together: one by one they cost more than the decoding.
+        starts = self._offsets[positions].tolist()
+        ends = self._offsets[np.asarray(positions, np.int64) + 1].tolist()
+        view = memoryview(self._bytes)
         try:
-            return raw.tobytes().decode()
-        except UnicodeDecodeError:
-            raise self._corrupt(self._section, f"string {i} is not UTF-8") from None
+            return [str(view[a:b], "utf-8") for a, b in zip(starts, ends, strict=True)]
+        except UnicodeDecodeError as error:
+            raise self._corrupt(self._section, f"a string is not UTF-8 ({error})") from None
 
 
 def pack_columns(columns: Mapping[str, Column]) -> npt.NDArray[np.uint8]:
@@ -91,9 +98,7 @@ def _pad(raw: bytes) -> bytes:
     return raw + bytes(-len(raw) % ALIGNMENT)
 
 
-def unpack_columns(
-    raw: npt.NDArray[np.uint8], n_docs: int, corrupt: Corrupt
-) -> dict[str, Column]:
+def unpack_columns(raw: npt.NDArray[np.uint8], n_docs: int, corrupt: Corrupt) -> dict[str, Column]:
     """The columns by name, with every length and code checked."""
 
     def wrong(what: str) -> IndexCorrupt:
@@ -123,7 +128,7 @@ def unpack_columns(
             raise wrong(f"the name of column {i} is not UTF-8") from None
         values = _unpack_values(raw[values_at : values_at + values_length], kind, n_values, corrupt)
         codes = raw[codes_at : codes_at + 4 * n_docs].view("<i4")
-        if n_docs and not (-1 <= int(codes.min()) and int(codes.max()) < n_values):
+        if n_docs and not (int(codes.min()) >= -1 and int(codes.max()) < n_values):
             raise wrong(f"column {name!r} has codes outside -1..{n_values - 1}")
         columns[name] = Column(kind, values, codes)
     if at != len(raw) or len(columns) != n_columns:
@@ -136,14 +141,14 @@ def _unpack_values(
 ) -> Array:
     if kind == "keyword":
         strings = Strings(raw, n_values, corrupt, "columns")
-        values: Array = np.array(list(strings), dtype=object)
+        values: Array = np.array(strings.take(np.arange(n_values)), dtype=object)
     else:
         dtype = _NUMBERS[kind]
         if len(raw) != n_values * dtype.itemsize:
             raise corrupt("columns", f"{n_values} values of kind {kind} in {len(raw)} bytes")
         values = raw.view(dtype)
         if kind == "bool":
-            if n_values and int(values.max()) > 1:  # type: ignore[call-overload]
+            if n_values and int(values.max()) > 1:
                 raise corrupt("columns", "a truth value is neither 0 nor 1")
             values = values.astype(bool)
     if bool(np.any(values[1:] <= values[:-1])):

@@ -1,17 +1,17 @@
 """From one canonical csr_array to the arrays of a segment: the place to try pruning and ordering.
 
-Two passes over the postings (count, scatter) and no sort: documents are visited in order, so every row
-and every tail list comes out ascending. The kernels are numba, compiled once and cached on disk.
-Peak memory is about the input, one byte of impact a posting and the output.
+Two passes over the postings (count, scatter) and no sort: documents are visited in order, so every
+row and every tail list comes out ascending. The kernels are numba, compiled once and cached on
+disk. Peak memory is about the input, one byte of impact a posting and the output.
 
-What the arrays mean is told in FORMAT.md. Rows and the grid follow `../shared`-independent design notes
-kept there: a *head* term (in at least 1/512 of the documents, and in 64) has rows and grid cells, any
-other term is a plain list, because a line of the grid would cost more bytes than its postings.
+What the arrays mean is told in FORMAT.md. A *head* term (in at least 1/512 of the documents, and in
+64) has rows and grid cells; any other term is a plain list, because a line of the grid and of the
+row directory would cost more bytes than its postings.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -26,18 +26,18 @@ from .quantize import halves, impacts_of_halves
 HEAD_SHARE = 512
 HEAD_MINIMUM = 64
 GRID_MINIMUM = 8192
-"""Below this many documents no search uses the grid (`kSmallSegment` in the core), so none is built."""
+"""Below this many documents no search uses the grid (`search.hpp`), so none is built."""
 
 _MAX_DISTINCT = 64
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _compiled(function: _F) -> _F:
+def compiled(function: _F) -> _F:
     """Compile with numba, caching on disk where some cache directory is writable."""
     try:
-        return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+        return cast(_F, numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # no locator: a read-only installation without a home directory
-        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return cast(_F, numba.njit(nogil=True)(function))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ def build_arrays(
     n_docs, n_terms = (int(n) for n in vectors.shape)
     if n_docs >= 2**31 or n_terms >= 2**32 - 1:
         raise VectorError(
-            f"a segment numbers fewer than 2^31 documents and 2^32 - 1 terms, got {n_docs} x {n_terms}; "
-            "build several segments"
+            f"a segment numbers fewer than 2^31 documents and 2^32 - 1 terms, got {n_docs} x "
+            f"{n_terms}; build several segments"
         )
     with_grid = grid if grid is not None else n_docs >= GRID_MINIMUM
     starts = vectors.indptr.astype(np.int64, copy=False)
@@ -144,7 +144,7 @@ def build_arrays(
     return Postings(counts, arrays)
 
 
-@_compiled
+@compiled
 def _document_frequency(terms: Any, n_terms: int) -> Any:
     """Postings of every term, int64."""
     frequency = np.zeros(n_terms, np.int64)
@@ -153,7 +153,7 @@ def _document_frequency(terms: Any, n_terms: int) -> Any:
     return frequency
 
 
-@_compiled
+@compiled
 def _count_rows(starts: Any, terms: Any, rank: Any, row_dir: Any) -> None:
     """Postings of every (head, page); at most 256, so u16 holds them."""
     for doc in range(len(starts) - 1):
@@ -164,9 +164,9 @@ def _count_rows(starts: Any, terms: Any, rank: Any, row_dir: Any) -> None:
                 row_dir[head, page] += 1
 
 
-@_compiled
+@compiled
 def _counts_to_starts(row_dir: Any, row_group: Any) -> None:
-    """Turn counts into the start of each row inside its group, and of each group inside its term."""
+    """Turn counts into the start of each row in its group, and of each group in its term."""
     for head in range(row_dir.shape[0]):
         start = 0
         inside = 0
@@ -181,10 +181,10 @@ def _counts_to_starts(row_dir: Any, row_group: Any) -> None:
         row_group[head, row_group.shape[1] - 1] = start + inside
 
 
-@_compiled
-def _row_bounds(
+@compiled
+def row_bounds(
     head: int, page: int, row_base: Any, row_group: Any, row_dir: Any
-) -> tuple[int, int]:
+) -> tuple[Any, Any]:
     """First posting of a row, counted in `rows`, and how many there are."""
     group = page // GROUP_PAGES
     begin = row_group[head, group] + row_dir[head, page]
@@ -192,10 +192,10 @@ def _row_bounds(
         end = row_group[head, group + 1]
     else:
         end = row_group[head, group] + row_dir[head, page + 1]
-    return np.int64(row_base[head]) + np.int64(begin), np.int64(end) - np.int64(begin)  # type: ignore[return-value]
+    return np.int64(row_base[head]) + np.int64(begin), np.int64(end) - np.int64(begin)
 
 
-@_compiled
+@compiled
 def _scatter(
     starts: Any,
     terms: Any,
@@ -210,7 +210,7 @@ def _scatter(
     tail_impact: Any,
     max_impact: Any,
 ) -> None:
-    """Put every posting in its place: slots then impacts in a row, document and impact in a tail."""
+    """Put every posting in its place: slots and impacts of a row, documents and impacts of a tail."""
     n_docs = len(starts) - 1
     filled = np.zeros(row_dir.shape[0], np.int64)
     for doc in range(n_docs):
@@ -224,7 +224,7 @@ def _scatter(
                 max_impact[term] = impact
             head = rank[term]
             if head >= 0:
-                begin, n = _row_bounds(head, page, row_base, row_group, row_dir)
+                begin, n = row_bounds(head, page, row_base, row_group, row_dir)
                 at = 2 * begin + filled[head]
                 rows[at] = doc % PAGE
                 rows[at + n] = impact
@@ -236,7 +236,7 @@ def _scatter(
                 tail_next[term] = at + 1
 
 
-@_compiled
+@compiled
 def _pack_grid(
     row_base: Any, row_group: Any, row_dir: Any, rows: Any, codebook: Any, cells: Any
 ) -> None:
@@ -251,7 +251,7 @@ def _pack_grid(
     for head in range(n_heads):
         maxima[:] = 0
         for page in range(n_pages):
-            begin, n = _row_bounds(head, page, row_base, row_group, row_dir)
+            begin, n = row_bounds(head, page, row_base, row_group, row_dir)
             for i in range(2 * begin, 2 * begin + n):
                 block = page * (PAGE // BLOCK) + rows[i] // BLOCK
                 maxima[block] = max(maxima[block], rows[i + n])
@@ -269,13 +269,14 @@ def _pack_grid(
             cells[head, byte] = cell_of[maxima[low]] | cell_of[maxima[low + 32]] << 4
 
 
-@_compiled
+@compiled
 def _ceil_code(count: Any, code: Any) -> None:
     """The 15 values above 0 that round the block maxima up with the least total excess.
 
-    `count[v]` blocks have the maximum v. Exact dynamic programme over the distinct maxima (Bellman's
-    segmentation): best[l][j] = least excess when the first j values use l entries. More than 64 distinct
-    values are first merged to 64 neighbours. `code[0]` stays 0 and spare entries repeat the largest.
+    `count[v]` blocks have the maximum v. Exact dynamic programme over the distinct maxima
+    (Bellman's segmentation): best[l][j] = least excess when the first j values use l entries. More than 64
+    distinct values are first merged to 64 neighbours. `code[0]` stays 0; spare entries repeat the
+    largest.
     """
     value = np.zeros(255, np.int64)
     weight = np.zeros(255, np.int64)
@@ -306,7 +307,7 @@ def _ceil_code(count: Any, code: Any) -> None:
     best[0, 0] = 0
     for level in range(1, levels + 1):
         for j in range(level, n + 1):
-            # Values i..j-1 share the entry value[j-1]; walk i down, adding one value's excess at a time.
+            # Values i..j-1 share the entry value[j-1]; i walks down, adding one value's excess.
             excess = np.int64(0)
             for i in range(j - 1, level - 2, -1):
                 excess += weight[i] * (value[j - 1] - value[i])
@@ -321,7 +322,7 @@ def _ceil_code(count: Any, code: Any) -> None:
         code[level] = code[levels]
 
 
-@_compiled
+@compiled
 def transpose(
     wanted: Any,
     head_rank: Any,
@@ -334,7 +335,7 @@ def transpose(
     tail_doc: Any,
     tail_impact: Any,
 ) -> tuple[Any, Any, Any]:
-    """Documents back from postings: (starts, terms, impacts) of the positions with wanted[position].
+    """Documents back from postings: (starts, terms, impacts) of positions with wanted[position].
 
     `tail` is the rank that marks a tail term. For segments without forward vectors.
     """
@@ -371,7 +372,7 @@ def transpose(
                 for page in range(n_pages):
                     if not live_page[page]:
                         continue
-                    begin, n = _row_bounds(head, page, row_base, row_group, row_dir)
+                    begin, n = row_bounds(head, page, row_base, row_group, row_dir)
                     for i in range(2 * begin, 2 * begin + n):
                         position = page * PAGE + rows[i]
                         if wanted[position]:

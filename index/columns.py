@@ -17,7 +17,7 @@ Kind = Literal["keyword", "int", "float", "bool"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Value = str | int | float | bool
 
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "keyword": np.dtype(object),
     "int": np.dtype("<i8"),
     "float": np.dtype("<f8"),
@@ -29,6 +29,7 @@ _WANTED = {
     "float": "a finite number",
     "bool": "true or false",
 }
+_LARGEST = float(np.finfo(np.float64).max)
 _RANGES = {"gt", "gte", "lt", "lte"}
 
 
@@ -71,7 +72,7 @@ class Column:
         if code < 0:
             return None
         found = self.values[code]
-        return found if isinstance(found, str) else found.item()  # type: ignore[no-any-return]
+        return found if isinstance(found, str) else found.item()
 
     def take(self, positions: npt.NDArray[np.int64]) -> list[Value | None]:
         """The values at `positions`, in their order."""
@@ -80,8 +81,9 @@ class Column:
     def mask(self, predicate: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
         """(n_docs,) one where the value satisfies every condition of `predicate`.
 
-        Conditions: `eq`, `in`, `gt`, `gte`, `lt`, `lte`, `exists`. A document without a value satisfies
-        only `{"exists": False}`. Raises `QueryError` for another condition or a value of another type.
+        Conditions: `eq`, `in`, `gt`, `gte`, `lt`, `lte`, `exists`. A document without a value
+        satisfies only `{"exists": False}`. Raises `QueryError` for another condition or a value of
+        another type.
 
         >>> years = Column.from_values("int", [1999, None, 2010])
         >>> years.mask({"gte": 2000})
@@ -109,7 +111,7 @@ class Column:
             if condition == "in" and (isinstance(wanted, str) or not isinstance(wanted, Sequence)):
                 raise QueryError(f"in takes a list of values, got {wanted!r}")
             for value in [wanted] if condition == "eq" else wanted:
-                self._check_operand(condition, value)
+                value = self._operand(condition, value)
                 at = int(np.searchsorted(self.values, value))
                 if at < len(self.values) and self.values[at] == value:
                     chosen[at] = 1
@@ -117,7 +119,7 @@ class Column:
         if condition not in _RANGES or self.kind == "bool":
             usable = "eq, in, exists" if self.kind == "bool" else "eq, in, gt, gte, lt, lte, exists"
             raise QueryError(f"no condition {condition!r} on a {self.kind} field; use {usable}")
-        self._check_operand(condition, wanted)
+        wanted = self._operand(condition, wanted)
         side: Literal["left", "right"] = "right" if condition in ("gt", "lte") else "left"
         at = int(np.searchsorted(self.values, wanted, side=side))
         if condition in ("gt", "gte"):
@@ -126,13 +128,15 @@ class Column:
             chosen[:at] = 1
         return chosen
 
-    def _check_operand(self, condition: str, value: object) -> None:
+    def _operand(self, condition: str, value: Any) -> Any:
+        """`value`, checked, in a type that numpy compares with the values."""
         # A whole-number field may be compared with any finite number: year < 2000.5 has a meaning.
         kind: Kind = "float" if self.kind == "int" else self.kind
         if not _belongs(kind, value):
             raise QueryError(
                 f"{condition} on a {self.kind} field takes {_WANTED[kind]}, got {value!r}"
             )
+        return float(value) if self.kind == "int" and not _belongs("int", value) else value
 
 
 def _belongs(kind: Kind, value: object) -> bool:
@@ -144,4 +148,5 @@ def _belongs(kind: Kind, value: object) -> bool:
         return False
     if kind == "int":
         return isinstance(value, int) and -(2**63) <= value < 2**63
-    return isinstance(value, int | float) and bool(np.isfinite(float(value)))
+    # A whole number beyond a double's range compares like no finite number.
+    return isinstance(value, int | float) and -_LARGEST <= value <= _LARGEST

@@ -1,11 +1,11 @@
-"""The segment file's outline: header, flags and section table; `FORMAT.md` tells the same to the byte.
+"""The segment file's outline: header, flags, section table; `FORMAT.md` tells the same to the byte.
 
-A file is a 512-byte header and then its sections in ascending type, each at the next multiple of 64,
-the gaps and the end filled with zeros. Everything is little endian. The table holds no offsets: they follow
-from the lengths, so no file can contain a hole, an overlap or a second truth.
+A file is a 512-byte header and then its sections in ascending type, each at the next multiple of
+64, the gaps and the end filled with zeros. Everything is little endian. The table holds no offsets:
+they follow from the lengths, so no file can contain a hole, an overlap or a second truth.
 
-This module encodes and decodes the header and knows how long every section must be. What the sections
-mean is in `builder.py` (postings), `segment.py` (ids, forward vectors) and `columns.py`.
+This module encodes and decodes the header and knows how long every section must be. What the
+sections mean is in `builder.py` (postings, forward vectors) and `blobs.py` (ids, columns).
 """
 
 import struct
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -30,7 +31,7 @@ PAGE = 256
 GROUP_PAGES = 128
 CODES = 16
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 _FIXED = struct.Struct("<8sIIIIIIQQQQfI")
 _ENTRY = struct.Struct("<IIQ")
@@ -49,9 +50,12 @@ class Flag(IntFlag):
     WIDE_TERMS = 16
 
 
+NO_FLAG = Flag(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a segment holds; every section length follows from it, except that of ids and columns."""
+    """What a segment holds; all section lengths follow from it, except those of ids and columns."""
 
     flags: Flag
     n_docs: int
@@ -80,15 +84,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One kind of section: its number in the table, its numbers' type and how many there must be."""
+    """One kind of section: its number in the table, the type of its values and their count."""
 
     number: int
     name: str
     dtype: str
     count: Callable[[Counts], int] | None
-    flag: Flag = Flag(0)
-    wide: Flag = Flag(0)
-    """With this flag set the numbers are u32 instead of u16."""
+    flag: Flag = NO_FLAG
+    """The section is there when this flag is set."""
+    wide: Flag = NO_FLAG
+    """With this flag set the values are u32 instead of u16."""
 
     def dtype_of(self, counts: Counts) -> np.dtype[np.generic]:
         """The numpy type of the numbers in a segment with these counts."""
@@ -200,15 +205,15 @@ def decode_header(header: bytes, *, path: Path | str, n_bytes: int) -> Header:
     n_postings, n_tail_postings, n_saturated, declared, scale, reserved = fields[7:]
     if version != VERSION or flags & ~sum(Flag):
         raise IndexVersion(
-            f"{path}: format version {version}, flags {flags:#x}; this release reads version {VERSION} "
-            f"with flags {sum(Flag):#x}. Install a newer release or rebuild the index."
+            f"{path}: format version {version}, flags {flags:#x}; this release reads version "
+            f"{VERSION}, flags {sum(Flag):#x}. Install a newer release or rebuild the index."
         )
     if declared != n_bytes:
         raise corrupt(f"header: declares {declared} bytes, the file has {n_bytes}")
     if n_tail_postings > n_postings or n_heads > n_terms or n_sections > _MAX_SECTIONS:
         raise corrupt(
-            f"header: {n_tail_postings} of {n_postings} postings in tails, {n_heads} heads of {n_terms} "
-            f"terms and {n_sections} sections cannot be"
+            f"header: {n_tail_postings} of {n_postings} postings in tails, {n_heads} heads of "
+            f"{n_terms} terms and {n_sections} sections cannot be"
         )
     if not (scale > 0 and np.isfinite(scale)):
         raise corrupt(f"header: scale = {scale} is not a positive number")

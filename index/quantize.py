@@ -1,9 +1,9 @@
 """From float weights to the integers the engine adds: 8-bit impacts and 12-bit query weights.
 
-A document weight is rounded to float16 first, because float16 is what the catalog and the segments keep,
-and then to `clamp(round(weight / scale), 1, 255)`, halves up. So a vector has one set of impacts, whether
-it comes from the encoder, from a pending row or from a segment that is merged, and any order of
-additions and merges gives the same scores. `scale` is fixed when an index is created.
+A document weight is rounded to float16 first, because float16 is what the catalog and the segments
+keep, and then to `clamp(round(weight / scale), 1, 255)`, halves up. So a vector has one set of
+impacts, whether it comes from the encoder, from a pending row or from a segment that is merged, and
+any order of additions and merges gives the same scores. `scale` is fixed when an index is created.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from lsr.errors import QueryError, UsageError, VectorError
 MAX_IMPACT = 255
 MAX_QUERY_WEIGHT = 4095
 MAX_QUERY_TERMS = 4112
-"""4,095 x 255 x 4,112 = 4,293,853,200: the longest query whose scores fit an unsigned 32-bit integer."""
+"""4,095 x 255 x 4,112 = 4,293,853,200: the longest query whose scores fit 32 unsigned bits."""
 
 _LEAST_HALF = np.float32(2.0**-24)
 _LARGEST_HALF = np.float32(65504.0)
@@ -25,7 +25,7 @@ _LARGEST_HALF = np.float32(65504.0)
 
 @dataclass(frozen=True, slots=True)
 class IntegerQuery:
-    """Distinct terms ascending (u32), their weights 1..4095 (u16), and the float value of score 1."""
+    """Distinct terms ascending (u32), weights 1..4095 (u16), and the float value of score 1."""
 
     terms: npt.NDArray[np.uint32]
     weights: npt.NDArray[np.uint16]
@@ -51,7 +51,7 @@ def scale_for(max_weight: float) -> float:
 
 
 def halves(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """`weights` (finite, > 0) as float16, held inside its positive range so that none becomes 0 or inf."""
+    """`weights` (finite, > 0) as float16, kept in its positive range: none becomes 0 or inf."""
     if weights.dtype != np.float32:
         raise VectorError(f"weights must be float32, got {weights.dtype}")
     return np.clip(weights, _LEAST_HALF, _LARGEST_HALF).astype(np.float16)
@@ -72,13 +72,13 @@ def impacts_of_halves(
     """`impacts` of weights that are float16 already."""
     table, first_saturated = _impact_table(float(scale))
     bits = weights.view(np.uint16)
-    # Positive float16 numbers are ordered like their bits, so one comparison finds the saturated ones.
+    # Positive float16 numbers are ordered like their bits: one comparison finds the saturated.
     return table[bits], int(np.count_nonzero(bits >= first_saturated))
 
 
 @lru_cache(maxsize=16)
 def _impact_table(scale: float) -> tuple[npt.NDArray[np.uint8], int]:
-    """The impact of each of the 31,744 non-negative finite float16 numbers, and the first saturated one.
+    """The impact of each of the 31,744 finite float16 numbers >= 0, and the first saturated one.
 
     There are so few of them that a table replaces all arithmetic per posting. The bits of negative
     numbers, infinities and NaN, which `lsr.types.canonical` keeps out, map to 1.
@@ -130,8 +130,8 @@ def integer_query(
     distinct, inverse = np.unique(terms[positive].astype(np.uint32), return_inverse=True)
     if len(distinct) > MAX_QUERY_TERMS:
         raise QueryError(
-            f"the query has {len(distinct):,} terms, at most {MAX_QUERY_TERMS:,} keep its scores inside 32 bits; "
-            "keep the heaviest ones"
+            f"the query has {len(distinct):,} terms, at most {MAX_QUERY_TERMS:,} keep its scores "
+            "inside 32 bits; keep the heaviest ones"
         )
     if not len(distinct):
         return IntegerQuery(distinct, np.empty(0, np.uint16), scale)

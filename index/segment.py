@@ -1,43 +1,32 @@
 """Segments: immutable, checksummed files of postings, ids, filter columns and forward vectors.
 
-`write_segment` makes one, `Segment.open` maps one, `search` and `search_batch` answer from several at once.
-A position (0..n_docs-1) is private to its segment; docids and the caller's ids are what leaves it.
-Deletes and filters live outside, as one byte a position.
+`write_segment` makes one, `Segment.open` maps one, `search` and `search_batch` answer from several
+at once. A position (0..n_docs-1) is private to its segment; docids and the caller's ids are what
+leaves it. Deletes and filters live outside, as one byte a position.
 """
 
-import errno
 import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from lsr.errors import DiskFull, IndexCorrupt, QueryError, UsageError, VectorError
-from lsr.types import SparseMatrix, canonical
+from lsr.errors import IndexCorrupt, QueryError, UsageError
+from lsr.types import SparseMatrix
 
 from . import _core, blobs
 from .columns import Column
-from .layout import (
-    HEADER_BYTES,
-    SEARCH_SECTIONS,
-    SECTIONS,
-    Array,
-    Counts,
-    Flag,
-    Header,
-    Section,
-    decode_header,
-    encode_header,
-    padded,
-)
+from .layout import HEADER_BYTES, Array, Counts, Flag, Header, decode_header
 from .quantize import IntegerQuery, impacts_of_halves
+from .segment_writer import SegmentStats, assemble, write_segment
+
+__all__ = ["Segment", "SegmentStats", "search", "search_batch", "write_segment"]
 
 Algorithm = Literal["auto", "exhaustive", "blockmax"]
 ALGORITHMS: dict[str, _core.Algorithm] = {
@@ -48,157 +37,12 @@ ALGORITHMS: dict[str, _core.Algorithm] = {
 Mask = npt.NDArray[np.uint8]
 Hits = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 
-_CHUNK = 1 << 24
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class SegmentStats:
-    """What `write_segment` wrote."""
-
-    def __init__(self, counts: Counts, *, n_bytes: int, search_bytes: int) -> None:
-        self.n_docs = counts.n_docs
-        self.n_postings = counts.n_postings
-        self.n_saturated = counts.n_saturated
-        self.n_bytes = n_bytes
-        self.search_bytes = search_bytes
-
-
-def assemble(
-    vectors: SparseMatrix,
-    docids: npt.NDArray[np.uint32],
-    doc_ids: Sequence[str],
-    *,
-    scale: float,
-    groups: npt.NDArray[np.uint32] | None = None,
-    columns: Mapping[str, Column] | None = None,
-    keep_vectors: bool = True,
-    grid: bool | None = None,
-) -> tuple[Counts, dict[str, Array]]:
-    """Every array of a segment in file order, from checked input."""
-    # Imported here: numba takes longer to import than a small index takes to open and search.
-    from .builder import build_arrays
-
-    vectors = canonical(vectors)
-    n_docs = vectors.shape[0]
-    docids = _u32(docids, n_docs, "docids")
-    if len(np.unique(docids)) != n_docs:
-        raise UsageError("docids must be distinct: each numbers one document")
-    if len(doc_ids) != n_docs:
-        raise UsageError(f"{n_docs} vectors but {len(doc_ids)} document ids")
-    for name, column in (columns or {}).items():
-        if len(column) != n_docs:
-            raise UsageError(f"{n_docs} vectors but {len(column)} values in the column {name!r}")
-    postings = build_arrays(
-        vectors,
-        docids,
-        scale=float(np.float32(scale)),
-        groups=None if groups is None else _u32(groups, n_docs, "groups"),
-        keep_vectors=keep_vectors,
-        grid=grid,
-    )
-    arrays = postings.arrays
-    arrays["ids"] = blobs.pack_strings(doc_ids)
-    arrays["columns"] = blobs.pack_columns(columns or {})
-    return postings.counts, arrays
-
-
-def write_segment(
-    path: Path,
-    vectors: SparseMatrix,
-    docids: npt.NDArray[np.uint32],
-    doc_ids: Sequence[str],
-    *,
-    scale: float,
-    groups: npt.NDArray[np.uint32] | None = None,
-    columns: Mapping[str, Column] | None = None,
-    keep_vectors: bool = True,
-    grid: bool | None = None,
-) -> SegmentStats:
-    """Write a segment durably: a temporary file, fsync, rename, fsync of the folder.
-
-    `vectors` row i belongs to docids[i] and doc_ids[i]. Raises `DiskFull`, leaving no file behind, and
-    `VectorError` or `UsageError` for input that cannot be indexed. An existing file is replaced.
-    """
-    counts, arrays = assemble(
-        vectors,
-        docids,
-        doc_ids,
-        scale=scale,
-        groups=groups,
-        columns=columns,
-        keep_vectors=keep_vectors,
-        grid=grid,
-    )
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            n_bytes = _write(file, counts, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in _NO_ROOM:
-            raise DiskFull(
-                f"{path}: no room to write this segment ({error.strerror}); nothing was changed. "
-                "Free some space and run the command again."
-            ) from error
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    search_bytes = sum(array.nbytes for name, array in arrays.items() if name in SEARCH_SECTIONS)
-    return SegmentStats(counts, n_bytes=n_bytes, search_bytes=search_bytes)
-
-
-def _write(file: BinaryIO, counts: Counts, arrays: Mapping[str, Array]) -> int:
-    """Sections first, the header last: a file that was cut short has no valid header."""
-    file.write(bytes(HEADER_BYTES))
-    table: list[tuple[Section, int, int]] = []
-    for section in SECTIONS:
-        if not section.present(counts):
-            continue
-        raw = np.ascontiguousarray(arrays[section.name], _dtype(section, counts)).view(np.uint8)
-        crc = 0
-        for at in range(0, len(raw), _CHUNK):
-            piece = raw[at : at + _CHUNK]
-            crc = google_crc32c.extend(crc, piece)
-            file.write(piece)
-        file.write(bytes(padded(len(raw)) - len(raw)))
-        table.append((section, len(raw), crc))
-    n_bytes = file.tell()
-    file.seek(0)
-    file.write(encode_header(counts, table))
-    return n_bytes
-
-
-def _dtype(section: Section, counts: Counts) -> np.dtype[Any] | None:
-    return None if section.count is None else section.dtype_of(counts)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _u32(values: npt.NDArray[np.uint32], n: int, name: str) -> npt.NDArray[np.uint32]:
-    if values.dtype != np.uint32 or values.shape != (n,):
-        raise UsageError(
-            f"{name} must be uint32 of shape ({n},), got {values.dtype} of shape {values.shape}"
-        )
-    return values
-
 
 class Segment:
     """A segment that can be searched; a context manager. Get one from `open` or `in_memory`.
 
-    `docids` is (n_docs,) u32, position -> docid; `groups` likewise, or None. `n_bytes` is the length of
-    the file, or of the arrays.
+    `docids` is (n_docs,) u32, position -> docid; `groups` likewise, or None. `n_bytes` is the length
+    of the file, or of the arrays.
     """
 
     def __init__(
@@ -233,9 +77,10 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path) -> "Segment":
-        """Map a file after checking its header, lengths and directories; `verify` checks every byte.
+        """Map a file after checking its header, lengths and directories; `verify` checks the rest.
 
-        Raises `IndexCorrupt` naming the section, `IndexVersion`, or the `OSError` of a missing file.
+        Raises `IndexCorrupt` naming the section, `IndexVersion`, or the `OSError` of a missing
+        file.
         """
         path = Path(path)
         with path.open("rb") as file:
@@ -250,9 +95,7 @@ class Segment:
             arrays[entry.section.name] = np.frombuffer(
                 mapped, dtype, entry.length // dtype.itemsize, entry.offset
             )
-        return cls(
-            header.counts, arrays, path=path, n_bytes=n_bytes, header=header, mapped=mapped
-        )
+        return cls(header.counts, arrays, path=path, n_bytes=n_bytes, header=header, mapped=mapped)
 
     @classmethod
     def in_memory(
@@ -318,11 +161,13 @@ class Segment:
 
     def doc_id(self, position: int) -> str:
         """The caller's id of the document at a position."""
-        return self._ids[position]
+        if not 0 <= position < self.n_docs:
+            raise UsageError(f"position {position} of a segment of {self.n_docs} documents")
+        return self._ids.take(np.array([position]))[0]
 
-    def doc_ids(self) -> list[str]:
-        """All ids, by position."""
-        return [self._ids[position] for position in range(self.n_docs)]
+    def doc_ids(self, positions: npt.NDArray[np.integer] | None = None) -> list[str]:
+        """The ids at `positions` (all by default); far cheaper than asking one by one."""
+        return self._ids.take(np.arange(self.n_docs) if positions is None else positions)
 
     @cached_property
     def _order(self) -> npt.NDArray[np.int64] | None:
@@ -354,9 +199,7 @@ class Segment:
         )
         return matrix
 
-    def impacts_of(
-        self, position: int
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    def impacts_of(self, position: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
         """The terms (ascending) and impacts of one document, as the searches add them."""
         if not 0 <= position < self.n_docs:
             raise UsageError(f"position {position} of a segment of {self.n_docs} documents")
@@ -373,7 +216,7 @@ class Segment:
         return starts, terms, impacts.astype(np.float32) * np.float32(self.scale)
 
     def _stored(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
-        """(starts, terms, float16 weights) of the rows at `positions`, from the forward sections."""
+        """(starts, terms, float16 weights) of the rows at `positions`, as they are stored."""
         start = self._named("forward_start").astype(np.int64, copy=False)
         terms, weights = self._named("forward_term"), self._named("forward_weight")
         if len(positions) == self.n_docs and bool(np.all(positions == np.arange(self.n_docs))):
@@ -422,7 +265,7 @@ class Segment:
         return self.columns[name]
 
     def verify(self) -> None:
-        """Check every byte and every invariant of FORMAT.md; raises `IndexCorrupt` naming the section."""
+        """Check every byte and every invariant of FORMAT.md; `IndexCorrupt` names the section."""
         from .verify import verify_file, verify_postings
 
         if self._header is not None and self._mapped is not None:
@@ -486,8 +329,8 @@ def search(
 ) -> Hits:
     """The k best documents of all segments: (docids, integer scores), best first, exact.
 
-    `live[i]` is None or (n_docs,) uint8 by position, non-zero where the document may be returned. Ties go
-    to the smaller docid; documents that share no term with the query are never returned.
+    `live[i]` is None or (n_docs,) uint8 by position, non-zero where the document may be returned.
+    Ties go to the smaller docid; documents that share no term with the query are never returned.
     """
     return _core.search(
         [segment.view for segment in segments],
@@ -545,7 +388,9 @@ def _checked(segments: Sequence[Segment], live: Iterable[Mask | None]) -> list[M
     """The masks, or an error that says which one has a wrong type: the core could only say no."""
     masks = list(live)
     if len(masks) != len(segments):
-        raise UsageError(f"{len(segments)} segments but {len(masks)} live masks (None means all live)")
+        raise UsageError(
+            f"{len(segments)} segments but {len(masks)} live masks (None means all live)"
+        )
     for i, (segment, mask) in enumerate(zip(segments, masks, strict=True)):
         if mask is None:
             continue

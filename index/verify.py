@@ -1,7 +1,7 @@
 """Every byte and every invariant of a segment: what `lsr check` and the background scrub run.
 
-The checksums find damage. The invariants find a writer that was wrong, above all a block bound below one
-of its impacts, which would silently lose results.
+The checksums find damage. The invariants find a writer that was wrong, above all a block bound
+below one of its impacts, which would silently lose results.
 """
 
 import mmap
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .blobs import Corrupt
-from .builder import _compiled, _row_bounds
+from .builder import compiled, row_bounds
 from .layout import BLOCK, CODES, PAGE, Array, Counts, Flag, Header, padded
 from .quantize import impacts_of_halves
 
@@ -69,7 +69,9 @@ def verify_postings(counts: Counts, arrays: Mapping[str, Array], corrupt: Corrup
         rank, tail, named["tail_start"], named["tail_doc"], named["tail_impact"], largest, frequency
     )
     if wrong_term >= 0:
-        raise corrupt("tail_doc", f"term {wrong_term}: not ascending positions with impacts above 0")
+        raise corrupt(
+            "tail_doc", f"term {wrong_term}: not ascending positions with impacts above 0"
+        )
     if not np.array_equal(largest, named["max_impact"]):
         term = int(np.flatnonzero(largest != named["max_impact"])[0])
         raise corrupt(
@@ -88,7 +90,7 @@ _ROW_FAULTS = {
 }
 
 
-@_compiled
+@compiled
 def _check_rows(
     n_docs: int,
     rank: Any,
@@ -115,15 +117,15 @@ def _check_rows(
             for c in range(1, CODES):
                 if codebook[head, c] < codebook[head, c - 1]:
                     return term, 4
-        expected = np.int64(row_base[head])
+        expected: Any = np.int64(row_base[head])
         for page in range(n_pages):
-            begin, n = _row_bounds(head, page, row_base, row_group, row_dir)
+            begin, n = row_bounds(head, page, row_base, row_group, row_dir)
             if begin != expected or n < 0 or n > PAGE:
                 return term, 1
             expected = begin + n
             if 2 * expected > len(rows):
                 return term, 1
-            previous = -1
+            previous: Any = np.int64(-1)
             for i in range(2 * begin, 2 * begin + n):
                 slot = np.int64(rows[i])
                 impact = rows[i + n]
@@ -143,7 +145,7 @@ def _check_rows(
     return -1, 0
 
 
-@_compiled
+@compiled
 def _check_tails(
     rank: Any,
     tail: int,
@@ -160,7 +162,7 @@ def _check_tails(
         last = np.int64(tail_start[term + 1])
         if rank[term] != tail and first != last:
             return term
-        previous = np.int64(-1)
+        previous: Any = np.int64(-1)
         for i in range(first, last):
             position = np.int64(tail_doc[i])
             if position <= previous or position >= n_docs or tail_impact[i] == 0:

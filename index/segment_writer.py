@@ -1,0 +1,173 @@
+"""Writing a segment: check the input, assemble every array, put them on disk durably or not at all."""
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import DiskFull, UsageError
+from lsr.types import SparseMatrix, canonical
+
+from . import blobs
+from .columns import Column
+from .layout import (
+    HEADER_BYTES,
+    SEARCH_SECTIONS,
+    SECTIONS,
+    Array,
+    Counts,
+    Section,
+    encode_header,
+    padded,
+)
+
+_CHUNK = 1 << 24
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStats:
+    """What `write_segment` wrote; `search_bytes` leaves out ids, columns and forward vectors."""
+
+    n_docs: int
+    n_postings: int
+    n_saturated: int
+    n_bytes: int
+    search_bytes: int
+
+
+def assemble(
+    vectors: SparseMatrix,
+    docids: npt.NDArray[np.uint32],
+    doc_ids: Sequence[str],
+    *,
+    scale: float,
+    groups: npt.NDArray[np.uint32] | None = None,
+    columns: Mapping[str, Column] | None = None,
+    keep_vectors: bool = True,
+    grid: bool | None = None,
+) -> tuple[Counts, dict[str, Array]]:
+    """Every array of a segment in file order, from checked input."""
+    # Imported here: numba takes longer to import than a small index takes to open and search.
+    from .builder import build_arrays
+
+    vectors = canonical(vectors)
+    n_docs = vectors.shape[0]
+    docids = _u32(docids, n_docs, "docids")
+    if len(np.unique(docids)) != n_docs:
+        raise UsageError("docids must be distinct: each numbers one document")
+    if len(doc_ids) != n_docs:
+        raise UsageError(f"{n_docs} vectors but {len(doc_ids)} document ids")
+    for name, column in (columns or {}).items():
+        if len(column) != n_docs:
+            raise UsageError(f"{n_docs} vectors but {len(column)} values in the column {name!r}")
+    postings = build_arrays(
+        vectors,
+        docids,
+        scale=float(np.float32(scale)),
+        groups=None if groups is None else _u32(groups, n_docs, "groups"),
+        keep_vectors=keep_vectors,
+        grid=grid,
+    )
+    arrays = postings.arrays
+    arrays["ids"] = blobs.pack_strings(doc_ids)
+    arrays["columns"] = blobs.pack_columns(columns or {})
+    return postings.counts, arrays
+
+
+def write_segment(
+    path: Path,
+    vectors: SparseMatrix,
+    docids: npt.NDArray[np.uint32],
+    doc_ids: Sequence[str],
+    *,
+    scale: float,
+    groups: npt.NDArray[np.uint32] | None = None,
+    columns: Mapping[str, Column] | None = None,
+    keep_vectors: bool = True,
+    grid: bool | None = None,
+) -> SegmentStats:
+    """Write a segment durably: a temporary file, fsync, rename, fsync of the folder.
+
+    `vectors` row i belongs to docids[i] and doc_ids[i]. Raises `DiskFull`, leaving no file behind,
+    and `VectorError` or `UsageError` for input that cannot be indexed. An existing file is replaced.
+    """
+    counts, arrays = assemble(
+        vectors,
+        docids,
+        doc_ids,
+        scale=scale,
+        groups=groups,
+        columns=columns,
+        keep_vectors=keep_vectors,
+        grid=grid,
+    )
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            n_bytes = _write(file, counts, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in _NO_ROOM:
+            raise DiskFull(
+                f"{path}: no room to write this segment ({error.strerror}); nothing was changed. "
+                "Free some space and run the command again."
+            ) from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    search_bytes = sum(array.nbytes for name, array in arrays.items() if name in SEARCH_SECTIONS)
+    return SegmentStats(counts.n_docs, counts.n_postings, counts.n_saturated, n_bytes, search_bytes)
+
+
+def _write(file: BinaryIO, counts: Counts, arrays: Mapping[str, Array]) -> int:
+    """Sections first, the header last: a file that was cut short has no valid header."""
+    file.write(bytes(HEADER_BYTES))
+    table: list[tuple[Section, int, int]] = []
+    for section in SECTIONS:
+        if not section.present(counts):
+            continue
+        raw = np.ascontiguousarray(arrays[section.name], _dtype(section, counts)).view(np.uint8)
+        crc = 0
+        for at in range(0, len(raw), _CHUNK):
+            piece = raw[at : at + _CHUNK]
+            crc = google_crc32c.extend(crc, piece)
+            file.write(piece.data)
+        file.write(bytes(padded(len(raw)) - len(raw)))
+        table.append((section, len(raw), crc))
+    n_bytes = file.tell()
+    file.seek(0)
+    file.write(encode_header(counts, table))
+    return n_bytes
+
+
+def _dtype(section: Section, counts: Counts) -> np.dtype[Any] | None:
+    return None if section.count is None else section.dtype_of(counts)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _u32(values: npt.NDArray[np.uint32], n: int, name: str) -> npt.NDArray[np.uint32]:
+    if values.dtype != np.uint32 or values.shape != (n,):
+        raise UsageError(
+            f"{name} must be uint32 of shape ({n},), got {values.dtype} of shape {values.shape}"
+        )
+    return values
