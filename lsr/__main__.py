@@ -66,7 +66,7 @@ class LazyVerbs(click.Group):
 
 @click.group(
     cls=LazyVerbs,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     subcommand_metavar="VERB ...",
     epilog="`lsr VERB --help` shows options and examples. LSR_DATA: folder of datasets; LSR_CACHE: "
     "what can be made again; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks.",

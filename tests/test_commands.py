@@ -516,7 +516,7 @@ class TestTrain:
         assert (seen["recipe"].run.seed, seen["resume"]) == (2, False)
         facts = lines_of(capsys.readouterr().out)
         assert facts["trained"] == "96 queries          48 documents, 9.5 s so far"
-        assert facts["losses"] == "loss 0.25"
+        assert facts["last step"] == "loss 0.25"
         assert "120 terms each on average, 1 without any, max weight 2.5" in facts["measured"]
         assert facts["next"] == "lsr evaluate DATASET --encoder out"
         assert run(["train", "smoke", "out", "--set", "run.seed=2", "--stop-after", "1"]) == 0
@@ -548,6 +548,12 @@ class TestServe:
         assert run(["serve", "a/news.index", "b/news.index"]) == 2
         assert "two indexes are called 'news'" in capsys.readouterr().err
         assert started == {}
+
+    def test_an_encoder_belongs_to_a_served_index(self, started, capsys):
+        assert run(["serve", "news.index", "--encoder", "news=runs/news"]) == 0
+        assert started["encoders"] == {"news": Path("runs/news")}
+        assert run(["serve", "news.index", "--encoder", "new=runs/news"]) == 2
+        assert "one of news" in capsys.readouterr().err
 
     @pytest.mark.parametrize("arguments", [[], ["x.index", "--port", "70000"]])
     def test_other_misuse_is_told(self, arguments, started, capsys):

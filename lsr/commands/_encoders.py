@@ -44,6 +44,18 @@ class EncoderChoice:
             words += [] if value is None else [name, str(value)]
         return [*words, "--keep-stopwords"] if self.keep_stopwords else words
 
+    def key(self) -> str:
+        """What decides the vectors of a given corpus, found without reading the corpus."""
+        if not self.is_bm25:
+            encoder = self.load_folder()
+            return f"{encoder.space} {encoder.build}"
+        from ..datasets.dataset import fingerprint_files
+        from ..encoders import bm25
+
+        folder = Path(bm25.__file__).parent
+        code = fingerprint_files([folder / "bm25.py", folder / "analysis.py"], root=folder)
+        return " ".join([*self.arguments(), code])
+
     def load(self, corpus: "Dataset") -> "tuple[SparseEncoder, int | None]":
         """The encoder, and the number of documents where fitting has counted them."""
         return self._fit(corpus) if self.is_bm25 else (self.load_folder(), None)

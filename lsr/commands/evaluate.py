@@ -19,7 +19,6 @@ from ._encoders import EncoderChoice, encoder_options
 if TYPE_CHECKING:
     from index import Index
     from lsr.datasets import Dataset
-    from lsr.encoders import SparseEncoder
     from lsr.types import Qrels, Run
 
 EXAMPLES = """\b
@@ -170,21 +169,15 @@ def _cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
 
     from ..datasets.names import cache_folder
 
-    encoder: SparseEncoder | None = None
-    key = " ".join(choice.arguments())
-    if not choice.is_bm25:
-        encoder = choice.load_folder()
-        key = f"{encoder.space} {encoder.build}"
-    digest = hashlib.sha256(f"{__version__} {source.fingerprint} {key}".encode()).hexdigest()[:16]
+    key = f"{__version__} {source.fingerprint} {choice.key()}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = cache_folder() / "indexes" / f"{source.name.replace('/', '-')}-{digest}"
     if path.exists():
         try:
             return Index.open(path)
         except IndexFailure as error:
             out.note("rebuilds", f"{path}, which cannot be opened: {error}")
-    total = None
-    if encoder is None:
-        encoder, total = choice.load(source)
+    encoder, total = choice.load(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     report = build_index(
         path,

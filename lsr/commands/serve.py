@@ -17,7 +17,26 @@ Examples:
 @click.argument("indexes", nargs=-1, required=True, metavar="[NAME=]INDEX...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
-def serve(*, indexes: tuple[str, ...], host: str, port: int) -> None:
+@click.option(
+    "--insecure", is_flag=True, help="Listen beyond this machine although no key is asked for."
+)
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Another folder of the encoder that built the index NAME. Repeatable.",
+)
+@click.option("--access-log", is_flag=True, help="Log every request.")
+def serve(
+    *,
+    indexes: tuple[str, ...],
+    host: str,
+    port: int,
+    insecure: bool,
+    encoders: tuple[str, ...],
+    access_log: bool,
+) -> None:
     """Answer searches of each INDEX at POST /v1/indexes/NAME/search.
 
     NAME is the directory's name without .index, unless it is given. The pages /docs, /livez and
@@ -31,7 +50,24 @@ def serve(*, indexes: tuple[str, ...], host: str, port: int) -> None:
         if name in paths:
             raise UsageError(f"two indexes are called {name!r}; name one of them: NAME={path}")
         paths[name] = path
-    serve_indexes(paths, host=host, port=port)
+    serve_indexes(
+        paths,
+        host=host,
+        port=port,
+        encoders=dict(_encoder(text, paths) for text in encoders),
+        insecure=insecure,
+        access_log=access_log,
+    )
+
+
+def _encoder(text: str, paths: dict[str, Path]) -> tuple[str, Path]:
+    name, sign, folder = text.partition("=")
+    if not sign or name not in paths:
+        raise UsageError(
+            f"--encoder {text}: wanted NAME=FOLDER with the name of an index, one of "
+            f"{', '.join(paths)}"
+        )
+    return name, Path(folder)
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -63,7 +63,7 @@ def train(
     out.fact(verb, f"{pairs}, {out.duration(report.seconds)} so far")
     if report.last_log:
         parts = (f"{name} {value:.4g}" for name, value in report.last_log.items())
-        out.fact("losses", ", ".join(parts))
+        out.fact("last step", ", ".join(parts))
     if report.measured is None:
         out.next_step("lsr", "train", recipe, str(output), *_again(settings))
         return

@@ -26,10 +26,16 @@ class PythonDocs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of the Python release and of the shipped files."""
+        """16 hex digits of the Python release, the shipped files and the code that collects."""
         folder = self._judged.path
-        files = fingerprint_files((p for p in folder.rglob("*") if p.is_file()), root=folder)
-        return hashlib.sha256(f"{platform.python_version()}\0{files}".encode()).hexdigest()[:16]
+        shipped_files = (p for p in folder.rglob("*") if p.is_file())
+        here = Path(__file__).parent
+        parts = [
+            platform.python_version(),
+            fingerprint_files(shipped_files, root=folder),
+            fingerprint_files([here / "pydocs.py", here / "pysource.py"], root=here),
+        ]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def documents(self) -> Iterator[Document]:
         """Collect the documentation strings of this interpreter's standard library."""
