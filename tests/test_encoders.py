@@ -424,3 +424,49 @@ def test_importing_encoders_imports_no_torch() -> None:
     """Where torch is installed it still must not be paid for by a BM25 search."""
     program = "import sys, lsr.encoders; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+# --- other architectures ---------------------------------------------------------------------
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+BODY = {**SMALL, "intermediate_size": 32, "max_position_embeddings": 40}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("DistilBert", {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}),
+        ("Roberta", BODY | {"pad_token_id": 0}),
+        ("MPNet", BODY | {"pad_token_id": 0}),
+        ("ModernBert", BODY | {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}),
+        ("Electra", BODY | {"embedding_size": 16}),
+    ],
+)
+def test_any_masked_lm_architecture_becomes_an_encoder(
+    architecture: str, settings: dict[str, int], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Padding must not matter, the longest text must fit, and saving must keep the vectors."""
+    import torch
+    import transformers
+
+    config = getattr(transformers, f"{architecture}Config")(vocab_size=67, **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = getattr(transformers, f"{architecture}ForMaskedLM")(config)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") and parameter.shape == (67,):
+                torch.nn.init.normal_(parameter)
+    model.save_pretrained(tmp_path / "mlm")
+    files = dict(TextTokenizer.load(tiny_checkpoint).files)
+    del files["tokenizer_config.json"]
+    for name, content in files.items():
+        (tmp_path / "mlm" / name).write_bytes(content)
+
+    encoder = load_encoder(tmp_path / "mlm")
+    texts = [*TEXTS, "cat " * 600]
+    together = encoder.encode_documents(texts)
+    for i, text in enumerate(texts):
+        alone = encoder.encode_documents([text])
+        np.testing.assert_allclose(together[[i]].toarray(), alone.toarray(), atol=2e-6)
+    encoder.save(tmp_path / "saved")
+    assert (load_encoder(tmp_path / "saved").encode_documents(texts) != together).nnz == 0

@@ -79,8 +79,7 @@ class SpladeModel(nn.Module):
         folder = Path(folder)
         backbone = _load_backbone(folder, new_head=new_head, seed=seed)
         tokenizer = TextTokenizer.load(folder, max_length=max_length, lower_case=lower_case)
-        positions = getattr(backbone.config, "max_position_embeddings", None)
-        if isinstance(positions, int) and positions > 0:
+        if (positions := _n_positions(backbone)) is not None:
             tokenizer = tokenizer.limited(min(tokenizer.max_length or positions, positions))
         n_terms = int(backbone.config.vocab_size)
         if tokenizer.n_tokens > n_terms:
@@ -138,12 +137,19 @@ class SpladeModel(nn.Module):
             weights = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
         finally:
             self.train(was_training)
-        rows: SparseMatrix = sparse.csr_array(weights.cpu().numpy())
-        if not np.isfinite(rows.data).all():
+        if not bool(torch.isfinite(weights).all()):
             raise EncoderError(
                 "the network gave weights that are not finite; its training diverged, or its "
                 "checkpoint is damaged"
             )
+        # Compacted where the weights are: a dense batch is a hundred times what it holds.
+        kept = weights > 0
+        offsets = np.concatenate([[0], kept.sum(dim=1).cumsum(dim=0).cpu().numpy()])
+        columns = kept.nonzero()[:, 1].to(torch.int32).cpu().numpy()
+        rows: SparseMatrix = sparse.csr_array(
+            (weights[kept].cpu().numpy(), columns, offsets.astype(np.int32)),
+            shape=(len(tokens), self.n_terms),
+        )
         return rows if top_k is None else keep_largest(rows, top_k)
 
     def save_checkpoint(self, folder: str | Path) -> None:
@@ -203,6 +209,17 @@ def _load_backbone(folder: Path, *, new_head: bool, seed: int) -> PreTrainedMode
     backbone.eval()
     model: PreTrainedModel = backbone
     return model
+
+
+def _n_positions(backbone: PreTrainedModel) -> int | None:
+    """The longest input in tokens; None where positions are not counted (relative, rotary)."""
+    positions = getattr(backbone.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    # RoBERTa and its kin number positions from the padding token on.
+    embeddings = getattr(backbone.base_model, "embeddings", None)
+    first = getattr(embeddings, "padding_idx", None)
+    return positions if first is None else positions - int(first) - 1
 
 
 def _check_report(
