@@ -208,6 +208,14 @@ class TestIndex:
         assert "'a'" in capsys.readouterr().err
         assert not (tmp_path / "twice.index").exists()
 
+    def test_an_interruption_says_that_the_same_command_goes_on(self, corpus, capsys, monkeypatch):
+        def interrupted(*_args, **_options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("index.build_index", interrupted)
+        assert run(["index", str(corpus), "new.index"]) == 130
+        assert "the same command goes on" in capsys.readouterr().err
+
     def test_documents_without_text_are_counted(self, tmp_path, capsys):
         (tmp_path / "c.tsv").write_text("a\tone\nb\t\n")
         assert run(["index", "c.tsv", "c.index"]) == 0

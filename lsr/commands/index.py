@@ -62,17 +62,23 @@ def index(
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
     encoder, n_documents = choice.load(source)
-    report = build_index(
-        index,
-        source.documents(),
-        encoder,
-        source=f"{source.name} {source.fingerprint}",
-        memory=memory,
-        overwrite=overwrite,
-        fields=kinds,
-        passages=windows,
-        total=n_documents,
-    )
+    try:
+        report = build_index(
+            index,
+            source.documents(),
+            encoder,
+            source=f"{source.name} {source.fingerprint}",
+            memory=memory,
+            overwrite=overwrite,
+            fields=kinds,
+            passages=windows,
+            total=n_documents,
+        )
+    except KeyboardInterrupt:
+        out.note(
+            "kept", f"what was flushed to {index}.building; the same command goes on from there"
+        )
+        raise
     if json:
         out.as_json({**asdict(report), "encoder": encoder.name, "space": encoder.space})
         return
