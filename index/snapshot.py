@@ -104,8 +104,18 @@ class Snapshot:
         return [places[i] for i in range(len(docids))]
 
     def doc_ids(self, docids: npt.NDArray[np.uint32]) -> list[str]:
-        """The caller's id of each docid."""
-        return [segment.doc_id(position) for segment, position in self.locate(docids)]
+        """The caller's id of each docid; `KeyError` for one that is in no segment."""
+        names: dict[int, str] = {}
+        for view in self.views:
+            positions = view.segment.positions_of(docids)
+            here = np.flatnonzero(positions >= 0)
+            found = view.segment.doc_ids(positions[here])
+            if len(found) == len(docids):  # nearly always: one segment holds them all
+                return found
+            names.update(zip(here.tolist(), found, strict=True))
+        if len(names) < len(docids):
+            raise KeyError(next(docid for i, docid in enumerate(docids.tolist()) if i not in names))
+        return [names[i] for i in range(len(docids))]
 
 
 class OpenSegment:

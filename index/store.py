@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +25,7 @@ import numpy.typing as npt
 import orjson
 from scipy import sparse
 
-from lsr.errors import IndexExists, IndexLocked, IndexNotFound, QueryError, UsageError
+from lsr.errors import IndexCorrupt, IndexExists, IndexLocked, IndexNotFound, QueryError, UsageError
 from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
@@ -80,6 +81,8 @@ class Index:
         )
         self._seen_version = -1
         self._snapshot: Snapshot | None = None
+        self._verified: set[int] = set()
+        self._damage: str | None = None
 
     @classmethod
     def create(
@@ -216,16 +219,13 @@ class Index:
         """
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise QueryError(f"k = {k!r}: wanted a whole number of at least 1")
+        if self._damage is not None:
+            raise IndexCorrupt(self._damage)
         csr = canonical(queries, n_terms=self.n_terms)
         snapshot = self.refresh()
         integer_queries = [
-            integer_query(
-                csr.indices[a:b].astype(np.uint32),
-                csr.data[a:b],
-                n_terms=self.n_terms,
-                scale=self.scale,
-            )
-            for a, b in zip(csr.indptr[:-1], csr.indptr[1:], strict=True)
+            integer_query(csr.indices[a:b], csr.data[a:b], n_terms=self.n_terms, scale=self.scale)
+            for a, b in pairwise(csr.indptr.tolist())
         ]
         live = live_masks(snapshot, filter, self.fields)
         segments = [view.segment for view in snapshot.views]
@@ -286,9 +286,7 @@ class Index:
         several.
         """
         csr = canonical(query, n_terms=self.n_terms)
-        integers = integer_query(
-            csr.indices.astype(np.uint32), csr.data, n_terms=self.n_terms, scale=self.scale
-        )
+        integers = integer_query(csr.indices, csr.data, n_terms=self.n_terms, scale=self.scale)
         candidates = [
             explained(segment, position, integers) for segment, position in self._places_of(doc_id)
         ]
@@ -406,6 +404,22 @@ class Index:
             "SELECT source, n_done, published IS NOT NULL FROM builds ORDER BY build DESC LIMIT 1"
         )
         return BuildState(str(rows[0][0]), int(rows[0][1]), bool(rows[0][2])) if rows else None
+
+    def scrub(self) -> None:
+        """Verify every byte of the open segments that was not verified yet; meant for a thread.
+
+        A segment that fails takes the index out of service: from then on every search raises
+        `IndexCorrupt`, since results without it would be wrong in silence.
+        """
+        for view in self.refresh().views:
+            if view.number < 0 or view.number in self._verified:
+                continue
+            try:
+                view.segment.verify()
+            except IndexCorrupt as error:
+                self._damage = str(error)
+                raise
+            self._verified.add(view.number)
 
     def check(self) -> CheckReport:
         """Read and verify every byte of the catalog and of every live segment."""

@@ -530,6 +530,23 @@ def test_a_flipped_bit_anywhere_is_found_by_check_or_open(
         assert index.check().sound
 
 
+def test_a_scrub_takes_a_damaged_index_out_of_service(tmp_path: Path) -> None:
+    """Opening reads only headers and directories; a flipped impact is found by the scrub."""
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a")], row({1: 1.0}))
+        index.seal()
+    (file,) = (tmp_path / "i" / "segments").iterdir()
+    data = bytearray(file.read_bytes())
+    data[-8] ^= 1  # inside the stored vectors: searches never read it, explanations do
+    file.write_bytes(bytes(data))
+    with Index.open(tmp_path / "i") as index:
+        assert index.search(row({1: 1.0})).doc_ids == ["a"]
+        with pytest.raises(IndexCorrupt):
+            index.scrub()
+        with pytest.raises(IndexCorrupt):
+            index.search(row({1: 1.0}))
+
+
 def test_a_segment_that_vanished_is_named(tmp_path: Path) -> None:
     with new_index(tmp_path / "i") as index:
         index.add([Document("a")], row({1: 1.0}))
