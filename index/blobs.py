@@ -67,7 +67,7 @@ class Strings:
         # Offsets leave numpy together: one by one they cost more than the decoding.
         starts = self._offsets[positions].tolist()
         ends = self._offsets[np.asarray(positions, np.int64) + 1].tolist()
-        view = memoryview(self._bytes)
+        view = self._bytes.data
         try:
             return [str(view[a:b], "utf-8") for a, b in zip(starts, ends, strict=True)]
         except UnicodeDecodeError as error:

@@ -210,7 +210,7 @@ def _scatter(
     tail_impact: Any,
     max_impact: Any,
 ) -> None:
-    """Put every posting in its place: slots and impacts of a row, documents and impacts of a tail."""
+    """Put every posting in its place: a row's slots and impacts, a tail's documents and impacts."""
     n_docs = len(starts) - 1
     filled = np.zeros(row_dir.shape[0], np.int64)
     for doc in range(n_docs):
@@ -274,9 +274,9 @@ def _ceil_code(count: Any, code: Any) -> None:
     """The 15 values above 0 that round the block maxima up with the least total excess.
 
     `count[v]` blocks have the maximum v. Exact dynamic programme over the distinct maxima
-    (Bellman's segmentation): best[l][j] = least excess when the first j values use l entries. More than 64
-    distinct values are first merged to 64 neighbours. `code[0]` stays 0; spare entries repeat the
-    largest.
+    (Bellman's segmentation): best[l][j] = least excess when the first j values use l entries. More
+    than 64 distinct values are first merged to 64 neighbours. `code[0]` stays 0; spare entries
+    repeat the largest.
     """
     value = np.zeros(255, np.int64)
     weight = np.zeros(255, np.int64)

@@ -22,7 +22,7 @@ from lsr.types import SparseMatrix
 
 from . import _core, blobs
 from .columns import Column
-from .layout import HEADER_BYTES, Array, Counts, Flag, Header, decode_header
+from .layout import HEADER_BYTES, SEARCH_SECTIONS, Array, Counts, Flag, Header, decode_header
 from .quantize import IntegerQuery, impacts_of_halves
 from .segment_writer import SegmentStats, assemble, write_segment
 
@@ -39,10 +39,10 @@ Hits = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 
 
 class Segment:
-    """A segment that can be searched; a context manager. Get one from `open` or `in_memory`.
+    """A segment that can be searched; a context manager. `open` or `in_memory` makes one.
 
-    `docids` is (n_docs,) u32, position -> docid; `groups` likewise, or None. `n_bytes` is the length
-    of the file, or of the arrays.
+    `docids` is (n_docs,) u32, position -> docid; `groups` likewise, or None. `n_bytes` is the
+    length of the file or of the arrays.
     """
 
     def __init__(

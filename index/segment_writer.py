@@ -1,4 +1,4 @@
-"""Writing a segment: check the input, assemble every array, put them on disk durably or not at all."""
+"""Writing a segment: check the input, assemble the arrays, put them on disk durably or not."""
 
 import errno
 import os
@@ -96,7 +96,7 @@ def write_segment(
     """Write a segment durably: a temporary file, fsync, rename, fsync of the folder.
 
     `vectors` row i belongs to docids[i] and doc_ids[i]. Raises `DiskFull`, leaving no file behind,
-    and `VectorError` or `UsageError` for input that cannot be indexed. An existing file is replaced.
+    and `VectorError` or `UsageError` for input that cannot be indexed. Replaces an existing file.
     """
     counts, arrays = assemble(
         vectors,
