@@ -39,6 +39,11 @@ def search_batch(segments: Sequence[SegmentView], live: Sequence[Annotated[NDArr
     One ranking for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.
     """
 
+def order_documents(starts: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], terms: Annotated[NDArray[numpy.uint32], dict(shape=(None,), order='C', device='cpu', writable=False)], n_terms: int, threads: int) -> Annotated[NDArray[numpy.uint32], dict(shape=(None,))]:
+    """
+    A permutation that puts similar documents side by side: order[position] = document. Releases the GIL.
+    """
+
 def cpu() -> str:
     """The instruction set the searches use: 'avx2' or 'portable'."""
 

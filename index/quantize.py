@@ -112,33 +112,50 @@ def integer_query(
         raise QueryError(
             f"a query is one weight per term, got shapes {terms.shape} and {weights.shape}"
         )
-    weights = weights.astype(np.float64)
-    bad = ~np.isfinite(weights) | (weights < 0)
-    if bool(bad.any()):
-        at = int(np.flatnonzero(bad)[0])
+    exact: npt.NDArray[np.float64] = weights.astype(np.float64)
+    if not len(terms):
+        return IntegerQuery(np.empty(0, np.uint32), np.empty(0, np.uint16), scale)
+    _check_query(terms, exact, n_terms)
+    if not bool((terms[1:] > terms[:-1]).all()) or exact.min() == 0:
+        terms, exact = _merged(terms, exact)
+        if not len(terms):
+            return IntegerQuery(np.empty(0, np.uint32), np.empty(0, np.uint16), scale)
+    if len(terms) > MAX_QUERY_TERMS:
+        raise QueryError(
+            f"the query has {len(terms):,} terms, at most {MAX_QUERY_TERMS:,} keep its scores "
+            "inside 32 bits; keep the heaviest ones"
+        )
+    heaviest = float(exact.max())
+    if not np.isfinite(heaviest):
+        raise QueryError("the weights of a repeated query term add up to infinity")
+    steps = np.floor(exact / heaviest * MAX_QUERY_WEIGHT + 0.5)
+    integers = np.clip(steps, 1, MAX_QUERY_WEIGHT).astype(np.uint16)
+    unit = heaviest / MAX_QUERY_WEIGHT * scale
+    return IntegerQuery(np.ascontiguousarray(terms, np.uint32), integers, unit)
+
+
+def _check_query(
+    terms: npt.NDArray[np.integer], weights: npt.NDArray[np.float64], n_terms: int
+) -> None:
+    # min and max pass NaN on, so three scalars decide the usual case.
+    if not (weights.min() >= 0 and weights.max() < np.inf):
+        at = int(np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))[0])
         raise QueryError(
             f"query term {int(terms[at])} has the weight {weights[at]}; weights must be finite and "
             "not negative, because bounds only hold for such weights"
         )
-    unknown = (terms < 0) | (terms >= n_terms)
-    if bool(unknown.any()):
+    if terms.min() < 0 or terms.max() >= n_terms:
+        outside = int(terms[(terms < 0) | (terms >= n_terms)][0])
         raise QueryError(
-            f"query term {int(terms[unknown][0])} is outside the vocabulary of {n_terms} terms; "
+            f"query term {outside} is outside the vocabulary of {n_terms} terms; "
             "encode the query with the encoder of this index"
         )
-    positive = weights > 0
-    distinct, inverse = np.unique(terms[positive].astype(np.uint32), return_inverse=True)
-    if len(distinct) > MAX_QUERY_TERMS:
-        raise QueryError(
-            f"the query has {len(distinct):,} terms, at most {MAX_QUERY_TERMS:,} keep its scores "
-            "inside 32 bits; keep the heaviest ones"
-        )
-    if not len(distinct):
-        return IntegerQuery(distinct, np.empty(0, np.uint16), scale)
-    summed = np.bincount(inverse, weights[positive], minlength=len(distinct))
-    heaviest = float(summed.max())
-    if not np.isfinite(heaviest):
-        raise QueryError("the weights of a repeated query term add up to infinity")
-    steps = np.floor(summed / heaviest * MAX_QUERY_WEIGHT + 0.5)
-    integers = np.maximum(steps, 1).astype(np.uint16)
-    return IntegerQuery(distinct, integers, heaviest / MAX_QUERY_WEIGHT * scale)
+
+
+def _merged(
+    terms: npt.NDArray[np.integer], weights: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float64]]:
+    """Ascending distinct terms with the sum of their weights, without those of weight 0."""
+    distinct, inverse = np.unique(terms, return_inverse=True)
+    summed = np.bincount(inverse, weights, minlength=len(distinct)).astype(np.float64)
+    return distinct[summed > 0], summed[summed > 0]

@@ -109,6 +109,7 @@ class Segment:
         columns: Mapping[str, Column] | None = None,
         keep_vectors: bool = True,
         grid: bool | None = None,
+        reorder: bool | None = None,
     ) -> "Segment":
         """Build a segment that never touches a disk, from the arguments of `write_segment`."""
         counts, arrays = assemble(
@@ -120,6 +121,7 @@ class Segment:
             columns=columns,
             keep_vectors=keep_vectors,
             grid=grid,
+            reorder=reorder,
         )
         return cls(
             counts, arrays, path=None, n_bytes=sum(array.nbytes for array in arrays.values())

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -52,6 +52,7 @@ def assemble(
     columns: Mapping[str, Column] | None = None,
     keep_vectors: bool = True,
     grid: bool | None = None,
+    reorder: bool | None = None,
 ) -> tuple[Counts, dict[str, Array]]:
     """Every array of a segment in file order, from checked input."""
     # Imported here: numba takes longer to import than a small index takes to open and search.
@@ -74,10 +75,16 @@ def assemble(
         groups=None if groups is None else _u32(groups, n_docs, "groups"),
         keep_vectors=keep_vectors,
         grid=grid,
+        reorder=reorder,
     )
-    arrays = postings.arrays
-    arrays["ids"] = blobs.pack_strings(doc_ids)
-    arrays["columns"] = blobs.pack_columns(columns or {})
+    arrays, order = postings.arrays, postings.order
+    arrays["ids"] = blobs.pack_strings([doc_ids[row] for row in order])
+    arrays["columns"] = blobs.pack_columns(
+        {
+            name: replace(column, codes=column.codes[order])
+            for name, column in (columns or {}).items()
+        }
+    )
     return postings.counts, arrays
 
 
@@ -92,11 +99,13 @@ def write_segment(
     columns: Mapping[str, Column] | None = None,
     keep_vectors: bool = True,
     grid: bool | None = None,
+    reorder: bool | None = None,
 ) -> SegmentStats:
     """Write a segment durably: a temporary file, fsync, rename, fsync of the folder.
 
-    `vectors` row i belongs to docids[i] and doc_ids[i]. Raises `DiskFull`, leaving no file behind,
-    and `VectorError` or `UsageError` for input that cannot be indexed. Replaces an existing file.
+    `vectors` row i belongs to docids[i] and doc_ids[i]; the builder chooses its position. Replaces
+    an existing file. Raises `DiskFull`, leaving no file behind, and `VectorError` or `UsageError`
+    for input that cannot be indexed.
     """
     counts, arrays = assemble(
         vectors,
@@ -107,6 +116,7 @@ def write_segment(
         columns=columns,
         keep_vectors=keep_vectors,
         grid=grid,
+        reorder=reorder,
     )
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,4 +1,5 @@
-// The only file that knows Python: it turns arrays into spans, checks lengths, releases the GIL and hands arrays back.
+// The only file that knows Python: it turns arrays into spans, checks lengths, releases the GIL and
+// hands arrays back.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -12,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "bisection.hpp"
 #include "search.hpp"
 
 namespace nb = nanobind;
@@ -30,7 +32,8 @@ std::span<const T> span(const In<T>& array) {
     return {array.data(), array.shape(0)};
 }
 
-// Arrays stay alive as long as the view: the map under them must not vanish while a search reads it.
+// Arrays stay alive as long as the view: the map under them must not vanish while a search reads
+// it.
 struct Segment {
     lsr::SegmentView view;
     std::vector<nb::object> owners;
@@ -64,16 +67,20 @@ std::vector<lsr::Part> parts_of(const std::vector<const Segment*>& segments,
         }
         parts.push_back(part);
     }
-    // The largest segment first: its threshold prunes the others best. The answer does not depend on it.
-    std::stable_sort(parts.begin(), parts.end(),
-                     [](const lsr::Part& a, const lsr::Part& b) { return a.segment->n_docs > b.segment->n_docs; });
+    // The largest segment first: its threshold prunes the others best. The answer does not depend
+    // on it.
+    std::stable_sort(parts.begin(), parts.end(), [](const lsr::Part& a, const lsr::Part& b) {
+        return a.segment->n_docs > b.segment->n_docs;
+    });
     return parts;
 }
 
 lsr::Query query_of(std::span<const std::uint32_t> terms, std::span<const std::uint16_t> weights) {
-    if (terms.size() > lsr::kMaxQueryTerms) throw nb::value_error("a query has at most 4,112 terms");
+    if (terms.size() > lsr::kMaxQueryTerms)
+        throw nb::value_error("a query has at most 4,112 terms");
     for (const std::uint16_t weight : weights)
-        if (weight == 0 || weight > lsr::kMaxQueryWeight) throw nb::value_error("query weights are 1..4095");
+        if (weight == 0 || weight > lsr::kMaxQueryWeight)
+            throw nb::value_error("query weights are 1..4095");
     return {terms, weights};
 }
 
@@ -93,7 +100,8 @@ Ranking ranking_of(const std::vector<std::uint64_t>& keys) {
     return {array_of(std::move(docids)), array_of(std::move(scores))};
 }
 
-Ranking search(const std::vector<const Segment*>& segments, const std::vector<std::optional<In<std::uint8_t>>>& live,
+Ranking search(const std::vector<const Segment*>& segments,
+               const std::vector<std::optional<In<std::uint8_t>>>& live,
                const In<std::uint32_t>& terms, const In<std::uint16_t>& weights, std::size_t k,
                lsr::Algorithm algorithm) {
     if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
@@ -111,8 +119,8 @@ Ranking search(const std::vector<const Segment*>& segments, const std::vector<st
 std::vector<Ranking> search_batch(const std::vector<const Segment*>& segments,
                                   const std::vector<std::optional<In<std::uint8_t>>>& live,
                                   const In<std::uint64_t>& offsets, const In<std::uint32_t>& terms,
-                                  const In<std::uint16_t>& weights, std::size_t k, std::size_t threads,
-                                  lsr::Algorithm algorithm) {
+                                  const In<std::uint16_t>& weights, std::size_t k,
+                                  std::size_t threads, lsr::Algorithm algorithm) {
     if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
     const std::span<const std::uint64_t> starts = span(offsets);
     if (starts.empty() || starts.front() != 0 || starts.back() != terms.shape(0))
@@ -123,7 +131,8 @@ std::vector<Ranking> search_batch(const std::vector<const Segment*>& segments,
         if (starts[i + 1] < starts[i] || starts[i + 1] > terms.shape(0))
             throw nb::value_error("offsets must not decrease");
         const std::size_t n = starts[i + 1] - starts[i];
-        queries.push_back(query_of(span(terms).subspan(starts[i], n), span(weights).subspan(starts[i], n)));
+        queries.push_back(
+            query_of(span(terms).subspan(starts[i], n), span(weights).subspan(starts[i], n)));
     }
     std::vector<std::vector<std::uint64_t>> keys(queries.size());
     {
@@ -136,6 +145,25 @@ std::vector<Ranking> search_batch(const std::vector<const Segment*>& segments,
     return rankings;
 }
 
+Out<std::uint32_t> order_documents(const In<std::uint64_t>& starts, const In<std::uint32_t>& terms,
+                                   std::size_t n_terms, std::size_t threads) {
+    const std::span<const std::uint64_t> from = span(starts);
+    const std::span<const std::uint32_t> all = span(terms);
+    if (from.empty() || from.front() != 0 || from.back() != all.size() ||
+        !std::is_sorted(from.begin(), from.end()))
+        throw nb::value_error("starts must not decrease and run from 0 to the number of terms");
+    if (std::any_of(all.begin(), all.end(), [&](std::uint32_t term) { return term >= n_terms; }))
+        throw nb::value_error("a term is not below n_terms");
+    std::vector<std::uint32_t> order;
+    {
+        nb::gil_scoped_release release;
+        lsr::Bisection bisection(from, all, n_terms);
+        bisection.run(threads);
+        order = bisection.order();
+    }
+    return array_of(std::move(order));
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -146,13 +174,16 @@ NB_MODULE(_core, m) {
         .value("exhaustive", lsr::Algorithm::exhaustive)
         .value("blockmax", lsr::Algorithm::blockmax);
 
-    nb::class_<Segment>(m, "SegmentView", "Borrowed arrays of one segment; the constructor raises ValueError naming a bad one.")
+    nb::class_<Segment>(
+        m, "SegmentView",
+        "Borrowed arrays of one segment; the constructor raises ValueError naming a bad one.")
         .def(
             "__init__",
             [](Segment* self, std::uint32_t n_docs, const In<std::uint16_t>& head_rank16,
                const In<std::uint32_t>& head_rank32, const In<std::uint8_t>& max_impact,
-               const In<std::uint8_t>& codebook, const In<std::uint8_t>& grid, const In<std::uint32_t>& row_group,
-               const In<std::uint16_t>& row_dir, const In<std::uint64_t>& row_base, const In<std::uint8_t>& rows,
+               const In<std::uint8_t>& codebook, const In<std::uint8_t>& grid,
+               const In<std::uint32_t>& row_group, const In<std::uint16_t>& row_dir,
+               const In<std::uint64_t>& row_base, const In<std::uint8_t>& rows,
                const In<std::uint32_t>& tail_start, const In<std::uint32_t>& tail_doc,
                const In<std::uint8_t>& tail_impact, const In<std::uint32_t>& external) {
                 Segment segment;
@@ -177,22 +208,32 @@ NB_MODULE(_core, m) {
                     throw nb::value_error(error.what());
                 }
                 auto keep = [&](const auto& array) { segment.owners.push_back(nb::cast(array)); };
-                keep(head_rank16), keep(head_rank32), keep(max_impact), keep(codebook), keep(grid), keep(row_group);
-                keep(row_dir), keep(row_base), keep(rows), keep(tail_start), keep(tail_doc), keep(tail_impact);
+                keep(head_rank16), keep(head_rank32), keep(max_impact), keep(codebook), keep(grid),
+                    keep(row_group);
+                keep(row_dir), keep(row_base), keep(rows), keep(tail_start), keep(tail_doc),
+                    keep(tail_impact);
                 keep(external);
                 new (self) Segment(std::move(segment));
             },
-            "n_docs"_a, "head_rank16"_a.noconvert(), "head_rank32"_a.noconvert(), "max_impact"_a.noconvert(),
-            "codebook"_a.noconvert(), "grid"_a.noconvert(), "row_group"_a.noconvert(), "row_dir"_a.noconvert(),
-            "row_base"_a.noconvert(), "rows"_a.noconvert(), "tail_start"_a.noconvert(), "tail_doc"_a.noconvert(),
+            "n_docs"_a, "head_rank16"_a.noconvert(), "head_rank32"_a.noconvert(),
+            "max_impact"_a.noconvert(), "codebook"_a.noconvert(), "grid"_a.noconvert(),
+            "row_group"_a.noconvert(), "row_dir"_a.noconvert(), "row_base"_a.noconvert(),
+            "rows"_a.noconvert(), "tail_start"_a.noconvert(), "tail_doc"_a.noconvert(),
             "tail_impact"_a.noconvert(), "external"_a.noconvert())
         .def_prop_ro("has_grid", [](const Segment& self) { return self.view.has_grid; });
 
-    m.def("search", &search, "segments"_a, "live"_a.noconvert(), "terms"_a.noconvert(), "weights"_a.noconvert(), "k"_a,
-          "algorithm"_a, "The k best (docids, scores), score descending, docid ascending. Releases the GIL.");
-    m.def("search_batch", &search_batch, "segments"_a, "live"_a.noconvert(), "offsets"_a.noconvert(),
-          "terms"_a.noconvert(), "weights"_a.noconvert(), "k"_a, "threads"_a, "algorithm"_a,
+    m.def("search", &search, "segments"_a, "live"_a.noconvert(), "terms"_a.noconvert(),
+          "weights"_a.noconvert(), "k"_a, "algorithm"_a,
+          "The k best (docids, scores), score descending, docid ascending. Releases the GIL.");
+    m.def("search_batch", &search_batch, "segments"_a, "live"_a.noconvert(),
+          "offsets"_a.noconvert(), "terms"_a.noconvert(), "weights"_a.noconvert(), "k"_a,
+          "threads"_a, "algorithm"_a,
           "One ranking for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.");
+    m.def("order_documents", &order_documents, "starts"_a.noconvert(), "terms"_a.noconvert(),
+          "n_terms"_a, "threads"_a,
+          "A permutation that puts similar documents side by side: order[position] = document. "
+          "Releases the GIL.");
     m.def("cpu", &cpu, "The instruction set the searches use: 'avx2' or 'portable'.");
-    m.def("set_cpu", &set_cpu, "name"_a, "For tests: 'portable' forces the portable path, 'auto' undoes it.");
+    m.def("set_cpu", &set_cpu, "name"_a,
+          "For tests: 'portable' forces the portable path, 'auto' undoes it.");
 }

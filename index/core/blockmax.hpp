@@ -1,18 +1,21 @@
-// Exact top-k by block bounds: sweep the grid once, score the most promising blocks to learn a threshold, then only the
-// pages in which some block can still reach it, in document order.
+// Exact top-k by block bounds: sweep the grid once, score the most promising blocks to learn a
+// threshold, then only the pages in which some block can still reach it, in document order.
 //
-// After block-max pruning (Mallia, Suel, Tonellotto, SIGIR 2024, arXiv 2405.01117), with three rounds instead of a sorted block
-// list: the best 16 blocks, the best 64, then the rest. After them document order visits 0-4 % more pages than best-first would
-// (measured), without the sort. For large k both numbers grow as k / 4 and k.
+// After block-max pruning (Mallia, Suel, Tonellotto, SIGIR 2024, arXiv 2405.01117), with three
+// rounds instead of a sorted block list: the best 16 blocks, the best 64, then the rest. After them
+// document order visits 0-4 % more pages than best-first would (measured), without the sort. For
+// large k both numbers grow as k / 4 and k.
 //
-// Rows are added in two phases. The 12 heaviest terms first, with the tails; a page then goes on only if one of its blocks has
-// best partial score + bound of the light terms >= threshold.
+// Rows are added in two phases. The 12 heaviest terms first, with the tails; a page then goes on
+// only if one of its blocks has best partial score + bound of the light terms >= threshold.
 //
-// Safety. (1) Blocks: grid.hpp. (2) Phases: for a document d of block b, heavy(d) is exact and light(d) is bounded by light[b] in
-// fixed point, so floor(factor x score(d) / 2^32) <= floor(factor x heavy(d) / 2^32) + 1 + light[b]; if that sum is below the
-// threshold's floor(factor x theta / 2^32), then score(d) < theta strictly. (3) theta only ever comes from documents that were
-// offered, that is, that are live, so it is valid under deletes and filters; a dead document only loosens bounds. (4) Ties are
-// decided on the 64-bit key (topk.hpp), so rounds and order cannot show. (5) A page is scored once: `skip` marks it.
+// Safety. (1) Blocks: grid.hpp. (2) Phases: for a document d of block b, heavy(d) is exact and
+// light(d) is bounded by light[b] in fixed point, so floor(factor x score(d) / 2^32) <=
+// floor(factor x heavy(d) / 2^32) + 1 + light[b]; if that sum is below the threshold's floor(factor
+// x theta / 2^32), then score(d) < theta strictly. (3) theta only ever comes from documents that
+// were offered, that is, that are live, so it is valid under deletes and filters; a dead document
+// only loosens bounds. (4) Ties are decided on the 64-bit key (topk.hpp), so rounds and order
+// cannot show. (5) A page is scored once: `skip` marks it.
 #pragma once
 
 #include <algorithm>
@@ -33,10 +36,12 @@ inline constexpr std::size_t kChunkPages = 64;  // 64 KB of accumulators
 
 namespace detail {
 
-// Add the rows of `terms` for the given pages; acc[i] belongs to pages[i]. Rows of the next term are located and prefetched
-// while those of this one are added: a row is one or two cache lines far from its neighbours, so latency is the whole cost.
-inline void add_terms(const SegmentView& segment, std::span<const HeadTerm> terms, std::span<const std::uint32_t> pages,
-                      const std::uint8_t* keep, Scratch& scratch) {
+// Add the rows of `terms` for the given pages; acc[i] belongs to pages[i]. Rows of the next term
+// are located and prefetched while those of this one are added: a row is one or two cache lines far
+// from its neighbours, so latency is the whole cost.
+inline void add_terms(const SegmentView& segment, std::span<const HeadTerm> terms,
+                      std::span<const std::uint32_t> pages, const std::uint8_t* keep,
+                      Scratch& scratch) {
     if (terms.empty() || pages.empty()) return;
     auto locate = [&](const HeadTerm& term, std::vector<Row>& rows) {
         for (std::size_t i = 0; i < pages.size(); ++i) {
@@ -52,14 +57,17 @@ inline void add_terms(const SegmentView& segment, std::span<const HeadTerm> term
     for (std::size_t t = 0; t < terms.size(); ++t) {
         if (t + 1 < terms.size()) locate(terms[t + 1], scratch.next_rows);
         for (std::size_t i = 0; i < pages.size(); ++i)
-            if (!keep || keep[i]) add_row(scratch.rows[i], terms[t].weight, scratch.acc.data() + i * kPage);
+            if (!keep || keep[i])
+                add_row(scratch.rows[i], terms[t].weight, scratch.acc.data() + i * kPage);
         std::swap(scratch.rows, scratch.next_rows);
     }
 }
 
-// Score up to kChunkPages pages exactly where it matters, offer their documents and leave the accumulators zero.
-inline void score_pages(const SegmentView& segment, std::span<const std::uint8_t> live, std::size_t n_heavy,
-                        std::span<const std::uint32_t> pages, Scratch& scratch, Cpu cpu) {
+// Score up to kChunkPages pages exactly where it matters, offer their documents and leave the
+// accumulators zero.
+inline void score_pages(const SegmentView& segment, std::span<const std::uint8_t> live,
+                        std::size_t n_heavy, std::span<const std::uint32_t> pages, Scratch& scratch,
+                        Cpu cpu) {
     const Prepared& query = scratch.query;
     const std::span<const HeadTerm> heads(query.heads);
     std::uint32_t* acc = scratch.acc.data();
@@ -77,7 +85,8 @@ inline void score_pages(const SegmentView& segment, std::span<const std::uint8_t
             bool possible = false;
             for (std::uint32_t b = 0; b < kBlocksPerPage; ++b) {
                 const std::size_t block = std::size_t(pages[i]) * kBlocksPerPage + b;
-                const std::uint32_t reach = query.floor_bound(block_max[b]) + 1 + scratch.light[block];
+                const std::uint32_t reach =
+                    query.floor_bound(block_max[b]) + 1 + scratch.light[block];
                 possible |= reach >= threshold && scratch.bound[block] >= threshold;
             }
             keep[i] = possible;
@@ -92,10 +101,12 @@ inline void score_pages(const SegmentView& segment, std::span<const std::uint8_t
 }
 
 // The n-th largest of `values`, or 0 when there are fewer.
-inline std::uint32_t nth_largest(std::span<const std::uint16_t> values, std::size_t n, std::vector<std::uint16_t>& order) {
+inline std::uint32_t nth_largest(std::span<const std::uint16_t> values, std::size_t n,
+                                 std::vector<std::uint16_t>& order) {
     if (n > values.size()) return 0;
     order.assign(values.begin(), values.end());
-    std::nth_element(order.begin(), order.begin() + std::ptrdiff_t(n - 1), order.end(), std::greater<>{});
+    std::nth_element(order.begin(), order.begin() + std::ptrdiff_t(n - 1), order.end(),
+                     std::greater<>{});
     return order[n - 1];
 }
 
@@ -108,10 +119,10 @@ inline bool dead(std::span<const std::uint8_t> live, std::uint32_t first, std::u
 
 }  // namespace detail
 
-// `scratch.query` is prepared and `scratch.top` is open; the segment has a grid. `route` allows the last round to fall back
-// to exhaustive rows when more than 60 % of the pages survive.
-inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> live, std::size_t k, bool route,
-                     Scratch& scratch, Cpu cpu) {
+// `scratch.query` is prepared and `scratch.top` is open; the segment has a grid. `route` allows the
+// last round to fall back to exhaustive rows when more than 60 % of the pages survive.
+inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> live, std::size_t k,
+                     bool route, Scratch& scratch, Cpu cpu) {
     const Prepared& query = scratch.query;
     TopK& top = scratch.top;
     const std::uint32_t n_pages = segment.n_pages;
@@ -119,15 +130,18 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
     const std::size_t n_heavy = std::min(kHeavyTerms, query.heads.size());
 
     scratch.sweep_terms.clear();
-    for (const HeadTerm& term : query.heads) scratch.sweep_terms.push_back(sweep_term(segment, query, term));
+    for (const HeadTerm& term : query.heads)
+        scratch.sweep_terms.push_back(sweep_term(segment, query, term));
     scratch.bound.resize(segment.stride);
     scratch.light.resize(segment.stride);
-    sweep(scratch.sweep_terms, n_heavy, segment.stride, scratch.bound.data(), scratch.light.data(), cpu);
+    sweep(scratch.sweep_terms, n_heavy, segment.stride, scratch.bound.data(), scratch.light.data(),
+          cpu);
     add_tail_bounds(segment, query, scratch.bound.data());
     if (!live.empty())
         for (std::size_t b = 0; b < n_blocks; ++b) {
             const std::uint32_t first = std::uint32_t(b * kBlock);
-            if (first >= segment.n_docs || detail::dead(live, first, std::min(first + kBlock, segment.n_docs)))
+            if (first >= segment.n_docs ||
+                detail::dead(live, first, std::min(first + kBlock, segment.n_docs)))
                 scratch.bound[b] = 0;  // nothing to find; the bound of no live document changes
         }
 
@@ -142,7 +156,8 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
 
     // Bound 0 means no posting at all, hence the 1.
     auto threshold = [&] { return std::max<std::uint32_t>(query.floor_bound(top.theta()), 1); };
-    // Score the pages not yet done whose best bound reaches `least` and, chunk by chunk, the rising threshold.
+    // Score the pages not yet done whose best bound reaches `least` and, chunk by chunk, the rising
+    // threshold.
     auto round = [&](std::uint32_t least) {
         scratch.pages.clear();
         std::uint32_t reach = std::max(least, threshold());
@@ -151,7 +166,8 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
                 scratch.skip[p] = 1;
                 scratch.pages.push_back(p);
             }
-            if (scratch.pages.size() == kChunkPages || (p + 1 == n_pages && !scratch.pages.empty())) {
+            if (scratch.pages.size() == kChunkPages ||
+                (p + 1 == n_pages && !scratch.pages.empty())) {
                 detail::score_pages(segment, live, n_heavy, scratch.pages, scratch, cpu);
                 scratch.pages.clear();
                 top.tighten();
@@ -159,11 +175,13 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
             }
         }
     };
-    // The largest of 64 blocks stand for the blocks when there are enough of them; with fewer, all blocks are looked at.
+    // The largest of 64 blocks stand for the blocks when there are enough of them; with fewer, all
+    // blocks are looked at.
     auto seed = [&](std::size_t n) {
         const bool few = n_super < 2 * n;
         const std::span<const std::uint16_t> all(scratch.bound.data(), n_blocks);
-        return detail::nth_largest(few ? all : std::span<const std::uint16_t>(scratch.group_max), n, scratch.order);
+        return detail::nth_largest(few ? all : std::span<const std::uint16_t>(scratch.group_max), n,
+                                   scratch.order);
     };
     round(seed(std::max<std::size_t>(16, k / 4)));
     round(seed(std::max<std::size_t>(64, k)));

@@ -1,4 +1,5 @@
-// Which instructions the searches may use. Chosen at run time, never by -march=native: one binary serves every machine.
+// Which instructions the searches may use. Chosen at run time, never by -march=native: one binary
+// serves every machine.
 #pragma once
 
 #if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
@@ -9,7 +10,8 @@
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
-// A loop body shared by both paths: inlined into a function that may use AVX2, it is vectorised with AVX2.
+// A loop body shared by both paths: inlined into a function that may use AVX2, it is vectorised
+// with AVX2.
 #define LSR_INLINE inline __attribute__((always_inline))
 #define LSR_PREFETCH(address) __builtin_prefetch(address)
 #else

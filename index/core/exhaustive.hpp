@@ -1,8 +1,9 @@
-// Every posting of every query term, term at a time over windows of documents: the oracle of the other algorithms, and the
-// fastest way when pruning cannot help. It relies on nothing but the postings, so there is no bound to get wrong.
+// Every posting of every query term, term at a time over windows of documents: the oracle of the
+// other algorithms, and the fastest way when pruning cannot help. It relies on nothing but the
+// postings, so there is no bound to get wrong.
 //
-// A window is 256 pages (65,536 documents, 256 KB of accumulators, which stay in L2): measured faster than smaller windows,
-// because a row costs a branch miss whatever its length.
+// A window is 256 pages (65,536 documents, 256 KB of accumulators, which stay in L2): measured
+// faster than smaller windows, because a row costs a branch miss whatever its length.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +17,8 @@ namespace lsr {
 
 inline constexpr std::uint32_t kWindowPages = 256;
 
-// `scratch.query` is prepared and `scratch.top` is open. Pages with a non-zero byte in `skip` (empty: none) are passed over.
+// `scratch.query` is prepared and `scratch.top` is open. Pages with a non-zero byte in `skip`
+// (empty: none) are passed over.
 inline void exhaustive(const SegmentView& segment, std::span<const std::uint8_t> live,
                        std::span<const std::uint8_t> skip, Scratch& scratch, Cpu cpu) {
     const Prepared& query = scratch.query;
@@ -27,7 +29,8 @@ inline void exhaustive(const SegmentView& segment, std::span<const std::uint8_t>
         for (const HeadTerm& term : query.heads)
             for (std::uint32_t p = 0; p < n; ++p) {
                 if (!skip.empty() && skip[first + p]) continue;
-                add_row(segment.row(term.head, first + p), term.weight, acc + std::size_t(p) * kPage);
+                add_row(segment.row(term.head, first + p), term.weight,
+                        acc + std::size_t(p) * kPage);
             }
         for (const TailTerm& tail : query.tails) add_tail(tail, first, n, acc);
         for (std::uint32_t p = 0; p < n; ++p) {

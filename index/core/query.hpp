@@ -1,7 +1,9 @@
-// A query against one segment: its terms resolved, heaviest first, and the fixed-point scale of the block bounds.
+// A query against one segment: its terms resolved, heaviest first, and the fixed-point scale of the
+// block bounds.
 //
 // Scores fit u32: weights are at most 4,095, impacts at most 255, terms at most 4,112, and
-// 4,095 x 255 x 4,112 = 4,293,853,200 < 2^32. The Python face refuses longer queries and heavier weights.
+// 4,095 x 255 x 4,112 = 4,293,853,200 < 2^32. The Python face refuses longer queries and heavier
+// weights.
 #pragma once
 
 #include <algorithm>
@@ -35,8 +37,8 @@ struct TailTerm {
     std::uint32_t weight;
 };
 
-// Fixed point: a score s becomes floor(s x factor / 2^32), at most 65,535 for the largest score this query can reach
-// here, so that block bounds fit u16.
+// Fixed point: a score s becomes floor(s x factor / 2^32), at most 65,535 for the largest score
+// this query can reach here, so that block bounds fit u16.
 struct Prepared {
     std::vector<HeadTerm> heads;  // largest bound first
     std::vector<TailTerm> tails;
@@ -45,8 +47,9 @@ struct Prepared {
     bool empty() const { return heads.empty() && tails.empty(); }
 
     std::uint32_t floor_bound(std::uint32_t score) const {
-        // score x factor <= 65,535 x 2^32 for any score <= the sum of bounds, so 64 bits hold it. A threshold taken
-        // from another segment may exceed that sum: then no document here reaches it, and 65,536 says so.
+        // score x factor <= 65,535 x 2^32 for any score <= the sum of bounds, so 64 bits hold it. A
+        // threshold taken from another segment may exceed that sum: then no document here reaches
+        // it, and 65,536 says so.
         if (score > total) return 65536;
         return std::uint32_t((std::uint64_t(score) * factor) >> 32);
     }
@@ -73,7 +76,8 @@ struct Prepared {
             } else {
                 const std::size_t begin = segment.tail_start[term];
                 const std::size_t n = segment.tail_start[term + 1] - begin;
-                tails.push_back({segment.tail_doc.subspan(begin, n), segment.tail_impact.subspan(begin, n), weight});
+                tails.push_back({segment.tail_doc.subspan(begin, n),
+                                 segment.tail_impact.subspan(begin, n), weight});
             }
         }
         std::sort(heads.begin(), heads.end(), [](const HeadTerm& a, const HeadTerm& b) {

@@ -1,5 +1,5 @@
-// Working memory of one thread, kept between queries: allocating a few hundred kilobytes per query costs more page faults
-// than a query takes. Accumulators are all zero between uses.
+// Working memory of one thread, kept between queries: allocating a few hundred kilobytes per query
+// costs more page faults than a query takes. Accumulators are all zero between uses.
 #pragma once
 
 #include <cstdint>

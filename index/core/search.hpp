@@ -1,7 +1,8 @@
 // The top k over several segments with one shared threshold, and batches of queries over threads.
 //
-// Segments are searched one after another into the same TopK: what the first taught about the threshold prunes the next, and
-// the answer is that of one segment holding all documents, because keys carry docids, not positions.
+// Segments are searched one after another into the same TopK: what the first taught about the
+// threshold prunes the next, and the answer is that of one segment holding all documents, because
+// keys carry docids, not positions.
 #pragma once
 
 #include <algorithm>
@@ -33,13 +34,16 @@ struct Part {
 inline bool use_blockmax(const SegmentView& segment, std::size_t k, Algorithm algorithm, Cpu cpu) {
     if (algorithm == Algorithm::exhaustive || !segment.has_grid) return false;
     if (algorithm == Algorithm::blockmax) return true;
-    // A scalar sweep is as dear as the rows, and when k is a good part of the segment nothing can be pruned.
+    // A scalar sweep is as dear as the rows, and when k is a good part of the segment nothing can
+    // be pruned.
     return cpu != Cpu::portable && segment.n_docs >= kSmallSegment && k <= segment.n_docs / 32;
 }
 
-// Best-first keys (topk.hpp); valid until the next search with this scratch. `parts` should start with the largest segment.
-inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, const Query& query, std::size_t k,
-                                                Algorithm algorithm, Scratch& scratch, Cpu cpu) {
+// Best-first keys (topk.hpp); valid until the next search with this scratch. `parts` should start
+// with the largest segment.
+inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, const Query& query,
+                                                std::size_t k, Algorithm algorithm,
+                                                Scratch& scratch, Cpu cpu) {
     std::size_t n_docs = 0;
     for (const Part& part : parts) n_docs += part.segment->n_docs;
     k = std::min(k, n_docs);
@@ -57,16 +61,19 @@ inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, con
         if (!part.live.empty()) {
             scratch.skip.resize(segment.n_pages);
             for (std::uint32_t p = 0; p < segment.n_pages; ++p)
-                scratch.skip[p] = detail::dead(part.live, p * kPage, std::min((p + 1) * kPage, segment.n_docs));
+                scratch.skip[p] =
+                    detail::dead(part.live, p * kPage, std::min((p + 1) * kPage, segment.n_docs));
         }
         exhaustive(segment, part.live, scratch.skip, scratch, cpu);
     }
     return scratch.top.finish();
 }
 
-// results[i] receives the keys of queries[i]. Threads take the next query off a counter; each has its own scratch.
-inline void search_batch(std::span<const Part> parts, std::span<const Query> queries, std::size_t k, Algorithm algorithm,
-                         std::size_t n_threads, std::span<std::vector<std::uint64_t>> results, Cpu cpu) {
+// results[i] receives the keys of queries[i]. Threads take the next query off a counter; each has
+// its own scratch.
+inline void search_batch(std::span<const Part> parts, std::span<const Query> queries, std::size_t k,
+                         Algorithm algorithm, std::size_t n_threads,
+                         std::span<std::vector<std::uint64_t>> results, Cpu cpu) {
     std::atomic<std::size_t> next{0};
     std::exception_ptr failure;
     std::mutex guard;

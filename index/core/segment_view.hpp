@@ -1,12 +1,14 @@
 // A segment as the core sees it: borrowed spans over arrays that Python mapped and checked.
 //
-// Layout (FORMAT.md tells every byte): documents have positions 0..n_docs-1; a block is 32 positions, a page is 256.
-// A frequent term is a *head*: its postings lie page by page in `rows`, each row as slots u8[n] ascending, then
-// impacts u8[n], and each block has a 4-bit cell that bounds its impacts. Every other term is a *tail*: a plain list.
+// Layout (FORMAT.md tells every byte): documents have positions 0..n_docs-1; a block is 32
+// positions, a page is 256. A frequent term is a *head*: its postings lie page by page in `rows`,
+// each row as slots u8[n] ascending, then impacts u8[n], and each block has a 4-bit cell that
+// bounds its impacts. Every other term is a *tail*: a plain list.
 //
-// What keeps corrupt bytes harmless: `check()` runs once when a segment is opened and proves every length and every
-// directory that is cheap to read (head_rank, row_base, tail_start); `row()` bounds the rest at use; slots are u8 and
-// cannot leave their page; a tail position is compared with its page before it is used; a harvested position with n_docs.
+// What keeps corrupt bytes harmless: `check()` runs once when a segment is opened and proves every
+// length and every directory that is cheap to read (head_rank, row_base, tail_start); `row()`
+// bounds the rest at use; slots are u8 and cannot leave their page; a tail position is compared
+// with its page before it is used; a harvested position with n_docs.
 #pragma once
 
 #include <cstddef>
@@ -67,10 +69,11 @@ struct SegmentView {
         return rank == 0xFFFFu ? kTail : rank;
     }
 
-    // The postings of one head in one page. Safe on any bytes: a length beyond a page, or an end beyond `rows`,
-    // is an empty row.
+    // The postings of one head in one page. Safe on any bytes: a length beyond a page, or an end
+    // beyond `rows`, is an empty row.
     Row row(std::uint32_t head, std::uint32_t page) const {
-        const std::uint32_t* group = row_group.data() + std::size_t(head) * (n_groups + 1) + page / kGroupPages;
+        const std::uint32_t* group =
+            row_group.data() + std::size_t(head) * (n_groups + 1) + page / kGroupPages;
         const std::uint16_t* dir = row_dir.data() + std::size_t(head) * n_pages + page;
         const std::uint64_t base = row_base[head];
         const bool last = page % kGroupPages == kGroupPages - 1 || page + 1 == n_pages;
@@ -86,10 +89,12 @@ struct SegmentView {
         return grid.data() + std::size_t(head) * (stride / 2);
     }
 
-    // Derive the counts from n_docs and the spans, and prove what the searches rely on. Throws Corrupt.
+    // Derive the counts from n_docs and the spans, and prove what the searches rely on. Throws
+    // Corrupt.
     void check() {
         // Positions and page ends are u32 sums; half the range leaves them no way to wrap.
-        if (n_docs > 0x7FFFFFFFu) throw Corrupt("header", "n_docs = " + std::to_string(n_docs) + " exceeds 2^31 - 1");
+        if (n_docs > 0x7FFFFFFFu)
+            throw Corrupt("header", "n_docs = " + std::to_string(n_docs) + " exceeds 2^31 - 1");
         n_terms = std::uint32_t(max_impact.size());
         n_pages = n_docs / kPage + (n_docs % kPage != 0);
         n_groups = n_pages / kGroupPages + (n_pages % kGroupPages != 0);
@@ -111,8 +116,9 @@ struct SegmentView {
 
         for (std::uint32_t t = 0; t < n_terms; ++t)
             if (const std::uint32_t rank = head(t); rank != kTail && rank >= n_heads)
-                throw Corrupt("head_rank", "term " + std::to_string(t) + " has rank " + std::to_string(rank) +
-                                               ", the segment has " + std::to_string(n_heads) + " heads");
+                throw Corrupt("head_rank", "term " + std::to_string(t) + " has rank " +
+                                               std::to_string(rank) + ", the segment has " +
+                                               std::to_string(n_heads) + " heads");
         directory("row_base", row_base, n_head_postings);
         directory("tail_start", tail_start, tail_doc.size());
     }
@@ -120,21 +126,25 @@ struct SegmentView {
 private:
     static void length(const char* section, std::size_t got, std::size_t wanted) {
         if (got != wanted)
-            throw Corrupt(section, "holds " + std::to_string(got) + " numbers, " + std::to_string(wanted) + " expected");
+            throw Corrupt(section, "holds " + std::to_string(got) + " numbers, " +
+                                       std::to_string(wanted) + " expected");
     }
 
     template <class Offset>
-    static void directory(const char* section, std::span<const Offset> offsets, std::uint64_t total) {
+    static void directory(const char* section, std::span<const Offset> offsets,
+                          std::uint64_t total) {
         std::uint64_t previous = 0;
         for (std::size_t i = 0; i < offsets.size(); ++i) {
             if (offsets[i] < previous)
-                throw Corrupt(section, "entry " + std::to_string(i) + " = " + std::to_string(offsets[i]) +
-                                           " is less than its predecessor " + std::to_string(previous));
+                throw Corrupt(section,
+                              "entry " + std::to_string(i) + " = " + std::to_string(offsets[i]) +
+                                  " is less than its predecessor " + std::to_string(previous));
             previous = offsets[i];
         }
         if (offsets[0] != 0 || previous != total)
-            throw Corrupt(section, "runs from " + std::to_string(offsets[0]) + " to " + std::to_string(previous) +
-                                       ", expected 0 to " + std::to_string(total));
+            throw Corrupt(section, "runs from " + std::to_string(offsets[0]) + " to " +
+                                       std::to_string(previous) + ", expected 0 to " +
+                                       std::to_string(total));
     }
 };
 

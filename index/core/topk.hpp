@@ -1,9 +1,10 @@
-// The k best documents as 64-bit keys: score << 32 | ~docid, so that one integer order is the ranking order
-// (score descending, docid ascending) and the result cannot depend on the visiting order, the rounds, the segmentation,
-// the number of threads or the width of a vector register.
+// The k best documents as 64-bit keys: score << 32 | ~docid, so that one integer order is the
+// ranking order (score descending, docid ascending) and the result cannot depend on the visiting
+// order, the rounds, the segmentation, the number of threads or the width of a vector register.
 //
-// Lazy selection: keys are appended to a buffer and cut back to the k best when it is full (nth_element), which costs
-// O(1) a key whatever k is; a binary heap costs O(log k) and a branch miss a key.
+// Lazy selection: keys are appended to a buffer and cut back to the k best when it is full
+// (nth_element), which costs O(1) a key whatever k is; a binary heap costs O(log k) and a branch
+// miss a key.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +26,8 @@ public:
         floor_ = 0xFFFFFFFFull;
     }
 
-    // A key at or below this one is not among the k best. Its start excludes exactly the documents of score 0.
+    // A key at or below this one is not among the k best. Its start excludes exactly the documents
+    // of score 0.
     std::uint64_t floor() const { return floor_; }
 
     // A document scoring less than this is not among the k best; one that scores as much may be.
@@ -41,7 +43,8 @@ public:
     // Raise the floor to the k-th best key so far, once there are k.
     void tighten() {
         if (k_ == 0 || keys_.size() < k_) return;
-        std::nth_element(keys_.begin(), keys_.begin() + std::ptrdiff_t(k_ - 1), keys_.end(), std::greater<>{});
+        std::nth_element(keys_.begin(), keys_.begin() + std::ptrdiff_t(k_ - 1), keys_.end(),
+                         std::greater<>{});
         keys_.resize(k_);
         floor_ = std::max(floor_, keys_[k_ - 1]);
     }
