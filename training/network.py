@@ -56,13 +56,20 @@ class Network(nn.Module):
         """(batch, terms) float32: the largest logit over the positions of each text."""
         logits = self.logits(self.features(input_ids, attention_mask), terms)
         hidden = (attention_mask == 0).unsqueeze(-1)
-        return logits.masked_fill(hidden, float("-inf")).max(dim=1).values.float()
+        # In place: the backward pass of a product needs its input, not its output.
+        return logits.masked_fill_(hidden, float("-inf")).max(dim=1).values.float()
 
     def weights(
         self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
     ) -> Tensor:
         """(batch, terms) float32 term weights, as the trained encoder will give them."""
         return self.splade._activate(self.pooled(input_ids, attention_mask, terms))
+
+    def set_dropout(self, probability: float) -> None:
+        """Give every dropout of the network this probability."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = probability
 
     def learn_last(self, layers: int) -> None:
         """Let the head and the last `layers` layers learn, nothing else; -1 lets everything."""

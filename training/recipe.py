@@ -56,6 +56,9 @@ class Model:
     max_length: int = number(256, low=8)
     """Tokens read from a document when the trained encoder is used; stages may train on fewer."""
     query_length: int = number(64, low=4)
+    dropout: float | None = number(None, low=0, high=0.9)
+    """Dropout while training; left out, the checkpoint's own. On a CPU its random numbers take a
+    third of the time, and a run of less than one pass over the data has little to overfit."""
 
 
 @dataclass(frozen=True, slots=True)

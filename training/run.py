@@ -167,7 +167,14 @@ class _Run:
                 f"{recipe.path}: model.max_length = {recipe.model.max_length}, but {source} has "
                 f"{positions} positions; lower max_length."
             )
-        return Network(splade)
+        if not torch.accelerator.is_available():
+            # The CPU's fused attention is slow backwards: 1.8 s a step against 1.5 s for plain
+            # products (MiniLM, 48 x 128 tokens, one core, bfloat16).
+            splade.backbone.set_attn_implementation("eager")
+        network = Network(splade)
+        if recipe.model.dropout is not None:
+            network.set_dropout(recipe.model.dropout)
+        return network
 
     @cached_property
     def idf(self) -> npt.NDArray[np.float32]:

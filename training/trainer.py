@@ -24,6 +24,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
+from lsr.errors import RecipeError
 from lsr.progress import Bar, bar
 
 from .recipe import RunSettings
@@ -63,30 +64,33 @@ def run_stage(
     Continues from the newest checkpoint in `folder`, exactly: the same weights as without the
     interruption. `deadline` is a time of `time.monotonic`; the state is saved when it passes.
     """
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=settings.steps,
-        per_device_train_batch_size=1,  # one item is one whole batch
-        gradient_accumulation_steps=settings.accumulate,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.clip,
-        seed=settings.run.seed,
-        bf16=settings.run.bf16,
-        use_cpu=not torch.accelerator.is_available(),
-        logging_strategy="steps",
-        logging_steps=settings.run.log_every,
-        save_strategy="steps",
-        save_steps=settings.run.checkpoint_every,
-        save_total_limit=settings.run.keep_checkpoints,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        dataloader_num_workers=2 if torch.cuda.is_available() else 0,
-        disable_tqdm=True,
-        report_to="none",
-    )
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=settings.steps,
+            per_device_train_batch_size=1,  # one item is one whole batch
+            gradient_accumulation_steps=settings.accumulate,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=settings.warmup_steps,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.clip,
+            seed=settings.run.seed,
+            bf16=settings.run.bf16,
+            use_cpu=not torch.accelerator.is_available(),
+            logging_strategy="steps",
+            logging_steps=settings.run.log_every,
+            save_strategy="steps",
+            save_steps=settings.run.checkpoint_every,
+            save_total_limit=settings.run.keep_checkpoints,
+            remove_unused_columns=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            dataloader_num_workers=2 if torch.cuda.is_available() else 0,
+            disable_tqdm=True,
+            report_to="none",
+        )
+    except ValueError as error:
+        raise RecipeError(f"transformers.Trainer refuses these [run] settings: {error}") from error
     trainer = StageTrainer(
         model=objective,
         args=arguments,
