@@ -141,7 +141,11 @@ class Engine:
                 headers={"Retry-After": "1"},
             )
         if isinstance(place, Failure):
-            raise ProblemError("index_unavailable", f"Index '{name}' {place.reason}.")
+            raise ProblemError(
+                "index_unavailable",
+                f"Index '{name}' {place.reason}.",
+                hint="The server's log says why; `lsr check` examines an index.",
+            )
         return place
 
     def _open_all(self) -> None:

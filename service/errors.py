@@ -46,9 +46,17 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     """Errors of the router and of the body limit, which know a status only."""
     assert isinstance(error, HTTPException)
-    code = "body_too_large" if error.status_code == 413 else code_of_status(error.status_code)
-    hint = "GET /openapi.json lists every address." if code == "not_found" else None
-    problem = ProblemError(code, KINDS[code].meaning, hint=hint, headers=error.headers)
+    if error.status_code == 400:  # whatever else the framework met while it read the body
+        problem = _unsupported_body(request) or ProblemError(
+            "malformed_json", "The body is not JSON in UTF-8, or it is nested too deeply."
+        )
+        return problem_response(request.scope, problem)
+    code = code_of_status(error.status_code)
+    hints = {
+        "not_found": "GET /openapi.json lists every address.",
+        "body_too_large": "GET /v1/info tells the limits.",
+    }
+    problem = ProblemError(code, KINDS[code].meaning, hint=hints.get(code), headers=error.headers)
     return problem_response(request.scope, problem)
 
 
@@ -83,6 +91,8 @@ def _problem_of_validation(request: Request, error: RequestValidationError) -> P
             faults=[Fault("", "wanted a JSON object")],
         )
     model = _body_model(request.scope["endpoint"])
+    # A misspelt field is often also a missing one: name the cause before the effect.
+    errors = sorted(errors, key=lambda one: one["type"] != "extra_forbidden")
     faults = [_fault(one, error.body, model) for one in errors[:MAX_FAULTS]]
     first = errors[0]
     unknown = first["type"] == "extra_forbidden"
@@ -114,9 +124,10 @@ def _unsupported_body(request: Request) -> ProblemError | None:
         return None
     if request.headers.get("content-length", "0") == "0" and not media_type:
         return None
+    declared = f"is declared as '{media_type[:80]}'" if media_type else "has no Content-Type"
     return ProblemError(
         "unsupported_media_type",
-        f"The body is declared as {media_type[:80] or 'nothing'!r}, wanted 'application/json'.",
+        f"The body {declared}, wanted 'application/json'.",
         hint="With curl, add: -H 'Content-Type: application/json'",
     )
 
@@ -128,9 +139,9 @@ def _fault(one: Mapping[str, Any], body: Any, model: type[BaseModel] | None) -> 
     if one["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         return Fault(pointer(path), "unknown field", shown(one["input"]), known)
-    return Fault(
-        pointer(path), message[:1].lower() + message[1:].rstrip("."), shown(one.get("input"))
-    )
+    if message.startswith("Input should be "):
+        message = "wanted " + message.removeprefix("Input should be ")
+    return Fault(pointer(path), message.rstrip("."), shown(one.get("input")))
 
 
 def _path_in(body: Any, loc: Sequence[str | int], *, missing: bool) -> list[str | int]:

@@ -64,7 +64,9 @@ def _faults(
         for position, one in operands:
             if not _suits(kind, one):
                 place = path if position is None else [*path, str(position)]
-                yield Fault(pointer(place), f"a {kind} field takes {_WANTED[kind]}", shown(one))
+                yield Fault(
+                    pointer(place), f"a field of kind {kind} takes {_WANTED[kind]}", shown(one)
+                )
 
 
 def _suits(kind: str, operand: object) -> bool:

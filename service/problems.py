@@ -100,7 +100,7 @@ KINDS: Mapping[str, Kind] = {
 }
 """Every code this server sends. Clients may rely on code and status; texts may improve."""
 
-_CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+_CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,15 @@ answer against its model.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from index.quantize import MAX_QUERY_TERMS
@@ -16,6 +24,22 @@ MAX_LIMIT = 1000
 """Hits of one answer; deeper pages belong to a cursor."""
 LARGEST_WEIGHT = 3.4028234e38
 """The largest float32, as which the engine reads weights."""
+
+
+def _well_formed(text: str) -> str:
+    """JSON can escape half a surrogate pair, which UTF-8 cannot hold, so no answer could either."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PydanticCustomError(
+            "lone_surrogate",
+            "half a surrogate pair at character {at} is no character",
+            {"at": error.start},
+        ) from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_well_formed)]
 
 
 class Strict(BaseModel):
@@ -53,10 +77,10 @@ class QueryInput(Strict):
         }
     )
 
-    text: str | None = Field(
+    text: Text | None = Field(
         default=None, description="Natural language, for the encoder of the index."
     )
-    tokens: Annotated[dict[str, Weight], Field(max_length=MAX_QUERY_TERMS)] | None = Field(
+    tokens: Annotated[dict[Text, Weight], Field(max_length=MAX_QUERY_TERMS)] | None = Field(
         default=None, description="Weights by vocabulary entry; unknown ones are reported."
     )
     vector: Vector | None = Field(default=None, description="Weights by term number.")
@@ -73,7 +97,7 @@ class QueryInput(Strict):
         return self
 
 
-FilterValue = str | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float
+FilterValue = Text | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float
 
 
 class Condition(Strict):
@@ -135,10 +159,10 @@ class SearchRequest(Strict):
 
     query: QueryInput
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
-    fields: Annotated[list[str], Field(max_length=256)] | None = Field(
+    fields: Annotated[list[Text], Field(max_length=256)] | None = Field(
         default=None, description="Stored fields to return; all by default, none for []."
     )
-    filter: Annotated[dict[str, FieldFilter], Field(max_length=64)] | None = Field(
+    filter: Annotated[dict[Text, FieldFilter], Field(max_length=64)] | None = Field(
         default=None,
         description="By declared field: a value, a list of which any will do, or conditions.",
     )
