@@ -1,0 +1,129 @@
+"""`serve` as a process: loopback only, ready when it says so, and gone in good order."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from scipy import sparse
+
+from index import Index
+from lsr.errors import IndexNotFound, UsageError
+from lsr.types import Document
+from service import serve
+from service.server import is_loopback
+
+TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="module")
+def index_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("served") / "live.index"
+    with Index.create(path, n_terms=2, max_weight=255.0) as index:
+        index.add([Document("a")], sparse.csr_array(np.array([[0, 1]], np.float32)))
+    return path
+
+
+@contextmanager
+def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A process that calls `serve(*arguments)`, and what it wrote up to `ready` or its end."""
+    imports = "from pathlib import Path, PosixPath\nfrom service import serve"
+    code = f"{imports}\nserve({', '.join(map(str, arguments))})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        lines: list[str] = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("ready"):
+                break
+        yield process, lines
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_serves_on_loopback_until_it_is_told_to_end(
+    index_path: Path, number: signal.Signals
+) -> None:
+    indexes = repr({"live": index_path})
+    with serving(indexes, "port=0", "access_log=True") as (process, lines):
+        assert lines[0].startswith("opened     live   1 documents")
+        address = lines[-1].split()[1]
+        assert address.startswith("http://127.0.0.1:")
+        with httpx.Client(base_url=address, timeout=TIMEOUT_S) as client:
+            assert client.get("/readyz").status_code == 200
+            query = {"query": {"vector": {"indices": [1], "values": [1]}}}
+            response = client.post("/v1/indexes/live/search", json=query)
+            assert [hit["id"] for hit in response.json()["hits"]] == ["a"]
+            assert "server" not in response.headers
+            assert client.get("/nowhere?secret=1%0A").json()["code"] == "not_found"
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+    assert stdout == "", "all that a server says goes to stderr"
+    assert "POST /v1/indexes/live/search 200" in stderr
+    assert response.headers["x-request-id"] in stderr
+    assert "secret" not in stderr, "a log holds no query strings"
+    assert "Traceback" not in stderr
+
+
+def test_a_search_that_runs_when_the_end_is_asked_for_is_answered(index_path: Path) -> None:
+    """The search itself sends the signal, so it is certainly running."""
+    code = f"""
+import os, signal
+from pathlib import Path, PosixPath
+from index import Index
+from service import serve
+search = Index.search
+def ending(*arguments, **rest):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return search(*arguments, **rest)
+Index.search = ending
+serve({ {"live": index_path}!r}, port=0)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    address = next(line for line in process.stderr if line.startswith("ready")).split()[1]
+    query = {"query": {"vector": {"indices": [1], "values": [1]}}}
+    response = httpx.post(f"{address}/v1/indexes/live/search", json=query, timeout=TIMEOUT_S)
+    assert [hit["id"] for hit in response.json()["hits"]] == ["a"]
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, stderr
+
+
+def test_a_server_without_any_index_ends_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty.index").mkdir()
+    with serving(repr({"empty": tmp_path / "empty.index"}), "port=0") as (process, lines):
+        assert process.wait(TIMEOUT_S) == 1
+    assert "IndexNotFound" in lines[-1], "the command line turns it into one line and exit 1"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org"])
+def test_other_addresses_than_loopback_are_refused(index_path: Path, host: str) -> None:
+    assert not is_loopback(host)
+    with pytest.raises(UsageError, match=r"there are no keys yet.*--insecure"):
+        serve({"live": index_path}, host=host, port=0)
+
+
+def test_an_index_that_is_not_there_is_refused_before_listening(tmp_path: Path) -> None:
+    with pytest.raises(IndexNotFound, match=r"gone\.index: no such directory"):
+        serve({"gone": tmp_path / "gone.index"})
+
+
+def test_a_port_in_use_is_refused_with_a_way_out(index_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"127\.0\.0\.1 port {port}: .*--port"):
+            serve({"live": index_path}, port=port)
+    with pytest.raises(UsageError, match="wanted 0 to 65535"):
+        serve({"live": index_path}, port=70_000)
