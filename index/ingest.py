@@ -159,7 +159,7 @@ def _encode_all(
     return _Counted(n_resumed, n_empty, encode_s)
 
 
-def encoder_card(encoder: SparseEncoder, *, path: str | None = None) -> EncoderCard:
+def encoder_card(encoder: SparseEncoder) -> EncoderCard:
     """What an index remembers of its encoder."""
     return EncoderCard(
         name=encoder.name,
@@ -167,7 +167,7 @@ def encoder_card(encoder: SparseEncoder, *, path: str | None = None) -> EncoderC
         build=encoder.build,
         query_strategy=encoder.query_strategy,
         text_fields=tuple(encoder.text_fields),
-        path=path,
+        path=None if encoder.folder is None else str(encoder.folder.resolve()),
     )
 
 
@@ -221,14 +221,13 @@ def _staged(
             pass  # killed while it was being created: nothing in it was ever durable
         shutil.rmtree(staging)
     staging.mkdir(parents=True)
-    folder = getattr(encoder, "folder", None)
     if encoder.query_strategy != "model":
         encoder.save(staging / "encoder", queries_only=True)
     return Index.create(
         staging,
         n_terms=encoder.n_terms,
         max_weight=encoder.max_weight,
-        encoder=encoder_card(encoder, path=None if folder is None else str(Path(folder).resolve())),
+        encoder=encoder_card(encoder),
         fields=fields,
     )
 

@@ -4,10 +4,12 @@ from .analysis import ENGLISH, Analyser
 from .bm25 import BM25Encoder
 from .card import Card
 from .idf import idf_table
-from .inference_free import InferenceFreeEncoder, QueryTable
+from .inference_free import InferenceFreeEncoder
 from .layout import load_encoder
 from .protocol import QueryStrategy, SparseEncoder
-from .siamese import Settings, SpladeEncoder, TransformerSide
+from .siamese import SpladeEncoder
+from .side import Settings, TransformerSide
+from .table import QueryTable
 from .tokens import TextTokenizer
 
 __all__ = [

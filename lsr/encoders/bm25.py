@@ -26,7 +26,7 @@ from ..types import SparseMatrix
 from .analysis import ENGLISH, Analyser, words
 from .card import DEFAULT_TEXT_FIELDS, Card
 from .counting import occurrences
-from .folder import Fingerprint, build_fingerprint, read_object, replacing, write_json
+from .folder import Fingerprint, read_object, replacing, write_json
 from .protocol import QueryStrategy
 
 N_BUCKETS = 16_384
@@ -63,7 +63,7 @@ class BM25Encoder:
         analyser: Analyser = ENGLISH,
         name: str = "bm25",
         text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
-        build: str | None = None,
+        folder: Path | None = None,
     ) -> None:
         if not (np.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
             raise EncoderError(f"BM25 wants k1 >= 0 and 0 <= b <= 1, got k1 = {k1}, b = {b}")
@@ -72,7 +72,7 @@ class BM25Encoder:
         self.name, self.text_fields = name, tuple(text_fields)
         self.n_terms = len(statistics.terms) + N_BUCKETS
         self.max_weight = 1.0
-        self._build = build
+        self.folder = folder
         self._space: str | None = None
         self._numbers = _TermNumbers(analyser, statistics.terms)
         df = np.concatenate([statistics.df, np.zeros(N_BUCKETS)]).astype(np.float64)
@@ -125,12 +125,10 @@ class BM25Encoder:
 
     @property
     def build(self) -> str:
-        """16 hex digits: the folder it was loaded from, or space and document frequencies."""
-        if self._build is None:
-            fingerprint = Fingerprint()
-            fingerprint.add(self.space, self.statistics.df.tobytes())
-            self._build = fingerprint.hex()
-        return self._build
+        """16 hex digits: space and document frequencies, the same in memory and on disk."""
+        fingerprint = Fingerprint()
+        fingerprint.add(self.space, self.statistics.df.tobytes())
+        return fingerprint.hex()
 
     def encode_documents(self, texts: Sequence[str]) -> SparseMatrix:
         """(len(texts), n_terms) weights below 1; a text without terms is an empty row."""
@@ -205,7 +203,7 @@ class BM25Encoder:
             analyser=Analyser.from_json(settings["analyser"]),
             name=card.name,
             text_fields=card.text_fields,
-            build=build_fingerprint(folder),
+            folder=folder,
         )
 
     def _counts(self, texts: Sequence[str]) -> SparseMatrix:

@@ -18,47 +18,15 @@ import numpy.typing as npt
 
 from ..errors import EncoderError
 from ..types import SparseMatrix
-from .batching import keep_largest
 from .card import Card
-from .counting import occurrences
 from .folder import build_fingerprint
 from .protocol import QueryStrategy
-from .siamese import Settings, TransformerSide, space_of
-from .tokens import TextTokenizer
+from .side import Settings, TransformerSide, space_of
+from .table import QueryTable
+from .writing import write_inference_free
 
 if TYPE_CHECKING:
     from .splade import SpladeModel
-
-
-@dataclass(frozen=True, eq=False)
-class QueryTable:
-    """A tokenizer and the weight of each of its tokens in a query."""
-
-    tokenizer: TextTokenizer
-    weights: npt.NDArray[np.float32]
-    """(n_terms,); a token whose weight is 0 or less is left out of every query."""
-
-    def __post_init__(self) -> None:
-        if self.weights.ndim != 1 or not bool(np.isfinite(self.weights).all()):
-            raise EncoderError(
-                "a query table must be one row of finite weights, got shape "
-                f"{self.weights.shape}, {int((~np.isfinite(self.weights)).sum())} not finite"
-            )
-        if len(self.weights) < self.tokenizer.n_tokens:
-            raise EncoderError(
-                f"the query table has {len(self.weights)} weights for the "
-                f"{self.tokenizer.n_tokens} tokens of its tokenizer; they belong to two encoders"
-            )
-
-    def encode(self, texts: Sequence[str], *, prompt: str, top_k: int | None) -> SparseMatrix:
-        """(len(texts), n_terms): the weight of each token that occurs."""
-        prompted = [prompt + text if text else "" for text in texts] if prompt else texts
-        rows = occurrences(self.tokenizer.ids(prompted, special=False), len(self.weights))
-        rows.data = self.weights[rows.indices]
-        if bool((rows.data <= 0).any()):
-            np.maximum(rows.data, 0, out=rows.data)
-            rows.eliminate_zeros()
-        return rows if top_k is None else keep_largest(rows, top_k)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +146,12 @@ class InferenceFreeEncoder:
 
     def save(self, folder: Path, *, queries_only: bool = False) -> None:
         """Write the encoder folder; `queries_only` leaves the document model out, not its space."""
-        from .writing import write_inference_free
-
-        write_inference_free(Path(folder), self, queries_only=queries_only)
+        if self.documents is None and not queries_only:
+            raise EncoderError(
+                f"encoder '{self.name}' holds only the query side; save it with queries_only=True"
+            )
+        card = self.card
+        if queries_only:
+            card = replace(card, space=self.space, build=self.build)
+        documents = None if queries_only else self.documents
+        write_inference_free(Path(folder), self.queries, documents, self.settings, card)

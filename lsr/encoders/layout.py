@@ -22,10 +22,11 @@ from ..errors import EncoderError, MissingHead
 from . import bm25
 from .card import Card
 from .folder import inside, read_json, read_object
-from .inference_free import InferenceFreeEncoder, QueryTable
+from .inference_free import InferenceFreeEncoder
 from .protocol import SparseEncoder
-from .siamese import Settings, SpladeEncoder, TransformerSide
-from .table import read_table
+from .siamese import SpladeEncoder
+from .side import Settings, TransformerSide
+from .table import QueryTable, read_table
 from .tokens import TextTokenizer
 
 Kind = Literal["transformer", "pooling", "table", "router", "bm25"]

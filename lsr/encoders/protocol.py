@@ -38,6 +38,11 @@ class SparseEncoder(Protocol):
         ...
 
     @property
+    def folder(self) -> Path | None:
+        """Where it was loaded from; None for an encoder made in memory."""
+        ...
+
+    @property
     def n_terms(self) -> int:
         """Number of columns of every matrix this encoder returns."""
         ...

@@ -1,5 +1,7 @@
-"""Read the token weights of a stock `SparseStaticEmbedding` folder: safetensors, or idf.json."""
+"""The query side without a network: token weights, and reading them from a stock folder."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,42 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from ..errors import EncoderError
+from ..types import SparseMatrix
+from .batching import keep_largest
+from .counting import occurrences
 from .folder import inside, read_object
 from .tokens import TextTokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class QueryTable:
+    """A tokenizer and the weight of each of its tokens in a query."""
+
+    tokenizer: TextTokenizer
+    weights: npt.NDArray[np.float32]
+    """(n_terms,); a token whose weight is 0 or less is left out of every query."""
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 1 or not bool(np.isfinite(self.weights).all()):
+            raise EncoderError(
+                "a query table must be one row of finite weights, got shape "
+                f"{self.weights.shape}, {int((~np.isfinite(self.weights)).sum())} not finite"
+            )
+        if len(self.weights) < self.tokenizer.n_tokens:
+            raise EncoderError(
+                f"the query table has {len(self.weights)} weights for the "
+                f"{self.tokenizer.n_tokens} tokens of its tokenizer; they belong to two encoders"
+            )
+
+    def encode(self, texts: Sequence[str], *, prompt: str, top_k: int | None) -> SparseMatrix:
+        """(len(texts), n_terms): the weight of each token that occurs."""
+        prompted = [prompt + text if text else "" for text in texts] if prompt else texts
+        rows = occurrences(self.tokenizer.ids(prompted, special=False), len(self.weights))
+        rows.data = self.weights[rows.indices]
+        if bool((rows.data <= 0).any()):
+            np.maximum(rows.data, 0, out=rows.data)
+            rows.eliminate_zeros()
+        return rows if top_k is None else keep_largest(rows, top_k)
 
 
 def read_table(folder: Path, root: Path, tokenizer: TextTokenizer) -> npt.NDArray[np.float32]:

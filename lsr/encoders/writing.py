@@ -1,16 +1,15 @@
 """Write encoder folders that `layout` and stock sentence-transformers both read."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from ..errors import EncoderError
+from .card import Card
 from .folder import replacing, write_json
-from .inference_free import InferenceFreeEncoder
-from .siamese import Settings, SpladeEncoder, TransformerSide
+from .side import Settings, TransformerSide
+from .table import QueryTable
 
 _TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 _POOLING = "sentence_transformers.sparse_encoder.modules.splade_pooling.SpladePooling"
@@ -22,37 +21,33 @@ _QUERY_FOLDER = "query_0_SparseStaticEmbedding"
 _DOCUMENT_FOLDERS = ("document_0_Transformer", "document_1_SpladePooling")
 
 
-def write_siamese(folder: Path, encoder: SpladeEncoder) -> None:
+def write_siamese(folder: Path, side: TransformerSide, settings: Settings, card: Card) -> None:
     """Write a SPLADE encoder so that this package and stock sentence-transformers read it."""
     with replacing(folder) as fresh:
-        modules = [("", _TRANSFORMER), ("1_SpladePooling", _POOLING)]
-        _write_modules(fresh, modules, encoder.settings)
-        _write_side(encoder.side, fresh, fresh / "1_SpladePooling")
-        encoder.card.write(fresh)
+        _write_modules(fresh, [("", _TRANSFORMER), ("1_SpladePooling", _POOLING)], settings)
+        _write_side(side, fresh, fresh / "1_SpladePooling")
+        card.write(fresh)
 
 
 def write_inference_free(
-    folder: Path, encoder: InferenceFreeEncoder, *, queries_only: bool
+    folder: Path,
+    queries: QueryTable,
+    documents: TransformerSide | None,
+    settings: Settings,
+    card: Card,
 ) -> None:
-    """Write an inference-free encoder, or only what its queries need with a record of the space."""
-    if encoder.documents is None and not queries_only:
-        raise EncoderError(
-            f"encoder '{encoder.name}' holds only the query side; save it with queries_only=True"
-        )
-    card = encoder.card
-    if queries_only:
-        card = replace(card, space=encoder.space, build=encoder.build)
+    """Write an inference-free encoder; without `documents`, only what its queries need."""
     with replacing(folder) as fresh:
-        _write_modules(fresh, [("", _ROUTER)], encoder.settings)
+        _write_modules(fresh, [("", _ROUTER)], settings)
         types = {_QUERY_FOLDER: _TABLE}
         structure: dict[str, list[str]] = {"query": [_QUERY_FOLDER]}
-        if not queries_only and encoder.documents is not None:
+        if documents is not None:
             types |= dict(zip(_DOCUMENT_FOLDERS, (_TRANSFORMER, _POOLING), strict=True))
             structure["document"] = list(_DOCUMENT_FOLDERS)
             transformer, pooling = (fresh / name for name in _DOCUMENT_FOLDERS)
-            _write_side(encoder.documents, transformer, pooling)
+            _write_side(documents, transformer, pooling)
         parameters: dict[str, Any] = {
-            "default_route": "query" if queries_only else "document",
+            "default_route": "query" if documents is None else "document",
             "allow_empty_key": True,
             "route_mappings": {},
         }
@@ -61,9 +56,9 @@ def write_inference_free(
         place = fresh / _QUERY_FOLDER
         place.mkdir()
         write_json(place / "config.json", {"frozen": True})
-        weights = np.ascontiguousarray(encoder.queries.weights)
+        weights = np.ascontiguousarray(queries.weights)
         save_file({"weight": weights}, place / "model.safetensors", metadata={"format": "pt"})
-        encoder.queries.tokenizer.write(place)
+        queries.tokenizer.write(place)
         card.write(fresh)
 
 

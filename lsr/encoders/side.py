@@ -1,0 +1,155 @@
+"""The transformer side that siamese and inference-free encoders share.
+
+`TransformerSide` knows where a masked-LM checkpoint lies and how its logits are pooled; torch is
+imported when the first text is encoded, so describing, fingerprinting and copying need no torch.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from ..errors import EncoderError
+from ..types import SparseMatrix
+from .batching import Tokens, encode_sorted
+from .folder import Fingerprint, copy_files, read_object, weight_files
+from .tokens import TextTokenizer
+
+if TYPE_CHECKING:
+    from .splade import SpladeModel
+
+# Tokens in one batch: the (batch, length, vocab) logits of BERT take 122 kB a token in float32.
+_BUDGET_CPU = 2_048
+_BUDGET_GPU = 32_768
+
+_VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Prompts and cap of `config_sentence_transformers.json`, which apply to every strategy."""
+
+    query_prompt: str = ""
+    document_prompt: str = ""
+    max_active_dims: int | None = None
+    """Keep at most this many terms of each text, the largest; None keeps all."""
+
+
+@dataclass(frozen=True, eq=False)
+class TransformerSide:
+    """A masked language model as sparse encoder: a checkpoint folder or a model in memory."""
+
+    source: "Path | SpladeModel"
+    activation: Literal["relu", "log1p_relu"] = "relu"
+    pooling: Literal["max", "sum"] = "max"
+    max_length: int | None = None
+    lower_case: bool = False
+    device: str | None = None
+    """A torch device; None takes the first GPU, or the CPU where there is none."""
+
+    @classmethod
+    def of(cls, model: "SpladeModel") -> "TransformerSide":
+        """The side that a model in memory is."""
+        return cls(model, model.activation, model.pooling, model.tokenizer.max_length)
+
+    @cached_property
+    def model(self) -> "SpladeModel":
+        """The torch model, loaded at first use; `MissingExtra` where torch is not installed."""
+        if not isinstance(self.source, Path):
+            return self.source
+        from .splade import SpladeModel, pick_device
+
+        model = SpladeModel.from_checkpoint(
+            self.source,
+            max_length=self.max_length,
+            activation=self.activation,
+            pooling=self.pooling,
+            lower_case=self.lower_case,
+        )
+        return model.to(pick_device(self.device))
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer, without torch."""
+        if not isinstance(self.source, Path):
+            return self.source.tokenizer
+        return TextTokenizer.load(
+            self.source, max_length=self.max_length, lower_case=self.lower_case
+        )
+
+    @cached_property
+    def n_terms(self) -> int:
+        """The vocabulary size of the language model."""
+        if not isinstance(self.source, Path):
+            return self.source.n_terms
+        path = self.source / "config.json"
+        size = read_object(path).get("vocab_size")
+        if not isinstance(size, int) or size <= 0:
+            raise EncoderError(f"{path}: vocab_size is {size!r}, a positive number was expected")
+        return size
+
+    def encode(
+        self, texts: Sequence[str], *, prompt: str, top_k: int | None, progress: bool
+    ) -> SparseMatrix:
+        """Term weights of `texts`; a text without any token is an empty row."""
+        model = self.model
+        framing = model.tokenizer.n_special
+
+        def tokenise(window: Sequence[str]) -> Tokens:
+            rows = model.tokenizer.ids([prompt + text for text in window], special=True)
+            return [
+                ids if text and not text.isspace() and len(ids) > framing else []
+                for text, ids in zip(window, rows, strict=True)
+            ]
+
+        return encode_sorted(
+            texts,
+            tokenise=tokenise,
+            forward=lambda tokens: model.encode_tokens(tokens, top_k=top_k),
+            n_terms=model.n_terms,
+            token_budget=_BUDGET_CPU if model.device.type == "cpu" else _BUDGET_GPU,
+            progress=progress,
+        )
+
+    def mix_into(self, fingerprint: Fingerprint) -> None:
+        """Mix in all that decides what a term number and a document weight mean."""
+        fingerprint.add("vocabulary", self.tokenizer.vocabulary())
+        fingerprint.add("pooling", f"{self.pooling} {self.activation}".encode())
+        if isinstance(self.source, Path):
+            _mix_checkpoint(fingerprint, self.source)
+            return
+        # The bytes that saving would write, so that the space does not change on the way to disk.
+        with tempfile.TemporaryDirectory() as folder:
+            self.source.save_checkpoint(folder)
+            _mix_checkpoint(fingerprint, Path(folder))
+
+    def write(self, folder: Path) -> None:
+        """Write config.json, weights and tokenizer into `folder`, as transformers lays them out."""
+        if not isinstance(self.source, Path):
+            self.source.save_checkpoint(folder)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [self.source / "config.json", *weight_files(self.source)]
+        names += self.source.glob("*.safetensors.index.json")
+        copy_files(self.source, folder, names)
+        self.tokenizer.write(folder)
+
+
+def _mix_checkpoint(fingerprint: Fingerprint, folder: Path) -> None:
+    config: dict[str, Any] = read_object(folder / "config.json")
+    for key in _VOLATILE:
+        config.pop(key, None)
+    fingerprint.add("config", orjson.dumps(config, option=orjson.OPT_SORT_KEYS))
+    for path in weight_files(folder):
+        fingerprint.add_file("weights", path)
+
+
+def space_of(side: TransformerSide) -> str:
+    """16 hex digits over vocabulary, configuration, pooling and weights of the document side."""
+    fingerprint = Fingerprint()
+    side.mix_into(fingerprint)
+    return fingerprint.hex()
