@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lsr.errors import IndexFailure, UsageError
 
-from .catalog import Catalog, select
+from .catalog import select
 from .rows import Rows
 
 LAST_DOCID = 2**32 - 2
@@ -158,23 +158,3 @@ def _repeated(connection: apsw.Connection, ids: list[str]) -> str:
                 "once. Remove or rename one of them and run the same command again"
             )
     return "an id occurs twice in the corpus; ids name documents, so each may occur once"
-
-
-def live_docids(catalog: Catalog, doc_id: str) -> list[int]:
-    """Docids of the published live version of an id, one per passage, ascending."""
-    rows = catalog.rows(
-        "SELECT docid, added, NULL FROM documents WHERE doc_id=? AND deleted IS NULL", (doc_id,)
-    )
-    published: dict[int, int | None] = {}
-    if not rows or any(added < 0 for _, added, _ in rows):
-        published = dict(catalog.rows("SELECT build, published FROM builds"))
-        # A version that an unpublished build replaces is still the one that counts.
-        rows += catalog.rows(
-            "SELECT docid, added, deleted FROM documents WHERE deleted<0 AND doc_id=?", (doc_id,)
-        )
-    return sorted(
-        int(docid)
-        for docid, added, deleted in rows
-        if (added > 0 or published.get(-added) is not None)
-        and (deleted is None or published.get(-deleted) is None)
-    )

@@ -89,6 +89,27 @@ class Snapshot:
         """Rows that no segment file holds yet, deleted ones included."""
         return sum(len(pending.rows) for pending in self.pending)
 
+    def summary(self) -> dict[str, int | float]:
+        """Counts and sizes over all segments, pending ones included."""
+        segments = [view.segment for view in self.views]
+        files = [view.segment for view in self.views if view.number >= 0]
+        rows = sum(segment.n_docs for segment in segments)
+        n_postings = sum(segment.n_postings for segment in segments)
+        n_saturated = sum(segment.n_saturated for segment in segments)
+        return {
+            "generation": self.generation,
+            "n_docs": sum(view.n_live_groups for view in self.views),
+            "n_passages": self.n_docs,
+            "n_deleted": rows - self.n_docs,
+            "n_pending": self.n_pending,
+            "n_segments": len(files),
+            "n_postings": n_postings,
+            "postings_per_passage": n_postings / rows if rows else 0.0,
+            "saturated_share": n_saturated / n_postings if n_postings else 0.0,
+            "segment_bytes": sum(segment.n_bytes for segment in files),
+            "search_bytes": sum(segment.search_bytes for segment in files),
+        }
+
     def locate(self, docids: npt.NDArray[np.uint32]) -> list[tuple[Segment, int]]:
         """The segment and position of each docid; `KeyError` for one that is in no segment."""
         places: dict[int, tuple[Segment, int]] = {}
@@ -244,7 +265,7 @@ class SnapshotLoader:
         if len(segments) > len(masks) or any(id(s) not in masks for _, s in segments):
             # A segment without a mask so far (merged pending rows) needs every tombstone, old ones
             # too.
-            all_dead = self._all_tombstones(published)
+            all_dead = self._all_tombstones(published, generation)
         views = tuple(
             View(
                 number,
@@ -257,9 +278,16 @@ class SnapshotLoader:
             del self._open[number]  # searches on older snapshots still hold the segment's map
         return Snapshot(generation, views, pending)
 
-    def _all_tombstones(self, published: Mapping[int, int | None]) -> npt.NDArray[np.uint32]:
+    def _all_tombstones(
+        self, published: Mapping[int, int | None], generation: int
+    ) -> npt.NDArray[np.uint32]:
+        # Read after the transaction of `_load`: what a later commit deleted is still alive in this one.
         rows = self._catalog.rows("SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL")
-        docids = [docid for docid, at in rows if at > 0 or published.get(-at) is not None]
+        docids = [
+            docid
+            for docid, at in rows
+            if 0 < at <= generation or published.get(-at) is not None
+        ]
         return np.sort(np.asarray(docids, dtype=np.uint32))
 
     def _with_pending(

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from scipy import sparse
 
 from lsr.errors import IndexCorrupt, IndexExists, IndexLocked, IndexNotFound, QueryError, UsageError
@@ -31,7 +30,6 @@ from lsr.types import Document, SparseMatrix, canonical
 from . import maintenance
 from .bulk import BuildState, BulkBuild, parse_memory
 from .catalog import FILE_NAME, Catalog
-from .changes import live_docids
 from .check import CheckReport, check_index
 from .columns import KINDS, Kind
 from .explain import Explanation, explained
@@ -41,6 +39,7 @@ from .searching import Hits, hits_of, live_masks, search_collapsed
 from .segment import Algorithm
 from .segment import search_batch as search_segments
 from .snapshot import Snapshot, SnapshotLoader
+from .stored import live_docids, stored_documents, stored_spans
 from .writer import Commit, Writer
 
 SEAL_AT = 20_000
@@ -239,35 +238,12 @@ class Index:
         return hits_of(snapshot, found, integer_queries)
 
     def documents(self, docids: npt.NDArray[np.uint32] | Sequence[int]) -> list[Document]:
-        """The stored documents of these docids (of a passage: its whole document), in this
-        order.
-        """
-        found = []
-        for docid in docids:
-            rows = self._catalog.rows(
-                "SELECT d.doc_id, t.fields FROM documents d JOIN texts t ON t.docid=d.group_docid "
-                "WHERE d.docid=?",
-                (int(docid),),
-            )
-            if not rows:
-                raise UsageError(f"docid {int(docid)} is not in this index any more")
-            found.append(Document(rows[0][0], orjson.loads(rows[0][1])))
-        return found
+        """The stored documents of these docids (of a passage: its whole document), in order."""
+        return stored_documents(self._catalog, docids)
 
     def spans(self, docids: Sequence[int]) -> list[tuple[int, int] | None]:
-        """Characters [start, end) of each docid's passage within its document's text, None if
-        whole.
-        """
-        rows = [
-            self._catalog.rows(
-                "SELECT span_start, span_end FROM documents WHERE docid=?", (int(docid),)
-            )
-            for docid in docids
-        ]
-        return [
-            None if not row or row[0][0] is None else (int(row[0][0]), int(row[0][1]))
-            for row in rows
-        ]
+        """Characters [start, end) of each docid's passage in its document's text, None if whole."""
+        return stored_spans(self._catalog, docids)
 
     def get(self, doc_id: str) -> Document | None:
         """The live document of this id, None when there is none."""
@@ -372,31 +348,16 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """Counts, sizes and origins of this index, ready for JSON."""
-        snapshot = self.refresh()
-        segments = [view.segment for view in snapshot.views if view.number >= 0]
-        n_postings = sum(view.segment.n_postings for view in snapshot.views)
-        n_saturated = sum(view.segment.n_saturated for view in snapshot.views)
-        rows = sum(view.segment.n_docs for view in snapshot.views)
-        return {
+        settings = {
             "path": str(self.path),
-            "generation": snapshot.generation,
-            "n_docs": self.n_docs,
-            "n_passages": snapshot.n_docs,
-            "n_deleted": rows - snapshot.n_docs,
-            "n_pending": snapshot.n_pending,
-            "n_segments": len(segments),
             "n_terms": self.n_terms,
-            "n_postings": n_postings,
-            "postings_per_passage": n_postings / rows if rows else 0.0,
             "max_weight": self.max_weight,
             "scale": self.scale,
-            "saturated_share": n_saturated / n_postings if n_postings else 0.0,
-            "segment_bytes": sum(segment.n_bytes for segment in segments),
-            "search_bytes": sum(segment.search_bytes for segment in segments),
             "catalog_bytes": (self.path / FILE_NAME).stat().st_size,
             "fields": self.fields,
             "encoder": None if self.encoder is None else asdict(self.encoder),
         }
+        return settings | self.refresh().summary()
 
     def last_build(self) -> BuildState | None:
         """The newest bulk build that was begun, None when there was none."""

@@ -1,0 +1,52 @@
+"""What the catalog knows of documents: texts, passages, and which version of an id is live."""
+
+from collections.abc import Iterable
+
+import orjson
+
+from lsr.errors import UsageError
+from lsr.types import Document
+
+from .catalog import Catalog
+
+
+def stored_documents(catalog: Catalog, docids: Iterable[int]) -> list[Document]:
+    """The document of each docid, a passage's whole document; `UsageError` for one that is gone."""
+    found = []
+    for docid in docids:
+        rows = catalog.rows(
+            "SELECT d.doc_id, t.fields FROM documents d JOIN texts t ON t.docid=d.group_docid "
+            "WHERE d.docid=?",
+            (int(docid),),
+        )
+        if not rows:
+            raise UsageError(f"docid {int(docid)} is not in this index any more")
+        found.append(Document(rows[0][0], orjson.loads(rows[0][1])))
+    return found
+
+
+def stored_spans(catalog: Catalog, docids: Iterable[int]) -> list[tuple[int, int] | None]:
+    """Characters [start, end) of each passage within its document's text; None for a whole one."""
+    sql = "SELECT span_start, span_end FROM documents WHERE docid=? AND span_start IS NOT NULL"
+    rows = [catalog.rows(sql, (int(docid),)) for docid in docids]
+    return [(int(row[0][0]), int(row[0][1])) if row else None for row in rows]
+
+
+def live_docids(catalog: Catalog, doc_id: str) -> list[int]:
+    """Docids of the published live version of an id, one per passage, ascending."""
+    rows = catalog.rows(
+        "SELECT docid, added, NULL FROM documents WHERE doc_id=? AND deleted IS NULL", (doc_id,)
+    )
+    published: dict[int, int | None] = {}
+    if not rows or any(added < 0 for _, added, _ in rows):
+        published = dict(catalog.rows("SELECT build, published FROM builds"))
+        # A version that an unpublished build replaces is still the one that counts.
+        rows += catalog.rows(
+            "SELECT docid, added, deleted FROM documents WHERE deleted<0 AND doc_id=?", (doc_id,)
+        )
+    return sorted(
+        int(docid)
+        for docid, added, deleted in rows
+        if (added > 0 or published.get(-added) is not None)
+        and (deleted is None or published.get(-deleted) is None)
+    )
