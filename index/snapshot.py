@@ -281,12 +281,10 @@ class SnapshotLoader:
     def _all_tombstones(
         self, published: Mapping[int, int | None], generation: int
     ) -> npt.NDArray[np.uint32]:
-        # Read after the transaction of `_load`: what a later commit deleted is still alive in this one.
+        # Read after the transaction of `_load`: what a later commit deleted is alive in this one.
         rows = self._catalog.rows("SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL")
         docids = [
-            docid
-            for docid, at in rows
-            if 0 < at <= generation or published.get(-at) is not None
+            docid for docid, at in rows if 0 < at <= generation or published.get(-at) is not None
         ]
         return np.sort(np.asarray(docids, dtype=np.uint32))
 
