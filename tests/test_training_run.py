@@ -67,6 +67,29 @@ def test_the_saved_folder_loads_and_finds_what_was_learned(smoke) -> None:
     assert np.mean(documents.data > encoder.max_weight) < 0.001
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_stock_sentence_transformers_reads_the_same_vectors(smoke) -> None:
+    """Whoever trains here is not locked in."""
+    stock = pytest.importorskip("sentence_transformers").SparseEncoder(
+        str(smoke.output), device="cpu"
+    )
+    ours = load_encoder(smoke.output)
+    texts = ["Yeast eats sugar in the dough.", "A hull pushes water aside."]
+    documents = stock.encode_document(texts).to_dense().numpy()
+    queries = stock.encode_query(texts).to_dense().numpy()
+    # Batches of other shapes add up in another order.
+    assert np.abs(ours.encode_documents(texts).toarray() - documents).max() < 1e-5
+    assert np.abs(ours.encode_queries(texts).toarray() - queries).max() < 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_in_bf16(tmp_path: Path) -> None:
+    report = train(load_recipe("smoke", {"run.bf16": True}), tmp_path / "e", progress=False)
+    assert report.last_log["ranked_first"] > 0.8
+
+
 def test_the_card_says_what_it_was_trained_on(smoke) -> None:
     record = read_record(smoke.output)
     assert record is not None
