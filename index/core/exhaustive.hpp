@@ -26,12 +26,13 @@ inline void exhaustive(const SegmentView& segment, std::span<const std::uint8_t>
         const std::uint32_t n = std::min(kWindowPages, segment.n_pages - first);
         if (scratch.acc.size() < std::size_t(n) * kPage) scratch.acc.resize(std::size_t(n) * kPage);
         std::uint32_t* acc = scratch.acc.data();
-        for (const HeadTerm& term : query.heads)
+        for (const HeadTerm& term : query.heads) {
+            const SegmentView::Line line = segment.line(term.head);
             for (std::uint32_t p = 0; p < n; ++p) {
                 if (!skip.empty() && skip[first + p]) continue;
-                add_row(segment.row(term.head, first + p), term.weight,
-                        acc + std::size_t(p) * kPage);
+                add_row(segment.row(line, first + p), term.weight, acc + std::size_t(p) * kPage);
             }
+        }
         for (const TailTerm& tail : query.tails) add_tail(tail, first, n, acc);
         for (std::uint32_t p = 0; p < n; ++p) {
             std::uint32_t* page = acc + std::size_t(p) * kPage;

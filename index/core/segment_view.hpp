@@ -69,16 +69,26 @@ struct SegmentView {
         return rank == 0xFFFFu ? kTail : rank;
     }
 
+    // Where the rows of one head begin.
+    struct Line {
+        const std::uint32_t* group;
+        const std::uint16_t* dir;
+        std::uint64_t base;
+    };
+
+    Line line(std::uint32_t head) const {
+        return {row_group.data() + std::size_t(head) * (n_groups + 1),
+                row_dir.data() + std::size_t(head) * n_pages, row_base[head]};
+    }
+
     // The postings of one head in one page. Safe on any bytes: a length beyond a page, or an end
     // beyond `rows`, is an empty row.
-    Row row(std::uint32_t head, std::uint32_t page) const {
-        const std::uint32_t* group =
-            row_group.data() + std::size_t(head) * (n_groups + 1) + page / kGroupPages;
-        const std::uint16_t* dir = row_dir.data() + std::size_t(head) * n_pages + page;
-        const std::uint64_t base = row_base[head];
+    Row row(const Line& line, std::uint32_t page) const {
+        const std::uint32_t* group = line.group + page / kGroupPages;
+        const std::uint16_t* dir = line.dir + page;
         const bool last = page % kGroupPages == kGroupPages - 1 || page + 1 == n_pages;
-        const std::uint64_t begin = base + group[0] + dir[0];
-        const std::uint64_t end = base + (last ? group[1] : group[0] + dir[1]);
+        const std::uint64_t begin = line.base + group[0] + dir[0];
+        const std::uint64_t end = line.base + (last ? group[1] : group[0] + dir[1]);
         const std::uint64_t n = end - begin;
         if (n > kPage || end > n_head_postings) [[unlikely]]
             return {rows.data(), 0};
