@@ -33,6 +33,7 @@ from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
 from .columns import KINDS, Kind
 from .explain import Explanation, explained
+from .fidelity import float_overlap
 from .quantize import integer_query, scale_for
 from .rows import Passage
 from .searching import Hits, hits_of, live_masks, search_collapsed
@@ -358,6 +359,12 @@ class Index:
             "encoder": None if self.encoder is None else asdict(self.encoder),
         }
         return settings | self.refresh().summary()
+
+    def float_overlap(self) -> float | None:
+        """Share of float top tens that exact search over 8-bit impacts returns; None if too
+        large.
+        """
+        return float_overlap(self.refresh(), n_terms=self.n_terms, scale=self.scale)
 
     def last_build(self) -> BuildState | None:
         """The newest bulk build that was begun, None when there was none."""

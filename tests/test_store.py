@@ -424,6 +424,19 @@ def test_stored_vectors_come_back_as_float16_holds_them(tmp_path: Path) -> None:
             index.merge()
 
 
+def test_integers_rank_nearly_as_floats_do(tmp_path: Path, random_vectors: Any) -> None:
+    """8-bit impacts lose little, a lone document loses nothing, an empty index has no answer."""
+    with new_index(tmp_path / "i") as index:
+        assert index.float_overlap() is None
+        vectors = 0.2 * random_vectors(200, 2000)[:, :N_TERMS]  # below max_weight: none saturates
+        index.add([Document(f"d{i}") for i in range(200)], vectors)
+        overlap = index.float_overlap()
+        assert overlap is not None
+        assert 0.8 < overlap <= 1.0
+        index.delete([f"d{i}" for i in range(1, 200)])
+        assert index.float_overlap() == 1.0
+
+
 def test_only_one_process_maintains(tmp_path: Path) -> None:
     with (
         new_index(tmp_path / "i") as one,

@@ -94,7 +94,7 @@ def _index(path: Path) -> dict[str, Any]:
     from index import Index
 
     with Index.open(path, read_only=True) as index:
-        return index.info()
+        return index.info() | {"top10_overlap_with_float": index.float_overlap()}
 
 
 def _encoder(path: Path) -> dict[str, Any]:
