@@ -28,12 +28,17 @@ State = Literal["opening", "ready", "failed"]
 
 
 class Collection:
-    """One open index, and the encoder of its queries unless it was built from vectors."""
+    """One open index, and the encoder of its queries unless it was built from vectors.
+
+    `encoder_label` is name@build, as answers report it.
+    """
 
     def __init__(self, name: str, index: Index, encoder: SparseEncoder | None) -> None:
         self.name = name
         self.index = index
         self.encoder = encoder
+        # Read once: an encoder may compute its fingerprint whenever it is asked.
+        self.encoder_label = None if encoder is None else f"{encoder.name}@{encoder.build}"
 
     @classmethod
     def open(cls, name: str, path: Path, encoder_folder: Path | None) -> "Collection":
@@ -47,11 +52,6 @@ class Collection:
         except BaseException:
             index.close()
             raise
-
-    @property
-    def encoder_label(self) -> str | None:
-        """name@build, as answers report it."""
-        return None if self.encoder is None else f"{self.encoder.name}@{self.encoder.build}"
 
     @cached_property
     def term_numbers(self) -> Mapping[str, int]:

@@ -36,10 +36,16 @@ def _json(body: Any, headers: dict[str, str] | None = None) -> Response:
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How OpenAPI describes the errors of a route; `app.py` adds the schema they refer to."""
     shape = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    titles = {kind.status: kind.title for kind in KINDS.values()}
-    return {
-        status: {"description": titles[status], "content": {MEDIA_TYPE: shape}}
+    codes = {
+        status: [code for code, kind in KINDS.items() if kind.status == status]
         for status in (*statuses, 500)
+    }
+    return {
+        status: {
+            "description": "Problem `" + "`, `".join(codes[status]) + "`",
+            "content": {MEDIA_TYPE: shape},
+        }
+        for status in codes
     }
 
 

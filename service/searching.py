@@ -83,7 +83,7 @@ def search(collection: Collection, request: SearchRequest) -> tuple[dict[str, An
             headers={"Retry-After": "1"},
         )
     warnings = [*query.warnings, *_field_warnings(request.fields, hits)]
-    if request.fields is not None:
+    if request.fields:
         wanted = request.fields
         for hit in hits:
             stored = hit["fields"]

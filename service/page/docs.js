@@ -28,11 +28,19 @@ function words(schema) {
   if (schema.type === "object" && schema.additionalProperties instanceof Object) {
     return `object of ${words(schema.additionalProperties)}`;
   }
-  const low = schema.minimum ?? "";
-  const high = schema.maximum ?? "";
-  const range = low !== "" || high !== "" ? ` ${low}..${high}` : "";
-  return (schema.type ?? "anything") + range;
+  return (schema.type ?? "anything") + range(schema);
 }
+
+// Bounds that a person would think of; those of the machine's numbers are left out.
+function range({ minimum, maximum }) {
+  const meant = (bound) => bound !== undefined && Math.abs(bound) < 2 ** 31;
+  if (meant(minimum) && meant(maximum)) return ` ${minimum} to ${maximum}`;
+  if (meant(minimum)) return ` from ${minimum}`;
+  return meant(maximum) ? ` up to ${maximum}` : "";
+}
+
+// Text in which `code` is marked.
+const prose = (text) => text.split("`").map((part, i) => (i % 2 ? element("code", {}, part) : part));
 
 // The models a schema is made of, itself first, each once, in the order of their mention.
 function models(schema, found = new Map()) {
@@ -50,13 +58,13 @@ function models(schema, found = new Map()) {
 function modelTables(schema) {
   return [...models(schema)].filter(([, model]) => model.properties).flatMap(([name, model]) => [
     element("h4", {}, name),
-    model.description ? element("p", { class: "quiet" }, model.description) : null,
+    model.description ? element("p", { class: "quiet" }, ...prose(model.description)) : null,
     element("table", {}, element("tbody", {}, ...Object.entries(model.properties).map(
       ([field, shape]) => element("tr", {},
         element("td", {}, element("code", {}, field)),
         element("td", {}, words(shape), "default" in shape && shape.default !== null
           ? `, default ${JSON.stringify(shape.default)}` : ""),
-        element("td", {}, shape.description ?? "")),
+        element("td", {}, ...prose(shape.description ?? ""))),
     ))),
   ]).filter((node) => node !== null);
 }
@@ -113,14 +121,15 @@ function card(path, method, operation) {
   return element("section", { class: "operation", id: operation.operationId },
     element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), " ",
       element("code", {}, path)),
-    element("p", {}, operation.description ?? operation.summary ?? ""),
+    element("p", {}, ...prose(operation.description ?? operation.summary ?? "")),
     content ? element("h3", {}, "Body") : null,
     ...(content ? modelTables(content) : []),
-    ...examples.map((example) => element("pre", {}, JSON.stringify(example, null, 2))),
+    examples.length ? element("h3", {}, "Examples") : null,
+    ...examples.map((example) => element("pre", {}, JSON.stringify(example))),
     element("h3", {}, "Answers"),
     element("table", {}, element("tbody", {}, ...Object.entries(operation.responses).map(
       ([code, response]) => element("tr", {}, element("td", {}, element("code", {}, code)),
-        element("td", {}, response.description),
+        element("td", {}, ...prose(response.description)),
         element("td", {}, Object.values(response.content ?? {})
           .map((one) => words(one.schema ?? {})).join(" or ")))))),
     answered && answered.$ref ? element("details", {}, element("summary", {}, "Shape of the answer"),
@@ -132,7 +141,7 @@ const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
   Object.entries(methods).map(([method, operation]) => ({ path, method, operation })));
 
 document.getElementById("title").textContent = `${api.info.title} ${api.info.version}`;
-document.getElementById("description").textContent = api.info.description ?? "";
+document.getElementById("description").replaceChildren(...prose(api.info.description ?? ""));
 document.getElementById("contents").replaceChildren(element("ul", {}, ...operations.map(
   ({ path, method, operation }) => element("li", {}, element("a", { href: `#${operation.operationId}` },
     `${method.toUpperCase()} ${path}`)))));
