@@ -17,7 +17,7 @@ from lsr.errors import QueryError, UsageError, VectorError
 MAX_IMPACT = 255
 MAX_QUERY_WEIGHT = 4095
 MAX_QUERY_TERMS = 4112
-"""4,095 x 255 x 4,112 = 4,293,853,200: the longest query whose scores fit 32 unsigned bits."""
+"""4,095 x 255 x 4,112 = 4,293,853,200 < 2^32: no score of such a query wraps."""
 
 _LEAST_HALF = np.float32(2.0**-24)
 _LARGEST_HALF = np.float32(65504.0)
