@@ -134,7 +134,7 @@ class Seismic(Engine):
 
     package = "pyseismic-lsr"
     approximate = True
-    modes = tuple(f"cut {c} factor {f}" for c in (5, 10, 20, 40) for f in (1.0, 0.9, 0.8, 0.7))
+    modes = tuple(f"cut {c} factor {f}" for c in (3, 5, 10, 20, 40) for f in (1.0, 0.9, 0.8, 0.7))
 
     def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
         from seismic import SeismicIndexRaw

@@ -106,7 +106,7 @@ def draw(machine: dict[str, Any], report: Report, path: Path) -> None:
             panel.plot(np.sort(row.times), share, style, color=colours[row.engine], label=label)
         panel.set(xscale="log", title=f"k = {k}", xlabel="CPU microseconds per query, one thread")
         panel.grid(alpha=0.3, which="both")
-        panel.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+        panel.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13))
     panels[0][0].set_ylabel("share of queries answered")
     where = f"{machine['cpu']}, commit {machine['commit']}"
     n_docs = report["about"]["n_docs"]
