@@ -1,11 +1,14 @@
 """`create_app`: the API, its errors and its pages, with nothing kept outside the app.
 
-Frame (frame.py)            request id, body limit, answer to our own faults
-  routes.py                 API v1, /livez, /readyz, /problems
-  page/                     /docs, which reads /openapi.json; no third-party host
-errors.py                   exceptions -> problems.py, RFC 9457
-engine.py                   opened by the lifespan, in a thread of its own
-searching.py, filters.py    one search, from request to answer
+frame.py                    request id, body limit, an answer even to our own faults
+routes.py                   API v1, /livez, /readyz, /problems
+requests.py, answers.py     what goes over the wire
+errors.py, problems.py      exceptions as RFC 9457 problems
+engine.py                   the indexes, opened in a thread of its own
+searching.py                one search, from request to answer
+queries.py, filters.py      a request in the terms of an index
+page/                       /docs, which reads /openapi.json
+server.py                   all of it behind uvicorn
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -21,10 +24,10 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from lsr import __version__
 
 from . import errors
+from .answers import Problem
 from .engine import Engine
 from .frame import Frame
 from .routes import router
-from .schemas import Problem
 from .settings import Settings
 
 PAGE = Path(__file__).resolve().parent / "page"

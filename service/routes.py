@@ -12,7 +12,7 @@ from index.quantize import MAX_QUERY_TERMS
 from lsr import __version__
 from lsr.errors import UsageError
 
-from . import schemas
+from . import answers, requests
 from .engine import Engine
 from .problems import KINDS, MEDIA_TYPE, ProblemError, did_you_mean, type_of
 from .searching import search
@@ -53,10 +53,10 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     "/v1/indexes/{name}/search",
     tags=["search"],
     summary="Search one index",
-    response_model=schemas.SearchResponse,
+    response_model=answers.SearchResponse,
     responses=_problems(400, 404, 413, 415, 422, 503),
 )
-def search_index(name: IndexName, body: schemas.SearchRequest, request: Request) -> Response:
+def search_index(name: IndexName, body: requests.SearchRequest, request: Request) -> Response:
     """The exact best documents for a text, for weighted tokens or for a vector."""
     answer, watch = search(_engine(request).collection(name), body)
     times = watch.as_milliseconds()
@@ -70,7 +70,7 @@ def search_index(name: IndexName, body: schemas.SearchRequest, request: Request)
     "/v1/indexes",
     tags=["indexes"],
     summary="List the indexes",
-    response_model=schemas.IndexList,
+    response_model=answers.IndexList,
     responses=_problems(),
 )
 def list_indexes(request: Request) -> Response:
@@ -93,7 +93,7 @@ def list_indexes(request: Request) -> Response:
     "/v1/indexes/{name}",
     tags=["indexes"],
     summary="Describe one index",
-    response_model=schemas.IndexInfo,
+    response_model=answers.IndexInfo,
     responses=_problems(404, 503),
 )
 def describe_index(name: IndexName, request: Request) -> Response:
@@ -111,7 +111,7 @@ def describe_index(name: IndexName, request: Request) -> Response:
     "/v1/indexes/{name}/documents/{id:path}",
     tags=["documents"],
     summary="Read one document",
-    response_model=schemas.StoredDocument,
+    response_model=answers.StoredDocument,
     responses=_problems(404, 503),
 )
 def read_document(
@@ -134,7 +134,7 @@ def read_document(
     return _json({"index": name, "id": document.doc_id, "fields": dict(document.fields)})
 
 
-@router.get("/livez", tags=["health"], summary="Is the process alive", response_model=schemas.Live)
+@router.get("/livez", tags=["health"], summary="Is the process alive", response_model=answers.Live)
 def livez() -> Response:
     """Answers as long as the process can answer at all."""
     return _json({"status": "alive"})
@@ -144,7 +144,7 @@ def livez() -> Response:
     "/readyz",
     tags=["health"],
     summary="Is every index open",
-    response_model=schemas.Ready,
+    response_model=answers.Ready,
     responses=_problems(503),
 )
 def readyz(request: Request) -> Response:
@@ -173,7 +173,7 @@ def readyz(request: Request) -> Response:
     "/v1/info",
     tags=["server"],
     summary="Versions and limits",
-    response_model=schemas.ServerInfo,
+    response_model=answers.ServerInfo,
     responses=_problems(),
 )
 def info(request: Request) -> Response:
@@ -188,7 +188,7 @@ def info(request: Request) -> Response:
             | {library: version(library) for library in _LIBRARIES},
             "limits": {
                 "body_bytes": engine.settings.max_body_bytes,
-                "limit": schemas.MAX_LIMIT,
+                "limit": requests.MAX_LIMIT,
                 "query_terms": MAX_QUERY_TERMS,
             },
             "indexes": engine.names,
@@ -200,7 +200,7 @@ def info(request: Request) -> Response:
     "/problems/{name}",
     tags=["server"],
     summary="Explain a problem",
-    response_model=schemas.ProblemKind,
+    response_model=answers.ProblemKind,
     responses=_problems(404),
 )
 def explain_problem(

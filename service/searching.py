@@ -9,22 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from scipy import sparse
-
 from index import Hits
-from index.quantize import MAX_QUERY_TERMS
 from lsr.errors import QueryError, UsageError, VectorError
 from lsr.types import SparseMatrix
 
 from .engine import Collection
 from .filters import index_filter
-from .problems import Fault, ProblemError, did_you_mean
-from .schemas import QueryInput, SearchRequest, Vector
+from .problems import ProblemError, did_you_mean
+from .queries import MAX_LISTED, ReadQuery, notice, read_query
+from .requests import SearchRequest
 
 TRIES = 3
-MAX_LISTED = 20
-"""Unknown tokens or fields listed in one warning."""
 
 
 @dataclass(slots=True)
@@ -47,15 +42,6 @@ class Stopwatch:
         return {stage: round(ms, 3) for stage, ms in self.stages.items()} | {
             "total": round(total, 3)
         }
-
-
-@dataclass(frozen=True, slots=True)
-class ReadQuery:
-    """A query as a (1, n_terms) matrix, and how it came about."""
-
-    matrix: SparseMatrix
-    strategy: str
-    warnings: list[dict[str, Any]]
 
 
 class _ReplacedError(Exception):
@@ -101,107 +87,6 @@ def search(collection: Collection, request: SearchRequest) -> tuple[dict[str, An
         "warnings": warnings,
     }
     return answer, watch
-
-
-def read_query(collection: Collection, query: QueryInput) -> ReadQuery:
-    """The query's weights by term number. Raises `ProblemError` if this index cannot read it."""
-    if query.text is not None:
-        read = _from_text(collection, query.text)
-    elif query.tokens is not None:
-        read = _from_tokens(collection, query.tokens)
-    else:
-        assert query.vector is not None
-        read = _from_vector(collection, query.vector)
-    if read.matrix.nnz > MAX_QUERY_TERMS:
-        raise ProblemError(
-            "query_too_long",
-            f"The query has {read.matrix.nnz:,} different terms, at most {MAX_QUERY_TERMS:,} fit.",
-            hint="Send a shorter text, or its heaviest terms as tokens.",
-        )
-    return read
-
-
-def _from_text(collection: Collection, text: str) -> ReadQuery:
-    if collection.encoder is None:
-        raise _no_encoder(collection, "text")
-    matrix = collection.encoder.encode_queries([text])
-    warnings = []
-    if not text.strip():
-        warnings.append(_notice("empty_query", "The query is empty, so nothing can match it."))
-    elif not matrix.nnz:
-        warnings.append(
-            _notice(
-                "no_known_terms",
-                "No word of the query carries weight (all unknown or stop words), "
-                "so nothing can match it.",
-            )
-        )
-    return ReadQuery(matrix, collection.encoder.query_strategy, warnings)
-
-
-def _from_tokens(collection: Collection, tokens: Mapping[str, float]) -> ReadQuery:
-    if collection.encoder is None:
-        raise _no_encoder(collection, "tokens")
-    numbers = collection.term_numbers
-    weights = {numbers[token]: weight for token, weight in tokens.items() if token in numbers}
-    matrix = _row(list(weights), list(weights.values()), collection.index.n_terms)
-    unknown = [token for token in tokens if token not in numbers]
-    warnings = []
-    if unknown:
-        warnings.append(
-            _notice(
-                "unknown_tokens",
-                f"{len(unknown)} of {len(tokens)} tokens are no entries of the encoder's "
-                "vocabulary and were left out; send text to have it analysed.",
-                unknown[:MAX_LISTED],
-            )
-        )
-    elif not matrix.nnz:
-        warnings.append(_notice("empty_query", "No token has a weight above 0."))
-    return ReadQuery(matrix, "tokens", warnings)
-
-
-def _from_vector(collection: Collection, vector: Vector) -> ReadQuery:
-    n_terms = collection.index.n_terms
-    indices = vector.indices
-    if len(indices) != len(vector.values):
-        raise ProblemError(
-            "invalid_query",
-            f"The vector has {len(indices)} indices and {len(vector.values)} values.",
-            hint="Give one value for each index.",
-            faults=[Fault("/query/vector", "indices and values differ in length")],
-        )
-    if indices and max(indices) >= n_terms:
-        at = next(i for i, index in enumerate(indices) if index >= n_terms)
-        raise ProblemError(
-            "invalid_query",
-            f"Term number {indices[at]} is outside the vocabulary of {n_terms} terms.",
-            hint="Encode the query with the encoder that built the index.",
-            faults=[Fault(f"/query/vector/indices/{at}", f"wanted 0 to {n_terms - 1}")],
-        )
-    if len(set(indices)) < len(indices):
-        first = {index: at for at, index in reversed(list(enumerate(indices)))}
-        at = next(at for at, index in enumerate(indices) if first[index] != at)
-        raise ProblemError(
-            "invalid_query",
-            f"Term number {indices[at]} is given more than once.",
-            hint="Add its weights up.",
-            faults=[Fault(f"/query/vector/indices/{at}", "repeated", indices[at])],
-        )
-    matrix = _row(indices, vector.values, n_terms)
-    empty = [] if matrix.nnz else [_notice("empty_query", "No term has a weight above 0.")]
-    return ReadQuery(matrix, "vector", empty)
-
-
-def _row(terms: Sequence[int], weights: Sequence[float], n_terms: int) -> SparseMatrix:
-    """A (1, n_terms) canonical matrix of distinct terms."""
-    numbers = np.asarray(terms, np.int32)
-    values = np.asarray(weights, np.float32)
-    kept = np.flatnonzero(values > 0)
-    order = kept[np.argsort(numbers[kept])]
-    return sparse.csr_array(
-        (values[order], numbers[order], np.array([0, len(order)], np.int32)), shape=(1, n_terms)
-    )
 
 
 def _found(
@@ -276,21 +161,4 @@ def _field_warnings(
         return []
     hint = did_you_mean(missing[0], sorted(stored))
     message = "No hit has these fields." + (f" {hint}" if hint else "")
-    return [_notice("unknown_fields", message, missing[:MAX_LISTED])]
-
-
-def _notice(code: str, message: str, values: Sequence[str] | None = None) -> dict[str, Any]:
-    notice: dict[str, Any] = {"code": code, "message": message}
-    if values is not None:
-        notice["values"] = list(values)
-    return notice
-
-
-def _no_encoder(collection: Collection, kind: str) -> ProblemError:
-    return ProblemError(
-        "no_encoder",
-        f"Index '{collection.name}' was built from vectors and names no encoder, so it cannot read "
-        f"{kind}.",
-        hint="Send query.vector, or serve the index with an encoder.",
-        faults=[Fault(f"/query/{kind}", "this index answers vectors only")],
-    )
+    return [notice("unknown_fields", message, missing[:MAX_LISTED])]
