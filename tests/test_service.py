@@ -638,15 +638,17 @@ def test_nothing_is_ready_until_everything_is_open(
 
     monkeypatch.setattr(Collection, "open", slowly)
     with TestClient(create_app(Settings({"papers": folder / "papers.index"}))) as client:
-        assert client.get("/livez").status_code == 200
-        problem = assert_problem(client.get("/readyz"), 503, "not_ready")
-        assert problem["checks"] == [{"index": "papers", "state": "opening"}]
-        response = client.post(SEARCH, json={"query": {"text": "cats"}})
-        assert_problem(response, 503, "not_ready")
-        assert response.headers["retry-after"] == "1"
-        listed = client.get("/v1/indexes").json()
-        assert listed == {"indexes": [{"name": "papers", "state": "opening"}]}
-        gate.set()
+        try:
+            assert client.get("/livez").status_code == 200
+            problem = assert_problem(client.get("/readyz"), 503, "not_ready")
+            assert problem["checks"] == [{"index": "papers", "state": "opening"}]
+            response = client.post(SEARCH, json={"query": {"text": "cats"}})
+            assert_problem(response, 503, "not_ready")
+            assert response.headers["retry-after"] == "1"
+            listed = client.get("/v1/indexes").json()
+            assert listed == {"indexes": [{"name": "papers", "state": "opening"}]}
+        finally:
+            gate.set()
         assert opened(client).get("/readyz").json()["status"] == "ready"
 
 
