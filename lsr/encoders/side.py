@@ -29,6 +29,9 @@ _BUDGET_GPU = 32_768
 _VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache")
 
 
+Precision = Literal["float32", "bfloat16"]
+
+
 @dataclass(frozen=True)
 class Settings:
     """Prompts and cap of `config_sentence_transformers.json`, which apply to every strategy."""
@@ -50,6 +53,8 @@ class TransformerSide:
     lower_case: bool = False
     device: str | None = None
     """A torch device; None takes the first GPU, or the CPU where there is none."""
+    precision: Precision = "float32"
+    """What the network multiplies in; bfloat16 moves weights by some hundredths."""
 
     @classmethod
     def of(cls, model: "SpladeModel") -> "TransformerSide":
@@ -109,7 +114,9 @@ class TransformerSide:
         return encode_sorted(
             texts,
             tokenise=tokenise,
-            forward=lambda tokens: model.encode_tokens(tokens, top_k=top_k),
+            forward=lambda tokens: model.encode_tokens(
+                tokens, top_k=top_k, precision=self.precision
+            ),
             n_terms=model.n_terms,
             token_budget=_BUDGET_CPU if model.device.type == "cpu" else _BUDGET_GPU,
             progress=progress,

@@ -122,7 +122,13 @@ class SpladeModel(nn.Module):
         return next(self.parameters()).device
 
     @torch.inference_mode()
-    def encode_tokens(self, tokens: Tokens, *, top_k: int | None = None) -> SparseMatrix:
+    def encode_tokens(
+        self,
+        tokens: Tokens,
+        *,
+        top_k: int | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+    ) -> SparseMatrix:
         """One batch of token lists, special tokens included, to rows of weights."""
         longest = max(map(len, tokens))
         ids = np.full((len(tokens), longest), self.tokenizer.pad_id, np.int64)
@@ -134,7 +140,8 @@ class SpladeModel(nn.Module):
         self.eval()
         try:
             device = self.device
-            weights = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                weights = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
         finally:
             self.train(was_training)
         if not bool(torch.isfinite(weights).all()):
