@@ -5,7 +5,7 @@ transaction stores their texts, names the segment and notes how far the source h
 at any moment loses at most the batches since; the same source given again goes on from there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from scipy import sparse
 from lsr.errors import UsageError
 from lsr.types import Document, SparseMatrix
 
-from .catalog import Catalog, select
+from .catalog import Catalog, new_commit, select
 from .changes import abandon_build, groups_of, insert_documents, reserve_docids
 from .columns import Kind
 from .maintenance import maintainer, new_segment_path, record_segment
@@ -57,7 +57,6 @@ class BulkBuild:
         scale: float,
         fields: Mapping[str, Kind],
         memory: int,
-        published: Callable[[], None],
     ) -> None:
         self._directory = directory
         self._catalog = catalog
@@ -69,7 +68,6 @@ class BulkBuild:
         self._buffer: list[Rows] = []
         self._buffered = 0
         self._lock = maintainer(directory)
-        self._published = published
         self.build = 0
         self.n_done = 0
         """Documents of the source that are durable already: skip as many before adding."""
@@ -129,7 +127,7 @@ class BulkBuild:
         with self._catalog.transaction() as connection:
             for rows, start in zip(batch, firsts, strict=True):
                 insert_documents(connection, rows, first=start, added=-self.build)
-            record_segment(self._catalog, path, stats, added=-self.build)
+            record_segment(connection, path, stats, added=-self.build)
             connection.execute(
                 "UPDATE builds SET n_done=n_done+? WHERE build=?", (n_documents, self.build)
             )
@@ -175,10 +173,9 @@ class BulkBuild:
                 "SELECT count(DISTINCT doc_id) FROM documents WHERE deleted=?",
                 (-self.build,),
             )[0][0]
-            number = self._catalog.new_commit("build", self.n_done, int(n_replaced), 0)
+            number = new_commit(connection, "build", self.n_done, int(n_replaced))
             connection.execute("UPDATE builds SET published=? WHERE build=?", (number, self.build))
         self.generation = number
-        self._published()
 
 
 def parse_memory(text: str) -> int:

@@ -44,6 +44,7 @@ CREATE TABLE commits(
     n_replaced INTEGER NOT NULL,
     n_deleted INTEGER NOT NULL
 );
+CREATE INDEX commits_layout ON commits(number) WHERE kind <> 'write';
 CREATE TABLE builds(
     build INTEGER PRIMARY KEY AUTOINCREMENT,
     source TEXT NOT NULL,
@@ -118,10 +119,6 @@ def translated(path: Path, connection: apsw.Connection | None = None) -> Iterato
                 "try again."
             ) from error
         raise IndexFailure(f"{path}: {error}") from error
-    except apsw.ReadOnlyError as error:
-        raise IndexFailure(
-            f"{path}: the index was opened read-only; open it without read_only to change it"
-        ) from error
     except apsw.BusyError as error:
         raise IndexFailure(
             f"{path}: another process kept the catalog locked for {BUSY_TIMEOUT_MS // 1000} s; "
@@ -139,29 +136,38 @@ def select(
 
 
 class Catalog:
-    """One connection to `catalog.sqlite`, safe to share between the threads of a process."""
+    """`catalog.sqlite` through two connections: one that reads, one that writes.
 
-    def __init__(self, path: Path, connection: apsw.Connection, *, writable: bool) -> None:
+    Both may be used by any thread. Apart, since a search must not wait for the fsync of a write,
+    and since the reader's `data_version` then moves at every commit, of this process or another.
+    """
+
+    def __init__(self, path: Path, reader: apsw.Connection, writer: apsw.Connection | None) -> None:
         self.path = path
-        self.writable = writable
-        self._connection = connection
-        self._lock = threading.RLock()
+        self._reader = reader
+        self._writer = writer
+        self._reading = threading.RLock()
+        self._writing = threading.RLock()
 
     @classmethod
     def create(cls, path: Path, meta: dict[str, Any]) -> "Catalog":
         """Create the file with its schema and first settings, durably."""
         _register_checksum_vfs()
         with translated(path):
-            connection = apsw.Connection(str(path), vfs="cksmvfs")
-            connection.reserve_bytes(reserve=8)  # the checksum's place at each page's end
-            connection.execute("PRAGMA page_size=8192")
-            cls._configure(connection)
-            catalog = cls(path, connection, writable=True)
-            with catalog.transaction():
-                connection.execute(SCHEMA)
-                for key, value in {"format": CATALOG_VERSION, **meta}.items():
-                    catalog.set_meta(key, value)
-        return catalog
+            writer = apsw.Connection(str(path), vfs="cksmvfs")
+            writer.reserve_bytes(reserve=8)  # the checksum's place at each page's end
+            writer.execute("PRAGMA page_size=8192")
+            _configure_writer(writer)
+            with writer:
+                writer.execute(SCHEMA)
+                writer.executemany(
+                    "INSERT INTO meta VALUES(?, ?)",
+                    [
+                        (key, orjson.dumps(value))
+                        for key, value in {"format": CATALOG_VERSION, **meta}.items()
+                    ],
+                )
+            return cls(path, _open_reader(path), writer)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> "Catalog":
@@ -172,109 +178,87 @@ class Catalog:
                 "build one with `lsr index CORPUS INDEX`"
             )
         _register_checksum_vfs()
-        directory_writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        changeable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        writer = None
         with translated(path):
-            if read_only or not directory_writable:
-                suffix = "" if directory_writable else "&immutable=1"
-                uri = f"file:{quote(str(path.resolve()))}?vfs=cksmvfs{suffix}"
-                flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-                connection = apsw.Connection(uri, flags=flags)
-                connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            else:
-                connection = apsw.Connection(
-                    str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs="cksmvfs"
-                )
-                cls._configure(connection)
-            catalog = cls(path, connection, writable=not read_only and directory_writable)
-            try:
-                version = catalog.meta("format")
-            except apsw.SQLError as error:
-                connection.close()
-                raise IndexCorrupt(f"{path}: not a catalog of an lsr index ({error})") from error
+            if changeable and not read_only:
+                flags = apsw.SQLITE_OPEN_READWRITE
+                writer = apsw.Connection(str(path), flags=flags, vfs="cksmvfs")
+                _configure_writer(writer)
+            catalog = cls(path, _open_reader(path, immutable=not changeable), writer)
+        try:
+            version = catalog.meta("format")
+        except (apsw.SQLError, TypeError) as error:
+            catalog.close()
+            raise IndexCorrupt(f"{path}: not a catalog of an lsr index ({error})") from error
+        except BaseException:
+            catalog.close()
+            raise
         if version != CATALOG_VERSION:
-            connection.close()
+            catalog.close()
             raise IndexVersion(
                 f"{path}: catalog format {version}, this release reads {CATALOG_VERSION}; "
                 "open it with the release that wrote it, or rebuild it from its corpus"
             )
         return catalog
 
-    @staticmethod
-    def _configure(connection: apsw.Connection) -> None:
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        # A big WAL slows each reader's page look-up; 16 MB keeps bulk transactions in few
-        # checkpoints.
-        connection.execute("PRAGMA wal_autocheckpoint=2048")
-        connection.execute("PRAGMA cache_size=-16384")
-
     def close(self) -> None:
         """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
-        with self._lock:
-            if self.writable:
+        with self._writing, self._reading:
+            self._reader.close()
+            if self._writer is not None:
                 # Others may be using it, or the disk be full: the WAL then stays, and is valid.
                 with suppress(apsw.Error):
-                    self._connection.set_busy_timeout(0)
-                    self._connection.execute("PRAGMA journal_mode=DELETE")
-            self._connection.close()
+                    self._writer.set_busy_timeout(0)
+                    self._writer.execute("PRAGMA journal_mode=DELETE")
+                self._writer.close()
 
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """BEGIN IMMEDIATE ... COMMIT: all of it is durable and visible, or nothing is."""
-        with self._lock, translated(self.path, self._connection):
-            self._connection.execute("BEGIN IMMEDIATE")
+        if self._writer is None:
+            raise IndexFailure(
+                f"{self.path}: the index was opened read-only; open it without read_only, in a "
+                "directory that can be written, to change it"
+            )
+        with self._writing, translated(self.path, self._writer):
+            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-                self._connection.execute("COMMIT")
+                yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
         """A short read transaction: one state of the catalog for several statements."""
-        with self._lock, translated(self.path, self._connection):
-            self._connection.execute("BEGIN")
+        with self._reading, translated(self.path, self._reader):
+            self._reader.execute("BEGIN")
             try:
-                yield self._connection
+                yield self._reader
             finally:
                 self._end_reading()
 
     def _end_reading(self) -> None:
-        if self._connection.in_transaction:  # an I/O error has ended it already
-            self._connection.execute("COMMIT")
+        if self._reader.in_transaction:  # an I/O error has ended it already
+            self._reader.execute("COMMIT")
 
     def data_version(self) -> int:
-        """A number that moves whenever another connection commits; costs microseconds."""
-        with self._lock, translated(self.path, self._connection):
-            return int(self._connection.pragma("data_version"))
+        """A number that moves whenever anybody commits; costs microseconds."""
+        with self._reading, translated(self.path, self._reader):
+            return int(self._reader.pragma("data_version"))
 
     def rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one read statement."""
-        with self._lock, translated(self.path, self._connection):
-            return select(self._connection, sql, arguments)
+        with self._reading, translated(self.path, self._reader):
+            return select(self._reader, sql, arguments)
 
     def meta(self, key: str) -> Any:
         """One setting (JSON), None when absent."""
-        with self._lock:
-            found = select(self._connection, "SELECT value FROM meta WHERE key=?", (key,))
+        found = self.rows("SELECT value FROM meta WHERE key=?", (key,))
         return orjson.loads(found[0][0]) if found else None
-
-    def set_meta(self, key: str, value: Any) -> None:
-        """Store one setting; call inside a transaction."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, orjson.dumps(value))
-        )
-
-    def new_commit(self, kind: str, n_added: int, n_replaced: int, n_deleted: int) -> int:
-        """Take the next commit number; call inside the transaction that it names."""
-        self._connection.execute(
-            "INSERT INTO commits(at, kind, n_added, n_replaced, n_deleted) VALUES(?, ?, ?, ?, ?)",
-            (time.time(), kind, n_added, n_replaced, n_deleted),
-        )
-        return self._connection.last_insert_rowid()
 
     def generation(self) -> int:
         """The newest commit number, 0 for a new index."""
@@ -283,9 +267,46 @@ class Catalog:
 
     def integrity_problems(self) -> list[str]:
         """SQLite's own check of every page and index; empty when all is well."""
-        with self._lock:
+        with self._reading:
             try:
-                rows = list(self._connection.execute("PRAGMA integrity_check(20)"))
+                rows = select(self._reader, "PRAGMA integrity_check(20)")
             except apsw.Error as error:
                 return [f"{self.path.name}: {error}"]
         return [f"{self.path.name}: {row[0]}" for row in rows if row[0] != "ok"]
+
+
+def set_meta(connection: apsw.Connection, key: str, value: Any) -> None:
+    """Store one setting, inside the caller's transaction."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, orjson.dumps(value)))
+
+
+def new_commit(
+    connection: apsw.Connection,
+    kind: str,
+    n_added: int = 0,
+    n_replaced: int = 0,
+    n_deleted: int = 0,
+) -> int:
+    """Take the next commit number, inside the transaction that it names."""
+    connection.execute(
+        "INSERT INTO commits(at, kind, n_added, n_replaced, n_deleted) VALUES(?, ?, ?, ?, ?)",
+        (time.time(), kind, n_added, n_replaced, n_deleted),
+    )
+    return connection.last_insert_rowid()
+
+
+def _open_reader(path: Path, *, immutable: bool = False) -> apsw.Connection:
+    uri = f"file:{quote(str(path.resolve()))}?vfs=cksmvfs{'&immutable=1' if immutable else ''}"
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(uri, flags=flags)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return connection
+
+
+def _configure_writer(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    # A big WAL slows each reader's page look-up; 16 MB keeps bulk transactions in few checkpoints.
+    connection.execute("PRAGMA wal_autocheckpoint=2048")
+    connection.execute("PRAGMA cache_size=-16384")

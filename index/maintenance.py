@@ -16,7 +16,7 @@ from scipy import sparse
 
 from lsr.errors import IndexLocked
 
-from .catalog import Catalog, select
+from .catalog import Catalog, new_commit, select
 from .columns import Column, Kind, Value
 from .rows import vectors_from_bytes
 from .segment import SegmentStats, write_segment
@@ -61,9 +61,11 @@ def new_segment_path(directory: Path) -> Path:
     return directory / "segments" / f"{secrets.token_hex(8)}.seg"
 
 
-def record_segment(catalog: Catalog, path: Path, stats: SegmentStats, *, added: int) -> None:
+def record_segment(
+    connection: apsw.Connection, path: Path, stats: SegmentStats, *, added: int
+) -> None:
     """Name a written segment in the catalog; call inside the transaction that makes it live."""
-    catalog.rows(
+    connection.execute(
         "INSERT INTO segments(file, added, retired, n_docs, n_postings, n_saturated, n_bytes) "
         "VALUES(?, ?, NULL, ?, ?, ?, ?)",
         (path.name, added, stats.n_docs, stats.n_postings, stats.n_saturated, stats.n_bytes),
@@ -106,9 +108,9 @@ def seal(
         )
         written = (path, stats)
     with catalog.transaction() as connection:
-        number = catalog.new_commit("seal", 0, 0, 0)
+        number = new_commit(connection, "seal")
         if written is not None:
-            record_segment(catalog, *written, added=number)
+            record_segment(connection, *written, added=number)
         # Rows deleted since we read them are tombstones of the new segment; those deleted before
         # are gone.
         sealed = {row.docid for row in live}
@@ -142,13 +144,13 @@ def merge(
         path = new_segment_path(directory)
         stats, gone = _write_merged(path, views, scale=scale)
         with catalog.transaction() as connection:
-            number = catalog.new_commit("merge", 0, 0, 0)
+            number = new_commit(connection, "merge")
             connection.executemany(
                 "UPDATE segments SET retired=? WHERE segment=?",
                 [(number, view.number) for view in views],
             )
             if stats is not None:
-                record_segment(catalog, path, stats, added=number)
+                record_segment(connection, path, stats, added=number)
             _forget(connection, gone)
     return number
 

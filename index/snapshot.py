@@ -76,6 +76,8 @@ class Snapshot:
     """All that searches at commit `generation` may look at."""
 
     generation: int
+    layout: int
+    """The newest seal, merge or build: while it stays, segments only grow by pending rows."""
     views: tuple[View, ...]
     pending: tuple[PendingSegment, ...]
 
@@ -167,6 +169,19 @@ class OpenSegment:
             self._descriptor = -1
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the catalog says at one commit: `fresh` and `deleted` since the previous snapshot, and
+    `deleted_before` for segments that the previous snapshot did not have."""
+
+    generation: int
+    layout: int
+    files: Mapping[int, str]
+    fresh: tuple[PendingRow, ...]
+    deleted: npt.NDArray[np.uint32]
+    deleted_before: npt.NDArray[np.uint32]
+
+
 class SnapshotLoader:
     """Turns the state of the catalog into snapshots; one per `Index`, called under its lock."""
 
@@ -209,11 +224,51 @@ class SnapshotLoader:
         self._open.clear()
 
     def _load(self, previous: Snapshot | None) -> Snapshot:
+        state = self._read(previous)
+        if state is None:
+            assert previous is not None
+            return previous
+        for number, file in state.files.items():
+            if number not in self._open:
+                self._open[number] = OpenSegment(self._directory / "segments" / file)
+        kept = previous if previous is not None and previous.layout == state.layout else None
+        pending = () if kept is None else kept.pending
+        if state.fresh:
+            pending = self._with_pending(pending, state.fresh)
+        masks = {} if kept is None else {id(view.segment): view.live for view in kept.views}
+        segments = [(number, self._open[number].segment) for number in sorted(state.files)]
+        segments += [(-1, one.segment) for one in pending]
+        views = []
+        for number, segment in segments:
+            known = id(segment) in masks  # then only deletes since are news to it
+            dead = state.deleted if known else state.deleted_before
+            views.append(View(number, segment, masked(segment, masks.get(id(segment)), dead)))
+        for number in [number for number in self._open if number not in state.files]:
+            del self._open[number]  # searches on older snapshots still hold the segment's map
+        return Snapshot(state.generation, state.layout, tuple(views), pending)
+
+    def _read(self, previous: Snapshot | None) -> _State | None:
+        """All that differs from `previous`, in one read transaction; None when nothing does.
+
+        One transaction, because a merge forgets the tombstones of documents it left out: read
+        later, they would be missing for the segments of this commit.
+        """
         with self._catalog.reading() as connection:
             generation = self._catalog.generation()
             if previous is not None and previous.generation == generation:
-                return previous
+                return None
+            newest = "SELECT max(number) FROM commits WHERE kind <> 'write'"
+            layout = int(select(connection, newest)[0][0] or 0)
+            same_layout = previous is not None and previous.layout == layout
+            since = previous.generation if previous is not None and same_layout else 0
             published = dict(select(connection, "SELECT build, published FROM builds"))
+
+            def gone(condition: str, argument: int) -> npt.NDArray[np.uint32]:
+                sql = "SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL AND "
+                rows = select(connection, sql + condition, (argument,))
+                docids = [d for d, at in rows if at > 0 or published.get(-at) is not None]
+                return np.sort(np.asarray(docids, dtype=np.uint32))
+
             files = {
                 int(number): str(file)
                 for number, file, added in select(
@@ -221,72 +276,24 @@ class SnapshotLoader:
                 )
                 if added > 0 or published.get(-added) is not None
             }
-            same_files = previous is not None and set(files) == {
-                view.number for view in previous.views if view.number >= 0
-            }
-            since = previous.generation if previous is not None and same_files else 0
-            deleted = [
-                int(docid)
-                for docid, at in select(
-                    connection,
-                    "SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL "
-                    "AND (deleted > ? OR deleted < 0)",
-                    (since,),
-                )
-                if at > 0 or published.get(-at) is not None
-            ]
-            with_fields = ", t.fields" if self._fields else ", x''"
             fresh = tuple(
                 PendingRow(*row)
                 for row in select(
                     connection,
-                    "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights"
-                    f"{with_fields} FROM pending p JOIN documents d USING(docid) "
-                    "JOIN texts t ON t.docid = d.group_docid "
-                    "WHERE p.added > ? ORDER BY p.docid",
+                    "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights, "
+                    f"{'t.fields' if self._fields else 'NULL'} "
+                    "FROM pending p JOIN documents d USING(docid) "
+                    "JOIN texts t ON t.docid = d.group_docid WHERE p.added > ? ORDER BY p.docid",
                     (since,),
                 )
             )
-        for number, file in files.items():
-            if number not in self._open:
-                self._open[number] = OpenSegment(self._directory / "segments" / file)
-        pending = previous.pending if previous is not None and same_files else ()
-        if fresh:
-            pending = self._with_pending(pending, fresh)
-        masks = (
-            {id(view.segment): view.live for view in previous.views}
-            if previous is not None and same_files
-            else {}
-        )
-        segments = [(number, self._open[number].segment) for number in sorted(files)]
-        segments += [(-1, one.segment) for one in pending]
-        dead = np.sort(np.asarray(deleted, dtype=np.uint32))
-        all_dead = dead
-        if len(segments) > len(masks) or any(id(s) not in masks for _, s in segments):
-            # A segment without a mask so far (merged pending rows) needs every tombstone, old ones
-            # too.
-            all_dead = self._all_tombstones(published, generation)
-        views = tuple(
-            View(
-                number,
-                segment,
-                masked(segment, masks.get(id(segment)), dead if id(segment) in masks else all_dead),
-            )
-            for number, segment in segments
-        )
-        for number in [number for number in self._open if number not in files]:
-            del self._open[number]  # searches on older snapshots still hold the segment's map
-        return Snapshot(generation, views, pending)
-
-    def _all_tombstones(
-        self, published: Mapping[int, int | None], generation: int
-    ) -> npt.NDArray[np.uint32]:
-        # Read after the transaction of `_load`: what a later commit deleted is alive in this one.
-        rows = self._catalog.rows("SELECT docid, deleted FROM documents WHERE deleted IS NOT NULL")
-        docids = [
-            docid for docid, at in rows if 0 < at <= generation or published.get(-at) is not None
-        ]
-        return np.sort(np.asarray(docids, dtype=np.uint32))
+            deleted = gone("(deleted > ? OR deleted < 0)", since)
+            deleted_before = deleted
+            if same_layout and fresh:
+                # Only in-memory segments are new then, and they hold nothing but pending rows.
+                first = select(connection, "SELECT min(docid) FROM pending")[0][0]
+                deleted_before = gone("docid >= ?", int(first))
+        return _State(generation, layout, files, fresh, deleted, deleted_before)
 
     def _with_pending(
         self, pending: tuple[PendingSegment, ...], fresh: tuple[PendingRow, ...]

@@ -308,7 +308,6 @@ class Index:
             scale=self.scale,
             fields=self.fields,
             memory=parse_memory(memory),
-            published=self._changed,
         )
 
     def seal(self) -> None:
@@ -323,7 +322,6 @@ class Index:
                 scale=self.scale,
                 fields=self.fields,
             )
-        self._changed()
 
     def merge(self, *, everything: bool = True) -> None:
         """Seal, then merge segments, dropping deleted documents for good; then remove retired
@@ -341,7 +339,6 @@ class Index:
                 scale=self.scale,
                 everything=everything,
             )
-            self._changed()
             self.refresh()
             maintenance.collect(self.path, self._catalog)
 
@@ -397,16 +394,10 @@ class Index:
     # ------------------------------------------------------------------------------------
 
     def _committed(self) -> None:
-        """After a writer's commit: see it, and seal when pending rows have become a burden."""
-        self._changed()
+        """After a commit: seal when pending rows have become a burden."""
         if self.refresh().n_pending > SEAL_AT:
             with suppress(IndexLocked):  # then the process that maintains this index will do it
                 self.seal()
-
-    def _changed(self) -> None:
-        """Our own commits do not move our data_version: look again at the next search."""
-        with self._lock:
-            self._seen_version = -1
 
     def _places_of(self, doc_id: str) -> list[tuple[Any, int]]:
         docids = live_docids(self._catalog, doc_id)

@@ -7,7 +7,7 @@ from types import TracebackType
 from lsr.errors import UsageError
 from lsr.types import Document, SparseMatrix
 
-from .catalog import Catalog
+from .catalog import Catalog, new_commit
 from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
 from .rows import Passage, Rows, checked_rows
 
@@ -68,7 +68,7 @@ class Writer:
         catalog = self._catalog
         n_added = n_replaced = n_deleted = 0
         with catalog.transaction() as connection:
-            number = catalog.new_commit("write", 0, 0, 0)
+            number = new_commit(connection, "write")
             for change in self._changes:
                 if isinstance(change, Rows):
                     # An id added twice in one commit: the later version counts, the earlier was

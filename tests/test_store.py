@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scipy import sparse
 
 from index import Index, Passage
+from index.catalog import set_meta
 from lsr.errors import (
     IndexCorrupt,
     IndexExists,
@@ -494,6 +495,40 @@ def test_searches_run_beside_writes_in_many_threads(tmp_path: Path, random_vecto
         assert errors == []
 
 
+def test_a_seal_that_leaves_nothing_is_seen(tmp_path: Path) -> None:
+    """Deleted while pending, then sealed: the row and its tombstone vanish together, between two
+    searches of another index object, which must not go on showing the document."""
+    with new_index(tmp_path / "i") as one, Index.open(tmp_path / "i") as other:
+        one.add([Document("a")], row({1: 1.0}))
+        assert other.search(row({1: 1.0})).doc_ids == ["a"]
+        one.delete(["a"])
+        one.seal()
+        assert other.search(row({1: 1.0})).doc_ids == []
+
+
+def test_a_replaced_document_is_in_every_answer_in_one_version(tmp_path: Path) -> None:
+    """Tombstones were once read after the snapshot's transaction: searches between two commits of
+    another connection saw the old version gone and the new one not yet there."""
+    with new_index(tmp_path / "i") as one, Index.open(tmp_path / "i") as other:
+        one.add([Document("a")], row({1: 1.0}))
+        one.seal()
+        stop = threading.Event()
+
+        def replacing() -> None:
+            while not stop.is_set():
+                one.add([Document("a")], row({1: 1.0}))
+                one.merge()
+
+        thread = threading.Thread(target=replacing)
+        thread.start()
+        try:
+            answers = {tuple(other.search(row({1: 1.0})).doc_ids) for _ in range(2000)}
+        finally:
+            stop.set()
+            thread.join()
+        assert answers == {("a",)}
+
+
 def test_missing_existing_and_foreign_directories_are_named(tmp_path: Path) -> None:
     with pytest.raises(IndexNotFound, match="no such directory"):
         Index.open(tmp_path / "nothing")
@@ -511,8 +546,8 @@ def test_missing_existing_and_foreign_directories_are_named(tmp_path: Path) -> N
 
 def test_a_newer_catalog_is_refused_by_its_version(tmp_path: Path) -> None:
     index = new_index(tmp_path / "i")
-    with index._catalog.transaction():
-        index._catalog.set_meta("format", 99)
+    with index._catalog.transaction() as connection:
+        set_meta(connection, "format", 99)
     index.close()
     with pytest.raises(IndexVersion, match="format 99, this release reads 1"):
         Index.open(tmp_path / "i")
