@@ -8,6 +8,7 @@ are not ours to ship. `bm25-NAME` is a text collection under the project's own B
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 GENERATOR = CHECKOUT.parent / "shared" / "bench" / "lsr_vectors.py"
 N_DOCS = {"t200s": 200_000, "small": 20_000}
 VOCABULARY = 30_522
+CALIBRATED: dict[str, object] = {
+    "source": "lsr_vectors.py topic, calibrated on real SPLADE++ queries",
+    "n_terms": VOCABULARY,
+    "max_weight": 4.0,
+}
 
 
 @dataclass(frozen=True)
@@ -58,27 +64,36 @@ def save(folder: Path, name: str, matrix: SparseMatrix) -> None:
 
 
 def ensure(name: str, data: Path) -> Path:
-    """Folder of the set `name` below `data`, made now unless it is there."""
-    folder = data / name
-    if (folder / "set.json").exists():
+    """Folder of the set `name` below `data`, made unless it is there; texts are always remade."""
+    folder, fresh = data / name, data / f"{name}.part"
+    described = folder / "set.json"
+    if described.exists() and not name.startswith("bm25-"):
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    if name.startswith("bm25-"):
-        about = _text(name.removeprefix("bm25-"), folder)
-    elif name == "t200s" and (GENERATOR.exists() or (folder / "docs.indptr.npy").exists()):
-        if not (folder / "docs.indptr.npy").exists():
-            command = [sys.executable, str(GENERATOR), "topic", str(folder), "200000", "splade"]
-            subprocess.run(command, check=True, stdout=sys.stderr)
-        about = {"source": "lsr_vectors.py topic, calibrated on real SPLADE++ queries"}
-        about |= {"n_terms": VOCABULARY, "max_weight": 4.0}
+    calibrated = name == "t200s" and GENERATOR.exists()
+    if not (calibrated and (folder / "docs.indptr.npy").exists()):  # else made by hand: adopt it
+        # Renamed when whole, so that an interrupted run never passes for a set.
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        about = _make(name, fresh, calibrated)
+        shutil.rmtree(folder, ignore_errors=True)
+        (fresh / "set.json").write_text(json.dumps(about, indent=1))
+        fresh.rename(folder)
     else:
-        docs, queries = synthetic(N_DOCS[name])
-        save(folder, "docs", docs)
-        save(folder, "queries", queries)
-        about = {"source": "SYNTHETIC, no real encoder behind it (tests/bench/vectors.py)"}
-        about |= {"n_terms": VOCABULARY, "max_weight": 4.0}
-    (folder / "set.json").write_text(json.dumps(about, indent=1))
+        described.write_text(json.dumps(CALIBRATED, indent=1))
     return folder
+
+
+def _make(name: str, folder: Path, calibrated: bool) -> dict[str, object]:
+    if name.startswith("bm25-"):
+        return _text(name.removeprefix("bm25-"), folder)
+    if calibrated:
+        command = [sys.executable, str(GENERATOR), "topic", str(folder), "200000", "splade"]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        return CALIBRATED
+    docs, queries = synthetic(N_DOCS[name])
+    save(folder, "docs", docs)
+    save(folder, "queries", queries)
+    return CALIBRATED | {"source": "SYNTHETIC, no real encoder behind it (tests/bench/vectors.py)"}
 
 
 def synthetic(
