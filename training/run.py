@@ -6,6 +6,7 @@ each stage. A run folder belongs to one recipe over one state of the data; it re
 
 import shutil
 import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lsr.encoders.folder import read_object, replacing, write_json
 from lsr.encoders.idf import idf_table
 from lsr.encoders.inference_free import InferenceFreeEncoder
 from lsr.encoders.siamese import SpladeEncoder
+from lsr.encoders.side import Precision, TransformerSide
 from lsr.encoders.splade import SpladeModel
 from lsr.errors import EncoderError, RecipeError
 
@@ -35,7 +37,7 @@ from .scratch import make_backbone
 from .steps import MlmSteps, RankingSteps
 from .trainer import StageSettings, run_stage
 
-_MEASURED_DOCUMENTS = 2_000
+_MEASURED_DOCUMENTS = 500
 
 
 def run_recipe(
@@ -289,8 +291,10 @@ class _Run:
         """Measure the encoder on training texts and write its folder, whole or not at all."""
         recipe = self.recipe
         model = self.network.splade.cpu().eval()
+        precision: Precision = "bfloat16" if recipe.run.bf16 else "float32"
+        side = replace(TransformerSide.of(model), precision=precision)
         sample = self._sample(_MEASURED_DOCUMENTS)
-        measured = measure(_encoder(recipe, model, self.idf, 1.0).encode_documents(sample))
+        measured = measure(side.encode(sample, prompt="", top_k=None, progress=False))
         if measured.max_weight == 0:
             raise EncoderError(
                 f"{recipe.path}: training collapsed: no document has any term left. Lower "
