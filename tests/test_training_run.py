@@ -147,7 +147,10 @@ def test_dying_between_checkpoints_falls_back_to_the_last_one(
         with pytest.raises(KeyboardInterrupt):
             train(load_recipe("smoke", QUICK), output, progress=False)
     assert not output.exists()
-    assert train(load_recipe("smoke", QUICK), output, progress=False).finished
+    spent = json.loads((tmp_path / "encoder.training" / "run.json").read_text())["seconds"]
+    report = train(load_recipe("smoke", QUICK), output, progress=False)
+    assert report.finished
+    assert report.seconds > spent > 0
     resumed, whole = weights(output), weights(uninterrupted)
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
 

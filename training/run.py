@@ -17,7 +17,7 @@ import orjson
 import safetensors.torch
 import torch
 
-from lsr.encoders.folder import read_object, replacing, write_json
+from lsr.encoders.folder import replacing
 from lsr.encoders.idf import idf_table
 from lsr.encoders.inference_free import InferenceFreeEncoder
 from lsr.encoders.siamese import SpladeEncoder
@@ -32,6 +32,7 @@ from .network import Network, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
+from .run_record import RunRecord
 from .schedule import quadratic
 from .scratch import make_backbone
 from .steps import MlmSteps, RankingSteps
@@ -55,13 +56,11 @@ def run_recipe(
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     pairs = load_pairs(recipe)
-    record = _RunRecord.open(folder, recipe, pairs)
+    record = RunRecord.open(folder, recipe, pairs)
     deadline = None if stop_after is None else started + stop_after
-    run = _Run(recipe, pairs, folder, quiet=quiet, deadline=deadline)
-    try:
-        finished = run.stages()
-    finally:
-        seconds = record.add_seconds(time.monotonic() - started)
+    run = _Run(recipe, pairs, folder, quiet=quiet, deadline=deadline, record=record)
+    finished = run.stages()
+    seconds = record.save()
     last_log = run.last_log
     measured = run.save(output, seconds=seconds) if finished else None
     if finished:
@@ -90,42 +89,6 @@ def _check_output(output: Path) -> None:
         )
 
 
-class _RunRecord:
-    """`run.json`: whose run folder this is, and how long it has been at work."""
-
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        self._path = path
-        self._identity = identity
-
-    @classmethod
-    def open(cls, folder: Path, recipe: Recipe, pairs: Pairs) -> "_RunRecord":
-        """Make the run folder, or check that it is one of this recipe and data."""
-        path = folder / "run.json"
-        identity = {
-            "recipe": recipe.fingerprint(),
-            "data": {source.name: source.fingerprint for source in pairs.sources},
-        }
-        if path.is_file():
-            found = read_object(path)
-            changed = [key for key in identity if found.get(key) != identity[key]]
-            if changed:
-                raise RecipeError(
-                    f"{folder} holds an unfinished run whose {' and '.join(changed)} is not that "
-                    f"of {recipe.path}; finish it as it was, or start over (--no-resume)."
-                )
-            return cls(path, found)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**identity, "seconds": 0.0})
-        return cls(path, {**identity, "seconds": 0.0})
-
-    def add_seconds(self, seconds: float) -> float:
-        """Count working time; returns the total over all calls."""
-        self._identity["seconds"] += seconds
-        write_json(self._path, self._identity)
-        total: float = self._identity["seconds"]
-        return total
-
-
 class _Run:
     """One recipe at work: the network, and what every stage shares."""
 
@@ -137,9 +100,10 @@ class _Run:
         *,
         quiet: bool | None,
         deadline: float | None,
+        record: RunRecord,
     ) -> None:
         self.recipe, self.pairs, self.folder = recipe, pairs, folder
-        self.quiet, self.deadline = quiet, deadline
+        self.quiet, self.deadline, self.record = quiet, deadline, record
 
     @cached_property
     def network(self) -> Network:
@@ -278,6 +242,7 @@ class _Run:
             settings,
             self.folder / settings.name,
             deadline=self.deadline,
+            on_checkpoint=self.record.save,
             quiet=self.quiet,
         )
 

@@ -57,12 +57,14 @@ def run_stage(
     folder: Path,
     *,
     deadline: float | None = None,
+    on_checkpoint: Callable[[], object] | None = None,
     quiet: bool | None = None,
 ) -> bool:
     """Train `objective` in place; True once every step is done, False if the deadline came first.
 
     Continues from the newest checkpoint in `folder`, exactly: the same weights as without the
     interruption. `deadline` is a time of `time.monotonic`; the state is saved when it passes.
+    `on_checkpoint` is called after each.
     """
     try:
         arguments = TrainingArguments(
@@ -100,6 +102,7 @@ def run_stage(
         callbacks=[
             _Report(settings, folder / "log.jsonl", quiet=quiet),
             _Deadline(deadline),
+            _OnCheckpoint(on_checkpoint),
         ],
     )
     for unwanted in (PrinterCallback, ProgressCallback):
@@ -231,6 +234,19 @@ class _Deadline(TrainerCallback):
         if self._deadline is not None and time.monotonic() >= self._deadline:
             control.should_save = True
             control.should_training_stop = True
+
+
+class _OnCheckpoint(TrainerCallback):
+    """Tell whoever keeps the books that a checkpoint is on disk."""
+
+    def __init__(self, call: Callable[[], object] | None) -> None:
+        self._call = call
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._call is not None:
+            self._call()
 
 
 def summary(logs: Mapping[str, float]) -> str:

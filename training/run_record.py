@@ -1,0 +1,49 @@
+"""The file `run.json` of a run folder: whose run it is, and how long it has been at work."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lsr.encoders.folder import read_object, write_json
+from lsr.errors import RecipeError
+
+from .data import Pairs
+from .recipe import Recipe
+
+
+class RunRecord:
+    """Knows its recipe and data by their fingerprints; time runs from `open`."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self._path = path
+        self._content = content
+        self._before = float(content["seconds"])
+        self._opened = time.monotonic()
+
+    @classmethod
+    def open(cls, folder: Path, recipe: Recipe, pairs: Pairs) -> "RunRecord":
+        """Make the run folder, or check that it is one of this recipe and data."""
+        path = folder / "run.json"
+        identity = {
+            "recipe": recipe.fingerprint(),
+            "data": {source.name: source.fingerprint for source in pairs.sources},
+        }
+        if path.is_file():
+            found = read_object(path)
+            changed = [key for key in identity if found.get(key) != identity[key]]
+            if changed:
+                raise RecipeError(
+                    f"{folder} holds an unfinished run whose {' and '.join(changed)} is not that "
+                    f"of {recipe.path}; finish it as it was, or start over (--no-resume)."
+                )
+            return cls(path, found)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = cls(path, {**identity, "seconds": 0.0})
+        record.save()
+        return record
+
+    def save(self) -> float:
+        """Write how long all calls together have been at work, in seconds, and return it."""
+        seconds = self._before + time.monotonic() - self._opened
+        write_json(self._path, {**self._content, "seconds": seconds})
+        return seconds
