@@ -1,5 +1,6 @@
 """From texts and teachers to an encoder: recipes in, encoder folders out."""
 
+import os
 from pathlib import Path
 
 from lsr.errors import MissingExtra
@@ -34,6 +35,8 @@ def train(
         recipe,
         Path(output).absolute(),
         resume=resume,
-        quiet=None if progress is None else not progress,
+        quiet=os.environ.get("LSR_QUIET", "") not in ("", "0")
+        if progress is None
+        else not progress,
         stop_after=stop_after,
     )

@@ -46,7 +46,7 @@ def run_recipe(
     output: Path,
     *,
     resume: bool,
-    quiet: bool | None,
+    quiet: bool,
     stop_after: float | None,
 ) -> TrainReport:
     """Do what `training.train` promises."""
@@ -98,7 +98,7 @@ class _Run:
         pairs: Pairs,
         folder: Path,
         *,
-        quiet: bool | None,
+        quiet: bool,
         deadline: float | None,
         record: RunRecord,
     ) -> None:

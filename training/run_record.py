@@ -34,7 +34,7 @@ class RunRecord:
             if changed:
                 raise RecipeError(
                     f"{folder} holds an unfinished run whose {' and '.join(changed)} is not that "
-                    f"of {recipe.path}; finish it as it was, or start over (--no-resume)."
+                    f"of {recipe.path}; finish it as it was, or start over (--fresh)."
                 )
             return cls(path, found)
         folder.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def run_stage(
     *,
     deadline: float | None = None,
     on_checkpoint: Callable[[], object] | None = None,
-    quiet: bool | None = None,
+    quiet: bool = False,
 ) -> bool:
     """Train `objective` in place; True once every step is done, False if the deadline came first.
 
@@ -184,23 +184,23 @@ class StageTrainer(Trainer):
 class _Report(TrainerCallback):
     """A progress bar on standard error and a line of JSON per log in `log.jsonl`."""
 
-    def __init__(self, settings: StageSettings, file: Path, *, quiet: bool | None) -> None:
+    def __init__(self, settings: StageSettings, file: Path, *, quiet: bool) -> None:
         self._settings = settings
         self._file = file
-        self._bar: Bar[None] = bar(
-            total=settings.steps, unit="steps", desc=settings.name, quiet=quiet
-        )
-        self._quiet = bool(quiet)
+        self._bar: Bar[None] | None = None
+        self._quiet = quiet
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._bar.update(state.global_step)
+        left = self._settings.steps - state.global_step  # so that the rate is that of this call
+        self._bar = bar(total=left, unit="steps", desc=self._settings.name, quiet=self._quiet)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._bar.update()
+        if self._bar is not None:
+            self._bar.update()
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -219,7 +219,8 @@ class _Report(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 class _Deadline(TrainerCallback):
