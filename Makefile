@@ -56,4 +56,5 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.bench: $(VENV)/.base
 	$(PIP) -e '.[bench]'
+	$(PIP) --no-deps splade-index
 	@touch $@

@@ -43,7 +43,7 @@ class Rows:
     fields: Sequence[bytes]
 
     def __len__(self) -> int:
-        return int(self.vectors.shape[0])
+        return len(self.documents if self.passages is None else self.passages)
 
     def document_of(self, row: int) -> int:
         """Which of `documents` the row belongs to."""
@@ -88,7 +88,8 @@ def checked_rows(
             )
         seen.add(document.doc_id)
         try:
-            fields.append(orjson.dumps(dict(document.fields)))
+            # Copied, because orjson's result keeps the room it was written in: 4 kB a document.
+            fields.append(memoryview(orjson.dumps(dict(document.fields))).tobytes())
         except TypeError as error:
             raise UsageError(
                 f"document {document.doc_id!r}: fields must be JSON values ({error})"
@@ -120,8 +121,16 @@ def rounded_to_float16(csr: SparseMatrix) -> SparseMatrix:
             "stored; "
             "scale the encoder's output down"
         )
-    rounded = csr.copy()
-    rounded.data = halves(csr.data).astype(np.float32)
+    # 32-bit indices whatever came: a batch never has 2^31 weights, and buffers halve.
+    narrow = np.int32 if csr.nnz < 2**31 else np.int64
+    rounded: SparseMatrix = sparse.csr_array(
+        (
+            halves(csr.data).astype(np.float32),
+            csr.indices.astype(np.int32),
+            csr.indptr.astype(narrow),
+        ),
+        shape=csr.shape,
+    )
     return rounded
 
 

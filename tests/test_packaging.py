@@ -36,7 +36,7 @@ def test_the_wheel_holds_four_packages_one_extension_and_no_sources_of_it(tmp_pa
     hostile.mkdir()
     for name in ("index.py", "service.py"):
         (hostile / name).write_text("raise SystemExit('the neighbour was imported')")
-    code = "from lsr.__main__ import main; main(['info'])"
+    code = "from lsr.__main__ import main; sys.argv = ['lsr', 'info']; main()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"],
         cwd=hostile,
@@ -50,10 +50,10 @@ def test_the_wheel_holds_four_packages_one_extension_and_no_sources_of_it(tmp_pa
 def test_help_answers_before_anything_heavy_is_imported() -> None:
     """`lsr --help` must stay under 0.3 s, so it may not import numpy, torch or the index."""
     code = (
-        "import sys\nfrom lsr.__main__ import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'numpy', 'scipy', 'numba', 'torch', 'fastapi', 'index', 'apsw'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+        "import sys\nfrom lsr.__main__ import main\nsys.argv = ['lsr', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'scipy', 'numba', 'torch', 'fastapi', 'index', 'apsw'}\n"
+        "sys.exit(f'imported {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
