@@ -127,8 +127,7 @@ class BulkBuild:
         docids = np.arange(first, first + len(groups), dtype=np.uint32)
         vectors = sparse.csr_array(sparse.vstack([rows.vectors for rows in batch], "csr"))
         # The stacked copy replaces the parts: from here on only their documents are needed.
-        nothing: SparseMatrix = sparse.csr_array((0, self._n_terms), dtype=np.float32)
-        batch[:] = [replace(rows, vectors=nothing) for rows in batch]
+        batch[:] = [replace(rows, vectors=rows.vectors[:0]) for rows in batch]
         of_row = [(rows, rows.document_of(row)) for rows in batch for row in range(len(rows))]
         path = new_segment_path(self._directory)
         stats = write_segment(

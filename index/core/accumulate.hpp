@@ -17,6 +17,10 @@
 #include "segment_view.hpp"
 #include "topk.hpp"
 
+#if LSR_HAS_AVX2_PATH
+#include <immintrin.h>
+#endif
+
 namespace lsr {
 
 // acc[slot] += weight x impact. A slot is a u8, so it cannot leave its page of 256 accumulators.
@@ -24,6 +28,58 @@ LSR_INLINE void add_row(const Row& row, std::uint32_t weight, std::uint32_t* acc
     const std::uint8_t* slots = row.slots;
     const std::uint8_t* impacts = slots + row.n;
     for (std::uint32_t i = 0; i < row.n; ++i) acc[slots[i]] += weight * impacts[i];
+}
+
+// The slots of interest in a page: [first, last).
+struct SlotRange {
+    std::uint32_t first = 0, last = kPage;
+};
+
+namespace detail {
+
+#if LSR_HAS_AVX2_PATH
+// How many slots are below `range.first` and below `range.last`. Slots ascend, so these are the
+// ends of the postings of interest; on corrupt bytes they are still at most n. Reads whole groups
+// of 32 slots, which the caller knows to lie inside `rows`.
+LSR_AVX2 inline SlotRange find_slots(const Row& row, SlotRange range) {
+    SlotRange found{0, 0};
+    const __m256i last = _mm256_set1_epi8(char(range.last - 1));
+    const __m256i first = _mm256_set1_epi8(char(range.first));
+    for (std::uint32_t i = 0; i < row.n; i += 32) {
+        const __m256i slots = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row.slots + i));
+        const std::uint32_t valid = _bzhi_u32(~0u, std::min(row.n - i, 32u));
+        const __m256i below_last = _mm256_cmpeq_epi8(_mm256_min_epu8(slots, last), slots);
+        const __m256i from_first = _mm256_cmpeq_epi8(_mm256_max_epu8(slots, first), slots);
+        found.first +=
+            std::uint32_t(_mm_popcnt_u32(~std::uint32_t(_mm256_movemask_epi8(from_first)) & valid));
+        found.last +=
+            std::uint32_t(_mm_popcnt_u32(std::uint32_t(_mm256_movemask_epi8(below_last)) & valid));
+    }
+    return found;
+}
+#endif
+
+}  // namespace detail
+
+// add_row for at least the slots in `range`; others may be added too, so only those of `range` hold
+// scores afterwards. Below 9 postings looking for the range costs more than it saves.
+template <Cpu cpu>
+LSR_INLINE void add_row_in(const Row& row, SlotRange range, const std::uint8_t* rows_end,
+                           std::uint32_t weight, std::uint32_t* acc) {
+#if LSR_HAS_AVX2_PATH
+    if constexpr (cpu == Cpu::avx2) {
+        if (row.n > 8 && range.last - range.first < kPage &&
+            rows_end - row.slots >= std::ptrdiff_t((row.n + 31) / 32 * 32)) {
+            const SlotRange found = detail::find_slots(row, range);
+            const std::uint8_t* impacts = row.slots + row.n;
+            for (std::uint32_t i = found.first; i < found.last; ++i)
+                acc[row.slots[i]] += weight * impacts[i];
+            return;
+        }
+    }
+#endif
+    (void)range, (void)rows_end;
+    add_row(row, weight, acc);
 }
 
 // Add the postings of a tail term that fall into the pages [page, page + n_pages); `acc` starts at
@@ -73,15 +129,16 @@ inline void block_maxima(const std::uint32_t* acc, std::uint32_t* block_max, Cpu
     detail::block_maxima_body(acc, block_max);
 }
 
-// Offer the documents of one page that live, then zero its accumulators. `live` is empty (all live)
-// or one byte a position.
+// Offer the documents of one page that live and lie in a block of `blocks` (bit b: block b), then
+// zero its accumulators. `live` is empty (all live) or one byte a position.
 inline void harvest(const SegmentView& segment, std::span<const std::uint8_t> live,
-                    std::uint32_t page, std::uint32_t* acc, TopK& top, Cpu cpu) {
+                    std::uint32_t page, std::uint32_t blocks, std::uint32_t* acc, TopK& top,
+                    Cpu cpu) {
     std::uint32_t block_max[kBlocksPerPage];
     block_maxima(acc, block_max, cpu);
     for (std::uint32_t b = 0; b < kBlocksPerPage; ++b) {
         // A block at theta is read: a tie with a smaller docid still enters.
-        if (block_max[b] == 0 || block_max[b] < top.theta()) continue;
+        if (!(blocks >> b & 1) || block_max[b] == 0 || block_max[b] < top.theta()) continue;
         for (std::uint32_t i = 0; i < kBlock; ++i) {
             const std::uint32_t score = acc[b * kBlock + i];
             if (score == 0 || score < top.theta()) continue;
@@ -94,5 +151,7 @@ inline void harvest(const SegmentView& segment, std::span<const std::uint8_t> li
     }
     std::memset(acc, 0, kPage * sizeof(std::uint32_t));
 }
+
+inline constexpr std::uint32_t kAllBlocks = (1u << kBlocksPerPage) - 1;
 
 }  // namespace lsr

@@ -4,7 +4,7 @@
 
 #if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
 #define LSR_HAS_AVX2_PATH 1
-#define LSR_AVX2 __attribute__((target("avx2")))
+#define LSR_AVX2 __attribute__((target("avx2,popcnt,bmi2")))
 #else
 #define LSR_HAS_AVX2_PATH 0
 #endif
@@ -25,7 +25,10 @@ enum class Cpu { portable, avx2 };
 
 inline Cpu best_cpu() {
 #if LSR_HAS_AVX2_PATH
-    return __builtin_cpu_supports("avx2") ? Cpu::avx2 : Cpu::portable;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
+                   __builtin_cpu_supports("bmi2")
+               ? Cpu::avx2
+               : Cpu::portable;
 #else
     return Cpu::portable;
 #endif

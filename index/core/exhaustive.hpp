@@ -39,7 +39,7 @@ inline void exhaustive(const SegmentView& segment, std::span<const std::uint8_t>
             if (!skip.empty() && skip[first + p])
                 std::memset(page, 0, kPage * sizeof(std::uint32_t));  // tails do not know `skip`
             else
-                harvest(segment, live, first + p, page, scratch.top, cpu);
+                harvest(segment, live, first + p, kAllBlocks, page, scratch.top, cpu);
         }
     }
 }

@@ -16,11 +16,9 @@ struct Scratch {
     Prepared query;
     TopK top;
     std::vector<std::uint32_t> acc;
-    std::vector<std::uint8_t> skip;  // one byte a page: nothing to find there (any more)
+    std::vector<std::uint8_t> skip;  // one byte a page: nothing to find there
     std::vector<std::uint16_t> bound, light, page_max, group_max, order;
     std::vector<SweepTerm> sweep_terms;
-    std::vector<std::uint32_t> pages;
-    std::vector<Row> rows, next_rows;
 };
 
 }  // namespace lsr

@@ -54,7 +54,7 @@ inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, con
         scratch.query.prepare(segment, query);
         if (scratch.query.empty()) continue;
         if (use_blockmax(segment, k, algorithm, cpu)) {
-            blockmax(segment, part.live, k, algorithm == Algorithm::automatic, scratch, cpu);
+            blockmax(segment, part.live, k, scratch, cpu);
             continue;
         }
         scratch.skip.clear();
