@@ -166,8 +166,10 @@ def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
         )
     if not np.issubdtype(matrix.dtype, np.floating) and not np.issubdtype(matrix.dtype, np.integer):
         raise VectorError(f"weights must be real numbers, got dtype {matrix.dtype}")
-    with np.errstate(over="ignore"):  # a float64 too large becomes infinite, and is named below
-        csr: SparseMatrix = sparse.csr_array(matrix, dtype=np.float32, copy=False)
+    csr: SparseMatrix = matrix
+    if not isinstance(matrix, sparse.csr_array) or matrix.dtype != np.float32:
+        with np.errstate(over="ignore"):  # a float64 too large becomes infinite, and is named below
+            csr = sparse.csr_array(matrix, dtype=np.float32, copy=False)
     try:
         csr.check_format(full_check=True)
     except ValueError as error:
