@@ -8,6 +8,7 @@ any order of additions and merges gives the same scores. `scale` is fixed when a
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -115,41 +116,46 @@ def integer_query(
     exact: npt.NDArray[np.float64] = weights.astype(np.float64)
     if not len(terms):
         return IntegerQuery(np.empty(0, np.uint32), np.empty(0, np.uint16), scale)
-    _check_query(terms, exact, n_terms)
-    if not bool((terms[1:] > terms[:-1]).all()) or exact.min() == 0:
+    low, heaviest = float(exact.min()), float(exact.max())
+    ascending = bool((terms[1:] > terms[:-1]).all())
+    first, last = (terms[0], terms[-1]) if ascending else (terms.min(), terms.max())
+    # Comparisons with NaN are false, so these scalars decide every usual query.
+    if not (low >= 0 and heaviest < np.inf and first >= 0 and last < n_terms):
+        _refuse(terms, exact, n_terms)
+    if not ascending or low == 0:
         terms, exact = _merged(terms, exact)
         if not len(terms):
             return IntegerQuery(np.empty(0, np.uint32), np.empty(0, np.uint16), scale)
+        heaviest = float(exact.max())
+        if not np.isfinite(heaviest):
+            raise QueryError("the weights of a repeated query term add up to infinity")
     if len(terms) > MAX_QUERY_TERMS:
         raise QueryError(
             f"the query has {len(terms):,} terms, at most {MAX_QUERY_TERMS:,} keep its scores "
             "inside 32 bits; keep the heaviest ones"
         )
-    heaviest = float(exact.max())
-    if not np.isfinite(heaviest):
-        raise QueryError("the weights of a repeated query term add up to infinity")
-    steps = np.floor(exact / heaviest * MAX_QUERY_WEIGHT + 0.5)
-    integers = np.clip(steps, 1, MAX_QUERY_WEIGHT).astype(np.uint16)
+    # Divided first: the quotient is at most 1, so no sum exceeds 4,095.5 and none overflows.
+    steps = np.maximum(exact / heaviest * MAX_QUERY_WEIGHT + 0.5, 1).astype(np.uint16)
     unit = heaviest / MAX_QUERY_WEIGHT * scale
-    return IntegerQuery(np.ascontiguousarray(terms, np.uint32), integers, unit)
+    return IntegerQuery(np.ascontiguousarray(terms, np.uint32), steps, unit)
 
 
-def _check_query(
+def _refuse(
     terms: npt.NDArray[np.integer], weights: npt.NDArray[np.float64], n_terms: int
-) -> None:
-    # min and max pass NaN on, so three scalars decide the usual case.
-    if not (weights.min() >= 0 and weights.max() < np.inf):
-        at = int(np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))[0])
+) -> NoReturn:
+    """Say which weight or term cannot be."""
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        at = int(bad[0])
         raise QueryError(
             f"query term {int(terms[at])} has the weight {weights[at]}; weights must be finite and "
             "not negative, because bounds only hold for such weights"
         )
-    if terms.min() < 0 or terms.max() >= n_terms:
-        outside = int(terms[(terms < 0) | (terms >= n_terms)][0])
-        raise QueryError(
-            f"query term {outside} is outside the vocabulary of {n_terms} terms; "
-            "encode the query with the encoder of this index"
-        )
+    outside = int(terms[(terms < 0) | (terms >= n_terms)][0])
+    raise QueryError(
+        f"query term {outside} is outside the vocabulary of {n_terms} terms; "
+        "encode the query with the encoder of this index"
+    )
 
 
 def _merged(
