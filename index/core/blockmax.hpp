@@ -6,20 +6,20 @@
 // After them document order visits 0-4 % more pages than best-first would (measured), without the
 // sort. For large k both numbers grow, as k / 8 and k / 2.
 //
-// Rows are added in two phases: first the 12 heaviest terms, with the tails; a block then goes on
-// only if its best partial score + its bound of the light terms reaches the threshold. Of a row
-// only the slots between the first and the last block of interest are added.
+// Rows are added in three phases (scratch.hpp), heaviest terms first, tails with the first phase.
+// After each a block goes on only if its best partial score + its bound of the terms to come
+// reaches the threshold. Of a row only the slots between the first and the last block of interest
+// are added.
 //
-// Safety. (1) Blocks: grid.hpp. (2) Phases: for a document d of block b, heavy(d) is exact and
-// light(d) is bounded by light[b] in fixed point, so floor(factor x score(d) / 2^32) <=
-// floor(factor x heavy(d) / 2^32) + 1 + light[b]; if that sum is below the threshold's floor(factor
-// x theta / 2^32), then score(d) < theta strictly. (3) theta only ever comes from documents that
-// were offered, that is, that are live, so it is valid under deletes and filters; a dead document
-// only loosens bounds. (4) Ties are decided on the 64-bit key (topk.hpp), so rounds and order
-// cannot show. (5) A page is
-// chosen once, with all its blocks whose bound reaches the threshold of that moment; the others can
-// never come back, because theta only rises. They may hold partial sums, are not offered, and are
-// zeroed with the page.
+// Safety. (1) Blocks: grid.hpp. (2) Phases: for a document d of block b the partial
+// score is exact and the rest is bounded by rest[b] in fixed point, so floor(factor x score(d) /
+// 2^32) <= floor(factor x partial(d) / 2^32) + 1 + rest[b]; if that sum is below the threshold's
+// floor(factor x theta / 2^32), then score(d) < theta strictly. (3) theta only ever comes from
+// documents that were offered, that is, that are live, so it is valid under deletes and filters; a
+// dead document only loosens bounds. (4) Ties are decided on the 64-bit key (topk.hpp), so rounds
+// and order cannot show. (5) A page is chosen once, with all its blocks whose bound reaches the
+// threshold of that moment; the others can never come back, because theta only rises. They may hold
+// partial sums, are not offered, and are zeroed with the page.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +36,6 @@
 
 namespace lsr {
 
-inline constexpr std::size_t kHeavyTerms = 12;
 // Blocks of the first and the second round. Twice as many cost 8 % at k = 10 and 3 % at k = 1000.
 inline constexpr std::size_t kFirstRound = 8, kSecondRound = 32;
 inline constexpr std::size_t kChunkPages = 64;  // 64 KB of accumulators
@@ -105,32 +104,40 @@ inline void add_terms(const SegmentView& segment, std::span<const HeadTerm> term
     add_terms_body<Cpu::portable>(segment, terms, chunk, acc);
 }
 
+// Leave in the chunk only the blocks that the terms of `phase` and later can lift to the threshold.
+inline void narrow(std::size_t phase, Chunk& chunk, Scratch& scratch, Cpu cpu) {
+    const Prepared& query = scratch.query;
+    const std::uint32_t threshold = query.floor_bound(scratch.top.theta());
+    for (std::size_t i = 0; i < chunk.n; ++i) {
+        if (!chunk.blocks[i]) continue;
+        std::uint32_t* acc = scratch.acc.data() + i * kPage;
+        const std::uint16_t* rest =
+            scratch.bounds[phase].data() + std::size_t(chunk.page[i]) * kBlocksPerPage;
+        std::uint32_t block_max[kBlocksPerPage];
+        block_maxima(acc, block_max, cpu);
+        std::uint32_t possible = 0;
+        for (std::uint32_t b = 0; b < kBlocksPerPage; ++b)
+            if (query.floor_bound(block_max[b]) + 1 + rest[b] >= threshold) possible |= 1u << b;
+        chunk.choose(i, chunk.blocks[i] & possible);
+        if (!chunk.blocks[i]) std::memset(acc, 0, kPage * sizeof(std::uint32_t));
+    }
+}
+
 // Score the chosen blocks, offer their documents and leave the accumulators zero.
 inline void score_chunk(const SegmentView& segment, std::span<const std::uint8_t> live,
-                        std::size_t n_heavy, Chunk& chunk, Scratch& scratch, Cpu cpu) {
+                        Chunk& chunk, Scratch& scratch, Cpu cpu) {
     const Prepared& query = scratch.query;
     const std::span<const HeadTerm> heads(query.heads);
     std::uint32_t* acc = scratch.acc.data();
 
-    add_terms(segment, heads.first(n_heavy), chunk, acc, cpu);
     for (const TailTerm& tail : query.tails)
         for (std::size_t i = 0; i < chunk.n; ++i) add_tail(tail, chunk.page[i], 1, acc + i * kPage);
-
-    if (n_heavy < heads.size()) {
-        const std::uint32_t threshold = query.floor_bound(scratch.top.theta());
-        for (std::size_t i = 0; i < chunk.n; ++i) {
-            std::uint32_t block_max[kBlocksPerPage];
-            block_maxima(acc + i * kPage, block_max, cpu);
-            std::uint32_t chosen = 0;
-            for (std::uint32_t b = 0; b < kBlocksPerPage; ++b) {
-                const std::uint16_t light =
-                    scratch.light[std::size_t(chunk.page[i]) * kBlocksPerPage + b];
-                if (query.floor_bound(block_max[b]) + 1 + light >= threshold) chosen |= 1u << b;
-            }
-            chunk.choose(i, chosen & chunk.blocks[i]);
-            if (!chunk.blocks[i]) std::memset(acc + i * kPage, 0, kPage * sizeof(std::uint32_t));
-        }
-        add_terms(segment, heads.subspan(n_heavy), chunk, acc, cpu);
+    for (std::size_t phase = 0; phase < kPhases; ++phase) {
+        const std::size_t from = kPhaseStart[phase];
+        if (from >= heads.size()) break;
+        const std::size_t to = phase + 1 < kPhases ? kPhaseStart[phase + 1] : heads.size();
+        if (phase > 0) narrow(phase, chunk, scratch, cpu);
+        add_terms(segment, heads.subspan(from, std::min(to, heads.size()) - from), chunk, acc, cpu);
     }
     for (std::size_t i = 0; i < chunk.n; ++i)
         if (chunk.blocks[i])
@@ -164,27 +171,26 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
     TopK& top = scratch.top;
     const std::uint32_t n_pages = segment.n_pages;
     const std::size_t n_blocks = std::size_t(n_pages) * kBlocksPerPage;
-    const std::size_t n_heavy = std::min(kHeavyTerms, query.heads.size());
-
     scratch.sweep_terms.clear();
     for (const HeadTerm& term : query.heads)
         scratch.sweep_terms.push_back(sweep_term(segment, query, term));
-    scratch.bound.resize(segment.stride);
-    scratch.light.resize(segment.stride);
-    sweep(scratch.sweep_terms, n_heavy, segment.stride, scratch.bound.data(), scratch.light.data(),
-          cpu);
-    add_tail_bounds(segment, query, scratch.bound.data());
+    std::size_t n_phases = 1;
+    while (n_phases < kPhases && kPhaseStart[n_phases] < query.heads.size()) ++n_phases;
+    for (std::vector<std::uint16_t>& bounds : scratch.bounds) bounds.resize(segment.stride);
+    sweep(scratch.sweep_terms, std::span(kPhaseStart).first(n_phases), segment.stride,
+          scratch.bounds, cpu);
+    add_tail_bounds(segment, query, scratch.bounds[0].data());
     if (!live.empty())
         for (std::size_t b = 0; b < n_blocks; ++b) {
             const std::uint32_t first = std::uint32_t(b * kBlock);
             if (first >= segment.n_docs ||
                 detail::dead(live, first, std::min(first + kBlock, segment.n_docs)))
-                scratch.bound[b] = 0;  // nothing to find; the bound of no live document changes
+                scratch.bounds[0][b] = 0;  // nothing to find; the bound of no live document changes
         }
 
     const std::size_t n_super = (n_pages + 7) / 8;
     scratch.page_max.assign(n_super * 8, 0);
-    page_maxima(scratch.bound.data(), scratch.page_max.data(), n_pages, cpu);
+    page_maxima(scratch.bounds[0].data(), scratch.page_max.data(), n_pages, cpu);
     scratch.group_max.resize(n_super);
     page_maxima(scratch.page_max.data(), scratch.group_max.data(), n_super, cpu);
 
@@ -199,7 +205,8 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
         std::uint32_t needed = threshold();
         for (std::uint32_t p = 0; p < n_pages; ++p) {
             if (scratch.page_max[p] >= std::max(least, needed)) {
-                const std::uint16_t* bound = scratch.bound.data() + std::size_t(p) * kBlocksPerPage;
+                const std::uint16_t* bound =
+                    scratch.bounds[0].data() + std::size_t(p) * kBlocksPerPage;
                 std::uint32_t chosen = 0;
                 for (std::uint32_t b = 0; b < kBlocksPerPage; ++b)
                     chosen |= std::uint32_t(bound[b] >= needed) << b;
@@ -208,7 +215,7 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
                 chunk.choose(chunk.n++, chosen);
             }
             if (chunk.n == kChunkPages || (p + 1 == n_pages && chunk.n)) {
-                detail::score_chunk(segment, live, n_heavy, chunk, scratch, cpu);
+                detail::score_chunk(segment, live, chunk, scratch, cpu);
                 chunk.n = 0;
                 top.tighten();
                 needed = threshold();
@@ -220,7 +227,7 @@ inline void blockmax(const SegmentView& segment, std::span<const std::uint8_t> l
     auto seed = [&](std::size_t n) {
         std::span<const std::uint16_t> of = scratch.group_max;
         if (of.size() < 2 * n) of = std::span(scratch.page_max).first(n_pages);
-        if (of.size() < 2 * n) of = std::span(scratch.bound).first(n_blocks);
+        if (of.size() < 2 * n) of = std::span(scratch.bounds[0]).first(n_blocks);
         return detail::nth_largest(of, n, scratch.order);
     };
     round(seed(std::max(kFirstRound, k / 8)));

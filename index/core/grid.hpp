@@ -134,29 +134,30 @@ inline void sweep_avx2(std::span<const SweepTerm> terms, std::uint16_t* bound, s
 
 }  // namespace detail
 
-// Bounds of all blocks: `light` from the terms `terms[n_heavy ..]` alone, `bound` from all of them.
-// Both hold `stride` blocks, a multiple of 64. When every term is heavy `light` is left untouched.
-inline void sweep(std::span<const SweepTerm> terms, std::size_t n_heavy, std::size_t stride,
-                  std::uint16_t* bound, std::uint16_t* light, Cpu cpu) {
-    const std::span<const SweepTerm> heavy_terms = terms.first(n_heavy),
-                                     light_terms = terms.subspan(n_heavy);
+// Bounds of all blocks: bounds[p] from the terms `terms[from[p] ..]`, so bounds[0] from all of them
+// when from[0] is 0. `from` ascends. All hold `stride` blocks, a multiple of 64.
+inline void sweep(std::span<const SweepTerm> terms, std::span<const std::size_t> from,
+                  std::size_t stride, std::span<std::vector<std::uint16_t>> bounds, Cpu cpu) {
     for (std::size_t first = 0; first < stride; first += kStripe) {
         const std::size_t n = std::min(kStripe, stride - first);
-        std::memset(bound + first, 0, n * sizeof(std::uint16_t));
+        std::uint16_t* sum = bounds[0].data();
+        std::memset(sum + first, 0, n * sizeof(std::uint16_t));
+        std::size_t end = terms.size();
+        for (std::size_t p = from.size(); p-- > 0;) {
+            const std::span<const SweepTerm> some = terms.subspan(from[p], end - from[p]);
+            end = from[p];
+            std::uint16_t* out = bounds[p].data();
 #if LSR_HAS_AVX2_PATH
-        if (cpu == Cpu::avx2) {
-            detail::sweep_avx2(light_terms, bound, first, n);
-            if (!light_terms.empty()) detail::unswizzle_avx2(bound + first, light + first, n);
-            detail::sweep_avx2(heavy_terms, bound, first, n);
-            detail::unswizzle_avx2(bound + first, bound + first, n);
-            continue;
-        }
+            if (cpu == Cpu::avx2) {
+                detail::sweep_avx2(some, sum, first, n);
+                detail::unswizzle_avx2(sum + first, out + first, n);
+                continue;
+            }
 #endif
-        (void)cpu;
-        detail::sweep_portable(light_terms, bound, first, n);
-        if (!light_terms.empty())
-            std::memcpy(light + first, bound + first, n * sizeof(std::uint16_t));
-        detail::sweep_portable(heavy_terms, bound, first, n);
+            (void)cpu;
+            detail::sweep_portable(some, sum, first, n);
+            if (p) std::memcpy(out + first, sum + first, n * sizeof(std::uint16_t));
+        }
     }
 }
 
