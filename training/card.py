@@ -1,6 +1,7 @@
 """What a trained encoder says of itself: measured scale and density, provenance, a short README."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -93,14 +94,18 @@ def _readme(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         if model["kind"] == "inference-free"
         else "Queries and documents go through the same network."
     )
+    facts = textwrap.fill(
+        f"{queries} Start: {backbone}. Trained by `lsr train` for {stage['steps']:,} ranking steps "
+        f"of {stage['batch']} queries in {record['seconds']:,} seconds. Documents have "
+        f"{measured['document_terms']} terms on average; the 99.99th percentile of their weights, "
+        f"rounded up, is {card['max_weight']}.",
+        width=100,
+    )
     return f"""# {recipe["name"]}
 
 {recipe["description"] or "A learned sparse encoder."}
 
-{queries} Start: {backbone}. Trained by `lsr train` for {stage["steps"]:,} ranking steps of
-{stage["batch"]} queries in {record["seconds"]:,} seconds. Documents have
-{measured["document_terms"]} terms on average; weights end near {card["max_weight"]}
-(99.99th percentile).
+{facts}
 
 | data | split | queries | relevant pairs | fingerprint |
 |---|---|---|---|---|
