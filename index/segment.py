@@ -230,7 +230,7 @@ class Segment:
 
     def _transposed(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
         """(starts, terms, impacts) of the rows at `positions`, found by walking the postings."""
-        from .builder import transpose
+        from .kernels import transpose
 
         wanted = np.zeros(self.n_docs, np.uint8)
         wanted[positions] = 1

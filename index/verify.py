@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .blobs import Corrupt
-from .builder import compiled, row_bounds
+from .kernels import compiled, row_bounds
 from .layout import BLOCK, CODES, PAGE, Array, Counts, Flag, Header, padded
 from .quantize import impacts_of_halves
 
