@@ -5,7 +5,8 @@ transaction stores their texts, names the segment and notes how far the source h
 at any moment loses at most the batches since; the same source given again goes on from there.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -28,6 +29,10 @@ from .snapshot import columns_of, meaningful_groups
 BYTES_PER_POSTING = 40
 """Bound on the peak per buffered posting: 8 as rows, 8 stacked, the rest for the segment in the
 making (measured: 24.7 million postings cost 30 bytes each)."""
+
+
+FLUSH_SECONDS = 120.0
+"""A slow encoder's work is made durable at least this often: a kill loses no more of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class BulkBuild:
         scale: float,
         fields: Mapping[str, Kind],
         memory: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._catalog = catalog
@@ -69,6 +75,8 @@ class BulkBuild:
         self._buffer: list[Rows] = []
         self._buffered = 0
         self._failed = False
+        self._clock = clock
+        self._flushed_at = clock()
         self._lock = maintainer(directory)
         self.build = 0
         self.n_done = 0
@@ -98,7 +106,8 @@ class BulkBuild:
         rows = checked_rows(documents, vectors, n_terms=self._n_terms, passages=passages)
         self._buffer.append(rows)
         self._buffered += rows.vectors.nnz + len(rows)
-        if self._buffered >= self._budget:
+        late = self._clock() - self._flushed_at >= FLUSH_SECONDS
+        if late or self._buffered >= self._budget:
             self.flush()
 
     def flush(self) -> None:
@@ -114,6 +123,7 @@ class BulkBuild:
             self._failed = False
             self._buffer = []
             self._buffered = 0
+            self._flushed_at = self._clock()
 
     def _flush(self, batch: list[Rows]) -> None:
         # Docids are reserved first and rows inserted last, so that no lock is held while the

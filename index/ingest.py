@@ -100,7 +100,7 @@ def build_index(
             )
         else:  # killed after publishing, before arriving
             counted = _Counted(state.n_done, 0, 0.0)
-        index.merge(everything=False)
+        index.merge(memory=memory)
         info = index.info()
     _arrive(staging, path)
     return BuildReport(

@@ -28,11 +28,6 @@ from .snapshot import (
     meaningful_groups,
 )
 
-MERGE_MAX_POSTINGS = 64_000_000
-"""No merge makes a segment larger than this: it holds about 12 bytes per posting in memory (0.8
-GB).
-"""
-
 MERGE_FAN_IN = 8
 """This many segments of like size are merged into one; each posting is rewritten log_8(n) times."""
 
@@ -133,14 +128,17 @@ def merge(
     *,
     scale: float,
     everything: bool,
+    max_postings: int,
 ) -> int:
     """Merge segments of like size (or `everything`) into one each; the newest commit, 0 for none.
 
-    Deleted documents leave for good. Each merge is one transaction; a kill in between loses only
+    No merge makes a segment of more than `max_postings`, which bounds its memory. Deleted documents
+    leave for good. Each merge is one transaction; a kill in between loses only
     work.
     """
     number = 0
-    for views in _plan([view for view in snapshot.views if view.number >= 0], everything):
+    files = [view for view in snapshot.views if view.number >= 0]
+    for views in _plan(files, everything, max_postings):
         path = new_segment_path(directory)
         stats, gone = _write_merged(path, views, scale=scale)
         with catalog.transaction() as connection:
@@ -188,14 +186,14 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
     return removed
 
 
-def _plan(views: Sequence[View], everything: bool) -> list[list[View]]:
+def _plan(views: Sequence[View], everything: bool, max_postings: int) -> list[list[View]]:
     """Groups worth merging: neighbours in size, none above the memory bound."""
     by_size = sorted(views, key=lambda view: view.segment.n_postings)
     plan: list[list[View]] = []
     group: list[View] = []
     size = 0
     for view in by_size:
-        if group and size + view.segment.n_postings > MERGE_MAX_POSTINGS:
+        if group and size + view.segment.n_postings > max_postings:
             plan.append(group)
             group, size = [], 0
         group.append(view)

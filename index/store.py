@@ -28,7 +28,7 @@ from lsr.errors import IndexCorrupt, IndexExists, IndexLocked, IndexNotFound, Qu
 from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
-from .bulk import BuildState, BulkBuild, parse_memory
+from .bulk import BYTES_PER_POSTING, BuildState, BulkBuild, parse_memory
 from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
 from .columns import KINDS, Kind
@@ -323,7 +323,7 @@ class Index:
                 fields=self.fields,
             )
 
-    def merge(self, *, everything: bool = True) -> None:
+    def merge(self, *, everything: bool = True, memory: str = "1GiB") -> None:
         """Seal, then merge segments, dropping deleted documents for good; then remove retired
         files.
 
@@ -338,6 +338,7 @@ class Index:
                 self.refresh(),
                 scale=self.scale,
                 everything=everything,
+                max_postings=parse_memory(memory) // BYTES_PER_POSTING,
             )
             self.refresh()
             maintenance.collect(self.path, self._catalog)

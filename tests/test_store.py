@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scipy import sparse
 
 from index import Index, Passage
+from index.bulk import FLUSH_SECONDS, BulkBuild
 from index.catalog import set_meta
 from lsr.errors import (
     IndexCorrupt,
@@ -269,6 +270,29 @@ def test_a_build_that_was_interrupted_goes_on_where_it_was(
         assert state is not None
         assert state.published
         assert index.check().problems == ()
+
+
+def test_slow_work_is_made_durable_by_the_clock(tmp_path: Path) -> None:
+    """A network encodes for minutes before a memory budget fills; a kill must not cost all that."""
+    now = 0.0
+    with new_index(tmp_path / "i") as index:
+        build = BulkBuild(
+            index.path,
+            index._catalog,
+            "slow",
+            n_terms=N_TERMS,
+            scale=index.scale,
+            fields={},
+            memory=2**30,
+            clock=lambda: now,
+        )
+        with build:
+            build.add([Document("a")], row({1: 1.0}))
+            assert build.n_done == 0
+            now = FLUSH_SECONDS + 1
+            build.add([Document("b")], row({1: 1.0}))
+            assert build.n_done == 2
+        assert index.search(row({1: 1.0})).doc_ids == ["a", "b"]
 
 
 def test_the_same_id_twice_in_a_build_is_refused_with_its_name(tmp_path: Path) -> None:
