@@ -21,7 +21,7 @@ from lsr.types import Document, SparseMatrix
 from .catalog import Catalog, new_commit, select
 from .changes import abandon_build, groups_of, insert_documents, reserve_docids
 from .columns import Kind
-from .maintenance import maintainer, new_segment_path, record_segment
+from .maintenance import collect, maintainer, new_segment_path, record_segment
 from .rows import Passage, Rows, checked_rows
 from .segment import write_segment
 from .snapshot import columns_of, meaningful_groups
@@ -88,6 +88,8 @@ class BulkBuild:
         self._lock.__enter__()
         try:
             self._begin()
+            # What abandoned or failed builds left on the disk goes before anything new is written.
+            collect(self._directory, self._catalog)
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
@@ -103,7 +105,13 @@ class BulkBuild:
         """Add a batch, in the order of the source. Raises as `Index.add`, also for ids seen
         before.
         """
-        rows = checked_rows(documents, vectors, n_terms=self._n_terms, passages=passages)
+        rows = checked_rows(
+            documents,
+            vectors,
+            n_terms=self._n_terms,
+            declared=self._fields,
+            passages=passages,
+        )
         self._buffer.append(rows)
         self._buffered += rows.vectors.nnz + len(rows)
         late = self._clock() - self._flushed_at >= FLUSH_SECONDS

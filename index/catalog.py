@@ -28,7 +28,14 @@ import apsw
 import apsw.sqlite_extra
 import orjson
 
-from lsr.errors import DiskFull, IndexCorrupt, IndexFailure, IndexNotFound, IndexVersion
+from lsr.errors import (
+    DiskFull,
+    IndexCorrupt,
+    IndexFailure,
+    IndexNotFound,
+    IndexVersion,
+    UsageError,
+)
 
 CATALOG_VERSION = 1
 FILE_NAME = "catalog.sqlite"
@@ -62,7 +69,8 @@ CREATE TABLE documents(
     deleted INTEGER
 );
 CREATE UNIQUE INDEX documents_live ON documents(doc_id, passage) WHERE deleted IS NULL;
-CREATE INDEX documents_deleted ON documents(deleted) WHERE deleted IS NOT NULL;
+CREATE INDEX documents_deleted ON documents(deleted, doc_id) WHERE deleted IS NOT NULL;
+CREATE INDEX documents_replaced ON documents(doc_id) WHERE deleted < 0;
 CREATE TABLE texts(docid INTEGER PRIMARY KEY, fields BLOB NOT NULL);
 CREATE TABLE pending(
     docid INTEGER PRIMARY KEY,
@@ -126,6 +134,8 @@ def translated(path: Path, connection: apsw.Connection | None = None) -> Iterato
         ) from error
     except apsw.CantOpenError as error:
         raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
+    except apsw.ConnectionClosedError as error:
+        raise UsageError(f"{path.parent}: this index object was closed; open it again") from error
 
 
 def select(
@@ -146,6 +156,8 @@ class Catalog:
         self.path = path
         self._reader = reader
         self._writer = writer
+        status = path.stat()
+        self._inode = (status.st_dev, status.st_ino)
         self._reading = threading.RLock()
         self._writing = threading.RLock()
 
@@ -171,7 +183,7 @@ class Catalog:
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> "Catalog":
-        """Open an existing catalog; a directory that cannot be written is opened immutable."""
+        """Open an existing catalog; where the directory cannot be written, for reading only."""
         if not path.is_file():
             raise IndexNotFound(
                 f"{path.parent}: no index here ({FILE_NAME} is missing); "
@@ -185,7 +197,7 @@ class Catalog:
                 flags = apsw.SQLITE_OPEN_READWRITE
                 writer = apsw.Connection(str(path), flags=flags, vfs="cksmvfs")
                 _configure_writer(writer)
-            catalog = cls(path, _open_reader(path, immutable=not changeable), writer)
+            catalog = cls(path, _open_reader(path), writer)
         try:
             version = catalog.meta("format")
         except (apsw.SQLError, TypeError) as error:
@@ -206,7 +218,11 @@ class Catalog:
         """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
         with self._writing, self._reading:
             self._reader.close()
-            if self._writer is not None:
+            if self._writer is not None and not self.in_place():
+                # Closing would unlink the write-ahead log by name: that of the index now there.
+                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                self._writer.close()
+            elif self._writer is not None:
                 # Others may be using it, or the disk be full: the WAL then stays, and is valid.
                 with suppress(apsw.Error):
                     self._writer.set_busy_timeout(0)
@@ -224,6 +240,7 @@ class Catalog:
         with self._writing, translated(self.path, self._writer):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
+                self.check_in_place()
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException:
@@ -241,9 +258,26 @@ class Catalog:
             finally:
                 self._end_reading()
 
+    def in_place(self) -> bool:
+        """Whether the path still names the file that was opened."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
+
+    def check_in_place(self) -> None:
+        """Refuse to go on with an index that `--overwrite` has replaced under our feet."""
+        if not self.in_place():
+            raise IndexFailure(
+                f"{self.path.parent}: the index was replaced or removed since it was opened; "
+                "open it again"
+            )
+
     def _end_reading(self) -> None:
-        if self._reader.in_transaction:  # an I/O error has ended it already
-            self._reader.execute("COMMIT")
+        with suppress(apsw.ConnectionClosedError):
+            if self._reader.in_transaction:  # an I/O error has ended it already
+                self._reader.execute("COMMIT")
 
     def data_version(self) -> int:
         """A number that moves whenever anybody commits; costs microseconds."""
@@ -295,11 +329,29 @@ def new_commit(
     return connection.last_insert_rowid()
 
 
-def _open_reader(path: Path, *, immutable: bool = False) -> apsw.Connection:
-    uri = f"file:{quote(str(path.resolve()))}?vfs=cksmvfs{'&immutable=1' if immutable else ''}"
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    connection = apsw.Connection(uri, flags=flags)
+def _open_reader(path: Path) -> apsw.Connection:
+    try:
+        return _connect_reader(path, "")
+    except apsw.CantOpenError:
+        # A WAL-mode file in a directory where its shared memory cannot be made.
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise IndexFailure(
+                f"{path}: has a write-ahead log that cannot be read from here; open and close the "
+                "index once as a user who may write to its directory"
+            ) from None
+        return _connect_reader(path, "&immutable=1")
+
+
+def _connect_reader(path: Path, options: str) -> apsw.Connection:
+    uri = f"file:{quote(str(path.resolve()))}?vfs=cksmvfs{options}"
+    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except apsw.Error:
+        connection.close()
+        raise
     return connection
 
 

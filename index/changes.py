@@ -52,8 +52,8 @@ def insert_documents(connection: apsw.Connection, rows: Rows, *, first: int, add
     groups = groups_of(rows, first).tolist()
     ids = [document.doc_id for document in rows.documents]
     n_replaced = 0
-    others = "SELECT 1 FROM documents WHERE added<>? LIMIT 1"  # a first build has none to replace
-    if added > 0 or select(connection, others, (added,)):
+    anything = "SELECT 1 FROM commits LIMIT 1"  # before the first commit nothing can be replaced
+    if added > 0 or select(connection, anything):
         n_replaced = tombstone_documents(connection, ids, deleted=added)
     records = []
     texts = []
@@ -80,7 +80,7 @@ def insert_documents(connection: apsw.Connection, rows: Rows, *, first: int, add
     try:
         connection.executemany("INSERT INTO documents VALUES(?,?,?,?,?,?,?,NULL)", records)
     except apsw.ConstraintError as error:
-        raise UsageError(_repeated(connection, ids)) from error
+        raise UsageError(_repeated(connection, ids, first)) from error
     connection.executemany("INSERT INTO texts VALUES(?,?)", texts)
     return n_replaced
 
@@ -109,7 +109,7 @@ def tombstone_documents(
         for row in select(connection, "SELECT build FROM builds WHERE published IS NULL")
         if -int(row[0]) != deleted
     ]
-    hidden = {-build for build in others} | ({deleted} if deleted < 0 else set())
+    hidden = {-build for build in others} | {deleted}
     count = 0
     for doc_id in doc_ids:
         live = select(
@@ -145,16 +145,15 @@ def abandon_build(connection: apsw.Connection, build: int) -> None:
     connection.execute("DELETE FROM builds WHERE build=?", (build,))
 
 
-def _repeated(connection: apsw.Connection, ids: list[str]) -> str:
+def _repeated(connection: apsw.Connection, ids: list[str], first: int) -> str:
     for doc_id in ids:
         if select(
             connection,
-            "SELECT 1 FROM documents WHERE doc_id=? AND deleted IS NULL LIMIT 1",
-            (doc_id,),
+            "SELECT 1 FROM documents WHERE doc_id=? AND deleted IS NULL AND docid<? LIMIT 1",
+            (doc_id, first),
         ):
             return (
-                f"the id {doc_id!r} occurs twice in the corpus; ids name documents, so each "
-                "may occur "
-                "once. Remove or rename one of them and run the same command again"
+                f"the id {doc_id!r} occurs twice in the corpus; ids name documents, so each may "
+                "occur once. Remove or rename one of them and run the same command again"
             )
     return "an id occurs twice in the corpus; ids name documents, so each may occur once"

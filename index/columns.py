@@ -23,7 +23,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "float": np.dtype("<f8"),
     "bool": np.dtype("?"),
 }
-_WANTED = {
+WANTED = {
     "keyword": "a string",
     "int": "a whole number inside 64 bits",
     "float": "a finite number",
@@ -51,10 +51,10 @@ class Column:
         if kind not in KINDS:
             raise UsageError(f"a filter field is one of {', '.join(KINDS)}, got {kind!r}")
         for position, value in enumerate(values):
-            if value is not None and not _belongs(kind, value):
+            if value is not None and not belongs(kind, value):
                 raise UsageError(
                     f"value {position} of a {kind} field is {value!r} ({type(value).__name__}), "
-                    f"it must be {_WANTED[kind]} or absent"
+                    f"it must be {WANTED[kind]} or absent"
                 )
         distinct = sorted({value for value in values if value is not None})
         code = {value: i for i, value in enumerate(distinct)}
@@ -132,14 +132,15 @@ class Column:
         """`value`, checked, in a type that numpy compares with the values."""
         # A whole-number field may be compared with any finite number: year < 2000.5 has a meaning.
         kind: Kind = "float" if self.kind == "int" else self.kind
-        if not _belongs(kind, value):
+        if not belongs(kind, value):
             raise QueryError(
-                f"{condition} on a {self.kind} field takes {_WANTED[kind]}, got {value!r}"
+                f"{condition} on a {self.kind} field takes {WANTED[kind]}, got {value!r}"
             )
-        return float(value) if self.kind == "int" and not _belongs("int", value) else value
+        return float(value) if self.kind == "int" and not belongs("int", value) else value
 
 
-def _belongs(kind: Kind, value: object) -> bool:
+def belongs(kind: Kind, value: object) -> bool:
+    """Whether a column of this kind can hold the value."""
     if kind == "keyword":
         return isinstance(value, str)
     if kind == "bool":

@@ -5,17 +5,28 @@ leaves what was there before, and the same command goes on from the last flushed
 """
 
 import ctypes
+import fcntl
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from lsr.encoders.protocol import SparseEncoder
-from lsr.errors import DatasetError, IndexExists, IndexFailure, UsageError
+from lsr.errors import (
+    DatasetError,
+    IndexCorrupt,
+    IndexExists,
+    IndexFailure,
+    IndexLocked,
+    IndexNotFound,
+    IndexVersion,
+    UsageError,
+)
 from lsr.progress import Bar, bar
 from lsr.types import Document
 
@@ -26,6 +37,9 @@ from .store import EncoderCard, Index, sync_directory
 
 BATCH_DOCUMENTS = 2048
 """Documents encoded at a time: enough for length-sorted batches, few enough to stream."""
+
+MARK = "building"
+"""An empty file that only a directory in the making holds."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -73,7 +87,7 @@ def build_index(
     whole new index.
     """
     started = time.perf_counter()
-    path = Path(path)
+    path = Path(path).resolve()
     parse_memory(memory)
     if passages is not None and not 0 <= passages[1] < passages[0]:
         raise UsageError(
@@ -85,24 +99,21 @@ def build_index(
         raise IndexExists(f"{path} exists and is not an index; it will not be overwritten")
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(path.name + ".building")
-    key = f"{source} {encoder.space} {sorted((fields or {}).items())} {passages}"
-    with _staged(staging, key, encoder, fields) as index:
-        state = index.last_build()
-        if state is None or not state.published:
-            counted = _encode_all(
-                index.bulk(key, memory=memory),
-                documents,
-                encoder,
-                passages,
-                source,
-                total,
-                progress,
-            )
-        else:  # killed after publishing, before arriving
-            counted = _Counted(state.n_done, 0, 0.0)
-        index.merge(memory=memory)
-        info = index.info()
-    _arrive(staging, path)
+    key = (
+        f"{source} {encoder.space} {encoder.build} {encoder.max_weight} "
+        f"{sorted((fields or {}).items())} {passages}"
+    )
+    with _reserved(staging):
+        with _staged(staging, key, encoder, fields) as index:
+            state = index.last_build()
+            if state is None or not state.published:
+                bulk = index.bulk(key, memory=memory)
+                counted = _encode_all(bulk, documents, encoder, passages, source, total, progress)
+            else:  # killed after publishing, before arriving
+                counted = _Counted(state.n_done, 0, 0.0)
+            index.merge(memory=memory)
+            info = index.info()
+        _arrive(staging, path)
     return BuildReport(
         path=path,
         n_docs=info["n_docs"],
@@ -206,21 +217,52 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
+@contextmanager
+def _reserved(staging: Path) -> Iterator[None]:
+    """Hold the staging directory for one build; `IndexLocked` when another is building there.
+
+    The lock is on the directory itself, so there is no lock file to leave behind, and it stays with
+    the directory when that is moved into place.
+    """
+    while True:
+        staging.mkdir(exist_ok=True)
+        descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if staging.exists() and os.path.samestat(os.fstat(descriptor), staging.stat()):
+                break
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise IndexLocked(
+                f"{staging}: another process is building this index; wait for it, or stop it"
+            ) from error
+        os.close(descriptor)  # the directory moved between the two calls: take the new one
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _staged(
     staging: Path, key: str, encoder: SparseEncoder, fields: Mapping[str, str] | None
 ) -> Index:
-    """The index in the making: what an interrupted build of the same things left, or a new one."""
-    if staging.exists():
-        try:
+    """The index in the making: what an interrupted build of the same things left, or a new one.
+
+    Only a directory with the mark is ever resumed. It is removed before the directory arrives, so
+    an index that `_arrive` put aside, killed before deleting it, is not mistaken for one in the
+    making.
+    """
+    mark = staging / MARK
+    if mark.exists():
+        with suppress(IndexNotFound, IndexCorrupt, IndexVersion):  # killed while it was created
             index = Index.open(staging)
             state = index.last_build()
             if state is not None and state.source == key:
                 return index
             index.close()
-        except IndexFailure:
-            pass  # killed while it was being created: nothing in it was ever durable
-        shutil.rmtree(staging)
-    staging.mkdir(parents=True)
+    for left in staging.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    mark.touch()
     if encoder.query_strategy != "model":
         encoder.save(staging / "encoder", queries_only=True)
     return Index.create(
@@ -234,6 +276,8 @@ def _staged(
 
 def _arrive(staging: Path, path: Path) -> None:
     """Put the finished directory in its place in one step; an index it replaces is then removed."""
+    (staging / MARK).unlink()
+    sync_directory(staging)
     if path.exists():
         _exchange(staging, path)
         sync_directory(path.parent)

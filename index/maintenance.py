@@ -4,17 +4,20 @@ The right to do it is an flock on `maintainer.lock`, held for as long as the wor
 """
 
 import fcntl
+import math
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 import numpy as np
+import orjson
 from scipy import sparse
 
-from lsr.errors import IndexLocked
+from lsr.errors import IndexFailure, IndexLocked
 
 from .catalog import Catalog, new_commit, select
 from .columns import Column, Kind, Value
@@ -33,19 +36,28 @@ MERGE_FAN_IN = 8
 
 
 @contextmanager
-def maintainer(directory: Path) -> Iterator[None]:
-    """Hold `maintainer.lock`, or raise `IndexLocked` at once when another holds it."""
+def maintainer(directory: Path, *, wait: float = 5.0) -> Iterator[None]:
+    """Hold `maintainer.lock`, or raise `IndexLocked` when another still holds it after `wait` s."""
+    if not os.access(directory, os.W_OK):
+        raise IndexFailure(
+            f"{directory}: this directory cannot be written, so neither can its index"
+        )
     descriptor = os.open(
         directory / "maintainer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
     )
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise IndexLocked(
-                f"{directory}: another process is building, sealing or merging this index; "
-                "wait for it to finish, or stop it"
-            ) from error
+        give_up = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= give_up:
+                    raise IndexLocked(
+                        f"{directory}: another process is building, sealing or merging this "
+                        "index; wait for it to finish, or stop it"
+                    ) from error
+                time.sleep(0.02)
         yield
     finally:
         os.close(descriptor)
@@ -82,7 +94,8 @@ def seal(
                 "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights, t.fields "
                 "FROM pending p JOIN documents d USING(docid) JOIN texts t ON "
                 "t.docid=d.group_docid "
-                "WHERE d.deleted IS NULL OR d.deleted < 0 ORDER BY p.docid",
+                "WHERE d.deleted IS NULL OR d.deleted IN "
+                "(SELECT -build FROM builds WHERE published IS NULL) ORDER BY p.docid",
             )
         ]
         newest = select(connection, "SELECT max(docid) FROM pending")[0][0]
@@ -158,6 +171,7 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
 
     Call as maintainer. Retired rows go once their file is gone.
     """
+    catalog.check_in_place()
     with catalog.reading() as connection:
         kept = {
             str(row[0])
@@ -177,36 +191,37 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
             removed.append(path.name)
         finally:
             os.close(descriptor)
-    if removed:
+    there = {path.name for path in (directory / "segments").iterdir()}
+    retired = catalog.rows("SELECT file FROM segments WHERE retired IS NOT NULL")
+    if forgotten := [(file,) for (file,) in retired if file not in there]:
         with catalog.transaction() as connection:
-            connection.executemany(
-                "DELETE FROM segments WHERE retired IS NOT NULL AND file=?",
-                [(name,) for name in removed],
-            )
+            connection.executemany("DELETE FROM segments WHERE file=?", forgotten)
     return removed
 
 
 def _plan(views: Sequence[View], everything: bool, max_postings: int) -> list[list[View]]:
-    """Groups worth merging: neighbours in size, none above the memory bound."""
-    by_size = sorted(views, key=lambda view: view.segment.n_postings)
+    """Groups worth merging: of like size, none above the memory bound."""
+    tiers: dict[int, list[View]] = {}
+    for view in sorted(views, key=lambda view: view.segment.n_postings):
+        tier = 0 if everything else int(math.log(max(view.segment.n_postings, 1), MERGE_FAN_IN))
+        tiers.setdefault(tier, []).append(view)
     plan: list[list[View]] = []
-    group: list[View] = []
-    size = 0
-    for view in by_size:
-        if group and size + view.segment.n_postings > max_postings:
-            plan.append(group)
-            group, size = [], 0
-        group.append(view)
-        size += view.segment.n_postings
-    if group:
+    for tier_views in tiers.values():
+        group: list[View] = []
+        size = 0
+        for view in tier_views:
+            if group and size + view.segment.n_postings > max_postings:
+                plan.append(group)
+                group, size = [], 0
+            group.append(view)
+            size += view.segment.n_postings
         plan.append(group)
-    if everything:
-        return [g for g in plan if len(g) > 1 or any(view.live is not None for view in g)]
     wanted = []
-    for g in plan:
-        mostly_dead = [v for v in g if v.live is not None and 2 * v.n_live < v.segment.n_docs]
-        if len(g) >= MERGE_FAN_IN:
-            wanted.append(g)
+    for group in plan:
+        mostly_dead = [v for v in group if v.live is not None and 2 * v.n_live < v.segment.n_docs]
+        touched = any(view.live is not None for view in group)
+        if len(group) >= MERGE_FAN_IN or (everything and (len(group) > 1 or touched)):
+            wanted.append(group)
         elif mostly_dead:
             wanted.append(mostly_dead)
     return wanted
@@ -223,6 +238,8 @@ def _write_merged(
     has_groups = any(view.segment.groups is not None for view in views)
     for view in views:
         segment = view.segment
+        # Rewriting would give flipped bits a fresh checksum, and nobody would ever find them.
+        segment.verify_checksums()
         keep = np.arange(segment.n_docs) if view.live is None else np.flatnonzero(view.live)
         if view.live is not None:
             gone += [(int(docid),) for docid in segment.docids[view.live == 0]]
@@ -237,7 +254,9 @@ def _write_merged(
     if not len(all_docids):
         return None, gone
     order = np.argsort(all_docids, kind="stable")
-    stacked = sparse.csr_array(sparse.vstack(matrices, format="csr"))[order]
+    stacked = sparse.csr_array(sparse.vstack(matrices, format="csr"))
+    matrices.clear()
+    stacked = stacked[order]
     stats = write_segment(
         path,
         stacked,
@@ -259,17 +278,19 @@ def _forget(connection: apsw.Connection, docids: Sequence[tuple[int]]) -> None:
     The text of a document goes with the last of its passages. Passages have consecutive docids that
     start at the group's, so one look at the next row tells whether any is left.
     """
-    groups = {
-        int(group)
-        for docid in docids
-        for (group,) in select(connection, "SELECT group_docid FROM documents WHERE docid=?", docid)
-    }
-    connection.executemany("DELETE FROM documents WHERE docid=?", docids)
-    for group in groups:
-        following = select(
-            connection,
-            "SELECT group_docid FROM documents WHERE docid>=? ORDER BY docid LIMIT 1",
-            (group,),
-        )
-        if not following or following[0][0] != group:
-            connection.execute("DELETE FROM texts WHERE docid=?", (group,))
+    if not docids:
+        return
+    listed = orjson.dumps([docid for (docid,) in docids]).decode()
+    connection.execute("CREATE TEMP TABLE gone(docid INTEGER PRIMARY KEY, group_docid INTEGER)")
+    connection.execute(
+        "INSERT INTO gone SELECT docid, group_docid FROM documents "
+        "WHERE docid IN (SELECT value FROM json_each(?))",
+        (listed,),
+    )
+    connection.execute("DELETE FROM documents WHERE docid IN (SELECT docid FROM gone)")
+    connection.execute(
+        "DELETE FROM texts WHERE docid IN (SELECT DISTINCT group_docid FROM gone) "
+        "AND texts.docid IS NOT (SELECT group_docid FROM documents d "
+        "WHERE d.docid >= texts.docid ORDER BY d.docid LIMIT 1)"
+    )
+    connection.execute("DROP TABLE gone")

@@ -5,7 +5,7 @@ float16: relative error 2^-11, a third of the step of an 8-bit impact, and half 
 float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import sparse
 from lsr.errors import UsageError, VectorError
 from lsr.types import Document, SparseMatrix, canonical
 
+from .columns import WANTED, Kind, belongs
 from .quantize import halves
 
 MAX_ID_BYTES = 4096
@@ -63,12 +64,14 @@ def checked_rows(
     vectors: SparseMatrix,
     *,
     n_terms: int,
+    declared: Mapping[str, Kind],
     passages: Sequence[Passage] | None = None,
 ) -> Rows:
     """Check ids, fields, shapes and weights of one batch before anything of it is written.
 
-    Raises `UsageError` for bad or repeated ids and fields that are not JSON, `VectorError` for
-    weights.
+    `declared` are the filter columns: a document whose field has another type is refused here,
+    since once it is stored every reader would stumble over it. Raises `UsageError` for bad or
+    repeated ids, fields and passages, `VectorError` for weights.
     """
     csr = canonical(vectors, n_terms=n_terms)
     expected = len(documents) if passages is None else len(passages)
@@ -94,7 +97,36 @@ def checked_rows(
             raise UsageError(
                 f"document {document.doc_id!r}: fields must be JSON values ({error})"
             ) from error
+        if declared:
+            _check_declared(document.doc_id, fields[-1], declared)
+    if passages is not None:
+        _check_passages(passages, len(documents))
     return Rows(documents, rounded_to_float16(csr), passages, fields)
+
+
+def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) -> None:
+    read_back = orjson.loads(stored)  # as every reader will see it
+    for name, kind in declared.items():
+        value = read_back.get(name)
+        if value is not None and not belongs(kind, value):
+            raise UsageError(
+                f"document {doc_id!r}: field {name!r} is {value!r}; it was declared {kind}, "
+                "so it must "
+                f"be {WANTED[kind]} or absent"
+            )
+
+
+def _check_passages(passages: Sequence[Passage], n_documents: int) -> None:
+    numbers = [passage.document for passage in passages]
+    if numbers != sorted(numbers) or set(numbers) != set(range(n_documents)):
+        raise UsageError(
+            f"passages must name the documents 0 to {n_documents - 1} in order, each at "
+            "least once; "
+            f"they name {sorted(set(numbers))[:10]}"
+        )
+    for passage in passages:
+        if not 0 <= passage.start <= passage.end:
+            raise UsageError(f"{passage}: wanted 0 <= start <= end")
 
 
 def check_doc_id(doc_id: object, number: int) -> None:

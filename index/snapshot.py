@@ -142,7 +142,11 @@ class Snapshot:
 
 
 class OpenSegment:
-    """A mapped segment file under a shared flock; both end when the last snapshot lets go of it."""
+    """A mapped segment file, opened under a shared flock that lasts until the loader lets go.
+
+    Searches on older snapshots may hold the map longer than the lock: an unlinked file keeps its
+    bytes for as long as it is mapped.
+    """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -155,13 +159,6 @@ class OpenSegment:
             os.close(self._descriptor)
             self._descriptor = -1
             raise
-
-    def close(self) -> None:
-        """Let go of the file and its lock."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-            self.segment.close()
 
     def __del__(self) -> None:
         if getattr(self, "_descriptor", -1) >= 0:
@@ -218,10 +215,8 @@ class SnapshotLoader:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Close every open segment file."""
-        for opened in self._open.values():
-            opened.close()
-        self._open.clear()
+        """Let go of every segment file; searches that are running finish on theirs."""
+        self._open.clear()  # a map ends with the last search that holds its segment
 
     def _load(self, previous: Snapshot | None) -> Snapshot:
         state = self._read(previous)
@@ -282,17 +277,17 @@ class SnapshotLoader:
                     connection,
                     "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights, "
                     f"{'t.fields' if self._fields else 'NULL'} "
-                    "FROM pending p JOIN documents d USING(docid) "
+                    "FROM pending p INDEXED BY pending_added JOIN documents d USING(docid) "
                     "JOIN texts t ON t.docid = d.group_docid WHERE p.added > ? ORDER BY p.docid",
                     (since,),
                 )
             )
-            deleted = gone("(deleted > ? OR deleted < 0)", since)
+            # A build's publication is a layout commit: while the layout stays, builds are no news.
+            deleted = gone("deleted > ?" if same_layout else "(deleted > ? OR deleted < 0)", since)
             deleted_before = deleted
             if same_layout and fresh:
                 # Only in-memory segments are new then, and they hold nothing but pending rows.
-                first = select(connection, "SELECT min(docid) FROM pending")[0][0]
-                deleted_before = gone("docid >= ?", int(first))
+                deleted_before = gone("docid IN (SELECT docid FROM pending WHERE added > ?)", 0)
         return _State(generation, layout, files, fresh, deleted, deleted_before)
 
     def _with_pending(

@@ -10,10 +10,10 @@ An index object is safe to share between threads. Any number of processes may op
 directory; each sees every commit at its next search.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from lsr.errors import IndexCorrupt, IndexExists, IndexLocked, IndexNotFound, QueryError, UsageError
+from lsr.errors import (
+    IndexCorrupt,
+    IndexExists,
+    IndexFailure,
+    IndexNotFound,
+    QueryError,
+    UsageError,
+)
 from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
@@ -37,14 +44,17 @@ from .fidelity import float_overlap
 from .quantize import integer_query, scale_for
 from .rows import Passage
 from .searching import Hits, hits_of, live_masks, search_collapsed
-from .segment import Algorithm
+from .segment import Algorithm, Segment
 from .segment import search_batch as search_segments
 from .snapshot import Snapshot, SnapshotLoader
-from .stored import live_docids, stored_documents, stored_spans
+from .stored import live_docids, live_document, stored_documents, stored_spans
 from .writer import Commit, Writer
 
 SEAL_AT = 20_000
 """Pending rows beyond which a commit seals them: every process holds them in memory of its own."""
+
+
+PLACE_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ class Index:
         `max_weight` is the document weight that impact 255 stands for; it is fixed for good. Raises
         `IndexExists` when the directory already holds an index.
         """
-        path = Path(path)
+        path = Path(path).resolve()
         fields = dict(fields or {})
         for name, kind in fields.items():
             if kind not in KINDS:
@@ -126,7 +136,7 @@ class Index:
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> "Index":
         """Open an existing index. Raises `IndexNotFound`, `IndexVersion` or `IndexCorrupt`."""
-        path = Path(path)
+        path = Path(path).resolve()
         if not path.is_dir():
             raise IndexNotFound(
                 f"{path}: no such directory; build an index with `lsr index CORPUS {path}`"
@@ -248,8 +258,7 @@ class Index:
 
     def get(self, doc_id: str) -> Document | None:
         """The live document of this id, None when there is none."""
-        docids = live_docids(self._catalog, doc_id)
-        return self.documents(docids[:1])[0] if docids else None
+        return live_document(self._catalog, doc_id)
 
     def vectors_of(self, doc_id: str) -> SparseMatrix:
         """The stored float16 weights of a document, one row per passage, as float32."""
@@ -296,7 +305,12 @@ class Index:
 
     def writer(self) -> Writer:
         """Group several adds and deletes into one commit: `with index.writer() as writer: ...`."""
-        return Writer(self._catalog, n_terms=self.n_terms, committed=self._committed)
+        return Writer(
+            self._catalog,
+            n_terms=self.n_terms,
+            declared=self.fields,
+            committed=self._committed,
+        )
 
     def bulk(self, source: str, *, memory: str = "1GiB") -> BulkBuild:
         """A build of many batches, published at once and resumable by the same `source` name."""
@@ -310,11 +324,11 @@ class Index:
             memory=parse_memory(memory),
         )
 
-    def seal(self) -> None:
+    def seal(self, *, wait: float = 5.0) -> None:
         """Turn pending rows into a segment file. Raises `IndexLocked` when another process
         maintains.
         """
-        with maintenance.maintainer(self.path):
+        with maintenance.maintainer(self.path, wait=wait):
             maintenance.seal(
                 self.path,
                 self._catalog,
@@ -389,22 +403,33 @@ class Index:
 
     def check(self) -> CheckReport:
         """Read and verify every byte of the catalog and of every live segment."""
-        return check_index(self.path, self._catalog)
+        return check_index(self.path, n_terms=self.n_terms, scale=self.scale)
 
     # ---- inside
     # ------------------------------------------------------------------------------------
 
     def _committed(self) -> None:
-        """After a commit: seal when pending rows have become a burden."""
-        if self.refresh().n_pending > SEAL_AT:
-            with suppress(IndexLocked):  # then the process that maintains this index will do it
-                self.seal()
+        """After a commit: seal and merge when pending rows have become a burden.
 
-    def _places_of(self, doc_id: str) -> list[tuple[Any, int]]:
-        docids = live_docids(self._catalog, doc_id)
-        if not docids:
-            raise UsageError(f"there is no document with id {doc_id!r} in {self.path}")
-        return self.refresh().locate(np.asarray(docids, np.uint32))
+        The commit stands whatever comes of that: locked, full or damaged is for the log.
+        """
+        try:
+            if self.refresh().n_pending > SEAL_AT:
+                self.seal(wait=0.0)
+                self.merge(everything=False)
+        except IndexFailure as error:
+            logging.getLogger(__name__).warning("committed, but not sealed: %s", error)
+
+    def _places_of(self, doc_id: str) -> list[tuple[Segment, int]]:
+        for _ in range(PLACE_TRIES):
+            docids = live_docids(self._catalog, doc_id)
+            if not docids:
+                raise UsageError(f"there is no document with id {doc_id!r} in {self.path}")
+            try:
+                return self.refresh().locate(np.asarray(docids, np.uint32))
+            except KeyError:
+                continue  # replaced between the two looks: look again
+        raise IndexFailure(f"{self.path}: {doc_id!r} changes faster than it can be read; try again")
 
 
 def sync_directory(path: Path) -> None:

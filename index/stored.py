@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 
+import apsw
 import orjson
 
 from lsr.errors import UsageError
 from lsr.types import Document
 
-from .catalog import Catalog
+from .catalog import Catalog, select
+from .rows import check_doc_id
 
 
 def stored_documents(catalog: Catalog, docids: Iterable[int]) -> list[Document]:
@@ -34,15 +36,37 @@ def stored_spans(catalog: Catalog, docids: Iterable[int]) -> list[tuple[int, int
 
 def live_docids(catalog: Catalog, doc_id: str) -> list[int]:
     """Docids of the published live version of an id, one per passage, ascending."""
-    rows = catalog.rows(
-        "SELECT docid, added, NULL FROM documents WHERE doc_id=? AND deleted IS NULL", (doc_id,)
+    with catalog.reading() as connection:
+        return _live_docids(connection, doc_id)
+
+
+def live_document(catalog: Catalog, doc_id: str) -> Document | None:
+    """The stored document of an id as of one commit; None when there is none."""
+    with catalog.reading() as connection:
+        docids = _live_docids(connection, doc_id)
+        if not docids:
+            return None
+        sql = (
+            "SELECT t.fields FROM documents d JOIN texts t ON t.docid=d.group_docid WHERE d.docid=?"
+        )
+        return Document(doc_id, orjson.loads(select(connection, sql, (docids[0],))[0][0]))
+
+
+def _live_docids(connection: apsw.Connection, doc_id: str) -> list[int]:
+    check_doc_id(doc_id, 0)
+    rows = select(
+        connection,
+        "SELECT docid, added, NULL FROM documents WHERE doc_id=? AND deleted IS NULL",
+        (doc_id,),
     )
     published: dict[int, int | None] = {}
     if not rows or any(added < 0 for _, added, _ in rows):
-        published = dict(catalog.rows("SELECT build, published FROM builds"))
+        published = dict(select(connection, "SELECT build, published FROM builds"))
         # A version that an unpublished build replaces is still the one that counts.
-        rows += catalog.rows(
-            "SELECT docid, added, deleted FROM documents WHERE deleted<0 AND doc_id=?", (doc_id,)
+        rows += select(
+            connection,
+            "SELECT docid, added, deleted FROM documents WHERE deleted<0 AND doc_id=?",
+            (doc_id,),
         )
     return sorted(
         int(docid)

@@ -1,6 +1,6 @@
 """Adds and deletes grouped into one commit."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -9,7 +9,8 @@ from lsr.types import Document, SparseMatrix
 
 from .catalog import Catalog, new_commit
 from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
-from .rows import Passage, Rows, checked_rows
+from .columns import Kind
+from .rows import Passage, Rows, check_doc_id, checked_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,17 @@ class Writer:
     raises.
     """
 
-    def __init__(self, catalog: Catalog, *, n_terms: int, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        n_terms: int,
+        declared: Mapping[str, Kind],
+        committed: Callable[[], None],
+    ) -> None:
         self._catalog = catalog
         self._n_terms = n_terms
+        self._declared = declared
         self._committed = committed
         self._changes: list[Rows | list[str]] = []
         self.commit: Commit | None = None
@@ -46,14 +55,23 @@ class Writer:
     ) -> None:
         """As `Index.add`; checked now, written when the body ends."""
         self._changes.append(
-            checked_rows(documents, vectors, n_terms=self._n_terms, passages=passages)
+            checked_rows(
+                documents,
+                vectors,
+                n_terms=self._n_terms,
+                declared=self._declared,
+                passages=passages,
+            )
         )
 
     def delete(self, doc_ids: Iterable[str]) -> None:
         """As `Index.delete`."""
         if isinstance(doc_ids, str):
             raise UsageError(f"delete takes a list of ids, got the string {doc_ids!r}")
-        self._changes.append(list(doc_ids))
+        ids = list(doc_ids)
+        for number, doc_id in enumerate(ids):
+            check_doc_id(doc_id, number)
+        self._changes.append(ids)
 
     def __exit__(
         self,

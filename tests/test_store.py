@@ -470,7 +470,7 @@ def test_only_one_process_maintains(tmp_path: Path) -> None:
     ):
         build.add([Document("a")], row({1: 1.0}))
         with pytest.raises(IndexLocked, match="another process"):
-            other.seal()
+            other.seal(wait=0)
         other.add([Document("b")], row({1: 1.0}))
         assert one.search(row({1: 1.0})).doc_ids == ["b"]
 
