@@ -3,6 +3,7 @@
 from .check import CheckReport
 from .explain import Contribution, Explanation
 from .ingest import BuildReport, build_index, encoder_card
+from .quantize import MAX_QUERY_TERMS
 from .retriever import SparseRetriever, check_same_space, query_encoder
 from .rows import Passage
 from .searching import Hits
@@ -10,6 +11,7 @@ from .store import EncoderCard, Index
 from .writer import Commit, Writer
 
 __all__ = [
+    "MAX_QUERY_TERMS",
     "BuildReport",
     "CheckReport",
     "Commit",

@@ -7,6 +7,7 @@ at any moment loses at most the batches since; the same source given again goes 
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -15,7 +16,7 @@ from types import TracebackType
 import numpy as np
 from scipy import sparse
 
-from lsr.errors import IndexFailure, UsageError
+from lsr.errors import IndexFailure, LsrError, UsageError
 from lsr.types import Document, SparseMatrix
 
 from .catalog import Catalog, new_commit, select
@@ -177,6 +178,9 @@ class BulkBuild:
             if error is None:
                 self.flush()
                 self._publish()
+            elif isinstance(error, KeyboardInterrupt):
+                with suppress(LsrError):  # what was encoded need not be encoded again
+                    self.flush()
         finally:
             self._lock.__exit__(None, None, None)
 

@@ -33,6 +33,7 @@ from lsr.errors import (
     IndexCorrupt,
     IndexFailure,
     IndexNotFound,
+    IndexReplaced,
     IndexVersion,
     UsageError,
 )
@@ -206,6 +207,10 @@ class Catalog:
         except BaseException:
             catalog.close()
             raise
+        problem = catalog.length_problem()
+        if problem:
+            catalog.close()
+            raise IndexCorrupt(f"{path}: {problem}. Restore a copy or rebuild the index.")
         if version != CATALOG_VERSION:
             catalog.close()
             raise IndexVersion(
@@ -269,7 +274,7 @@ class Catalog:
     def check_in_place(self) -> None:
         """Refuse to go on with an index that `--overwrite` has replaced under our feet."""
         if not self.in_place():
-            raise IndexFailure(
+            raise IndexReplaced(
                 f"{self.path.parent}: the index was replaced or removed since it was opened; "
                 "open it again"
             )
@@ -299,6 +304,18 @@ class Catalog:
         number = self.rows("SELECT max(number) FROM commits")[0][0]
         return int(number or 0)
 
+    def length_problem(self) -> str:
+        """What is wrong with the file's length; a short last page carries no checksum to fail."""
+        size = self.path.stat().st_size
+        page = int(self.rows("PRAGMA page_size")[0][0])
+        if size % page:
+            return f"has {size} bytes, not whole pages of {page}: it was cut off"
+        log = self.path.with_name(self.path.name + "-wal")
+        n_pages = int(self.rows("PRAGMA page_count")[0][0])
+        if size < n_pages * page and not (log.exists() and log.stat().st_size):
+            return f"has {size} bytes, its header says {n_pages} pages of {page}: it was cut off"
+        return ""
+
     def integrity_problems(self) -> list[str]:
         """SQLite's own check of every page and index; empty when all is well."""
         with self._reading:
@@ -307,11 +324,6 @@ class Catalog:
             except apsw.Error as error:
                 return [f"{self.path.name}: {error}"]
         return [f"{self.path.name}: {row[0]}" for row in rows if row[0] != "ok"]
-
-
-def set_meta(connection: apsw.Connection, key: str, value: Any) -> None:
-    """Store one setting, inside the caller's transaction."""
-    connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, orjson.dumps(value)))
 
 
 def new_commit(

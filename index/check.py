@@ -25,8 +25,8 @@ STATEMENTS = (
         "stored texts belong to no document",
         (
             "SELECT count(*) FROM texts t WHERE NOT EXISTS (SELECT 1 FROM documents d "
-            "WHERE d.docid=t.docid) AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.docid>t.docid "
-            "AND d.group_docid=t.docid)"
+            "WHERE d.docid=t.docid) AND NOT EXISTS (SELECT 1 FROM documents d "
+            "WHERE d.docid>t.docid AND d.group_docid=t.docid)"
         ),
     ),
     (

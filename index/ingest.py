@@ -12,13 +12,15 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from lsr.encoders.folder import build_fingerprint
 from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import (
     DatasetError,
+    EncoderError,
     IndexCorrupt,
     IndexExists,
     IndexFailure,
@@ -36,7 +38,8 @@ from .rows import Passage
 from .store import EncoderCard, Index, sync_directory
 
 BATCH_DOCUMENTS = 2048
-"""Documents encoded at a time: enough for length-sorted batches, few enough to stream."""
+"""Documents encoded at a time by a table; a network takes an eighth of them: enough for batches of
+like length, and few enough to see it move."""
 
 MARK = "building"
 """An empty file that only a directory in the making holds."""
@@ -104,15 +107,21 @@ def build_index(
         f"{sorted((fields or {}).items())} {passages}"
     )
     with _reserved(staging):
-        with _staged(staging, key, encoder, fields) as index:
-            state = index.last_build()
-            if state is None or not state.published:
-                bulk = index.bulk(key, memory=memory)
-                counted = _encode_all(bulk, documents, encoder, passages, source, total, progress)
-            else:  # killed after publishing, before arriving
-                counted = _Counted(state.n_done, 0, 0.0)
-            index.merge(memory=memory)
-            info = index.info()
+        try:
+            with _staged(staging, key, encoder, fields) as index:
+                state = index.last_build()
+                if state is None or not state.published:
+                    bulk = index.bulk(key, memory=memory)
+                    counted = _encode_all(
+                        bulk, documents, encoder, passages, source, total, progress
+                    )
+                else:  # killed after publishing, before arriving
+                    counted = _Counted(state.n_done, 0, 0.0)
+                index.merge(memory=memory)
+                info = index.info()
+        except (DatasetError, EncoderError, UsageError):
+            shutil.rmtree(staging)  # the same command would fail again: nothing to resume
+            raise
         _arrive(staging, path)
     return BuildReport(
         path=path,
@@ -154,7 +163,8 @@ def _encode_all(
     with bulk as build, counter:
         n_resumed = build.n_done
         counter.update(n_resumed)
-        for batch in _batches(islice(iter(documents), n_resumed, None)):
+        size = BATCH_DOCUMENTS if encoder.query_strategy == "bm25" else BATCH_DOCUMENTS // 8
+        for batch in _batches(islice(iter(documents), n_resumed, None), size):
             texts, spans = _texts(batch, encoder.text_fields, passages)
             n_empty += sum(not text for text in texts)
             before = time.perf_counter()
@@ -211,9 +221,9 @@ def _texts(
     return [whole[span.document][span.start : span.end] for span in spans], spans
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
     iterator = iter(documents)
-    while batch := list(islice(iterator, BATCH_DOCUMENTS)):
+    while batch := list(islice(iterator, size)):
         yield batch
 
 
@@ -263,13 +273,15 @@ def _staged(
     for left in staging.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     mark.touch()
+    card = encoder_card(encoder)
     if encoder.query_strategy != "model":
         encoder.save(staging / "encoder", queries_only=True)
+        card = replace(card, copy=build_fingerprint(staging / "encoder"))
     return Index.create(
         staging,
         n_terms=encoder.n_terms,
         max_weight=encoder.max_weight,
-        encoder=encoder_card(encoder),
+        encoder=card,
         fields=fields,
     )
 

@@ -32,10 +32,15 @@ class SparseRetriever:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, encoder: str | Path | None = None, threads: int | None = None
+        cls,
+        path: str | Path,
+        *,
+        encoder: str | Path | None = None,
+        threads: int | None = None,
+        read_only: bool = False,
     ) -> "SparseRetriever":
         """Open an index with the encoder it was built by, or another folder of the same space."""
-        index = Index.open(path)
+        index = Index.open(path, read_only=read_only)
         try:
             return cls(index, query_encoder(index, encoder), threads=threads)
         except BaseException:
@@ -71,6 +76,8 @@ def query_encoder(index: Index, folder: str | Path | None = None) -> SparseEncod
     """The encoder for queries against `index`: `folder`, or what the index says it was built by."""
     if folder is not None:
         encoder = load_encoder(folder, queries_only=True)
+    elif (damage := index.encoder_damage()) is not None:
+        raise EncoderError(f"{damage}; restore a copy, rebuild the index, or name the encoder")
     elif index.encoder_folder.is_dir():
         encoder = load_encoder(index.encoder_folder, queries_only=True)
     elif index.encoder is not None and index.encoder.path is not None:

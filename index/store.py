@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from lsr.encoders.folder import build_fingerprint
 from lsr.errors import (
     IndexCorrupt,
     IndexExists,
@@ -67,6 +68,9 @@ class EncoderCard:
     query_strategy: str
     text_fields: tuple[str, ...]
     path: str | None = None
+    """Where the whole encoder was at build time."""
+    copy: str | None = None
+    """Fingerprint of the files in `encoder/`, None where there is no copy."""
 
 
 class Index:
@@ -172,11 +176,16 @@ class Index:
     def refresh(self) -> Snapshot:
         """The snapshot of the newest commit of any process; microseconds when nothing changed."""
         with self._lock:
+            self._catalog.check_in_place()
             version = self._catalog.data_version()
             if self._snapshot is None or version != self._seen_version:
                 self._snapshot = self._loader.load(self._snapshot)
                 self._seen_version = version
             return self._snapshot
+
+    def in_place(self) -> bool:
+        """Whether the path still holds the index that was opened here."""
+        return self._catalog.in_place()
 
     @property
     def generation(self) -> int:
@@ -403,7 +412,21 @@ class Index:
 
     def check(self) -> CheckReport:
         """Read and verify every byte of the catalog and of every live segment."""
-        return check_index(self.path, n_terms=self.n_terms, scale=self.scale)
+        report = check_index(self.path, n_terms=self.n_terms, scale=self.scale)
+        damage = self.encoder_damage()
+        return report if damage is None else replace(report, problems=(*report.problems, damage))
+
+    def encoder_damage(self) -> str | None:
+        """How the copy of the encoder differs from what was stored; None when it is as it was."""
+        if self.encoder is None or self.encoder.copy is None:
+            return None
+        if not self.encoder_folder.is_dir():
+            return (
+                f"{self.encoder_folder} is missing: the index was built with a copy of its encoder"
+            )
+        if build_fingerprint(self.encoder_folder) != self.encoder.copy:
+            return f"{self.encoder_folder}: its files are not those that were stored"
+        return None
 
     # ---- inside
     # ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import apsw
 import orjson
 
-from lsr.errors import UsageError
+from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document
 
 from .catalog import Catalog, select
@@ -23,7 +23,7 @@ def stored_documents(catalog: Catalog, docids: Iterable[int]) -> list[Document]:
         )
         if not rows:
             raise UsageError(f"docid {int(docid)} is not in this index any more")
-        found.append(Document(rows[0][0], orjson.loads(rows[0][1])))
+        found.append(_document(catalog, rows[0][0], rows[0][1]))
     return found
 
 
@@ -49,7 +49,18 @@ def live_document(catalog: Catalog, doc_id: str) -> Document | None:
         sql = (
             "SELECT t.fields FROM documents d JOIN texts t ON t.docid=d.group_docid WHERE d.docid=?"
         )
-        return Document(doc_id, orjson.loads(select(connection, sql, (docids[0],))[0][0]))
+        return _document(catalog, doc_id, select(connection, sql, (docids[0],))[0][0])
+
+
+def _document(catalog: Catalog, doc_id: str, stored: bytes) -> Document:
+    try:
+        return Document(doc_id, orjson.loads(stored))
+    except orjson.JSONDecodeError as error:
+        raise IndexCorrupt(
+            f"{catalog.path}: the stored text of {doc_id!r} is damaged ({error}). Restore a "
+            "copy or "
+            "rebuild the index."
+        ) from error
 
 
 def _live_docids(connection: apsw.Connection, doc_id: str) -> list[int]:

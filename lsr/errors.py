@@ -16,6 +16,7 @@
       + IndexVersion             written by a version this one cannot read
       + IndexCorrupt             bytes that contradict the format; never searched
       + IndexLocked              another process is the maintainer
+      + IndexReplaced            another index lies at the path since it was opened
       + DiskFull                 the disk has no room; the last commit is intact
 
 A message says where, what was got, what was wanted, and what to do next.
@@ -94,6 +95,10 @@ class IndexCorrupt(IndexFailure):
 
 class IndexLocked(IndexFailure):
     """Another process holds the maintainer lock."""
+
+
+class IndexReplaced(IndexFailure):
+    """Another index lies at the path than the one that was opened."""
 
 
 class DiskFull(IndexFailure):

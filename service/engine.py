@@ -48,7 +48,10 @@ class Collection:
             from_vectors = index.encoder is None and not index.encoder_folder.is_dir()
             if encoder_folder is None and from_vectors:
                 return cls(name, index, None)
-            return cls(name, index, query_encoder(index, encoder_folder))
+            encoder = query_encoder(index, encoder_folder)
+            # A network that cannot load (no torch, say) must show now, not at the first request.
+            encoder.encode_queries(["ready"])
+            return cls(name, index, encoder)
         except BaseException:
             index.close()
             raise
@@ -82,6 +85,7 @@ class Engine:
         self._on_opened = on_opened
         self._places: dict[str, Collection | Failure | None] = dict.fromkeys(settings.indexes)
         self._closing = threading.Event()
+        self._reopening = threading.Lock()
         self._opened = threading.Event()
         self._opener = threading.Thread(target=self._open_all, name="open-indexes", daemon=True)
 
@@ -146,7 +150,29 @@ class Engine:
                 f"Index '{name}' {place.reason}.",
                 hint="The server's log says why; `lsr check` examines an index.",
             )
+        if not place.index.in_place():
+            place = self._reopened(place)
         return place
+
+    def _reopened(self, old: Collection) -> Collection:
+        """The index that now lies where `old` was opened, after `lsr index --overwrite`."""
+        with self._reopening:
+            current = self._places[old.name]
+            if isinstance(current, Collection) and current.index.in_place():
+                return current  # another request was quicker
+            path = self.settings.indexes[old.name]
+            try:
+                fresh = Collection.open(old.name, path, self.settings.encoders.get(old.name))
+            except LsrError as error:
+                log.error("index '%s' was replaced and cannot be opened: %s", old.name, error)
+                raise ProblemError(
+                    "index_unavailable",
+                    f"Index '{old.name}' was replaced and cannot be opened.",
+                    hint="The server's log says why; `lsr check` examines an index.",
+                ) from error
+            self._places[old.name] = fresh
+            log.info("reopened   %s   the index at its place is another one", old.name)
+            return fresh
 
     def _open_all(self) -> None:
         for name, path in self.settings.indexes.items():
@@ -179,3 +205,15 @@ class Engine:
         self._opened.set()
         if self._on_opened is not None and not self._closing.is_set():
             self._on_opened(self)
+        self._scrub_all()
+
+    def _scrub_all(self) -> None:
+        """Read every byte once; an index with a damaged segment is served no longer."""
+        for collection in self.collections():
+            if self._closing.is_set():
+                break
+            try:
+                collection.index.scrub()
+            except LsrError as error:
+                self._places[collection.name] = Failure("is damaged", error)
+                log.error("index '%s' is damaged and out of service: %s", collection.name, error)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from index.quantize import MAX_QUERY_TERMS
+from index import MAX_QUERY_TERMS
 from lsr.types import SparseMatrix
 
 from .engine import Collection

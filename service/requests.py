@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from index.quantize import MAX_QUERY_TERMS
+from index import MAX_QUERY_TERMS
 
 MAX_LIMIT = 1000
 """Hits of one answer; deeper pages belong to a cursor."""

@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from index.quantize import MAX_QUERY_TERMS
+from index import MAX_QUERY_TERMS
 from lsr import __version__
 from lsr.errors import UsageError
 

@@ -1,7 +1,9 @@
 """A corpus becomes an index wholly or not at all, in bounded memory, and goes on after a kill."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,15 @@ import pytest
 from index import Index, SparseRetriever, build_index
 from index.ingest import split_words
 from lsr.encoders.bm25 import BM25Encoder
-from lsr.errors import DatasetError, EncoderMismatch, IndexExists, UsageError
+from lsr.errors import (
+    DatasetError,
+    EncoderError,
+    EncoderMismatch,
+    IndexExists,
+    IndexLocked,
+    IndexReplaced,
+    UsageError,
+)
 from lsr.types import Document
 
 DOCUMENTS = [
@@ -70,7 +80,68 @@ def test_repeated_ids_in_a_corpus_are_named(tmp_path: Path) -> None:
     twice = [DOCUMENTS[0], DOCUMENTS[1], DOCUMENTS[0]]
     with pytest.raises(UsageError, match="'cat' occurs twice"):
         build_index(tmp_path / "i", twice, fitted(DOCUMENTS), source="twice")
-    assert not (tmp_path / "i").exists()
+    assert list(tmp_path.iterdir()) == []  # nothing to resume, so nothing is left
+
+
+def test_an_index_that_was_replaced_is_not_used_any_more(tmp_path: Path) -> None:
+    """An open index once went on writing to the deleted one, and `collect` unlinked the new
+    files.
+    """
+    build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    with Index.open(tmp_path / "i") as old:
+        encoder = fitted(DOCUMENTS)
+        vectors = encoder.encode_documents(["cat"])
+        old.add([Document("new")], vectors)
+        build_index(tmp_path / "i", DOCUMENTS, encoder, source="again", overwrite=True)
+        for use in (
+            lambda: old.add([Document("x")], vectors),
+            lambda: old.search(vectors),
+            old.merge,
+            old.seal,
+        ):
+            with pytest.raises(IndexReplaced, match="open it again"):
+                use()
+    with Index.open(tmp_path / "i") as index:
+        assert index.check().problems == ()
+        assert index.n_docs == 3
+
+
+def test_two_builds_of_one_index_do_not_meet(tmp_path: Path) -> None:
+    """The second is refused at once, and the first arrives whole."""
+
+    class Meeting:
+        def __iter__(self) -> Iterator[Document]:
+            yield DOCUMENTS[0]
+            with pytest.raises(IndexLocked, match="another process is building"):
+                build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="other")
+            yield DOCUMENTS[1]
+
+    build_index(tmp_path / "i", Meeting(), fitted(DOCUMENTS), source="one")
+    with Index.open(tmp_path / "i") as index:
+        assert index.n_docs == 2
+
+
+def test_an_index_put_aside_is_never_taken_for_a_finished_build(tmp_path: Path) -> None:
+    """Killed between the exchange and the removal of the old index, the same command must build
+    anew and not bring the old one back."""
+    build_index(tmp_path / "i", DOCUMENTS[:1], fitted(DOCUMENTS), source="pets")
+    (tmp_path / "i").rename(tmp_path / "i.building")
+    report = build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    assert (report.n_docs, report.n_resumed) == (3, 0)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_damaged_encoder_copy_is_named(tmp_path: Path, damage: str) -> None:
+    build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="pets")
+    copy = tmp_path / "i" / "encoder"
+    if damage == "missing":
+        shutil.rmtree(copy)
+    else:
+        (copy / "terms.txt").write_text("")
+    with Index.open(tmp_path / "i") as index:
+        assert any("encoder" in problem for problem in index.check().problems)
+    with pytest.raises(EncoderError, match="encoder"):
+        SparseRetriever.open(tmp_path / "i")
 
 
 def test_vectors_of_another_encoder_are_refused(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from scipy import sparse
 
 from index import Index, Passage
 from index.bulk import FLUSH_SECONDS, BulkBuild
-from index.catalog import set_meta
 from lsr.errors import (
+    DiskFull,
     IndexCorrupt,
     IndexExists,
     IndexFailure,
@@ -260,11 +260,11 @@ def test_a_build_that_was_interrupted_goes_on_where_it_was(
         assert index.n_docs == 0
         state = index.last_build()
         assert state is not None
-        assert (state.source, state.n_done, state.published) == ("corpus", 25, False)
+        assert (state.source, state.n_done, state.published) == ("corpus", 30, False)
     with Index.open(tmp_path / "i") as index:
         with index.bulk("corpus") as build:
-            assert build.n_done == 25
-            build.add(documents[25:], vectors[25:])
+            assert build.n_done == 30
+            build.add(documents[30:], vectors[30:])
         assert index.n_docs == 40
         state = index.last_build()
         assert state is not None
@@ -571,7 +571,7 @@ def test_missing_existing_and_foreign_directories_are_named(tmp_path: Path) -> N
 def test_a_newer_catalog_is_refused_by_its_version(tmp_path: Path) -> None:
     index = new_index(tmp_path / "i")
     with index._catalog.transaction() as connection:
-        set_meta(connection, "format", 99)
+        connection.execute("UPDATE meta SET value='99' WHERE key='format'")
     index.close()
     with pytest.raises(IndexVersion, match="format 99, this release reads 1"):
         Index.open(tmp_path / "i")
@@ -617,6 +617,127 @@ def test_a_scrub_takes_a_damaged_index_out_of_service(tmp_path: Path) -> None:
             index.scrub()
         with pytest.raises(IndexCorrupt):
             index.search(row({1: 1.0}))
+
+
+def test_a_truncated_catalog_is_never_sound(tmp_path: Path) -> None:
+    """A short last page carries no checksum that could fail, so its length must be looked at."""
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a", {"text": "x" * 9000})], row({1: 1.0}))
+    file = tmp_path / "i" / "catalog.sqlite"
+    good = file.read_bytes()
+    for cut in (1, 100, 8192):
+        file.write_bytes(good[:-cut])
+        with pytest.raises(IndexCorrupt, match="cut off|malformed"):
+            Index.open(tmp_path / "i")
+
+
+def test_a_field_of_the_wrong_type_is_refused_before_anything_is_stored(tmp_path: Path) -> None:
+    """Types were once checked after the commit: every later search, in every process, then
+    raised.
+    """
+    with new_index(tmp_path / "i", fields={"year": "int"}) as index:
+        for bad in ("2005", 2005.0, True, [2005], 2**63):
+            with pytest.raises(UsageError, match="'a': field 'year'"):
+                index.add([Document("a", {"year": bad})], row({1: 1.0}))
+            with pytest.raises(UsageError, match="'a': field 'year'"), index.bulk("b") as build:
+                build.add([Document("a", {"year": bad})], row({1: 1.0}))
+        index.add([Document("a", {"year": None})], row({1: 1.0}))
+        assert index.search(row({1: 1.0})).doc_ids == ["a"]
+
+
+def test_passages_must_cover_every_document_in_order(tmp_path: Path) -> None:
+    """A document without a passage was once counted as added, and its old version deleted."""
+    with new_index(tmp_path / "i") as index:
+        documents = [Document("a"), Document("b")]
+        for numbers in ([0, 0], [1, 0], [0, 2], [-1, 0]):
+            passages = [Passage(number, 0, 1) for number in numbers]
+            with pytest.raises(UsageError, match="passages must name"):
+                index.add(documents, sparse.vstack([row({1: 1.0})] * 2), passages=passages)
+        assert index.n_docs == 0
+
+
+def test_a_sealed_index_of_passages_is_sound(tmp_path: Path) -> None:
+    """Passages share the id of their document, which is no damage."""
+    with new_index(tmp_path / "i") as index:
+        passages = [Passage(0, 0, 1), Passage(0, 1, 2)]
+        index.add([Document("a")], sparse.vstack([row({1: 1.0})] * 2), passages=passages)
+        index.seal()
+        assert index.check().problems == ()
+        index.scrub()
+        assert index.search(row({1: 1.0})).doc_ids == ["a"]
+
+
+def test_two_versions_sealed_together_are_sound(tmp_path: Path) -> None:
+    """Added, replaced by a build, added again, then sealed: only the last is alive."""
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a")], row({1: 1.0}))
+        with index.bulk("corpus") as build:
+            build.add([Document("a")], row({2: 1.0}))
+        index.add([Document("a")], row({3: 1.0}))
+        index.seal()
+        assert index.check().problems == ()
+        assert index.search(row({1: 1.0, 2: 1.0, 3: 1.0})).doc_ids == ["a"]
+
+
+def test_a_merge_refuses_to_launder_flipped_bits(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        for name in ("a", "b"):
+            index.add([Document(name)], row({1: 1.0}))
+            index.seal()
+    file = sorted((tmp_path / "i" / "segments").iterdir())[0]
+    data = bytearray(file.read_bytes())
+    data[-8] ^= 1
+    file.write_bytes(bytes(data))
+    with Index.open(tmp_path / "i") as index:
+        with pytest.raises(IndexCorrupt):
+            index.merge()
+        assert not index.check().sound
+
+
+def test_small_segments_are_merged_among_themselves(tmp_path: Path, random_vectors: Any) -> None:
+    """A large segment is not rewritten for the sake of eight tiny ones."""
+    with new_index(tmp_path / "i") as index:
+        index.add([Document(f"big{i}") for i in range(500)], random_vectors(500))
+        index.seal()
+        (large,) = (tmp_path / "i" / "segments").iterdir()
+        for i in range(8):
+            index.add([Document(f"d{i}")], row({1: 1.0}))
+            index.seal()
+        index.merge(everything=False)
+        assert large.exists()
+        assert index.info()["n_segments"] == 2
+
+
+def test_a_commit_stands_though_sealing_after_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise DiskFull("no room")
+
+    monkeypatch.setattr("index.store.SEAL_AT", 0)
+    monkeypatch.setattr("index.maintenance.write_segment", full)
+    with new_index(tmp_path / "i") as index:
+        assert index.add([Document("a")], row({1: 1.0})).n_added == 1
+        assert index.search(row({1: 1.0})).doc_ids == ["a"]
+
+
+def test_a_closed_index_says_so(tmp_path: Path) -> None:
+    index = new_index(tmp_path / "i")
+    index.close()
+    with pytest.raises(UsageError, match="closed"):
+        index.search(row({1: 1.0}))
+
+
+def test_a_relative_path_survives_a_change_of_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new_index(Path("i")) as one, Index.open("i") as other:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        one.add([Document("a")], row({1: 1.0}))
+        one.seal()
+        assert other.search(row({1: 1.0})).doc_ids == ["a"]
 
 
 def test_a_segment_that_vanished_is_named(tmp_path: Path) -> None:

@@ -87,6 +87,10 @@ def _check_output(output: Path) -> None:
             f"{output} exists and is not an encoder folder (it has no modules.json); "
             "choose another output path."
         )
+    if (output / "modules.json").is_file():
+        raise RecipeError(
+            f"{output} holds a trained encoder already; move or remove it, or choose another output"
+        )
 
 
 class _Run:

@@ -64,7 +64,7 @@ def demo(*, output: Path | None, fresh: bool, json: bool) -> None:
     path = output or cache_folder() / "demo" / "python-docs.index"
     corpus = load_dataset("python-docs")
     built = _ensure_index(path, corpus, fresh=fresh, quiet=json)
-    with SparseRetriever.open(path) as retriever:
+    with SparseRetriever.open(path, read_only=True) as retriever:
         searches = [_search(retriever, text) for text in QUESTIONS]
         texts = {query.query_id: query.text for query in corpus.queries()}
         qrels = corpus.qrels()

@@ -67,7 +67,7 @@ def search(
             f'wanted one or more texts, or --queries FILE: lsr search {index} "your question"'
         )
     asked = _read(queries) if queries is not None else _numbered(texts)
-    with Index.open(index) as opened:
+    with Index.open(index, read_only=True) as opened:
         encodes = query_encoder(opened, encoder)
         started = time.perf_counter()
         vectors = encodes.encode_queries(list(asked.values()))
@@ -135,7 +135,9 @@ def _conditions(filters: tuple[str, ...], fields: Mapping[str, str]) -> dict[str
         if sign is None:
             raise QueryError(f"--filter {text}: wanted FIELD=VALUE, for example lang=en")
         name, _, value = text.partition(sign)
-        conditions.setdefault(name, {})[comparisons[sign]] = _typed(text, value, fields.get(name))
+        if comparisons[sign] in conditions.setdefault(name, {}):
+            raise QueryError(f"--filter {text}: {name}{sign} is given twice; one value can hold")
+        conditions[name][comparisons[sign]] = _typed(text, value, fields.get(name))
     return conditions or None
 
 
