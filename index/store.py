@@ -140,11 +140,12 @@ class Index:
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> "Index":
         """Open an existing index. Raises `IndexNotFound`, `IndexVersion` or `IndexCorrupt`."""
-        path = Path(path).resolve()
+        path = Path(path)
         if not path.is_dir():
             raise IndexNotFound(
                 f"{path}: no such directory; build an index with `lsr index CORPUS {path}`"
             )
+        path = path.resolve()  # the index stays where it is when the caller changes directory
         index = cls(path, Catalog.open(path / FILE_NAME, read_only=read_only))
         try:
             index.refresh()

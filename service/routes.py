@@ -102,7 +102,8 @@ def describe_index(name: IndexName, request: Request) -> Response:
     info = collection.index.info()
     del info["path"]
     if info["encoder"] is not None:
-        del info["encoder"]["path"]
+        for private in ("path", "copy"):
+            del info["encoder"][private]
     kinds = ["vector"] if collection.encoder is None else ["text", "tokens", "vector"]
     return _json({"name": name, **info, "queries": kinds})
 
