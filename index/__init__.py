@@ -1,13 +1,14 @@
 """The durable inverted index: build it from vectors, add to it, search it exactly."""
 
+from .card import EncoderCard, encoder_card
 from .check import CheckReport
 from .explain import Contribution, Explanation
-from .ingest import BuildReport, build_index, encoder_card
+from .ingest import BuildReport, build_index
 from .quantize import MAX_QUERY_TERMS
 from .retriever import SparseRetriever, check_same_space, query_encoder
 from .rows import Passage
 from .searching import Hits
-from .store import EncoderCard, Index
+from .store import Index
 from .writer import Commit, Writer
 
 __all__ = [

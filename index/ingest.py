@@ -33,9 +33,10 @@ from lsr.progress import Bar, bar
 from lsr.types import Document
 
 from .bulk import BulkBuild, parse_memory
+from .card import encoder_card
 from .catalog import FILE_NAME
 from .rows import Passage
-from .store import EncoderCard, Index, sync_directory
+from .store import Index, sync_directory
 
 BATCH_DOCUMENTS = 2048
 """Documents encoded at a time by a table; a network takes an eighth of them: enough for batches of
@@ -178,18 +179,6 @@ def _encode_all(
                 f"{source}: the corpus has no documents, so there is nothing to index"
             )
     return _Counted(n_resumed, n_empty, encode_s)
-
-
-def encoder_card(encoder: SparseEncoder) -> EncoderCard:
-    """What an index remembers of its encoder."""
-    return EncoderCard(
-        name=encoder.name,
-        space=encoder.space,
-        build=encoder.build,
-        query_strategy=encoder.query_strategy,
-        text_fields=tuple(encoder.text_fields),
-        path=None if encoder.folder is None else str(encoder.folder.resolve()),
-    )
 
 
 def split_words(text: str, length: int, overlap: int) -> list[tuple[int, int]]:

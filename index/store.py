@@ -3,7 +3,7 @@
     scifact.index/
       catalog.sqlite      documents, texts, pending vectors, tombstones, live segments  (catalog.py)
       segments/*.seg      immutable, checksummed, memory-mapped                         (FORMAT.md)
-      encoder/            the query side of the encoder, so that the directory is whole
+      encoder/            the query side, of encoders whose queries need no network
       maintainer.lock     held by the one process that seals, merges or builds
 
 An index object is safe to share between threads. Any number of processes may open the same
@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from lsr.encoders.folder import build_fingerprint
 from lsr.errors import (
     IndexCorrupt,
     IndexExists,
@@ -37,6 +36,7 @@ from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
 from .bulk import BYTES_PER_POSTING, BuildState, BulkBuild, parse_memory
+from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
 from .columns import KINDS, Kind
@@ -56,21 +56,6 @@ SEAL_AT = 20_000
 
 
 PLACE_TRIES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderCard:
-    """Which encoder an index belongs to; vectors of another `space` are refused."""
-
-    name: str
-    space: str
-    build: str
-    query_strategy: str
-    text_fields: tuple[str, ...]
-    path: str | None = None
-    """Where the whole encoder was at build time."""
-    copy: str | None = None
-    """Fingerprint of the files in `encoder/`, None where there is no copy."""
 
 
 class Index:
@@ -419,15 +404,7 @@ class Index:
 
     def encoder_damage(self) -> str | None:
         """How the copy of the encoder differs from what was stored; None when it is as it was."""
-        if self.encoder is None or self.encoder.copy is None:
-            return None
-        if not self.encoder_folder.is_dir():
-            return (
-                f"{self.encoder_folder} is missing: the index was built with a copy of its encoder"
-            )
-        if build_fingerprint(self.encoder_folder) != self.encoder.copy:
-            return f"{self.encoder_folder}: its files are not those that were stored"
-        return None
+        return copy_damage(self.encoder, self.encoder_folder)
 
     # ---- inside
     # ------------------------------------------------------------------------------------

@@ -59,15 +59,20 @@ class EncoderChoice:
         code = fingerprint_files([folder / "bm25.py", folder / "analysis.py"], root=folder)
         return " ".join([*self.arguments(), code])
 
-    def load(self, corpus: "Dataset") -> "tuple[SparseEncoder, int | None]":
-        """The encoder, and the number of documents where fitting has counted them."""
-        return self._fit(corpus) if self.is_bm25 else (self.load_folder(), None)
+    def load(self, corpus: "Dataset") -> "tuple[SparseEncoder, int]":
+        """The encoder, and the number of documents, so that progress can tell the time left."""
+        if self.is_bm25:
+            return self._fit(corpus)
+        encoder = self.load_folder()
+        # A second reading costs a thousandth of what the network takes for the documents.
+        return encoder, sum(1 for _ in corpus.documents())
 
     def load_folder(self) -> "SparseEncoder":
         """The encoder of a folder."""
         from ..encoders import load_encoder
 
-        if not Path(self.encoder).is_dir():
+        hub_name = self.encoder.count("/") == 1 and not self.encoder.startswith((".", "/"))
+        if not Path(self.encoder).is_dir() and not hub_name:
             raise EncoderError(
                 f"{self.encoder}: no such folder; wanted bm25, or a folder with modules.json such "
                 "as `lsr train` writes"

@@ -1,0 +1,45 @@
+"""What an index remembers of the encoder that built it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsr.encoders.folder import build_fingerprint
+from lsr.encoders.protocol import SparseEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCard:
+    """Which encoder an index belongs to; vectors of another `space` are refused."""
+
+    name: str
+    space: str
+    build: str
+    query_strategy: str
+    text_fields: tuple[str, ...]
+    path: str | None = None
+    """Where the whole encoder was at build time."""
+    copy: str | None = None
+    """Fingerprint of the files in `encoder/`, None where there is no copy."""
+
+
+def encoder_card(encoder: SparseEncoder) -> EncoderCard:
+    """The card of an encoder, before any copy of it is made."""
+    return EncoderCard(
+        name=encoder.name,
+        space=encoder.space,
+        build=encoder.build,
+        query_strategy=encoder.query_strategy,
+        text_fields=tuple(encoder.text_fields),
+        path=None if encoder.folder is None else str(encoder.folder.resolve()),
+    )
+
+
+def copy_damage(card: EncoderCard | None, folder: Path) -> str | None:
+    """How the copy in `folder` differs from the one that was stored; None when it is as it was."""
+    if card is None or card.copy is None:
+        return None
+    if not folder.is_dir():
+        return f"{folder} is missing: the index was built with a copy of its encoder"
+    if build_fingerprint(folder) != card.copy:
+        return f"{folder}: its files are not those that were stored"
+    return None
