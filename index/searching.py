@@ -70,6 +70,10 @@ def hits_of(
     snapshot: Snapshot, found: Sequence[Found], queries: Sequence[IntegerQuery]
 ) -> list[Hits]:
     """Name the documents of all rankings; each id is read once however many queries found it."""
+    if len(found) == 1:
+        docids, scores = found[0]
+        ranking = Ranking(docids, scores, queries[0].unit)
+        return [Hits(snapshot.doc_ids(docids), ranking, snapshot.generation)]
     everything = np.concatenate([docids for docids, _ in found]) if found else _NO_DOCIDS
     distinct, inverse = np.unique(everything, return_inverse=True)
     names = np.array(snapshot.doc_ids(distinct), dtype=object)[inverse].tolist()

@@ -46,6 +46,7 @@ from .quantize import integer_query, scale_for
 from .rows import Passage
 from .searching import Hits, hits_of, live_masks, search_collapsed
 from .segment import Algorithm, Segment
+from .segment import search as search_segment
 from .segment import search_batch as search_segments
 from .snapshot import Snapshot, SnapshotLoader
 from .stored import live_docids, live_document, stored_documents, stored_spans
@@ -238,9 +239,14 @@ class Index:
         threads = threads or os.cpu_count() or 1
         if has_passages and collapse is not False:
             return search_collapsed(snapshot, live, integer_queries, int(k), threads, algorithm)
-        found = search_segments(
-            segments, live, integer_queries, int(k), threads=threads, algorithm=algorithm
-        )
+        if len(integer_queries) == 1:  # in this thread's own scratch memory, kept between searches
+            found = [
+                search_segment(segments, live, integer_queries[0], int(k), algorithm=algorithm)
+            ]
+        else:
+            found = search_segments(
+                segments, live, integer_queries, int(k), threads=threads, algorithm=algorithm
+            )
         return hits_of(snapshot, found, integer_queries)
 
     def documents(self, docids: npt.NDArray[np.uint32] | Sequence[int]) -> list[Document]:

@@ -170,10 +170,11 @@ def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
     if not isinstance(matrix, sparse.csr_array) or matrix.dtype != np.float32:
         with np.errstate(over="ignore"):  # a float64 too large becomes infinite, and is named below
             csr = sparse.csr_array(matrix, dtype=np.float32, copy=False)
-    try:
-        csr.check_format(full_check=True)
-    except ValueError as error:
-        raise VectorError(f"the matrix is not a valid CSR matrix: {error}") from error
+    if not _is_whole(csr):  # scipy's own check costs as much as a small search, but it explains
+        try:
+            csr.check_format(full_check=True)
+        except ValueError as error:
+            raise VectorError(f"the matrix is not a valid CSR matrix: {error}") from error
     _refuse_bad_weights(csr)
     # The flag scipy keeps may be stale where the arrays were edited, so the order is looked at.
     if not _is_canonical(csr):
@@ -185,6 +186,16 @@ def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
         csr.eliminate_zeros()
         _refuse_bad_weights(csr)
     return csr
+
+
+def _is_whole(csr: SparseMatrix) -> bool:
+    """Whether the three arrays fit one another and every index lies inside the matrix."""
+    starts, indices = csr.indptr, csr.indices
+    if len(starts) != csr.shape[0] + 1 or starts[0] != 0 or starts[-1] != len(indices):
+        return False
+    if len(indices) != len(csr.data) or bool((starts[1:] < starts[:-1]).any()):
+        return False
+    return not len(indices) or bool(indices.min() >= 0 and indices.max() < csr.shape[1])
 
 
 def _is_canonical(csr: SparseMatrix) -> bool:
