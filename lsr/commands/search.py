@@ -103,10 +103,11 @@ def search(
             _print_answer(text, rows, explain=explain)
         n_docs = out.counted(opened.n_docs, "document")
         out.fact("searched", out.columns(n_docs, _times(timing)))
-    if explain:
-        out.next_step("lsr", "serve", str(index))
+    if explain or not any(found):
+        out.next_step("lsr", "serve" if explain else "info", str(index))
     else:
-        out.next_step("lsr", "search", str(index), next(iter(asked.values())), "--explain")
+        text = next(text for text, rows in zip(asked.values(), found, strict=True) if rows)
+        out.next_step("lsr", "search", str(index), out.printable(text), "--explain")
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -194,9 +195,9 @@ def _described(
 
 
 def _print_answer(text: str, rows: list[dict[str, Any]], *, explain: bool) -> None:
-    out.fact("query", text)
+    out.fact("query", out.printable(text))
     if not rows:
-        out.fact("found", "nothing: no document shares a term with this query")
+        out.fact("found", "nothing: no document that may be returned shares a term with this query")
     for row in rows:
         fields = row["fields"]
         title, body = (str(fields.get(name) or "") for name in ("title", "text"))
