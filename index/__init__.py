@@ -1,7 +1,9 @@
 """The durable inverted index: build it from vectors, add to it, search it exactly."""
 
+from .approximate import Approximate, SearchReport
 from .card import EncoderCard, encoder_card
 from .check import CheckReport
+from .engine import Cancel
 from .explain import Contribution, Explanation
 from .ingest import BuildReport, build_index
 from .quantize import MAX_QUERY_TERMS
@@ -13,7 +15,9 @@ from .writer import Commit, Writer
 
 __all__ = [
     "MAX_QUERY_TERMS",
+    "Approximate",
     "BuildReport",
+    "Cancel",
     "CheckReport",
     "Commit",
     "Contribution",
@@ -22,6 +26,7 @@ __all__ = [
     "Hits",
     "Index",
     "Passage",
+    "SearchReport",
     "SparseRetriever",
     "Writer",
     "build_index",

@@ -7,8 +7,9 @@ from scipy import sparse
 
 from lsr.types import SparseMatrix
 
+from .engine import search_batch
+from .live import positions_in
 from .quantize import integer_query
-from .segment import search_batch
 from .snapshot import Snapshot
 
 SAMPLE = 64
@@ -30,7 +31,7 @@ def float_overlap(snapshot: Snapshot, *, n_terms: int, scale: float, k: int = 10
     matrices = []
     docids = []
     for view in snapshot.views:
-        live = np.arange(view.segment.n_docs) if view.live is None else np.flatnonzero(view.live)
+        live = positions_in(view.live, view.segment.n_docs)
         matrices.append(view.segment.vectors(live))
         docids.append(view.segment.docids[live])
     vectors: SparseMatrix = sparse.csr_array(sparse.vstack(matrices, "csr"))
@@ -52,13 +53,13 @@ def float_overlap(snapshot: Snapshot, *, n_terms: int, scale: float, k: int = 10
     )
     shares = []
     scores = sparse.csr_array(vectors @ queries.T).tocsc()
-    for i, (best, _) in enumerate(found):
+    for i, one in enumerate(found):
         a, b = scores.indptr[i], scores.indptr[i + 1]
         here, weights = scores.indices[a:b], scores.data[a:b]
         order = np.lexsort((all_docids[here], -weights))[:k]
         wanted = set(all_docids[here[order]].tolist())
         if wanted:
-            shares.append(len(wanted & set(best.tolist())) / len(wanted))
+            shares.append(len(wanted & set(one.docids.tolist())) / len(wanted))
     return float(np.mean(shares)) if shares else None
 
 

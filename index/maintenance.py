@@ -21,6 +21,7 @@ from lsr.errors import IndexFailure, IndexLocked
 
 from .catalog import Catalog, new_commit, select
 from .columns import Column, Kind, Value
+from .live import positions_in
 from .rows import vectors_from_bytes
 from .segment import SegmentStats, write_segment
 from .snapshot import (
@@ -240,9 +241,10 @@ def _write_merged(
         segment = view.segment
         # Rewriting would give flipped bits a fresh checksum, and nobody would ever find them.
         segment.verify_checksums()
-        keep = np.arange(segment.n_docs) if view.live is None else np.flatnonzero(view.live)
+        keep = positions_in(view.live, segment.n_docs)
         if view.live is not None:
-            gone += [(int(docid),) for docid in segment.docids[view.live == 0]]
+            left_out = np.delete(segment.docids, keep)
+            gone += [(int(docid),) for docid in left_out]
         matrices.append(segment.vectors(keep))
         docids.append(segment.docids[keep])
         groups.append(segment.docids[keep] if segment.groups is None else segment.groups[keep])

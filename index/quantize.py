@@ -71,14 +71,19 @@ def impacts_of_halves(
     weights: npt.NDArray[np.float16], scale: float
 ) -> tuple[npt.NDArray[np.uint8], int]:
     """`impacts` of weights that are float16 already."""
-    table, first_saturated = _impact_table(float(scale))
+    table, first_saturated = _table(float(scale))
     bits = weights.view(np.uint16)
     # Positive float16 numbers are ordered like their bits: one comparison finds the saturated.
     return table[bits], int(np.count_nonzero(bits >= first_saturated))
 
 
+def impact_table(scale: float) -> npt.NDArray[np.uint8]:
+    """The impact of every float16 by its bits, (65536,): the core scores stored vectors by it."""
+    return _table(float(scale))[0]
+
+
 @lru_cache(maxsize=16)
-def _impact_table(scale: float) -> tuple[npt.NDArray[np.uint8], int]:
+def _table(scale: float) -> tuple[npt.NDArray[np.uint8], int]:
     """The impact of each of the 31,744 finite float16 numbers >= 0, and the first saturated one.
 
     There are so few of them that a table replaces all arithmetic per posting. The bits of negative

@@ -9,7 +9,7 @@ from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import EncoderError, EncoderMismatch
 from lsr.types import Run
 
-from .segment import Algorithm
+from .engine import Algorithm
 from .store import Index
 
 

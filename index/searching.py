@@ -1,32 +1,35 @@
-"""From integer queries to hits: filters, the core's search, ids, the best passage per document."""
+"""From integer queries to hits: filters, required and excluded terms, ids, certificates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lsr.errors import QueryError
 from lsr.types import Ranking
 
+from .approximate import Approximate, SearchReport
+from .engine import Found, documents_with, report_of
+from .live import Live, everything, pack
 from .quantize import IntegerQuery
-from .segment import Algorithm, search_batch
-from .snapshot import Mask, Snapshot
-
-Found = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
-"""Docids and integer scores of one query, best first."""
+from .segment import Segment
+from .snapshot import Snapshot, View
 
 _NO_DOCIDS = np.empty(0, np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The best documents of one query: ids beside the integer ranking, at commit `generation`."""
+    """The best documents of one query: ids beside the integer ranking, at commit `generation`.
+
+    `report` says whether that is the exact answer, and what was left alone.
+    """
 
     doc_ids: list[str]
     ranking: Ranking
     generation: int
+    report: SearchReport
 
     def __len__(self) -> int:
         return len(self.doc_ids)
@@ -36,27 +39,53 @@ class Hits:
         return iter(zip(self.doc_ids, self.ranking.weights().tolist(), strict=True))
 
 
-def live_masks(
-    snapshot: Snapshot, filter: Mapping[str, Any] | None, fields: Mapping[str, str]
-) -> list[Mask | None]:
-    """Per segment, which positions a search may return: not deleted, and passing every filter."""
-    if not filter:
-        return [view.live for view in snapshot.views]
+def live_words(
+    snapshot: Snapshot,
+    fields: Mapping[str, str],
+    *,
+    filter: Mapping[str, Any] | None = None,
+    require: Sequence[int] = (),
+    exclude: Sequence[int] = (),
+) -> list[Live | None]:
+    """Per segment, what a search may return: not deleted, passing every filter, holding every term
+    of `require` and none of `exclude`. Raises `QueryError`.
+    """
     predicates = {}
-    for name, value in filter.items():
+    for name, value in (filter or {}).items():
         if name not in fields:
             raise QueryError(
                 f"filter field {name!r} was not declared when the index was built (declared: "
                 f"{', '.join(sorted(fields)) or 'none'}); rebuild it with --field {name}:keyword"
             )
         predicates[name] = _conditions(value)
-    masks: list[Mask | None] = []
-    for view in snapshot.views:
-        mask = np.ones(view.segment.n_docs, np.uint8) if view.live is None else view.live.copy()
-        for name, predicate in predicates.items():
-            mask &= view.segment.column(name).mask(predicate)
-        masks.append(mask)
-    return masks
+    if not (predicates or len(require) or len(exclude)):
+        return [view.live for view in snapshot.views]
+    return [_restricted(view, predicates, require, exclude) for view in snapshot.views]
+
+
+def _restricted(
+    view: View,
+    predicates: Mapping[str, Mapping[str, Any]],
+    require: Sequence[int],
+    exclude: Sequence[int],
+) -> Live:
+    segment = view.segment
+    words = everything(segment.n_docs) if view.live is None else view.live.copy()
+    for name, predicate in predicates.items():
+        words &= pack(segment.column(name).mask(predicate))
+    for term in require:
+        words &= documents_with(segment, _checked_term(term, segment))
+    for term in exclude:
+        words &= ~documents_with(segment, _checked_term(term, segment))
+    return words
+
+
+def _checked_term(term: int, segment: Segment) -> int:
+    if not 0 <= term < segment.n_terms:
+        raise QueryError(
+            f"required or excluded term {term} is outside the vocabulary of {segment.n_terms} terms"
+        )
+    return int(term)
 
 
 def _conditions(value: Any) -> Mapping[str, Any]:
@@ -67,68 +96,39 @@ def _conditions(value: Any) -> Mapping[str, Any]:
 
 
 def hits_of(
-    snapshot: Snapshot, found: Sequence[Found], queries: Sequence[IntegerQuery]
+    snapshot: Snapshot,
+    found: Sequence[Found],
+    queries: Sequence[IntegerQuery],
+    *,
+    approximate: Approximate | None = None,
 ) -> list[Hits]:
     """Name the documents of all rankings; each id is read once however many queries found it."""
     if len(found) == 1:
-        docids, scores = found[0]
-        ranking = Ranking(docids, scores, queries[0].unit)
-        return [Hits(snapshot.doc_ids(docids), ranking, snapshot.generation)]
-    everything = np.concatenate([docids for docids, _ in found]) if found else _NO_DOCIDS
+        return [
+            _hits(snapshot, found[0], queries[0], approximate, snapshot.doc_ids(found[0].docids))
+        ]
+    everything = np.concatenate([one.docids for one in found]) if found else _NO_DOCIDS
     distinct, inverse = np.unique(everything, return_inverse=True)
     names = np.array(snapshot.doc_ids(distinct), dtype=object)[inverse].tolist()
     hits = []
     start = 0
-    for (docids, scores), query in zip(found, queries, strict=True):
-        ranking = Ranking(docids, scores, query.unit)
-        hits.append(Hits(names[start : start + len(docids)], ranking, snapshot.generation))
-        start += len(docids)
+    for one, query in zip(found, queries, strict=True):
+        end = start + len(one.docids)
+        hits.append(_hits(snapshot, one, query, approximate, names[start:end]))
+        start = end
     return hits
 
 
-def search_collapsed(
+def _hits(
     snapshot: Snapshot,
-    live: Sequence[Mask | None],
-    queries: Sequence[IntegerQuery],
-    k: int,
-    threads: int,
-    algorithm: Algorithm,
-) -> list[Hits]:
-    """The k best documents of each query, each represented by its best passage.
-
-    Exact: the ranking of passages is exact, so the first passage met of a document is its best, and
-    the search is widened until k documents are met or no passage is left.
-    """
-    answers: dict[int, Found] = {}
-    waiting = list(range(len(queries)))
-    width = 2 * k
-    while waiting:
-        found = search_batch(
-            [view.segment for view in snapshot.views],
-            live,
-            [queries[i] for i in waiting],
-            width,
-            threads=threads,
-            algorithm=algorithm,
-        )
-        still = []
-        for i, (docids, scores) in zip(waiting, found, strict=True):
-            groups = _groups_of(snapshot, docids)
-            first = np.sort(np.unique(groups, return_index=True)[1])[:k]
-            if len(first) < k and len(docids) == width:
-                still.append(i)
-            else:
-                answers[i] = (docids[first], scores[first])
-        waiting = still
-        width *= 4
-    return hits_of(snapshot, [answers[i] for i in range(len(queries))], queries)
-
-
-def _groups_of(snapshot: Snapshot, docids: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    groups = docids.copy()
-    for view in snapshot.views:
-        if view.segment.groups is not None:
-            positions = view.segment.positions_of(docids)
-            here = positions >= 0
-            groups[here] = view.segment.groups[positions[here]]
-    return groups
+    found: Found,
+    query: IntegerQuery,
+    approximate: Approximate | None,
+    doc_ids: list[str],
+) -> Hits:
+    return Hits(
+        doc_ids,
+        Ranking(found.docids, found.scores, query.unit),
+        snapshot.generation,
+        report_of(found, unit=query.unit, approximate=approximate),
+    )

@@ -1,17 +1,17 @@
 """Segments: immutable, checksummed files of postings, ids, filter columns and forward vectors.
 
-`write_segment` makes one, `Segment.open` maps one, `search` and `search_batch` answer from several
-at once. A position (0..n_docs-1) is private to its segment; docids and the caller's ids are what
-leaves it. Deletes and filters live outside, as one byte a position.
+`write_segment` makes one, `Segment.open` maps one; `engine.py` searches several at once. A position
+(0..n_docs-1) is private to its segment; docids and the caller's ids are what leaves it. Deletes and
+filters live outside (`live.py`).
 """
 
 import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +23,10 @@ from lsr.types import SparseMatrix
 from . import _core, blobs
 from .columns import Column
 from .layout import HEADER_BYTES, SEARCH_SECTIONS, Array, Counts, Flag, Header, decode_header
-from .quantize import IntegerQuery, impacts_of_halves
+from .quantize import impact_table, impacts_of_halves
 from .segment_writer import SegmentStats, assemble, write_segment
 
-__all__ = ["Segment", "SegmentStats", "search", "search_batch", "write_segment"]
-
-Algorithm = Literal["auto", "exhaustive", "blockmax"]
-ALGORITHMS: dict[str, _core.Algorithm] = {
-    "auto": _core.Algorithm.automatic,
-    "exhaustive": _core.Algorithm.exhaustive,
-    "blockmax": _core.Algorithm.blockmax,
-}
-Mask = npt.NDArray[np.uint8]
-Hits = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
+__all__ = ["Segment", "SegmentStats", "write_segment"]
 
 
 class Segment:
@@ -294,6 +285,10 @@ class Segment:
         rank = self._named("head_rank")
         wide = rank.dtype == np.uint32
         nothing = np.empty(0, np.uint8)
+        start, terms, weights = (
+            self._arrays.get(f"forward_{name}", nothing) for name in ("start", "term", "weight")
+        )
+        wide_terms = terms.dtype == np.uint32
         try:
             return _core.SegmentView(
                 self.n_docs,
@@ -310,6 +305,12 @@ class Segment:
                 tail_doc=self._named("tail_doc"),
                 tail_impact=self._named("tail_impact"),
                 external=self._named("external"),
+                group=self._arrays.get("group", np.empty(0, np.uint32)),
+                forward_start=start.view(np.uint64),
+                forward_term16=np.empty(0, np.uint16) if wide_terms else terms.view(np.uint16),
+                forward_term32=terms if wide_terms else np.empty(0, np.uint32),
+                forward_weight=weights.view(np.uint16),
+                impact_of=impact_table(self.scale) if len(start) else nothing,
             )
         except ValueError as error:
             section, _, what = str(error).partition(": ")
@@ -325,86 +326,3 @@ def _corrupt(path: Path | None, section: str, what: str) -> IndexCorrupt:
 def _check_starts(starts: Array, total: int, corrupt: blobs.Corrupt) -> None:
     if starts[0] != 0 or starts[-1] != total or bool(np.any(starts[1:] < starts[:-1])):
         raise corrupt("forward_start", f"must not decrease and run from 0 to {total}")
-
-
-def search(
-    segments: Sequence[Segment],
-    live: Sequence[Mask | None],
-    query: IntegerQuery,
-    k: int,
-    *,
-    algorithm: Algorithm = "auto",
-) -> Hits:
-    """The k best documents of all segments: (docids, integer scores), best first, exact.
-
-    `live[i]` is None or (n_docs,) uint8 by position, non-zero where the document may be returned.
-    Ties go to the smaller docid; documents that share no term with the query are never returned.
-    """
-    return _core.search(
-        [segment.view for segment in segments],
-        _checked(segments, live),
-        query.terms,
-        query.weights,
-        _checked_k(k),
-        _algorithm(algorithm),
-    )
-
-
-def search_batch(
-    segments: Sequence[Segment],
-    live: Sequence[Mask | None],
-    queries: Sequence[IntegerQuery],
-    k: int,
-    *,
-    threads: int = 1,
-    algorithm: Algorithm = "auto",
-) -> list[Hits]:
-    """`search` for many queries on `threads` threads, outside the GIL; the answers are the same."""
-    if threads < 1:
-        raise UsageError(f"threads = {threads}; at least one is needed")
-    offsets = np.zeros(len(queries) + 1, np.uint64)
-    np.cumsum([len(query) for query in queries], out=offsets[1:])
-    return _core.search_batch(
-        [segment.view for segment in segments],
-        _checked(segments, live),
-        offsets,
-        _joined([query.terms for query in queries], np.dtype(np.uint32)),
-        _joined([query.weights for query in queries], np.dtype(np.uint16)),
-        _checked_k(k),
-        threads,
-        _algorithm(algorithm),
-    )
-
-
-def _joined(arrays: list[npt.NDArray[Any]], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
-
-
-def _algorithm(name: str) -> _core.Algorithm:
-    if name not in ALGORITHMS:
-        raise QueryError(f"no algorithm {name!r}; use one of {', '.join(ALGORITHMS)}")
-    return ALGORITHMS[name]
-
-
-def _checked_k(k: int) -> int:
-    if k < 0:
-        raise QueryError(f"k = {k}; ask for at least one document")
-    return k
-
-
-def _checked(segments: Sequence[Segment], live: Iterable[Mask | None]) -> list[Mask | None]:
-    """The masks, or an error that says which one has a wrong type: the core could only say no."""
-    masks = list(live)
-    if len(masks) != len(segments):
-        raise UsageError(
-            f"{len(segments)} segments but {len(masks)} live masks (None means all live)"
-        )
-    for i, (segment, mask) in enumerate(zip(segments, masks, strict=True)):
-        if mask is None:
-            continue
-        if mask.dtype != np.uint8 or mask.shape != (segment.n_docs,) or not mask.flags.c_contiguous:
-            raise UsageError(
-                f"live mask {i} must be contiguous uint8 of shape ({segment.n_docs},), "
-                f"got {mask.dtype} of shape {mask.shape}"
-            )
-    return masks

@@ -1,4 +1,4 @@
-"""What one search sees: open segments, pending rows as small in-memory segments, live masks.
+"""What one search sees: open segments, pending rows as small in-memory segments, live words.
 
 A `Snapshot` is immutable and belongs to one commit number; searches that began on it finish on it.
 `SnapshotLoader` makes the next one from the catalog, reusing every segment that is still live, so
@@ -22,10 +22,10 @@ from lsr.errors import IndexCorrupt
 
 from .catalog import Catalog, select
 from .columns import Column, Kind
+from .live import Live, count, positions_in, without
 from .rows import vectors_from_bytes
 from .segment import Segment
 
-Mask = npt.NDArray[np.uint8]
 OPEN_TRIES = 3
 
 
@@ -35,20 +35,19 @@ class View:
 
     number: int
     segment: Segment
-    live: Mask | None
+    live: Live | None
 
     @property
     def n_live(self) -> int:
         """Documents that searches of this snapshot may return."""
-        return self.segment.n_docs if self.live is None else int(self.live.sum())
+        return count(self.live, self.segment.n_docs)
 
     @property
     def n_live_groups(self) -> int:
         """Documents among them; a document's passages always lie in one segment."""
         if self.segment.groups is None:
             return self.n_live
-        groups = self.segment.groups if self.live is None else self.segment.groups[self.live == 1]
-        return len(np.unique(groups))
+        return len(np.unique(self.segment.groups[positions_in(self.live, self.segment.n_docs)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,17 +316,13 @@ class SnapshotLoader:
         )
 
 
-def masked(segment: Segment, live: Mask | None, dead: npt.NDArray[np.uint32]) -> Mask | None:
-    """`live` without the `dead` docids that this segment holds; a new array if anything changes."""
+def masked(segment: Segment, live: Live | None, dead: npt.NDArray[np.uint32]) -> Live | None:
+    """`live` without the `dead` docids that this segment holds; new words if anything changes."""
     if not len(dead) or not segment.n_docs:
         return live
-    positions = segment.positions_of(dead)
-    positions = positions[positions >= 0]
-    if not len(positions):
-        return live
-    mask = np.ones(segment.n_docs, np.uint8) if live is None else live.copy()
-    mask[positions] = 0
-    return mask
+    here = segment.positions_of(dead)
+    here = here[here >= 0]
+    return without(live, here, segment.n_docs) if len(here) else live
 
 
 def columns_of(fields: Sequence[bytes], declared: Mapping[str, Kind]) -> dict[str, Column]:

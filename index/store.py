@@ -35,19 +35,21 @@ from lsr.errors import (
 from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
+from .approximate import Approximate
 from .bulk import BYTES_PER_POSTING, BuildState, BulkBuild, parse_memory
 from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
 from .columns import KINDS, Kind
+from .engine import Algorithm, Cancel
+from .engine import search as search_one
+from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
 from .quantize import integer_query, scale_for
 from .rows import Passage
-from .searching import Hits, hits_of, live_masks, search_collapsed
-from .segment import Algorithm, Segment
-from .segment import search as search_segment
-from .segment import search_batch as search_segments
+from .searching import Hits, hits_of, live_words
+from .segment import Segment
 from .snapshot import Snapshot, SnapshotLoader
 from .stored import live_docids, live_document, stored_documents, stored_spans
 from .writer import Commit, Writer
@@ -196,14 +198,29 @@ class Index:
         k: int = 10,
         *,
         filter: Mapping[str, Any] | None = None,
+        require: Sequence[int] = (),
+        exclude: Sequence[int] = (),
         algorithm: Algorithm = "auto",
+        approximate: Approximate | None = None,
         collapse: bool | None = None,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
     ) -> Hits:
-        """The exact top k of one query, a (1, n_terms) matrix; see `search_batch`."""
+        """The top k of one query, a (1, n_terms) matrix; see `search_batch`."""
         if query.shape[0] != 1:
             raise QueryError(f"expected one query, a (1, n_terms) matrix, got shape {query.shape}")
         return self.search_batch(
-            query, k, threads=1, filter=filter, algorithm=algorithm, collapse=collapse
+            query,
+            k,
+            threads=1,
+            filter=filter,
+            require=require,
+            exclude=exclude,
+            algorithm=algorithm,
+            approximate=approximate,
+            collapse=collapse,
+            timeout=timeout,
+            cancel=cancel,
         )[0]
 
     def search_batch(
@@ -213,15 +230,24 @@ class Index:
         *,
         threads: int | None = None,
         filter: Mapping[str, Any] | None = None,
+        require: Sequence[int] = (),
+        exclude: Sequence[int] = (),
         algorithm: Algorithm = "auto",
+        approximate: Approximate | None = None,
         collapse: bool | None = None,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
     ) -> list[Hits]:
         """The exact top k of each row: integer score descending, docid ascending, scores above 0.
 
         `filter` maps declared fields to a value, a list of values, or {"gte": a, "lt": b, "exists":
-        True}; always k results when k match. `collapse` keeps the best passage of each document; by
-        default it does so when the index holds passages. Raises `QueryError` for a bad k, filter or
-        matrix.
+        True}; documents must hold every term of `require` and none of `exclude`; always k results
+        when k match. `collapse` keeps the best passage of each document; by default it does so when
+        the index holds passages. `approximate` asks for less by name; each answer's `report` is its
+        certificate. After `timeout` seconds (for all rows together) a search answers with the best
+        it found; `cancel` ends it with `SearchCancelled`.
+
+        Raises `QueryError` for a bad k, filter, term, timeout or matrix.
         """
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise QueryError(f"k = {k!r}: wanted a whole number of at least 1")
@@ -233,21 +259,22 @@ class Index:
             integer_query(csr.indices[a:b], csr.data[a:b], n_terms=self.n_terms, scale=self.scale)
             for a, b in pairwise(csr.indptr.tolist())
         ]
-        live = live_masks(snapshot, filter, self.fields)
+        live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
         segments = [view.segment for view in snapshot.views]
         has_passages = any(segment.groups is not None for segment in segments)
-        threads = threads or os.cpu_count() or 1
-        if has_passages and collapse is not False:
-            return search_collapsed(snapshot, live, integer_queries, int(k), threads, algorithm)
+        asked: dict[str, Any] = {
+            "algorithm": algorithm,
+            "approximate": approximate,
+            "by_group": has_passages and collapse is not False,
+            "timeout": timeout,
+            "cancel": cancel,
+        }
         if len(integer_queries) == 1:  # in this thread's own scratch memory, kept between searches
-            found = [
-                search_segment(segments, live, integer_queries[0], int(k), algorithm=algorithm)
-            ]
+            found = [search_one(segments, live, integer_queries[0], int(k), **asked)]
         else:
-            found = search_segments(
-                segments, live, integer_queries, int(k), threads=threads, algorithm=algorithm
-            )
-        return hits_of(snapshot, found, integer_queries)
+            threads = threads or os.cpu_count() or 1
+            found = search_many(segments, live, integer_queries, int(k), threads=threads, **asked)
+        return hits_of(snapshot, found, integer_queries, approximate=approximate)
 
     def documents(self, docids: npt.NDArray[np.uint32] | Sequence[int]) -> list[Document]:
         """The stored documents of these docids (of a passage: its whole document), in order."""

@@ -6,6 +6,7 @@
     | + VectorError              NaN, infinite or negative weights, a wrong shape or dtype
     | + RecipeError              an unknown key, a missing file or a bad value in a recipe
     | + MissingExtra             a package of an optional extra is not installed
+    + SearchCancelled            a search that its caller called off
     + DatasetError               a corpus, queries, qrels or run file; says file and line
     + EncoderError               an encoder folder that cannot be loaded or used
     | + EncoderMismatch          an index was built by another encoder
@@ -55,6 +56,10 @@ class MissingExtra(UsageError):
             f"{purpose} needs the package '{package}', which is not installed: "
             f"pip install 'lsr-search[{extra}]'"
         )
+
+
+class SearchCancelled(LsrError):
+    """A search that was called off through its `Cancel` before it was done."""
 
 
 class DatasetError(LsrError):

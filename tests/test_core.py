@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from index import _core
+from index.engine import Algorithm, Found, search, search_batch
+from index.live import Live, pack
 from index.quantize import IntegerQuery, impacts, integer_query, scale_for
-from index.segment import Algorithm, Hits, Segment, search, search_batch
+from index.segment import Segment
 from lsr.errors import QueryError, UsageError
 from lsr.types import SparseMatrix
 
@@ -81,8 +83,8 @@ def brute_force(
     return sorted(ranked, key=lambda pair: (-pair[1], pair[0]))[:k]
 
 
-def pairs(hits: Hits) -> list[tuple[int, int]]:
-    docids, scores = hits
+def pairs(hits: Found) -> list[tuple[int, int]]:
+    docids, scores, _ = hits
     assert docids.dtype == scores.dtype == np.uint32
     return list(zip(docids.tolist(), scores.tolist(), strict=True))
 
@@ -120,10 +122,10 @@ def test_every_algorithm_returns_exactly_the_brute_force_ranking(
         live = None if live_share is None else (rng.random(size) < live_share).astype(np.uint8)
         parts.append((vectors, docids, live))
     segments = [make_segment(vectors, docids, reorder=reorder) for vectors, docids, _ in parts]
-    masks: list[npt.NDArray[np.uint8] | None] = []
+    masks: list[Live | None] = []
     for segment, (_, docids, live) in zip(segments, parts, strict=True):
         by_docid = np.searchsorted(docids, segment.docids)
-        masks.append(None if live is None else live[by_docid])
+        masks.append(None if live is None else pack(live[by_docid]))
     query = random_query(rng, n_terms, n_query)
     expected = brute_force(parts, query, k)
     for algorithm in ALGORITHMS:
@@ -148,7 +150,7 @@ def test_rounds_and_phases_are_exact_on_a_collection_large_enough_to_prune() -> 
         for mask in (None, live):
             expected = brute_force([(vectors, docids, mask)], query, k)
             for segment in (given_order, similar):
-                by_position = None if mask is None else mask[segment.docids]
+                by_position = None if mask is None else pack(mask[segment.docids])
                 for algorithm in ALGORITHMS:
                     got = search([segment], [by_position], query, k, algorithm=algorithm)
                     assert pairs(got) == expected, (n_query, k, algorithm)
@@ -165,7 +167,7 @@ def test_a_batch_answers_like_its_queries_one_by_one(threads: int, algorithm: Al
         )
         for first in (600, 0)
     ]
-    live = [None, (rng.random(600) < 0.5).astype(np.uint8)]
+    live = [None, pack(rng.random(600) < 0.5)]
     queries = [random_query(rng, 80, n) for n in (0, 1, 5, 30, 2, 0, 12)]
     batch = search_batch(segments, live, queries, 20, threads=threads, algorithm=algorithm)
     assert [pairs(hits) for hits in batch] == [
@@ -181,7 +183,7 @@ def test_the_largest_possible_score_does_not_wrap() -> None:
     segment = make_segment(vectors, np.arange(70, dtype=np.uint32))
     query = integer_query(np.arange(n_terms), np.ones(n_terms), n_terms=n_terms, scale=SCALE)
     for algorithm in ALGORITHMS:
-        docids, scores = search([segment], [None], query, 3, algorithm=algorithm)
+        docids, scores, _ = search([segment], [None], query, 3, algorithm=algorithm)
         assert docids.tolist() == [0, 1, 2]
         assert scores.tolist() == [4_293_853_200] * 3
 
@@ -226,10 +228,10 @@ def test_wrong_arguments_are_named() -> None:
     vectors = sparse.csr_array(np.eye(3, dtype=np.float32))
     segment = make_segment(vectors, np.arange(3, dtype=np.uint32))
     query = integer_query(np.array([0]), np.array([1.0]), n_terms=3, scale=SCALE)
-    with pytest.raises(UsageError, match=r"uint8 of shape \(3,\), got bool"):
+    with pytest.raises(UsageError, match=r"uint32 of shape \(1,\), got bool"):
         search([segment], [np.ones(3, bool)], query, 1)  # type: ignore[list-item]
-    with pytest.raises(UsageError, match="live mask 0"):
-        search([segment], [np.ones(4, np.uint8)], query, 1)
+    with pytest.raises(UsageError, match="live words 0"):
+        search([segment], [np.ones(4, np.uint32)], query, 1)
     with pytest.raises(UsageError, match="1 segments but 0 live masks"):
         search([segment], [], query, 1)
     with pytest.raises(QueryError, match="wand"):

@@ -15,9 +15,11 @@ from scipy import sparse
 
 from index import _core, segment_writer
 from index.columns import Column
+from index.engine import search
 from index.layout import HEADER_BYTES, SECTIONS, decode_header
+from index.live import pack
 from index.quantize import impacts, integer_query, scale_for
-from index.segment import Segment, search, write_segment
+from index.segment import Segment, write_segment
 from lsr.errors import DiskFull, IndexCorrupt, IndexVersion, QueryError, UsageError, VectorError
 from lsr.types import SparseMatrix
 
@@ -270,7 +272,8 @@ def test_searching_damaged_bytes_never_reads_outside_them(tmp_path: Path) -> Non
         from index import _core
         from index.layout import HEADER_BYTES, decode_header
         from index.quantize import integer_query
-        from index.segment import Segment, search
+        from index.engine import search
+        from index.segment import Segment
         from lsr.errors import IndexCorrupt
         raw = Path("a.seg").read_bytes()
         header = decode_header(raw[:HEADER_BYTES], path="a.seg", n_bytes=len(raw))
@@ -322,7 +325,7 @@ def test_the_arrays_outlive_a_closed_segment_while_somebody_holds_them(tmp_path:
     segment.close()
     assert docids.tolist()[:2] == [0, 2]
     query = integer_query(np.arange(5), np.ones(5), n_terms=40, scale=SCALE)
-    found, _ = _core.search(
+    found, _, _ = _core.search(
         [view], [None], query.terms, query.weights, 3, _core.Algorithm.automatic
     )
     assert len(found) == 3
@@ -336,7 +339,7 @@ def test_a_filter_is_a_mask(tmp_path: Path) -> None:
         column = segment.column("lang")
         mask = column.mask({"eq": "de"})
         query = integer_query(np.arange(40), np.ones(40), n_terms=40, scale=SCALE)
-        docids, _ = search([segment], [mask], query, 1000)
+        docids, _, _ = search([segment], [pack(mask)], query, 1000)
         found = segment.positions_of(docids)
         assert len(found) == int(mask.sum()) > 0
         assert set(column.take(found)) == {"de"}

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -98,55 +99,101 @@ inline void add_tail(const TailTerm& tail, std::uint32_t page, std::uint32_t n_p
     }
 }
 
+// Which documents a search may return: bit i of words[b] stands for position 32 b + i, a word a
+// block. Empty words: all of them.
+struct Live {
+    std::span<const std::uint32_t> words;
+
+    bool all() const { return words.empty(); }
+    std::uint32_t block(std::size_t b) const {
+        if (words.empty()) return ~0u;
+        return b < words.size() ? words[b] : 0;
+    }
+};
+
 namespace detail {
 
-LSR_INLINE void block_maxima_body(const std::uint32_t* acc, std::uint32_t* block_max) {
-    for (std::uint32_t b = 0; b < kBlocksPerPage; ++b) {
-        std::uint32_t lanes[8] = {};
-        for (std::uint32_t i = 0; i < kBlock; i += 8)
-            for (std::uint32_t j = 0; j < 8; ++j)
-                lanes[j] = std::max(lanes[j], acc[b * kBlock + i + j]);
-        std::uint32_t best = 0;
-        for (std::uint32_t j = 0; j < 8; ++j) best = std::max(best, lanes[j]);
-        block_max[b] = best;
-    }
+// Bit i: acc[i] >= least, for the 32 documents of a block.
+LSR_INLINE std::uint32_t reaching_portable(const std::uint32_t* acc, std::uint32_t least) {
+    std::uint32_t word = 0;
+    for (std::uint32_t i = 0; i < kBlock; ++i) word |= std::uint32_t(acc[i] >= least) << i;
+    return word;
+}
+
+LSR_INLINE std::uint32_t block_max_portable(const std::uint32_t* acc) {
+    std::uint32_t best = 0;
+    for (std::uint32_t i = 0; i < kBlock; ++i) best = std::max(best, acc[i]);
+    return best;
 }
 
 #if LSR_HAS_AVX2_PATH
-LSR_AVX2 inline void block_maxima_avx2(const std::uint32_t* acc, std::uint32_t* block_max) {
-    block_maxima_body(acc, block_max);
+LSR_AVX2 inline std::uint32_t reaching_avx2(const std::uint32_t* acc, std::uint32_t least) {
+    const __m256i limit = _mm256_set1_epi32(int(least));
+    std::uint32_t word = 0;
+    for (std::uint32_t i = 0; i < kBlock; i += 8) {
+        const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + i));
+        const __m256i reaches = _mm256_cmpeq_epi32(_mm256_max_epu32(x, limit), x);
+        word |= std::uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(reaches))) << i;
+    }
+    return word;
+}
+
+LSR_AVX2 inline std::uint32_t block_max_avx2(const std::uint32_t* acc) {
+    const __m256i* x = reinterpret_cast<const __m256i*>(acc);
+    const __m256i a = _mm256_max_epu32(_mm256_loadu_si256(x), _mm256_loadu_si256(x + 1));
+    const __m256i b = _mm256_max_epu32(_mm256_loadu_si256(x + 2), _mm256_loadu_si256(x + 3));
+    const __m256i c = _mm256_max_epu32(a, b);
+    __m128i d = _mm_max_epu32(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+    d = _mm_max_epu32(d, _mm_shuffle_epi32(d, 0x4E));
+    d = _mm_max_epu32(d, _mm_shuffle_epi32(d, 0xB1));
+    return std::uint32_t(_mm_cvtsi128_si32(d));
 }
 #endif
 
 }  // namespace detail
 
-// The best score in each of the eight blocks of a page.
-inline void block_maxima(const std::uint32_t* acc, std::uint32_t* block_max, Cpu cpu) {
+// Bit i: acc[i] >= least, for the 32 documents of a block.
+template <Cpu cpu>
+LSR_INLINE std::uint32_t reaching(const std::uint32_t* acc, std::uint32_t least) {
 #if LSR_HAS_AVX2_PATH
-    if (cpu == Cpu::avx2) return detail::block_maxima_avx2(acc, block_max);
+    if constexpr (uses_avx2(cpu)) return detail::reaching_avx2(acc, least);
 #endif
-    (void)cpu;
-    detail::block_maxima_body(acc, block_max);
+    return detail::reaching_portable(acc, least);
 }
 
-// Offer the documents of one page that live and lie in a block of `blocks` (bit b: block b), then
-// zero its accumulators. `live` is empty (all live) or one byte a position.
-inline void harvest(const SegmentView& segment, std::span<const std::uint8_t> live,
-                    std::uint32_t page, std::uint32_t blocks, std::uint32_t* acc, TopK& top,
-                    Cpu cpu) {
-    std::uint32_t block_max[kBlocksPerPage];
-    block_maxima(acc, block_max, cpu);
-    for (std::uint32_t b = 0; b < kBlocksPerPage; ++b) {
-        // A block at theta is read: a tie with a smaller docid still enters.
-        if (!(blocks >> b & 1) || block_max[b] == 0 || block_max[b] < top.theta()) continue;
-        for (std::uint32_t i = 0; i < kBlock; ++i) {
-            const std::uint32_t score = acc[b * kBlock + i];
-            if (score == 0 || score < top.theta()) continue;
-            const std::uint32_t position = page * kPage + b * kBlock + i;
-            if (position >= segment.n_docs)
-                continue;  // only corrupt rows score beyond the last document
-            if (!live.empty() && !live[position]) continue;
-            top.offer(score, segment.external[position]);
+// The best score in a block among the documents of `live`.
+template <Cpu cpu>
+LSR_INLINE std::uint32_t block_max(const std::uint32_t* acc, std::uint32_t live) {
+    if (live == ~0u) {
+#if LSR_HAS_AVX2_PATH
+        if constexpr (uses_avx2(cpu)) return detail::block_max_avx2(acc);
+#endif
+        return detail::block_max_portable(acc);
+    }
+    std::uint32_t best = 0;
+    for (; live; live &= live - 1) best = std::max(best, acc[std::countr_zero(live)]);
+    return best;
+}
+
+// Offer the live documents of one page that lie in a block of `blocks` (bit b: block b), then zero
+// its accumulators.
+template <Cpu cpu>
+LSR_INLINE void harvest(const SegmentView& segment, Live live, std::uint32_t page,
+                        std::uint32_t blocks, std::uint32_t* acc, TopK& top) {
+    for (; blocks; blocks &= blocks - 1) {
+        const std::uint32_t b = std::uint32_t(std::countr_zero(blocks));
+        const std::uint32_t block = page * kBlocksPerPage + b;
+        // A score at theta is read: a tie with a smaller docid still enters.
+        std::uint32_t found = reaching<cpu>(acc + b * kBlock, std::max(top.theta(), 1u));
+        for (found &= live.block(block); found; found &= found - 1) {
+            const std::uint32_t i = std::uint32_t(std::countr_zero(found));
+            const std::uint32_t position = block * kBlock + i;
+            if (position >= segment.n_docs) break;  // only corrupt rows score beyond the last
+            const std::uint32_t score = acc[b * kBlock + i], docid = segment.external[position];
+            if (top.by_group())
+                top.offer(score, docid, segment.group_of(position));
+            else
+                top.offer(score, docid);
         }
     }
     std::memset(acc, 0, kPage * sizeof(std::uint32_t));

@@ -8,12 +8,14 @@
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "bisection.hpp"
+#include "containing.hpp"
 #include "search.hpp"
 
 namespace nb = nanobind;
@@ -25,7 +27,8 @@ template <class T>
 using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
-using Ranking = std::tuple<Out<std::uint32_t>, Out<std::uint32_t>>;
+using Answer = std::tuple<Out<std::uint32_t>, Out<std::uint32_t>, lsr::Report>;
+using Words = std::optional<In<std::uint32_t>>;
 
 template <class T>
 std::span<const T> span(const In<T>& array) {
@@ -53,17 +56,22 @@ void set_cpu(const std::string& name) {
 
 std::string cpu() { return chosen_cpu.load() == lsr::Cpu::avx2 ? "avx2" : "portable"; }
 
+// A flag that another thread may raise to end the searches that were given it.
+struct Cancel {
+    std::atomic<bool> raised{false};
+};
+
 std::vector<lsr::Part> parts_of(const std::vector<const Segment*>& segments,
-                                const std::vector<std::optional<In<std::uint8_t>>>& live) {
+                                const std::vector<Words>& live) {
     if (segments.size() != live.size())
-        throw nb::value_error("search needs one live mask (or None) for each segment");
+        throw nb::value_error("search needs live words (or None) for each segment");
     std::vector<lsr::Part> parts;
     for (std::size_t i = 0; i < segments.size(); ++i) {
         lsr::Part part{&segments[i]->view, {}};
         if (live[i]) {
-            part.live = span(*live[i]);
-            if (part.live.size() != part.segment->n_docs)
-                throw nb::value_error("a live mask has one byte for each document of its segment");
+            part.live.words = span(*live[i]);
+            if (part.live.words.size() != (std::size_t(part.segment->n_docs) + 31) / 32)
+                throw nb::value_error("live has one word for each 32 documents of its segment");
         }
         parts.push_back(part);
     }
@@ -91,58 +99,100 @@ Out<T> array_of(std::vector<T>&& values) {
     return Out<T>(owned->data(), {owned->size()}, owner);
 }
 
-Ranking ranking_of(const std::vector<std::uint64_t>& keys) {
+Answer answer_of(const std::vector<std::uint64_t>& keys, const lsr::Report& report) {
     std::vector<std::uint32_t> docids(keys.size()), scores(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
         docids[i] = ~std::uint32_t(keys[i]);
         scores[i] = std::uint32_t(keys[i] >> 32);
     }
-    return {array_of(std::move(docids)), array_of(std::move(scores))};
+    return {array_of(std::move(docids)), array_of(std::move(scores)), report};
 }
 
-Ranking search(const std::vector<const Segment*>& segments,
-               const std::vector<std::optional<In<std::uint8_t>>>& live,
-               const In<std::uint32_t>& terms, const In<std::uint16_t>& weights, std::size_t k,
-               lsr::Algorithm algorithm) {
+lsr::Stop stop_of(std::optional<double> timeout, const Cancel* cancel) {
+    lsr::Stop stop;
+    if (timeout) {
+        // Clamped to 1 ns .. 30 years: the clock counts nanoseconds in 64 bits.
+        const double seconds = std::clamp(*timeout, 1e-9, 1e9);
+        stop.deadline =
+            lsr::Stop::Clock::now() + std::chrono::duration_cast<lsr::Stop::Clock::duration>(
+                                          std::chrono::duration<double>(seconds));
+    }
+    if (cancel) stop.cancelled = &cancel->raised;
+    return stop;
+}
+
+Answer search(const std::vector<const Segment*>& segments, const std::vector<Words>& live,
+              const In<std::uint32_t>& terms, const In<std::uint16_t>& weights, std::size_t k,
+              lsr::Algorithm algorithm, std::size_t blocks, bool by_group,
+              std::optional<double> timeout, const Cancel* cancel) {
     if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
     const std::vector<lsr::Part> parts = parts_of(segments, live);
-    const lsr::Query query = query_of(span(terms), span(weights));
+    const lsr::Stop stop = stop_of(timeout, cancel);
+    const lsr::Request request{query_of(span(terms), span(weights)), k, algorithm, blocks, by_group,
+                               timeout || cancel ? &stop : nullptr};
     thread_local lsr::Scratch scratch;
+    lsr::Report report;
     const std::vector<std::uint64_t>* keys = nullptr;
     {
         nb::gil_scoped_release release;
-        keys = &lsr::search(parts, query, k, algorithm, scratch, chosen_cpu.load());
+        keys = &lsr::search(parts, request, scratch, chosen_cpu.load(), report);
     }
-    return ranking_of(*keys);
+    return answer_of(*keys, report);
 }
 
-std::vector<Ranking> search_batch(const std::vector<const Segment*>& segments,
-                                  const std::vector<std::optional<In<std::uint8_t>>>& live,
-                                  const In<std::uint64_t>& offsets, const In<std::uint32_t>& terms,
-                                  const In<std::uint16_t>& weights, std::size_t k,
-                                  std::size_t threads, lsr::Algorithm algorithm) {
+// How often a batch looks whether the user pressed Ctrl-C.
+constexpr std::chrono::milliseconds kSignalEvery{50};
+
+std::vector<Answer> search_batch(const std::vector<const Segment*>& segments,
+                                 const std::vector<Words>& live, const In<std::uint64_t>& offsets,
+                                 const In<std::uint32_t>& terms, const In<std::uint16_t>& weights,
+                                 std::size_t k, std::size_t threads, lsr::Algorithm algorithm,
+                                 std::size_t blocks, bool by_group, std::optional<double> timeout,
+                                 const Cancel* cancel) {
     if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
     const std::span<const std::uint64_t> starts = span(offsets);
     if (starts.empty() || starts.front() != 0 || starts.back() != terms.shape(0))
         throw nb::value_error("offsets run from 0 to the number of terms");
     const std::vector<lsr::Part> parts = parts_of(segments, live);
-    std::vector<lsr::Query> queries;
+    const lsr::Stop stop = stop_of(timeout, cancel);
+    std::vector<lsr::Request> requests;
     for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
         if (starts[i + 1] < starts[i] || starts[i + 1] > terms.shape(0))
             throw nb::value_error("offsets must not decrease");
         const std::size_t n = starts[i + 1] - starts[i];
-        queries.push_back(
-            query_of(span(terms).subspan(starts[i], n), span(weights).subspan(starts[i], n)));
+        const lsr::Query query =
+            query_of(span(terms).subspan(starts[i], n), span(weights).subspan(starts[i], n));
+        requests.push_back(
+            {query, k, algorithm, blocks, by_group, timeout || cancel ? &stop : nullptr});
     }
-    std::vector<std::vector<std::uint64_t>> keys(queries.size());
+    std::vector<std::vector<std::uint64_t>> keys(requests.size());
+    std::vector<lsr::Report> reports(requests.size());
+    bool interrupted = false;
     {
         nb::gil_scoped_release release;
-        lsr::search_batch(parts, queries, k, algorithm, threads, keys, chosen_cpu.load());
+        auto looked = lsr::Stop::Clock::now();
+        lsr::search_batch(parts, requests, threads, keys, reports, chosen_cpu.load(), [&] {
+            const auto now = lsr::Stop::Clock::now();
+            if (now - looked < kSignalEvery) return false;
+            looked = now;
+            const nb::gil_scoped_acquire acquire;
+            return interrupted = PyErr_CheckSignals() != 0;
+        });
     }
-    std::vector<Ranking> rankings;
-    rankings.reserve(keys.size());
-    for (const std::vector<std::uint64_t>& one : keys) rankings.push_back(ranking_of(one));
-    return rankings;
+    if (interrupted) throw nb::python_error();
+    std::vector<Answer> answers;
+    answers.reserve(keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) answers.push_back(answer_of(keys[i], reports[i]));
+    return answers;
+}
+
+Out<std::uint32_t> documents_with(const Segment& segment, std::uint32_t term) {
+    std::vector<std::uint32_t> words;
+    {
+        nb::gil_scoped_release release;
+        words = lsr::documents_with(segment.view, term);
+    }
+    return array_of(std::move(words));
 }
 
 Out<std::uint32_t> order_documents(const In<std::uint64_t>& starts, const In<std::uint32_t>& terms,
@@ -169,7 +219,7 @@ Out<std::uint32_t> order_documents(const In<std::uint64_t>& starts, const In<std
 NB_MODULE(_core, m) {
     m.doc() = "The compiled search core: exact top-k over segments that Python mapped and checked.";
 
-    nb::enum_<lsr::Algorithm>(m, "Algorithm", "How the top k is found; every one is exact.")
+    nb::enum_<lsr::Algorithm>(m, "Algorithm", "How the top k is found.")
         .value("automatic", lsr::Algorithm::automatic)
         .value("exhaustive", lsr::Algorithm::exhaustive)
         .value("blockmax", lsr::Algorithm::blockmax);
@@ -185,7 +235,10 @@ NB_MODULE(_core, m) {
                const In<std::uint32_t>& row_group, const In<std::uint16_t>& row_dir,
                const In<std::uint64_t>& row_base, const In<std::uint8_t>& rows,
                const In<std::uint32_t>& tail_start, const In<std::uint32_t>& tail_doc,
-               const In<std::uint8_t>& tail_impact, const In<std::uint32_t>& external) {
+               const In<std::uint8_t>& tail_impact, const In<std::uint32_t>& external,
+               const In<std::uint32_t>& group, const In<std::uint64_t>& forward_start,
+               const In<std::uint16_t>& forward_term16, const In<std::uint32_t>& forward_term32,
+               const In<std::uint16_t>& forward_weight, const In<std::uint8_t>& impact_of) {
                 Segment segment;
                 lsr::SegmentView& view = segment.view;
                 view.n_docs = n_docs;
@@ -202,6 +255,12 @@ NB_MODULE(_core, m) {
                 view.tail_doc = span(tail_doc);
                 view.tail_impact = span(tail_impact);
                 view.external = span(external);
+                view.group = span(group);
+                view.forward_start = span(forward_start);
+                view.forward_term16 = span(forward_term16);
+                view.forward_term32 = span(forward_term32);
+                view.forward_weight = span(forward_weight);
+                view.impact_of = span(impact_of);
                 try {
                     view.check();
                 } catch (const lsr::Corrupt& error) {
@@ -212,23 +271,48 @@ NB_MODULE(_core, m) {
                     keep(row_group);
                 keep(row_dir), keep(row_base), keep(rows), keep(tail_start), keep(tail_doc),
                     keep(tail_impact);
-                keep(external);
+                keep(external), keep(group), keep(forward_start), keep(forward_term16);
+                keep(forward_term32), keep(forward_weight), keep(impact_of);
                 new (self) Segment(std::move(segment));
             },
             "n_docs"_a, "head_rank16"_a.noconvert(), "head_rank32"_a.noconvert(),
             "max_impact"_a.noconvert(), "codebook"_a.noconvert(), "grid"_a.noconvert(),
             "row_group"_a.noconvert(), "row_dir"_a.noconvert(), "row_base"_a.noconvert(),
             "rows"_a.noconvert(), "tail_start"_a.noconvert(), "tail_doc"_a.noconvert(),
-            "tail_impact"_a.noconvert(), "external"_a.noconvert())
+            "tail_impact"_a.noconvert(), "external"_a.noconvert(), "group"_a.noconvert(),
+            "forward_start"_a.noconvert(), "forward_term16"_a.noconvert(),
+            "forward_term32"_a.noconvert(), "forward_weight"_a.noconvert(),
+            "impact_of"_a.noconvert())
         .def_prop_ro("has_grid", [](const Segment& self) { return self.view.has_grid; });
 
+    nb::class_<Cancel>(m, "Cancel", "A flag that ends the searches that were given it.")
+        .def(nb::init<>())
+        .def(
+            "set", [](Cancel& self) { self.raised = true; }, "Raise the flag, from any thread.")
+        .def("is_set", [](const Cancel& self) { return self.raised.load(); });
+
+    nb::class_<lsr::Report>(m, "Report", "How an answer came about.")
+        .def_ro("pages", &lsr::Report::pages)
+        .def_ro("pages_scored", &lsr::Report::pages_scored)
+        .def_ro("blocks_scored", &lsr::Report::blocks_scored)
+        .def_ro("skipped", &lsr::Report::skipped, "No document that was left alone scores more.")
+        .def_ro("blockmax", &lsr::Report::blockmax)
+        .def_ro("exhaustive", &lsr::Report::exhaustive)
+        .def_ro("stopped", &lsr::Report::stopped)
+        .def_ro("exact", &lsr::Report::exact);
+
     m.def("search", &search, "segments"_a, "live"_a.noconvert(), "terms"_a.noconvert(),
-          "weights"_a.noconvert(), "k"_a, "algorithm"_a,
-          "The k best (docids, scores), score descending, docid ascending. Releases the GIL.");
+          "weights"_a.noconvert(), "k"_a, "algorithm"_a, "blocks"_a = 0, "by_group"_a = false,
+          "timeout"_a = nb::none(), "cancel"_a = nb::none(),
+          "The k best (docids, scores, report), score descending, docid ascending. Releases the "
+          "GIL.");
     m.def("search_batch", &search_batch, "segments"_a, "live"_a.noconvert(),
           "offsets"_a.noconvert(), "terms"_a.noconvert(), "weights"_a.noconvert(), "k"_a,
-          "threads"_a, "algorithm"_a,
-          "One ranking for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.");
+          "threads"_a, "algorithm"_a, "blocks"_a = 0, "by_group"_a = false,
+          "timeout"_a = nb::none(), "cancel"_a = nb::none(),
+          "One answer for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.");
+    m.def("documents_with", &documents_with, "segment"_a, "term"_a,
+          "The live words of the documents that hold a term. Releases the GIL.");
     m.def("order_documents", &order_documents, "starts"_a.noconvert(), "terms"_a.noconvert(),
           "n_terms"_a, "threads"_a,
           "A permutation that puts similar documents side by side: order[position] = document. "

@@ -23,6 +23,8 @@ namespace lsr {
 
 enum class Cpu { portable, avx2 };
 
+constexpr bool uses_avx2(Cpu cpu) { return cpu == Cpu::avx2; }
+
 inline Cpu best_cpu() {
 #if LSR_HAS_AVX2_PATH
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&

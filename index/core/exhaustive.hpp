@@ -8,25 +8,68 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "accumulate.hpp"
+#include "request.hpp"
 #include "scratch.hpp"
 
 namespace lsr {
 
 inline constexpr std::uint32_t kWindowPages = 256;
+inline constexpr std::size_t kStopTerms = 16;  // a window of so many terms takes 100 us
+
+namespace detail {
+
+template <Cpu cpu>
+LSR_INLINE void harvest_window_body(const SegmentView& segment, Live live,
+                                    std::span<const std::uint8_t> skip, std::uint32_t first,
+                                    std::uint32_t n, std::uint32_t* acc, TopK& top) {
+    for (std::uint32_t p = 0; p < n; ++p) {
+        std::uint32_t* page = acc + std::size_t(p) * kPage;
+        const std::uint32_t blocks = skip.empty() || !skip[first + p] ? kAllBlocks : 0;
+        harvest<cpu>(segment, live, first + p, blocks, page, top);  // tails do not know `skip`
+    }
+}
+
+#if LSR_HAS_AVX2_PATH
+LSR_AVX2 inline void harvest_window_avx2(const SegmentView& segment, Live live,
+                                         std::span<const std::uint8_t> skip, std::uint32_t first,
+                                         std::uint32_t n, std::uint32_t* acc, TopK& top) {
+    harvest_window_body<Cpu::avx2>(segment, live, skip, first, n, acc, top);
+}
+#endif
+
+inline void harvest_window(const SegmentView& segment, Live live,
+                           std::span<const std::uint8_t> skip, std::uint32_t first, std::uint32_t n,
+                           std::uint32_t* acc, TopK& top, Cpu cpu) {
+#if LSR_HAS_AVX2_PATH
+    if (uses_avx2(cpu)) return harvest_window_avx2(segment, live, skip, first, n, acc, top);
+#endif
+    (void)cpu;
+    harvest_window_body<Cpu::portable>(segment, live, skip, first, n, acc, top);
+}
+
+}  // namespace detail
 
 // `scratch.query` is prepared and `scratch.top` is open. Pages with a non-zero byte in `skip`
-// (empty: none) are passed over.
-inline void exhaustive(const SegmentView& segment, std::span<const std::uint8_t> live,
-                       std::span<const std::uint8_t> skip, Scratch& scratch, Cpu cpu) {
+// (empty: none) are passed over; the caller accounts for pages.
+inline void exhaustive(const SegmentView& segment, Live live, std::span<const std::uint8_t> skip,
+                       const Request& request, Scratch& scratch, Cpu cpu, Report& report) {
     const Prepared& query = scratch.query;
     for (std::uint32_t first = 0; first < segment.n_pages; first += kWindowPages) {
         const std::uint32_t n = std::min(kWindowPages, segment.n_pages - first);
         if (scratch.acc.size() < std::size_t(n) * kPage) scratch.acc.resize(std::size_t(n) * kPage);
         std::uint32_t* acc = scratch.acc.data();
-        for (const HeadTerm& term : query.heads) {
+        for (std::size_t t = 0; t < query.heads.size(); ++t) {
+            if (t % kStopTerms == 0 && request.stop && request.stop->now()) {
+                report.stopped = true;
+                report.skip(query.total);
+                std::memset(acc, 0, std::size_t(n) * kPage * sizeof(std::uint32_t));
+                return;
+            }
+            const HeadTerm& term = query.heads[t];
             const SegmentView::Line line = segment.line(term.head);
             for (std::uint32_t p = 0; p < n; ++p) {
                 if (!skip.empty() && skip[first + p]) continue;
@@ -34,13 +77,8 @@ inline void exhaustive(const SegmentView& segment, std::span<const std::uint8_t>
             }
         }
         for (const TailTerm& tail : query.tails) add_tail(tail, first, n, acc);
-        for (std::uint32_t p = 0; p < n; ++p) {
-            std::uint32_t* page = acc + std::size_t(p) * kPage;
-            if (!skip.empty() && skip[first + p])
-                std::memset(page, 0, kPage * sizeof(std::uint32_t));  // tails do not know `skip`
-            else
-                harvest(segment, live, first + p, kAllBlocks, page, scratch.top, cpu);
-        }
+        detail::harvest_window(segment, live, skip, first, n, acc, scratch.top, cpu);
+        scratch.top.tighten();
     }
 }
 

@@ -53,6 +53,11 @@ struct Prepared {
         if (score > total) return 65536;
         return std::uint32_t((std::uint64_t(score) * factor) >> 32);
     }
+    // The largest score whose floor_bound is at most `bound`.
+    std::uint64_t largest_score(std::uint32_t bound) const {
+        if (factor == 0) return 0;
+        return std::min<std::uint64_t>(((std::uint64_t(bound) + 1) << 32) / factor, total);
+    }
     std::uint16_t ceil_bound(std::uint32_t score) const {
         const std::uint64_t up = (std::uint64_t(score) * factor + 0xFFFFFFFFull) >> 32;
         return std::uint16_t(std::min<std::uint64_t>(up, 65535));

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <exception>
 #include <mutex>
@@ -17,78 +18,125 @@
 
 #include "blockmax.hpp"
 #include "exhaustive.hpp"
+#include "forward.hpp"
+#include "request.hpp"
 #include "scratch.hpp"
 
 namespace lsr {
-
-enum class Algorithm { automatic, exhaustive, blockmax };
 
 // Below this many documents the sweep and the seeds cost more than all rows (engine measurements).
 inline constexpr std::uint32_t kSmallSegment = 20000;
 
 struct Part {
     const SegmentView* segment;
-    std::span<const std::uint8_t> live;  // empty: every document
+    Live live;
 };
 
-inline bool use_blockmax(const SegmentView& segment, std::size_t k, Algorithm algorithm, Cpu cpu) {
-    if (algorithm == Algorithm::exhaustive || !segment.has_grid) return false;
-    if (algorithm == Algorithm::blockmax) return true;
+namespace detail {
+
+inline bool use_blockmax(const SegmentView& segment, const Request& request, std::size_t k,
+                         Cpu cpu) {
+    if (request.algorithm == Algorithm::exhaustive || !segment.has_grid) return false;
+    if (request.algorithm == Algorithm::blockmax) return true;
     // A scalar sweep is as dear as the rows, and when k is a good part of the segment nothing can
     // be pruned.
     return cpu != Cpu::portable && segment.n_docs >= kSmallSegment && k <= segment.n_docs / 32;
 }
 
-// Best-first keys (topk.hpp); valid until the next search with this scratch. `parts` should start
-// with the largest segment.
-inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, const Query& query,
-                                                std::size_t k, Algorithm algorithm,
-                                                Scratch& scratch, Cpu cpu) {
-    std::size_t n_docs = 0;
-    for (const Part& part : parts) n_docs += part.segment->n_docs;
-    k = std::min(k, n_docs);
-    scratch.top.reset(k);
-    if (k == 0) return scratch.top.finish();
-    for (const Part& part : parts) {
-        const SegmentView& segment = *part.segment;
-        scratch.query.prepare(segment, query);
-        if (scratch.query.empty()) continue;
-        if (use_blockmax(segment, k, algorithm, cpu)) {
-            blockmax(segment, part.live, k, scratch, cpu);
-            continue;
-        }
-        scratch.skip.clear();
-        if (!part.live.empty()) {
-            scratch.skip.resize(segment.n_pages);
-            for (std::uint32_t p = 0; p < segment.n_pages; ++p)
-                scratch.skip[p] =
-                    detail::dead(part.live, p * kPage, std::min((p + 1) * kPage, segment.n_docs));
-        }
-        exhaustive(segment, part.live, scratch.skip, scratch, cpu);
-    }
-    return scratch.top.finish();
+// Whether scoring the live documents one by one beats a sweep, whose cost is that of 1/512 of them.
+inline bool use_forward(const SegmentView& segment, Live live, const Request& request) {
+    if (live.all() || !segment.has_forward() || request.algorithm != Algorithm::automatic)
+        return false;
+    std::size_t n_live = 0;
+    for (const std::uint32_t word : live.words) n_live += std::size_t(std::popcount(word));
+    return n_live <= segment.n_docs / 512;
 }
 
-// results[i] receives the keys of queries[i]. Threads take the next query off a counter; each has
-// its own scratch.
-inline void search_batch(std::span<const Part> parts, std::span<const Query> queries, std::size_t k,
-                         Algorithm algorithm, std::size_t n_threads,
-                         std::span<std::vector<std::uint64_t>> results, Cpu cpu) {
+inline void search_part(const Part& part, const Request& request, std::size_t budget,
+                        Scratch& scratch, Cpu cpu, Report& report) {
+    const SegmentView& segment = *part.segment;
+    scratch.query.prepare(segment, request.query);
+    if (scratch.query.empty()) {
+        report.pages += segment.n_pages;
+    } else if (report.stopped || (request.stop && request.stop->now())) {
+        report.pages += segment.n_pages;
+        report.stopped = true;
+        report.skip(scratch.query.total);
+    } else if (use_forward(segment, part.live, request)) {
+        forward(segment, part.live, request, scratch, report);
+    } else if (use_blockmax(segment, request, scratch.top.k(), cpu)) {
+        blockmax(segment, part.live, request, budget, scratch, cpu, report);
+    } else {
+        scratch.skip.clear();
+        report.pages += segment.n_pages;
+        report.pages_scored += segment.n_pages;
+        report.blocks_scored += std::uint64_t(segment.n_pages) * kBlocksPerPage;
+        report.exhaustive = true;
+        if (!part.live.all()) {
+            scratch.skip.assign(segment.n_pages, 1);
+            for (std::size_t b = 0; b < part.live.words.size(); ++b)
+                if (part.live.words[b]) scratch.skip[b / kBlocksPerPage] = 0;
+        }
+        exhaustive(segment, part.live, scratch.skip, request, scratch, cpu, report);
+    }
+}
+
+}  // namespace detail
+
+// Best-first keys (topk.hpp); valid until the next search with this scratch. `parts` should start
+// with the largest segment. A search that was stopped answers with the best found so far.
+inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, const Request& request,
+                                                Scratch& scratch, Cpu cpu, Report& report) {
+    report = {};
+    std::uint64_t n_docs = 0, most = 0;
+    for (const Part& part : parts) {
+        n_docs += part.segment->n_docs;
+        scratch.query.prepare(*part.segment, request.query);
+        most = std::max(most, scratch.query.total);
+    }
+    const std::size_t k = std::size_t(std::min<std::uint64_t>(request.k, n_docs));
+    scratch.begin(request.query);
+    scratch.top.reset(k, std::uint32_t(std::min<std::uint64_t>(most, 0xFFFFFFFFu)),
+                      request.by_group);
+    for (const Part& part : parts) {
+        if (k == 0) break;
+        // Each segment gets its share of the budget, by documents.
+        const std::size_t budget = std::size_t(
+            (request.blocks * std::uint64_t(part.segment->n_docs) + n_docs - 1) / n_docs);
+        detail::search_part(part, request, budget, scratch, cpu, report);
+        scratch.top.tighten();
+    }
+    const std::vector<std::uint64_t>& keys = scratch.top.finish();
+    const std::uint64_t theta = keys.size() < k || k == 0 ? 0 : keys.back() >> 32;
+    report.exact = report.skipped == 0 || report.skipped < theta;
+    return keys;
+}
+
+// results[i] and reports[i] receive the answer of requests[i]. Threads take the next query off a
+// counter; each has its own scratch. `idle` is called now and then by the calling thread; when it
+// returns true the queries not begun yet are left unanswered.
+template <class Idle>
+void search_batch(std::span<const Part> parts, std::span<const Request> requests,
+                  std::size_t n_threads, std::span<std::vector<std::uint64_t>> results,
+                  std::span<Report> reports, Cpu cpu, Idle&& idle) {
     std::atomic<std::size_t> next{0};
     std::exception_ptr failure;
     std::mutex guard;
+    const std::thread::id caller = std::this_thread::get_id();
     auto work = [&] {
         try {
             Scratch scratch;
-            for (std::size_t i; (i = next.fetch_add(1)) < queries.size();)
-                results[i] = search(parts, queries[i], k, algorithm, scratch, cpu);
+            for (std::size_t i; (i = next.fetch_add(1)) < requests.size();) {
+                results[i] = search(parts, requests[i], scratch, cpu, reports[i]);
+                if (std::this_thread::get_id() == caller && idle()) next = requests.size();
+            }
         } catch (...) {  // out of memory: the batch fails as a whole, in the caller's thread
             const std::lock_guard<std::mutex> lock(guard);
             failure = std::current_exception();
-            next = queries.size();
+            next = requests.size();
         }
     };
-    n_threads = std::clamp<std::size_t>(n_threads, 1, std::max<std::size_t>(queries.size(), 1));
+    n_threads = std::clamp<std::size_t>(n_threads, 1, std::max<std::size_t>(requests.size(), 1));
     std::vector<std::thread> threads;
     try {
         for (std::size_t i = 1; i < n_threads; ++i) threads.emplace_back(work);

@@ -59,6 +59,20 @@ struct SegmentView {
     std::span<const std::uint32_t> tail_doc;
     std::span<const std::uint8_t> tail_impact;
     std::span<const std::uint32_t> external;
+    std::span<const std::uint32_t> group;  // empty: every document is its own group
+
+    // Stored vectors; all empty where a segment keeps none.
+    std::span<const std::uint64_t> forward_start;
+    std::span<const std::uint16_t> forward_term16;  // one of the two is empty
+    std::span<const std::uint32_t> forward_term32;
+    std::span<const std::uint16_t> forward_weight;  // float16 bits
+    std::span<const std::uint8_t> impact_of;        // the impact of each of the 65,536 float16
+
+    bool has_forward() const { return !forward_start.empty(); }
+
+    std::uint32_t group_of(std::uint32_t position) const {
+        return group.empty() ? external[position] : group[position];
+    }
 
     static constexpr std::uint32_t kTail = 0xFFFFFFFFu;
 
@@ -121,6 +135,13 @@ struct SegmentView {
         length("tail_start", tail_start.size(), std::size_t(n_terms) + 1);
         length("tail_impact", tail_impact.size(), tail_doc.size());
         length("external", external.size(), n_docs);
+        length("group", group.size(), group.empty() ? 0 : n_docs);
+        if (has_forward()) {
+            length("forward_start", forward_start.size(), std::size_t(n_docs) + 1);
+            length("forward_term", forward_term16.size() + forward_term32.size(),
+                   forward_weight.size());
+            length("impact_of", impact_of.size(), 65536);
+        }
         length("codebook", codebook.size(), has_grid ? std::size_t(n_heads) * kCodes : 0);
         length("grid", grid.size(), has_grid ? std::size_t(n_heads) * (stride / 2) : 0);
 

@@ -2,12 +2,20 @@
 // ranking order (score descending, docid ascending) and the result cannot depend on the visiting
 // order, the rounds, the segmentation, the number of threads or the width of a vector register.
 //
-// Lazy selection: keys are appended to a buffer and cut back to the k best when it is full
-// (nth_element), which costs O(1) a key whatever k is; a binary heap costs O(log k) and a branch
-// miss a key.
+// Lazy selection: keys gather in a buffer, and a count of the offered scores by 4,096 steps tells
+// at any time a score that k of them reach; only when the buffer is full are the keys below it
+// dropped. So a key costs O(1) whatever k is; nth_element at every full buffer of 2 k took a fifth
+// of a query at k = 1000, a binary heap costs O(log k) and a branch miss a key.
+//
+// With groups (the passages of a document) the k best groups are kept, each by its best key: the
+// buffer is cut by groups, and its k-th best group is the threshold.
+//
+// Safety: the threshold only ever is a score that k offered documents (of k distinct groups) reach,
+// and a key is refused only below it, so no key of the answer is lost.
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,14 +25,27 @@ namespace lsr {
 
 class TopK {
 public:
-    // `k` must not exceed the number of documents searched (the caller clamps it).
-    void reset(std::size_t k) {
+    // `k` must not exceed the number of documents searched (the caller clamps it); no score exceeds
+    // `max_score`.
+    void reset(std::size_t k, std::uint32_t max_score, bool by_group) {
         k_ = k;
-        capacity_ = std::max<std::size_t>(2 * k, 256);
+        by_group_ = by_group;
+        capacity_ = std::max<std::size_t>((by_group ? 4 : 2) * k, 256);
         keys_.clear();
         keys_.reserve(capacity_);
+        groups_.clear();
         floor_ = 0xFFFFFFFFull;
+        counting_ = k >= kCountFrom && !by_group;
+        if (counting_) {
+            shift_ = std::uint32_t(std::max(0, int(std::bit_width(max_score)) - int(kCountBits)));
+            counts_.assign(kSteps, 0);
+            step_ = 0;
+            above_ = 0;
+        }
     }
+
+    std::size_t k() const { return k_; }
+    bool by_group() const { return by_group_; }
 
     // A key at or below this one is not among the k best. Its start excludes exactly the documents
     // of score 0.
@@ -33,15 +54,74 @@ public:
     // A document scoring less than this is not among the k best; one that scores as much may be.
     std::uint32_t theta() const { return std::uint32_t(floor_ >> 32); }
 
+    // The keys kept so far, in no order; no document twice.
+    const std::vector<std::uint64_t>& keys() const { return keys_; }
+
     void offer(std::uint32_t score, std::uint32_t docid) {
         const std::uint64_t key = std::uint64_t(score) << 32 | std::uint32_t(~docid);
         if (key <= floor_) return;
+        if (counting_) {
+            // Damaged bytes may score more than promised: never beyond the counts.
+            const std::uint32_t step = std::min(score >> shift_, kSteps - 1);
+            ++counts_[step];
+            above_ += step > step_;
+        }
         keys_.push_back(key);
-        if (keys_.size() == capacity_) tighten();
+        if (keys_.size() == capacity_) shrink();
     }
 
-    // Raise the floor to the k-th best key so far, once there are k.
+    void offer(std::uint32_t score, std::uint32_t docid, std::uint32_t group) {
+        const std::uint64_t key = std::uint64_t(score) << 32 | std::uint32_t(~docid);
+        if (key <= floor_) return;
+        keys_.push_back(key);
+        groups_.push_back(group);
+        if (keys_.size() == capacity_) select_groups();
+    }
+
+    // Raise the floor by what was offered since.
     void tighten() {
+        if (by_group_)
+            select_groups();
+        else if (counting_)
+            count_down();
+        else
+            select();
+    }
+
+    // The k best keys, best first; valid until the next reset.
+    const std::vector<std::uint64_t>& finish() {
+        if (by_group_)
+            select_groups();
+        else
+            select();
+        std::sort(keys_.begin(), keys_.end(), std::greater<>{});
+        return keys_;
+    }
+
+private:
+    static constexpr std::uint32_t kCountBits = 12, kSteps = 1u << kCountBits;
+    static constexpr std::size_t kCountFrom = 64;  // below, selecting among 256 keys is cheaper
+
+    // Raise `step_` while k scores lie in higher steps: then all of them exceed the floor.
+    void count_down() {
+        while (above_ >= k_) {
+            floor_ = std::max(floor_, (std::uint64_t(step_ + 1) << shift_ << 32) - 1);
+            above_ -= counts_[++step_];
+        }
+    }
+
+    void shrink() {
+        if (counting_) {
+            count_down();
+            const std::uint64_t floor = floor_;
+            std::erase_if(keys_, [floor](std::uint64_t key) { return key <= floor; });
+            if (keys_.size() <= capacity_ / 4 * 3) return;
+        }
+        select();  // many scores in one step: ties, told apart by docid
+    }
+
+    // Keep the k best keys; the last of them is the floor.
+    void select() {
         if (k_ == 0 || keys_.size() < k_) return;
         std::nth_element(keys_.begin(), keys_.begin() + std::ptrdiff_t(k_ - 1), keys_.end(),
                          std::greater<>{});
@@ -49,18 +129,48 @@ public:
         floor_ = std::max(floor_, keys_[k_ - 1]);
     }
 
-    // The k best keys, best first; valid until the next reset.
-    const std::vector<std::uint64_t>& finish() {
-        tighten();
-        std::sort(keys_.begin(), keys_.end(), std::greater<>{});
-        return keys_;
+    // Keep the best key of each group, and the k best groups.
+    void select_groups() {
+        order_.clear();
+        for (std::size_t i = 0; i < keys_.size(); ++i) order_.push_back({keys_[i], groups_[i]});
+        std::sort(order_.begin(), order_.end(), [](const Passage& a, const Passage& b) {
+            return a.group != b.group ? a.group < b.group : a.key > b.key;
+        });
+        const auto last =
+            std::unique(order_.begin(), order_.end(),
+                        [](const Passage& a, const Passage& b) { return a.group == b.group; });
+        order_.erase(last, order_.end());
+        if (k_ != 0 && order_.size() >= k_) {
+            std::nth_element(order_.begin(), order_.begin() + std::ptrdiff_t(k_ - 1), order_.end(),
+                             [](const Passage& a, const Passage& b) { return a.key > b.key; });
+            order_.resize(k_);
+            floor_ = std::max(floor_, order_[k_ - 1].key);
+        }
+        keys_.clear();
+        groups_.clear();
+        for (const Passage& passage : order_) {
+            keys_.push_back(passage.key);
+            groups_.push_back(passage.group);
+        }
     }
 
-private:
+    struct Passage {
+        std::uint64_t key;
+        std::uint32_t group;
+    };
+
     std::size_t k_ = 0;
     std::size_t capacity_ = 0;
+    bool by_group_ = false;
+    bool counting_ = false;
     std::uint64_t floor_ = 0;
     std::vector<std::uint64_t> keys_;
+    std::vector<std::uint32_t> groups_;  // of keys_, with groups only
+    std::vector<Passage> order_;
+    std::uint32_t shift_ = 0;
+    std::uint32_t step_ = 0;             // k scores or fewer lie above this step
+    std::size_t above_ = 0;              // how many
+    std::vector<std::uint32_t> counts_;  // offered scores by score >> shift_
 };
 
 }  // namespace lsr

@@ -32,8 +32,9 @@ class Lsr(Engine):
         return {"search bytes/posting": f"{stats.search_bytes / vectors.docs.nnz:.2f}"}
 
     def open(self, folder: Path) -> None:
+        from index.engine import search
         from index.quantize import integer_query
-        from index.segment import Segment, search
+        from index.segment import Segment
 
         self.segment = Segment.open(folder / "one.segment")
         self._integer_query, self._search = integer_query, search

@@ -1,0 +1,65 @@
+"""Which documents of a segment a search may return, as the core reads it: a bit a position.
+
+Word b is uint32 and stands for block b: bit i for position 32 b + i. So a block without a live
+document is a zero word, and filters, deletes and required terms combine by `&`. Bits beyond the
+last document are 0.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Live = npt.NDArray[np.uint32]
+"""(ceil(n_docs / 32),) words; None in its place means every document."""
+
+
+def n_words(n_docs: int) -> int:
+    """Words for so many positions."""
+    return -(-n_docs // 32)
+
+
+def everything(n_docs: int) -> Live:
+    """All documents live.
+
+    >>> everything(33)
+    array([4294967295,          1], dtype=uint32)
+    """
+    words = np.full(n_words(n_docs), 0xFFFFFFFF, np.uint32)
+    if n_docs % 32:
+        words[-1] = (1 << (n_docs % 32)) - 1
+    return words
+
+
+def pack(chosen: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Live:
+    """Words of a mask with one entry a position, live where it is not zero.
+
+    >>> pack(np.array([1, 0, 1], np.uint8))
+    array([5], dtype=uint32)
+    """
+    padded = np.zeros(4 * n_words(len(chosen)), np.uint8)
+    bits = np.packbits(chosen, bitorder="little")
+    padded[: len(bits)] = bits
+    return padded.view("<u4").astype(np.uint32, copy=False)
+
+
+def unpack(words: Live, n_docs: int) -> npt.NDArray[np.bool_]:
+    """Inverse of `pack`: (n_docs,) true where a position is live."""
+    bits = np.unpackbits(words.astype("<u4", copy=False).view(np.uint8), bitorder="little")
+    return bits[:n_docs].view(np.bool_)
+
+
+def positions_in(words: Live | None, n_docs: int) -> npt.NDArray[np.int64]:
+    """The live positions, ascending."""
+    return np.arange(n_docs) if words is None else np.flatnonzero(unpack(words, n_docs))
+
+
+def count(words: Live | None, n_docs: int) -> int:
+    """How many documents live."""
+    return n_docs if words is None else int(np.bitwise_count(words).sum())
+
+
+def without(words: Live | None, dead: npt.NDArray[np.integer], n_docs: int) -> Live:
+    """A copy in which the positions `dead` are not live."""
+    left = everything(n_docs) if words is None else words.copy()
+    bits = np.left_shift(np.uint32(1), (dead % 32).astype(np.uint32))
+    np.bitwise_and.at(left, dead // 32, ~bits)
+    return left
