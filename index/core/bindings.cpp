@@ -186,6 +186,20 @@ std::vector<Answer> search_batch(const std::vector<const Segment*>& segments,
     return answers;
 }
 
+using Quantised = std::tuple<Out<std::uint32_t>, Out<std::uint16_t>, double>;
+
+std::optional<Quantised> quantise(const In<std::int32_t>& terms, const In<float>& weights,
+                                  std::size_t n_terms) {
+    const std::size_t n = terms.shape(0);
+    if (n != weights.shape(0)) throw nb::value_error("one weight for each term");
+    if (n > lsr::kMaxQueryTerms) return std::nullopt;
+    std::vector<std::uint16_t> steps(n);
+    const double heaviest = lsr::quantise(span(terms), span(weights), n_terms, steps.data());
+    if (heaviest == 0) return std::nullopt;
+    std::vector<std::uint32_t> kept(terms.data(), terms.data() + n);
+    return Quantised{array_of(std::move(kept)), array_of(std::move(steps)), heaviest};
+}
+
 Out<std::uint32_t> documents_with(const Segment& segment, std::uint32_t term) {
     std::vector<std::uint32_t> words;
     {
@@ -311,6 +325,10 @@ NB_MODULE(_core, m) {
           "threads"_a, "algorithm"_a, "blocks"_a = 0, "by_group"_a = false,
           "timeout"_a = nb::none(), "cancel"_a = nb::none(),
           "One answer for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.");
+    m.def(
+        "quantise", &quantise, "terms"_a.noconvert(), "weights"_a.noconvert(), "n_terms"_a,
+        "(terms, 12-bit weights, heaviest weight) of a query whose terms ascend and whose weights "
+        "are finite and positive; None for any other.");
     m.def("documents_with", &documents_with, "segment"_a, "term"_a,
           "The live words of the documents that hold a term. Releases the GIL.");
     m.def("order_documents", &order_documents, "starts"_a.noconvert(), "terms"_a.noconvert(),
