@@ -91,7 +91,12 @@ def order_documents(starts: Annotated[NDArray[numpy.uint64], dict(shape=(None,),
     """
 
 def cpu() -> str:
-    """The instruction set the searches use: 'avx2' or 'portable'."""
+    """The instruction set the searches use, one of cpus()."""
+
+def cpus() -> list[str]:
+    """
+    The instruction sets this machine offers, best first: 'avx2' or 'neon', 'portable'.
+    """
 
 def set_cpu(name: str) -> None:
-    """For tests: 'portable' forces the portable path, 'auto' undoes it."""
+    """For tests: one of cpus() forces that path, 'auto' undoes it."""

@@ -42,19 +42,30 @@ struct Segment {
     std::vector<nb::object> owners;
 };
 
-// Tests force the portable path through set_cpu; nothing else writes it.
+// Tests force a path through set_cpu; nothing else writes it.
 std::atomic<lsr::Cpu> chosen_cpu{lsr::best_cpu()};
 
 void set_cpu(const std::string& name) {
-    if (name == "portable")
-        chosen_cpu = lsr::Cpu::portable;
-    else if (name == "auto")
+    if (name == "auto") {
         chosen_cpu = lsr::best_cpu();
-    else
-        throw nb::value_error("set_cpu takes 'auto' or 'portable'");
+        return;
+    }
+    for (const lsr::Cpu cpu : lsr::kCpus)
+        if (name == lsr::cpu_name(cpu) && lsr::has_cpu(cpu)) {
+            chosen_cpu = cpu;
+            return;
+        }
+    throw nb::value_error("set_cpu takes 'auto' or a name that cpus() lists");
 }
 
-std::string cpu() { return chosen_cpu.load() == lsr::Cpu::avx2 ? "avx2" : "portable"; }
+std::string cpu() { return lsr::cpu_name(chosen_cpu.load()); }
+
+std::vector<std::string> cpus() {
+    std::vector<std::string> names;
+    for (const lsr::Cpu cpu : lsr::kCpus)
+        if (lsr::has_cpu(cpu)) names.push_back(lsr::cpu_name(cpu));
+    return names;
+}
 
 // A flag that another thread may raise to end the searches that were given it.
 struct Cancel {
@@ -335,7 +346,10 @@ NB_MODULE(_core, m) {
           "n_terms"_a, "threads"_a,
           "A permutation that puts similar documents side by side: order[position] = document. "
           "Releases the GIL.");
-    m.def("cpu", &cpu, "The instruction set the searches use: 'avx2' or 'portable'.");
+    m.def("cpu", &cpu, "The instruction set the searches use, one of cpus().");
+    m.def("cpus", &cpus,
+          "The instruction sets this machine offers, best first: 'avx2' or 'neon', "
+          "'portable'.");
     m.def("set_cpu", &set_cpu, "name"_a,
-          "For tests: 'portable' forces the portable path, 'auto' undoes it.");
+          "For tests: one of cpus() forces that path, 'auto' undoes it.");
 }
