@@ -131,9 +131,9 @@ def test_queries_whose_weights_span_three_orders_of_magnitude_are_exact(
 
 @pytest.mark.usefixtures("_cpu")
 @settings(deadline=None, max_examples=30, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), blocks=st.sampled_from([1, 5, 40, 400, 10**6]))
+@given(seed=st.integers(0, 2**32 - 1), pages=st.sampled_from([1, 5, 40, 10**6]))
 def test_an_approximate_answer_says_truly_what_it_left_alone(
-    seed: int, blocks: int, collection: tuple[SparseMatrix, Segment]
+    seed: int, pages: int, collection: tuple[SparseMatrix, Segment]
 ) -> None:
     """Scores are exact; what is missing scores at most `skipped`; `exact` is a proof."""
     vectors, segment = collection
@@ -148,16 +148,16 @@ def test_an_approximate_answer_says_truly_what_it_left_alone(
         query,
         10,
         algorithm="blockmax",
-        approximate=Approximate(blocks=blocks),
+        approximate=Approximate(pages=pages),
     )
     assert all(everyone[docid] == score for docid, score in pairs(got))
     assert pairs(got) == sorted(pairs(got), key=lambda pair: (-pair[1], pair[0]))
     missing = set(pairs(exact)) - set(pairs(got))
     assert all(score <= got.report.skipped for _, score in missing)
-    assert got.report.blocks_scored <= max(blocks, 1) + 64  # ties of the last bound come along
+    assert got.report.pages_scored <= pages + 8  # ties of the last bound come along
     if got.report.exact:
         assert pairs(got) == pairs(exact)
-    if blocks == 10**6:
+    if pages == 10**6:
         assert got.report.exact
     assert exact.report.exact
 
@@ -172,12 +172,12 @@ def test_a_larger_recall_buys_a_larger_budget() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({}, "a recall or a number of blocks"),
-        ({"recall": 0.9, "blocks": 4}, "a recall or a number of blocks"),
+        ({}, "a recall or a number of pages"),
+        ({"recall": 0.9, "pages": 4}, "a recall or a number of pages"),
         ({"recall": 1.0}, "below 1"),
         ({"recall": 0.0}, "above 0"),
-        ({"blocks": 0}, "at least 1"),
-        ({"blocks": True}, "at least 1"),
+        ({"pages": 0}, "at least 1"),
+        ({"pages": True}, "at least 1"),
     ],
 )
 def test_an_unclear_approximation_is_refused(arguments: dict[str, float], says: str) -> None:

@@ -134,12 +134,12 @@ lsr::Stop stop_of(std::optional<double> timeout, const Cancel* cancel) {
 
 Answer search(const std::vector<const Segment*>& segments, const std::vector<Words>& live,
               const In<std::uint32_t>& terms, const In<std::uint16_t>& weights, std::size_t k,
-              lsr::Algorithm algorithm, std::size_t blocks, bool by_group,
+              lsr::Algorithm algorithm, std::size_t pages, bool by_group,
               std::optional<double> timeout, const Cancel* cancel) {
     if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
     const std::vector<lsr::Part> parts = parts_of(segments, live);
     const lsr::Stop stop = stop_of(timeout, cancel);
-    const lsr::Request request{query_of(span(terms), span(weights)), k, algorithm, blocks, by_group,
+    const lsr::Request request{query_of(span(terms), span(weights)), k, algorithm, pages, by_group,
                                timeout || cancel ? &stop : nullptr};
     thread_local lsr::Scratch scratch;
     lsr::Report report;
@@ -158,7 +158,7 @@ std::vector<Answer> search_batch(const std::vector<const Segment*>& segments,
                                  const std::vector<Words>& live, const In<std::uint64_t>& offsets,
                                  const In<std::uint32_t>& terms, const In<std::uint16_t>& weights,
                                  std::size_t k, std::size_t threads, lsr::Algorithm algorithm,
-                                 std::size_t blocks, bool by_group, std::optional<double> timeout,
+                                 std::size_t pages, bool by_group, std::optional<double> timeout,
                                  const Cancel* cancel) {
     if (terms.shape(0) != weights.shape(0)) throw nb::value_error("one weight for each term");
     const std::span<const std::uint64_t> starts = span(offsets);
@@ -174,7 +174,7 @@ std::vector<Answer> search_batch(const std::vector<const Segment*>& segments,
         const lsr::Query query =
             query_of(span(terms).subspan(starts[i], n), span(weights).subspan(starts[i], n));
         requests.push_back(
-            {query, k, algorithm, blocks, by_group, timeout || cancel ? &stop : nullptr});
+            {query, k, algorithm, pages, by_group, timeout || cancel ? &stop : nullptr});
     }
     std::vector<std::vector<std::uint64_t>> keys(requests.size());
     std::vector<lsr::Report> reports(requests.size());
@@ -327,14 +327,14 @@ NB_MODULE(_core, m) {
         .def_ro("exact", &lsr::Report::exact);
 
     m.def("search", &search, "segments"_a, "live"_a.noconvert(), "terms"_a.noconvert(),
-          "weights"_a.noconvert(), "k"_a, "algorithm"_a, "blocks"_a = 0, "by_group"_a = false,
+          "weights"_a.noconvert(), "k"_a, "algorithm"_a, "pages"_a = 0, "by_group"_a = false,
           "timeout"_a = nb::none(), "cancel"_a = nb::none(),
           "The k best (docids, scores, report), score descending, docid ascending. Releases the "
           "GIL.");
     m.def("search_batch", &search_batch, "segments"_a, "live"_a.noconvert(),
           "offsets"_a.noconvert(), "terms"_a.noconvert(), "weights"_a.noconvert(), "k"_a,
-          "threads"_a, "algorithm"_a, "blocks"_a = 0, "by_group"_a = false,
-          "timeout"_a = nb::none(), "cancel"_a = nb::none(),
+          "threads"_a, "algorithm"_a, "pages"_a = 0, "by_group"_a = false, "timeout"_a = nb::none(),
+          "cancel"_a = nb::none(),
           "One answer for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.");
     m.def(
         "quantise", &quantise, "terms"_a.noconvert(), "weights"_a.noconvert(), "n_terms"_a,

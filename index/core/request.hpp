@@ -31,8 +31,8 @@ struct Request {
     Query query;
     std::size_t k = 10;
     Algorithm algorithm = Algorithm::automatic;
-    std::size_t blocks = 0;  // score so many best blocks at most; 0: as many as exactness needs
-    bool by_group = false;   // the best passage of each group only
+    std::size_t pages = 0;  // score so many best pages at most; 0: as many as exactness needs
+    bool by_group = false;  // the best passage of each group only
     const Stop* stop = nullptr;
 };
 

@@ -102,7 +102,7 @@ inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, con
         if (k == 0) break;
         // Each segment gets its share of the budget, by documents.
         const std::size_t budget = std::size_t(
-            (request.blocks * std::uint64_t(part.segment->n_docs) + n_docs - 1) / n_docs);
+            (request.pages * std::uint64_t(part.segment->n_docs) + n_docs - 1) / n_docs);
         detail::search_part(part, request, budget, scratch, cpu, report);
         scratch.top.tighten();
     }
