@@ -95,17 +95,21 @@ inline void sweep(std::span<const SweepTerm> terms, std::span<const std::size_t>
     }
 }
 
-// Add what tail terms can contribute. Several postings of one block add up, which is still a bound
-// of each.
+// Add what tail terms can contribute to each block: the largest of a term's postings there, since
+// no document has two. Positions ascend, so those of a block follow each other; on corrupt bytes a
+// block may be met again, and a sum is a bound as well.
 inline void add_tail_bounds(const SegmentView& segment, const Prepared& query,
                             std::uint16_t* bound) {
     for (const TailTerm& tail : query.tails)
-        for (std::size_t i = 0; i < tail.positions.size(); ++i) {
-            const std::uint32_t position = tail.positions[i];
-            if (position >= segment.n_docs) [[unlikely]]
-                continue;  // corrupt bytes stay harmless
-            std::uint16_t& b = bound[position / kBlock];
-            b = detail::add_saturated(b, query.ceil_bound(tail.weight * tail.impacts[i]));
+        for (std::size_t i = 0; i < tail.positions.size();) {
+            const std::uint32_t block = tail.positions[i] / kBlock;
+            if (tail.positions[i] >= segment.n_docs) [[unlikely]]
+                break;
+            std::uint32_t largest = tail.impacts[i];
+            while (++i < tail.positions.size() && tail.positions[i] / kBlock == block)
+                largest = std::max<std::uint32_t>(largest, tail.impacts[i]);
+            bound[block] =
+                detail::add_saturated(bound[block], query.ceil_bound(tail.weight * largest));
         }
 }
 
