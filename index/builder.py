@@ -1,8 +1,9 @@
-"""From one canonical csr_array to the arrays of a segment: the place to try pruning and ordering.
+"""From document vectors to the posting sections of a segment: the place to try ordering and layout.
 
+`plan` decides from document frequencies how long every section is; `invert` fills sections that
+somebody allocated, in memory or in a mapped file, a range of heads at a time where memory is short.
 Two passes over the postings (count, scatter) and no sort: documents are visited in order, so every
-row and every tail list comes out ascending. The loops are in `kernels.py`. Peak memory is about the
-input, one byte of impact a posting and the output.
+row and every tail list comes out ascending. The loops are in `kernels.py`.
 
 What the arrays mean is told in FORMAT.md. A *head* term (in at least 1/384 of the documents, and in
 64) has rows and grid cells; any other term is a plain list, because a line of the grid and of the
@@ -10,7 +11,10 @@ row directory would cost more bytes than its postings.
 """
 
 import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +24,23 @@ from lsr.types import SparseMatrix
 
 from . import _core
 from .kernels import (
+    add_frequency,
     count_rows,
     counts_to_starts,
-    document_frequency,
     gather,
     heaviest_terms,
+    largest_bits,
     pack_grid,
-    scatter,
+    scatter_rows,
+    scatter_tails,
 )
-from .layout import CODES, Array, Counts, Flag
-from .quantize import halves, impacts_of_halves
+from .layout import CODES, PAGE, SECTIONS, Array, Counts, Flag
+from .quantize import first_saturated, halves, impact_table
 
 HEAD_SHARE = 384
-"""A line of grid and directory costs a term 3 n_docs / 128 bytes, a posting in a plain list 5. At 512
-an index has 4 to 5 % more bytes and no query is faster; at 256 it has 5 % less and queries take 5 %
-longer (measured)."""
+"""A line of grid and directory costs a term 3 n_docs / 128 bytes, a posting in a plain list 5. At
+512 an index has 4 to 5 % more bytes and no query is faster; at 256 it has 5 % less and queries take
+5 % longer (measured)."""
 HEAD_MINIMUM = 64
 GRID_MINIMUM = 8192
 """Below this many documents no search uses the grid (`search.hpp`), so none is built."""
@@ -43,10 +49,40 @@ REORDER_MINIMUM = 20_000
 ORDER_TERMS = 16
 """8 terms cost 9 % of query time, 32 gain nothing (measured)."""
 
+POSTING_SECTIONS = tuple(section for section in SECTIONS if section.number <= 11)
+_PAGES_A_TASK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Document vectors by position: (n + 1,) starts, terms u16 or u32, float16 bits u16."""
+
+    starts: npt.NDArray[Any]
+    terms: npt.NDArray[Any]
+    bits: npt.NDArray[np.uint16]
+
+    @property
+    def n_docs(self) -> int:
+        """Documents."""
+        return len(self.starts) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long the sections of a segment are, and which terms are heads.
+
+    `rank` is (n_terms,) int32, -1 for tails.
+    """
+
+    counts: Counts
+    heads: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int32]
+    frequency: npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """The searchable half of a segment: its counts and the arrays named as in `layout.SECTIONS`.
+    """The arrays of a segment named as in `layout.SECTIONS`, without ids and columns.
 
     Position p holds row order[p] of the input.
     """
@@ -65,116 +101,239 @@ def build_arrays(
     keep_vectors: bool = True,
     grid: bool | None = None,
     reorder: bool | None = None,
+    threads: int | None = None,
 ) -> Postings:
-    """Invert `vectors` (canonical, row i belongs to docids[i]).
+    """Invert `vectors` (canonical, row i belongs to docids[i]) in memory.
 
     `grid` and `reorder` (put similar documents side by side) follow the size where they are None.
     Raises `VectorError` when a segment cannot number so much.
     """
+    threads = threads or os.cpu_count() or 1
     n_docs, n_terms = (int(n) for n in vectors.shape)
+    forward = Forward(
+        vectors.indptr.astype(np.int64, copy=False),
+        vectors.indices.astype(term_type(n_terms)),
+        halves(vectors.data).view(np.uint16),
+    )
+    order = np.arange(n_docs, dtype=np.uint32)
+    if reorder if reorder is not None else n_docs >= REORDER_MINIMUM:
+        chosen = heaviest_terms(forward.starts, forward.terms, forward.bits, ORDER_TERMS)
+        order = _core.order_documents(*chosen, n_terms, threads)
+        forward = _permuted(forward, order, threads)
+    frequency = np.zeros(n_terms, np.int64)
+    add_frequency(forward.terms, frequency)
+    made = plan(
+        frequency,
+        n_docs,
+        scale=scale,
+        n_saturated=int(np.count_nonzero(forward.bits >= first_saturated(scale))),
+        grid=grid,
+        groups=groups is not None,
+        keep_vectors=keep_vectors,
+    )
+    arrays: dict[str, Array] = {
+        section.name: np.zeros(section.count(made.counts), section.dtype_of(made.counts))
+        for section in POSTING_SECTIONS
+        if section.count is not None and section.present(made.counts)
+    }
+    invert(made, forward, lambda name, first, last: arrays[name][first:last], threads=threads)
+    arrays["external"] = docids[order]
+    if groups is not None:
+        arrays["group"] = groups[order]
+    if keep_vectors:
+        arrays |= {
+            "forward_start": forward.starts.astype(np.uint64),
+            "forward_term": forward.terms,
+            "forward_weight": forward.bits.view(np.float16),
+        }
+    return Postings(made.counts, arrays, order)
+
+
+def plan(
+    frequency: npt.NDArray[np.int64],
+    n_docs: int,
+    *,
+    scale: float,
+    n_saturated: int,
+    grid: bool | None,
+    groups: bool,
+    keep_vectors: bool,
+) -> Plan:
+    """Decide heads and section lengths. Raises `VectorError` for more than a segment can number."""
+    n_terms = len(frequency)
     if n_docs >= 2**31 or n_terms >= 2**32 - 1:
         raise VectorError(
             f"a segment numbers fewer than 2^31 documents and 2^32 - 1 terms, got {n_docs} x "
             f"{n_terms}; build several segments"
         )
-    with_grid = grid if grid is not None else n_docs >= GRID_MINIMUM
-    wide_terms = n_terms > 2**16
-    starts = vectors.indptr.astype(np.int64, copy=False)
-    terms = vectors.indices.astype(np.uint32 if wide_terms else np.uint16)
-    weights = halves(vectors.data)
-    order = np.arange(n_docs, dtype=np.uint32)
-    if reorder if reorder is not None else n_docs >= REORDER_MINIMUM:
-        order = similar_together(starts, terms, weights, n_terms)
-        starts, terms, weights = _permuted(starts, terms, weights, order)
-    impacts, n_saturated = impacts_of_halves(weights, scale)
-
-    frequency = document_frequency(terms, n_terms)
     is_head = (frequency >= HEAD_MINIMUM) & (frequency * HEAD_SHARE >= n_docs)
     heads = np.flatnonzero(is_head)
-    n_heads = len(heads)
     n_tail_postings = int(frequency[~is_head].sum())
     if n_tail_postings >= 2**32:
         raise VectorError(
             f"a segment numbers fewer than 2^32 postings of rare terms, got {n_tail_postings}; "
             "build several segments"
         )
-    flags = Flag(0)
-    flags |= Flag.GRID if with_grid else Flag(0)
-    flags |= Flag.WIDE_RANK if n_heads >= 0xFFFF else Flag(0)
-    flags |= Flag.GROUPS if groups is not None else Flag(0)
-    flags |= Flag.FORWARD if keep_vectors else Flag(0)
-    flags |= Flag.WIDE_TERMS if wide_terms else Flag(0)
-    counts = Counts(
-        flags, n_docs, n_terms, n_heads, len(terms), n_tail_postings, n_saturated, scale
-    )
-
     rank = np.full(n_terms, -1, np.int32)
-    rank[heads] = np.arange(n_heads, dtype=np.int32)
-    row_base = np.zeros(n_heads + 1, np.uint64)
-    np.cumsum(frequency[heads], out=row_base[1:])
-    tail_start = np.zeros(n_terms + 1, np.uint32)
-    np.cumsum(np.where(is_head, 0, frequency), out=tail_start[1:])
+    rank[heads] = np.arange(len(heads), dtype=np.int32)
+    flags = Flag(0)
+    flags |= Flag.GRID if (grid if grid is not None else n_docs >= GRID_MINIMUM) else Flag(0)
+    flags |= Flag.WIDE_RANK if len(heads) >= 0xFFFF else Flag(0)
+    flags |= Flag.GROUPS if groups else Flag(0)
+    flags |= Flag.FORWARD if keep_vectors else Flag(0)
+    flags |= Flag.WIDE_TERMS if term_type(n_terms) is np.uint32 else Flag(0)
+    n_postings = int(frequency.sum())
+    counts = Counts(
+        flags, n_docs, n_terms, len(heads), n_postings, n_tail_postings, n_saturated, scale
+    )
+    return Plan(counts, heads, rank, frequency)
 
-    row_dir = np.zeros((n_heads, counts.n_pages), np.uint16)
-    row_group = np.zeros((n_heads, counts.n_groups + 1), np.uint32)
-    rows = np.empty(2 * (len(terms) - n_tail_postings), np.uint8)
-    tail_doc = np.empty(n_tail_postings, np.uint32)
-    tail_impact = np.empty(n_tail_postings, np.uint8)
-    max_impact = np.zeros(n_terms, np.uint8)
-    count_rows(starts, terms, rank, row_dir)
-    counts_to_starts(row_dir, row_group)
-    scatter(
-        starts, terms, impacts, rank, row_base, row_group, row_dir, rows,
-        tail_start[:-1].copy(), tail_doc, tail_impact, max_impact,
+
+View = Callable[[str, int, int], Array]
+"""(section, first, last) -> its numbers first..last-1, zero at first, to be written in place."""
+
+
+def invert(
+    made: Plan,
+    forward: Forward,
+    view: View,
+    *,
+    threads: int = 1,
+    memory: int | None = None,
+    done: Callable[[int], None] = lambda postings: None,
+) -> None:
+    """Fill the posting sections that `view` hands out. The bytes do not depend on `threads`, nor on
+    `memory`, the bytes of sections to write in one pass over the vectors; None for a single pass.
+
+    `done` is told of finished postings.
+    """
+    counts, rank, heads = made.counts, made.rank, made.heads
+    impact_of = impact_table(counts.scale)
+    n_terms, n_docs = counts.n_terms, counts.n_docs
+
+    marked = view("head_rank", 0, n_terms)
+    marked[:] = rank.astype(marked.dtype)
+    row_base = view("row_base", 0, counts.n_heads + 1)
+    np.cumsum(made.frequency[heads], out=row_base[1:])
+    tail_start = view("tail_start", 0, n_terms + 1)
+    tail_frequency = np.where(rank >= 0, 0, made.frequency)
+    np.cumsum(tail_frequency, out=tail_start[1:])
+
+    largest = np.zeros(n_terms, np.uint16)
+    tail_doc = view("tail_doc", 0, counts.n_tail_postings)
+    tail_impact = view("tail_impact", 0, counts.n_tail_postings)
+    tail_next = tail_start[:-1].astype(np.int64)
+    for first, last in _document_ranges(n_docs, 4096):
+        a, b = int(forward.starts[first]), int(forward.starts[last])
+        largest_bits(forward.terms[a:b], forward.bits[a:b], largest)
+    scatter_tails(
+        forward.starts, forward.terms, forward.bits, impact_of, rank, tail_next, tail_doc,
+        tail_impact, 0, n_docs,
     )  # fmt: skip
+    largest_impact = view("max_impact", 0, n_terms)
+    largest_impact[:] = np.where(made.frequency > 0, impact_of[largest], 0)
+    done(counts.n_tail_postings)
 
-    arrays: dict[str, Array] = {
-        "head_rank": rank.astype(np.uint32 if Flag.WIDE_RANK in flags else np.uint16),
-        "max_impact": max_impact,
-    }
-    if with_grid:
-        codebook = np.zeros((n_heads, CODES), np.uint8)
-        cells = np.zeros((n_heads, counts.stride // 2), np.uint8)
-        pack_grid(row_base, row_group, row_dir, rows, codebook, cells)
-        arrays |= {"codebook": codebook.reshape(-1), "grid": cells.reshape(-1)}
-    arrays |= {
-        "row_group": row_group.reshape(-1),
-        "row_dir": row_dir.reshape(-1),
-        "row_base": row_base,
-        "rows": rows,
-        "tail_start": tail_start,
-        "tail_doc": tail_doc,
-        "tail_impact": tail_impact,
-        "external": docids[order],
-    }
-    if groups is not None:
-        arrays["group"] = groups[order]
-    if keep_vectors:
-        arrays |= {
-            "forward_start": starts.astype(np.uint64),
-            "forward_term": terms,
-            "forward_weight": weights,
-        }
-    return Postings(counts, arrays, order)
+    with ThreadPoolExecutor(threads) as pool:
+        for lo, hi in _head_ranges(made, row_base, memory):
+            _invert_heads(made, forward, view, lo, hi, row_base, impact_of, pool)
+            done(int(row_base[hi] - row_base[lo]))
 
 
-def similar_together(
-    starts: npt.NDArray[np.int64], terms: Array, weights: npt.NDArray[np.float16], n_terms: int
-) -> npt.NDArray[np.uint32]:
-    """The document order of `bisection.hpp` on each document's 16 heaviest terms."""
-    first, heaviest = heaviest_terms(starts, terms, weights.view(np.uint16), ORDER_TERMS)
-    return _core.order_documents(first, heaviest, n_terms, os.cpu_count() or 1)
+def _invert_heads(
+    made: Plan,
+    forward: Forward,
+    view: View,
+    lo: int,
+    hi: int,
+    row_base: npt.NDArray[np.uint64],
+    impact_of: npt.NDArray[np.uint8],
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Rows, directory and grid of the heads lo..hi-1; `pool` shares out pages, then heads."""
+    counts = made.counts
+    n_pages, n_groups, line = counts.n_pages, counts.n_groups, counts.stride // 2
+    n = hi - lo
+    rank = np.where((made.rank >= lo) & (made.rank < hi), made.rank - lo, -1).astype(np.int32)
+    base = row_base[lo : hi + 1] - row_base[lo]
+    row_dir = view("row_dir", lo * n_pages, hi * n_pages).reshape(n, n_pages)
+    row_group = view("row_group", lo * (n_groups + 1), hi * (n_groups + 1)).reshape(n, n_groups + 1)
+    rows = view("rows", 2 * int(row_base[lo]), 2 * int(row_base[hi]))
+    pages = list(_document_ranges(counts.n_docs, _PAGES_A_TASK * PAGE))
+    heads = [(a, min(a + 32, n)) for a in range(0, n, 32)]
+
+    def count(span: tuple[int, int]) -> None:
+        count_rows(forward.starts, forward.terms, rank, row_dir, *span)
+
+    def scatter(span: tuple[int, int]) -> None:
+        scatter_rows(
+            forward.starts, forward.terms, forward.bits, impact_of, rank, base, row_group, row_dir,
+            rows, *span,
+        )  # fmt: skip
+
+    def locate(span: tuple[int, int]) -> None:
+        counts_to_starts(row_dir[slice(*span)], row_group[slice(*span)])
+
+    for work, spans in ((count, pages), (locate, heads), (scatter, pages)):
+        for _ in pool.map(work, spans):
+            pass
+    if Flag.GRID not in counts.flags:
+        return
+    codebook = view("codebook", lo * CODES, hi * CODES).reshape(n, CODES)
+    cells = view("grid", lo * line, hi * line).reshape(n, line)
+
+    def bound(span: tuple[int, int]) -> None:
+        a, b = span
+        pack_grid(base[a : b + 1], row_group[a:b], row_dir[a:b], rows, codebook[a:b], cells[a:b])
+
+    for _ in pool.map(bound, heads):
+        pass
 
 
-def _permuted(
-    starts: npt.NDArray[np.int64],
-    terms: Array,
-    weights: npt.NDArray[np.float16],
-    order: npt.NDArray[np.uint32],
-) -> tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.float16]]:
+def _head_ranges(
+    made: Plan, row_base: npt.NDArray[np.uint64], memory: int | None
+) -> Iterator[tuple[int, int]]:
+    """Ranges of heads whose sections fit `memory` bytes; at least one head each."""
+    counts = made.counts
+    if memory is None:
+        if counts.n_heads:
+            yield 0, counts.n_heads
+        return
+    fixed = 2 * counts.n_pages + 4 * (counts.n_groups + 1) + counts.stride // 2 + CODES
+    ends = np.arange(1, counts.n_heads + 1) * fixed + 2 * row_base[1:].astype(np.int64)
+    lo = 0
+    while lo < counts.n_heads:
+        spent = int(ends[lo - 1]) if lo else 0
+        hi = max(lo + 1, int(np.searchsorted(ends, spent + memory, side="right")))
+        yield lo, hi
+        lo = hi
+
+
+def _document_ranges(n_docs: int, size: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, n_docs, size):
+        yield first, min(first + size, n_docs)
+
+
+def term_type(n_terms: int) -> type[np.uint16] | type[np.uint32]:
+    """The narrowest type that numbers the terms of a vocabulary."""
+    return np.uint32 if n_terms > 2**16 else np.uint16
+
+
+def _permuted(forward: Forward, order: npt.NDArray[np.uint32], threads: int) -> Forward:
     """The rows in another order."""
-    new_starts = np.zeros_like(starts)
-    np.cumsum(np.diff(starts)[order], out=new_starts[1:])
-    new_terms, bits = np.empty_like(terms), np.empty(len(weights), np.uint16)
-    gather(starts, terms, weights.view(np.uint16), order, new_starts, new_terms, bits)
-    return new_starts, new_terms, bits.view(np.float16)
+    starts = np.zeros_like(forward.starts)
+    np.cumsum(np.diff(forward.starts)[order], out=starts[1:])
+    terms, bits = np.empty_like(forward.terms), np.empty_like(forward.bits)
+
+    def copy(span: tuple[int, int]) -> None:
+        rows = slice(*span)
+        gather(*_parts(forward), order[rows], starts[rows], terms, bits)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(copy, _document_ranges(forward.n_docs, 16384)):
+            pass
+    return Forward(starts, terms, bits)
+
+
+def _parts(forward: Forward) -> tuple[Array, Array, Array]:
+    return forward.starts, forward.terms, forward.bits

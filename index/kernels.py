@@ -26,15 +26,25 @@ def compiled(function: _F) -> _F:
 
 @compiled
 def gather(
-    starts: Any, terms: Any, bits: Any, order: Any, new_starts: Any, new_terms: Any, new_bits: Any
+    starts: Any, terms: Any, bits: Any, rows: Any, new_starts: Any, new_terms: Any, new_bits: Any
 ) -> None:
-    """Copy row order[i] to row i."""
-    for i in range(len(order)):
-        source = starts[order[i]]
-        for at in range(new_starts[i], new_starts[i + 1]):
+    """Copy row rows[i] to the place that begins at new_starts[i]."""
+    for i in range(len(rows)):
+        at = new_starts[i]
+        for source in range(starts[rows[i]], starts[rows[i] + 1]):
             new_terms[at] = terms[source]
             new_bits[at] = bits[source]
-            source += 1
+            at += 1
+
+
+@compiled
+def gather_bytes(starts: Any, source: Any, rows: Any, new_starts: Any, out: Any) -> None:
+    """Copy the bytes of string rows[i] to the place that begins at new_starts[i]."""
+    for i in range(len(rows)):
+        at = new_starts[i]
+        for j in range(starts[rows[i]], starts[rows[i] + 1]):
+            out[at] = source[j]
+            at += 1
 
 
 @compiled
@@ -64,18 +74,18 @@ def heaviest_terms(starts: Any, terms: Any, bits: Any, n: int) -> tuple[Any, Any
 
 
 @compiled
-def document_frequency(terms: Any, n_terms: int) -> Any:
-    """Postings of every term, int64."""
-    frequency = np.zeros(n_terms, np.int64)
+def add_frequency(terms: Any, frequency: Any) -> None:
+    """Count the postings of every term into `frequency`, int64."""
     for term in terms:
         frequency[term] += 1
-    return frequency
 
 
 @compiled
-def count_rows(starts: Any, terms: Any, rank: Any, row_dir: Any) -> None:
-    """Postings of every (head, page); at most 256, so u16 holds them."""
-    for doc in range(len(starts) - 1):
+def count_rows(starts: Any, terms: Any, rank: Any, row_dir: Any, first: int, last: int) -> None:
+    """Postings of every (head, page) in the documents first..last-1; at most 256, so u16 holds
+    them. Terms with a rank below 0 are passed over.
+    """
+    for doc in range(first, last):
         page = doc // PAGE
         for i in range(starts[doc], starts[doc + 1]):
             head = rank[terms[i]]
@@ -115,44 +125,68 @@ def row_bounds(
 
 
 @compiled
-def scatter(
+def scatter_rows(
     starts: Any,
     terms: Any,
-    impacts: Any,
+    bits: Any,
+    impact_of: Any,
     rank: Any,
     row_base: Any,
     row_group: Any,
     row_dir: Any,
     rows: Any,
-    tail_next: Any,
-    tail_doc: Any,
-    tail_impact: Any,
-    max_impact: Any,
+    first: int,
+    last: int,
 ) -> None:
-    """Put every posting in its place: a row's slots and impacts, a tail's documents and impacts."""
-    n_docs = len(starts) - 1
+    """Put the postings of heads in the documents first..last-1 in their rows: slots, impacts.
+
+    `first` begins a page. Threads may take different pages: no two write the same byte.
+    """
     filled = np.zeros(row_dir.shape[0], np.int64)
-    for doc in range(n_docs):
+    for doc in range(first, last):
         page = doc // PAGE
         if doc % PAGE == 0:
             filled[:] = 0
         for i in range(starts[doc], starts[doc + 1]):
-            term = terms[i]
-            impact = impacts[i]
-            if impact > max_impact[term]:
-                max_impact[term] = impact
-            head = rank[term]
+            head = rank[terms[i]]
             if head >= 0:
                 begin, n = row_bounds(head, page, row_base, row_group, row_dir)
                 at = 2 * begin + filled[head]
                 rows[at] = doc % PAGE
-                rows[at + n] = impact
+                rows[at + n] = impact_of[bits[i]]
                 filled[head] += 1
-            else:
+
+
+@compiled
+def scatter_tails(
+    starts: Any,
+    terms: Any,
+    bits: Any,
+    impact_of: Any,
+    rank: Any,
+    tail_next: Any,
+    tail_doc: Any,
+    tail_impact: Any,
+    first: int,
+    last: int,
+) -> None:
+    """Append the postings of tail terms (rank below 0) in the documents first..last-1."""
+    for doc in range(first, last):
+        for i in range(starts[doc], starts[doc + 1]):
+            term = terms[i]
+            if rank[term] < 0:
                 at = tail_next[term]
                 tail_doc[at] = doc
-                tail_impact[at] = impact
+                tail_impact[at] = impact_of[bits[i]]
                 tail_next[term] = at + 1
+
+
+@compiled
+def largest_bits(terms: Any, bits: Any, largest: Any) -> None:
+    """The largest weight of every term as float16 bits, which order like the weights."""
+    for i in range(len(terms)):
+        if bits[i] > largest[terms[i]]:
+            largest[terms[i]] = bits[i]
 
 
 @compiled

@@ -84,6 +84,11 @@ def impact_table(scale: float) -> npt.NDArray[np.uint8]:
     return _table(float(scale))[0]
 
 
+def first_saturated(scale: float) -> int:
+    """The bits of the least float16 whose impact would exceed 255; positive ones order alike."""
+    return _table(float(scale))[1]
+
+
 @lru_cache(maxsize=16)
 def _table(scale: float) -> tuple[npt.NDArray[np.uint8], int]:
     """The impact of each of the 31,744 finite float16 numbers >= 0, and the first saturated one.
