@@ -62,6 +62,10 @@ class Strings:
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
+    def raw(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+        """(len + 1,) offsets, and the bytes they point into."""
+        return self._offsets, self._bytes
+
     def take(self, positions: npt.NDArray[np.integer]) -> list[str]:
         """The strings at `positions`, in their order; all in [0, len)."""
         # Offsets leave numpy together: one by one they cost more than the decoding.

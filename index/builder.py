@@ -34,7 +34,7 @@ from .kernels import (
     scatter_rows,
     scatter_tails,
 )
-from .layout import CODES, PAGE, SECTIONS, Array, Counts, Flag
+from .layout import CODES, GRID_MINIMUM, PAGE, SECTIONS, Array, Counts, Flag
 from .quantize import first_saturated, halves, impact_table
 
 HEAD_SHARE = 384
@@ -42,8 +42,6 @@ HEAD_SHARE = 384
 512 an index has 4 to 5 % more bytes and no query is faster; at 256 it has 5 % less and queries take
 5 % longer (measured)."""
 HEAD_MINIMUM = 64
-GRID_MINIMUM = 8192
-"""Below this many documents no search uses the grid (`search.hpp`), so none is built."""
 REORDER_MINIMUM = 20_000
 """Below this many documents searches read all rows (`search.hpp`), whatever their order."""
 ORDER_TERMS = 16

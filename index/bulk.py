@@ -64,6 +64,7 @@ class BulkBuild:
         scale: float,
         fields: Mapping[str, Kind],
         memory: int,
+        merged_later: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
@@ -72,6 +73,7 @@ class BulkBuild:
         self._n_terms = n_terms
         self._scale = scale
         self._fields = fields
+        self._merged_later = merged_later
         self._budget = max(1, memory // BYTES_PER_POSTING)
         self._buffer: list[Rows] = []
         self._buffered = 0
@@ -117,10 +119,12 @@ class BulkBuild:
         self._buffered += rows.vectors.nnz + len(rows)
         late = self._clock() - self._flushed_at >= FLUSH_SECONDS
         if late or self._buffered >= self._budget:
-            self.flush()
+            self.flush(last=False)
 
-    def flush(self) -> None:
-        """Make everything added so far durable (not yet visible)."""
+    def flush(self, *, last: bool = True) -> None:
+        """Make everything added so far durable (not yet visible). `last` says that this may be all
+        of the build: then its only segment is made to be searched.
+        """
         if self._failed:
             raise IndexFailure(
                 f"{self._directory}: an earlier part of this build could not be written, so "
@@ -128,13 +132,13 @@ class BulkBuild:
             )
         if self._buffer:
             self._failed = True  # until it has succeeded
-            self._flush(self._buffer)
+            self._flush(self._buffer, run=self._merged_later and not (last and not self.n_done))
             self._failed = False
             self._buffer = []
             self._buffered = 0
             self._flushed_at = self._clock()
 
-    def _flush(self, batch: list[Rows]) -> None:
+    def _flush(self, batch: list[Rows], *, run: bool) -> None:
         # Docids are reserved first and rows inserted last, so that no lock is held while the
         # segment is written. A kill in between wastes numbers and leaves a file that `collect`
         # removes.
@@ -157,6 +161,8 @@ class BulkBuild:
             scale=self._scale,
             groups=meaningful_groups(docids, groups),
             columns=columns_of([rows.fields[number] for rows, number in of_row], self._fields),
+            grid=False if run else None,
+            reorder=False if run else None,
         )
         n_documents = sum(len(rows.documents) for rows in batch)
         with self._catalog.transaction() as connection:
@@ -180,7 +186,7 @@ class BulkBuild:
                 self._publish()
             elif isinstance(error, KeyboardInterrupt):
                 with suppress(LsrError):  # what was encoded need not be encoded again
-                    self.flush()
+                    self.flush(last=False)
         finally:
             self._lock.__exit__(None, None, None)
 

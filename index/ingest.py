@@ -35,6 +35,7 @@ from lsr.types import Document
 from .bulk import BulkBuild, parse_memory
 from .card import encoder_card
 from .catalog import FILE_NAME
+from .maintenance import plan_merges
 from .rows import Passage
 from .store import Index, sync_directory
 
@@ -112,13 +113,13 @@ def build_index(
             with _staged(staging, key, encoder, fields) as index:
                 state = index.last_build()
                 if state is None or not state.published:
-                    bulk = index.bulk(key, memory=memory)
+                    bulk = index.bulk(key, memory=memory, merged_later=True)
                     counted = _encode_all(
                         bulk, documents, encoder, passages, source, total, progress
                     )
                 else:  # killed after publishing, before arriving
                     counted = _Counted(state.n_done, 0, 0.0)
-                index.merge(memory=memory)
+                _merge(index, memory, progress)
                 info = index.info()
         except (DatasetError, EncoderError, UsageError):
             shutil.rmtree(staging)  # the same command would fail again: nothing to resume
@@ -137,6 +138,20 @@ def build_index(
         encode_s=counted.encode_s,
         total_s=time.perf_counter() - started,
     )
+
+
+def _merge(index: Index, memory: str, progress: bool) -> None:
+    """Make one segment of the runs, if there are several."""
+    files = [view for view in index.refresh().views if view.number >= 0]
+    total = 2 * sum(view.segment.n_postings for view in files)
+    counter: Bar[None] = bar(
+        total=total,
+        unit="postings",
+        desc="merged",
+        quiet=None if progress and plan_merges(files, True) else True,
+    )
+    with counter:
+        index.merge(memory=memory, done=counter.update)
 
 
 @dataclass(frozen=True, slots=True)

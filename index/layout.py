@@ -30,6 +30,8 @@ BLOCK = 32
 PAGE = 256
 GROUP_PAGES = 128
 CODES = 16
+GRID_MINIMUM = 8192
+"""Below this many documents no search uses the grid (`search.hpp`), so none is built."""
 
 Array = npt.NDArray[Any]
 

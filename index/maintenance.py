@@ -8,19 +8,19 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 import numpy as np
 import orjson
-from scipy import sparse
 
 from lsr.errors import IndexFailure, IndexLocked
 
 from .catalog import Catalog, new_commit, select
-from .columns import Column, Kind, Value
+from .columns import Kind
+from .external import merge_segments
 from .live import positions_in
 from .rows import vectors_from_bytes
 from .segment import SegmentStats, write_segment
@@ -142,19 +142,28 @@ def merge(
     *,
     scale: float,
     everything: bool,
-    max_postings: int,
+    memory: int,
+    done: Callable[[int], None] = lambda postings: None,
 ) -> int:
     """Merge segments of like size (or `everything`) into one each; the newest commit, 0 for none.
 
-    No merge makes a segment of more than `max_postings`, which bounds its memory. Deleted documents
-    leave for good. Each merge is one transaction; a kill in between loses only
-    work.
+    Each stays within `memory` bytes (external.py), whatever it merges. Deleted documents leave for
+    good. Each merge is one transaction; a kill in between loses only work. `done` is told of
+    finished postings, two times each.
     """
     number = 0
     files = [view for view in snapshot.views if view.number >= 0]
-    for views in _plan(files, everything, max_postings):
+    for views in plan_merges(files, everything):
         path = new_segment_path(directory)
-        stats, gone = _write_merged(path, views, scale=scale)
+        gone = [
+            (int(docid),)
+            for view in views
+            if view.live is not None
+            for docid in np.delete(
+                view.segment.docids, positions_in(view.live, view.segment.n_docs)
+            )
+        ]
+        stats = merge_segments(path, views, scale=scale, memory=memory, done=done)
         with catalog.transaction() as connection:
             number = new_commit(connection, "merge")
             connection.executemany(
@@ -200,78 +209,21 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
     return removed
 
 
-def _plan(views: Sequence[View], everything: bool, max_postings: int) -> list[list[View]]:
-    """Groups worth merging: of like size, none above the memory bound."""
+def plan_merges(views: Sequence[View], everything: bool) -> list[list[View]]:
+    """Groups worth merging: of like size, or everything that is not one whole segment already."""
     tiers: dict[int, list[View]] = {}
     for view in sorted(views, key=lambda view: view.segment.n_postings):
         tier = 0 if everything else int(math.log(max(view.segment.n_postings, 1), MERGE_FAN_IN))
         tiers.setdefault(tier, []).append(view)
-    plan: list[list[View]] = []
-    for tier_views in tiers.values():
-        group: list[View] = []
-        size = 0
-        for view in tier_views:
-            if group and size + view.segment.n_postings > max_postings:
-                plan.append(group)
-                group, size = [], 0
-            group.append(view)
-            size += view.segment.n_postings
-        plan.append(group)
     wanted = []
-    for group in plan:
+    for group in tiers.values():
         mostly_dead = [v for v in group if v.live is not None and 2 * v.n_live < v.segment.n_docs]
-        touched = any(view.live is not None for view in group)
-        if len(group) >= MERGE_FAN_IN or (everything and (len(group) > 1 or touched)):
+        unfinished = any(view.live is not None or view.segment.is_run for view in group)
+        if len(group) >= MERGE_FAN_IN or (everything and (len(group) > 1 or unfinished)):
             wanted.append(group)
         elif mostly_dead:
             wanted.append(mostly_dead)
     return wanted
-
-
-def _write_merged(
-    path: Path, views: Sequence[View], *, scale: float
-) -> tuple[SegmentStats | None, list[tuple[int]]]:
-    """Write the live documents of `views` as one segment; also the docids left behind."""
-    matrices, docids, groups, doc_ids = [], [], [], []
-    values: dict[str, list[Value | None]] = {}
-    kinds: dict[str, Kind] = {}
-    gone: list[tuple[int]] = []
-    has_groups = any(view.segment.groups is not None for view in views)
-    for view in views:
-        segment = view.segment
-        # Rewriting would give flipped bits a fresh checksum, and nobody would ever find them.
-        segment.verify_checksums()
-        keep = positions_in(view.live, segment.n_docs)
-        if view.live is not None:
-            left_out = np.delete(segment.docids, keep)
-            gone += [(int(docid),) for docid in left_out]
-        matrices.append(segment.vectors(keep))
-        docids.append(segment.docids[keep])
-        groups.append(segment.docids[keep] if segment.groups is None else segment.groups[keep])
-        doc_ids += [segment.doc_id(int(position)) for position in keep]
-        for name, column in segment.columns.items():
-            kinds[name] = column.kind
-            values.setdefault(name, []).extend(column.take(keep))
-    all_docids = np.concatenate(docids)
-    if not len(all_docids):
-        return None, gone
-    order = np.argsort(all_docids, kind="stable")
-    stacked = sparse.csr_array(sparse.vstack(matrices, format="csr"))
-    matrices.clear()
-    stacked = stacked[order]
-    stats = write_segment(
-        path,
-        stacked,
-        all_docids[order],
-        [doc_ids[i] for i in order],
-        scale=scale,
-        groups=np.concatenate(groups)[order] if has_groups else None,
-        columns={
-            name: Column.from_values(kinds[name], [parts[i] for i in order])
-            for name, parts in values.items()
-        },
-    )
-    return stats, gone
 
 
 def _forget(connection: apsw.Connection, docids: Sequence[tuple[int]]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,21 @@ from lsr.types import SparseMatrix
 
 from . import _core, blobs
 from .columns import Column
-from .layout import HEADER_BYTES, SEARCH_SECTIONS, Array, Counts, Flag, Header, decode_header
-from .quantize import impact_table, impacts_of_halves
+from .layout import (
+    GRID_MINIMUM,
+    HEADER_BYTES,
+    SEARCH_SECTIONS,
+    Array,
+    Counts,
+    Flag,
+    Header,
+    decode_header,
+)
+from .quantize import halves, impact_table, impacts_of_halves
 from .segment_writer import SegmentStats, assemble, write_segment
+
+if TYPE_CHECKING:
+    from .builder import Forward
 
 __all__ = ["Segment", "SegmentStats", "write_segment"]
 
@@ -150,6 +162,13 @@ class Segment:
         return sum(a.nbytes for name, a in self._arrays.items() if name in SEARCH_SECTIONS)
 
     @property
+    def is_run(self) -> bool:
+        """Whether this is a part of a build that waits to be merged: without grid despite its
+        size.
+        """
+        return Flag.GRID not in self.counts.flags and self.n_docs >= GRID_MINIMUM
+
+    @property
     def has_vectors(self) -> bool:
         """Whether the float16 forward vectors are stored."""
         return Flag.FORWARD in self.counts.flags
@@ -203,6 +222,21 @@ class Segment:
             return terms.astype(np.uint32), impacts_of_halves(halves, self.scale)[0]
         _, terms, impacts = self._transposed(np.array([position]))
         return terms, impacts
+
+    def forward(self) -> "Forward":
+        """All document vectors in place; made of the postings where none are stored."""
+        from .builder import Forward, term_type
+
+        if self.has_vectors:
+            start, terms = self._named("forward_start"), self._named("forward_term")
+            return Forward(start, terms, self._named("forward_weight").view(np.uint16))
+        starts, terms, impacts = self._transposed(np.arange(self.n_docs))
+        weights = halves(impacts.astype(np.float32) * np.float32(self.scale))
+        return Forward(starts, terms.astype(term_type(self.n_terms)), weights.view(np.uint16))
+
+    def id_bytes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+        """(n_docs + 1,) offsets of the ids, and their UTF-8."""
+        return self._ids.raw()
 
     def _forward(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
         if self.has_vectors:

@@ -129,17 +129,94 @@ def write_segment(
         _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno in _NO_ROOM:
-            raise DiskFull(
-                f"{path}: no room to write this segment ({error.strerror}); nothing was changed. "
-                "Free some space and run the command again."
-            ) from error
-        raise
+        raise _told(error, path) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     search_bytes = sum(array.nbytes for name, array in arrays.items() if name in SEARCH_SECTIONS)
     return SegmentStats(counts.n_docs, counts.n_postings, counts.n_saturated, n_bytes, search_bytes)
+
+
+class SegmentFile:
+    """A segment in the making whose sections are mapped and filled in any order.
+
+    A context manager: what `finish` has not completed is removed. The room is taken at once, so a
+    full disk is a `DiskFull` here and not a fault while somebody writes into the map.
+    """
+
+    def __init__(self, path: Path, counts: Counts, blobs: Mapping[str, int]) -> None:
+        """`blobs` has the bytes of `ids` and `columns`, which do not follow from the counts."""
+        self._path = Path(path)
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._counts = counts
+        self._places: dict[str, tuple[Section, int, int]] = {}
+        at = HEADER_BYTES
+        for section in SECTIONS:
+            if section.present(counts):
+                n = blobs[section.name] if section.count is None else section.count(counts)
+                length = n * section.dtype_of(counts).itemsize
+                self._places[section.name] = (section, at, length)
+                at += padded(length)
+        self._n_bytes = at
+        try:
+            with self._temporary.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, at)
+        except OSError as error:
+            self._temporary.unlink(missing_ok=True)
+            raise _told(error, self._path) from error
+
+    def __enter__(self) -> "SegmentFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+    def view(self, name: str, first: int, last: int) -> Array:
+        """Numbers first..last-1 of a section, zero until written; goes to the file in place."""
+        section, offset, length = self._places[name]
+        dtype = section.dtype_of(self._counts)
+        if not 0 <= first <= last <= length // dtype.itemsize:
+            raise AssertionError(f"{name}[{first}:{last}] of {length // dtype.itemsize}")
+        if first == last:
+            return np.empty(0, dtype)
+        return np.memmap(
+            self._temporary, dtype, "r+", offset + first * dtype.itemsize, (last - first,)
+        )
+
+    def finish(self) -> SegmentStats:
+        """Checksums, header, fsync, rename, fsync of the folder."""
+        table: list[tuple[Section, int, int]] = []
+        try:
+            with self._temporary.open("r+b") as file:
+                for section, offset, length in self._places.values():
+                    crc = 0
+                    file.seek(offset)
+                    for at in range(0, length, _CHUNK):
+                        crc = google_crc32c.extend(crc, file.read(min(_CHUNK, length - at)))
+                    table.append((section, length, crc))
+                file.seek(0)
+                file.write(encode_header(self._counts, table))
+                file.flush()
+                os.fsync(file.fileno())
+            self._temporary.replace(self._path)
+            _sync_folder(self._path.parent)
+        except OSError as error:
+            raise _told(error, self._path) from error
+        counts = self._counts
+        search_bytes = sum(n for one, n, _ in table if one.name in SEARCH_SECTIONS)
+        return SegmentStats(
+            counts.n_docs, counts.n_postings, counts.n_saturated, self._n_bytes, search_bytes
+        )
+
+
+def _told(error: OSError, path: Path) -> OSError | DiskFull:
+    """The error to raise: one that says what to do where the disk is full."""
+    if error.errno not in _NO_ROOM:
+        return error
+    return DiskFull(
+        f"{path}: no room to write this segment ({error.strerror}); nothing was changed. "
+        "Free some space and run the command again."
+    )
 
 
 def _write(file: BinaryIO, counts: Counts, arrays: Mapping[str, Array]) -> int:

@@ -13,7 +13,7 @@ directory; each sees every commit at its next search.
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +36,7 @@ from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
 from .approximate import Approximate
-from .bulk import BYTES_PER_POSTING, BuildState, BulkBuild, parse_memory
+from .bulk import BuildState, BulkBuild, parse_memory
 from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
@@ -340,8 +340,12 @@ class Index:
             committed=self._committed,
         )
 
-    def bulk(self, source: str, *, memory: str = "1GiB") -> BulkBuild:
-        """A build of many batches, published at once and resumable by the same `source` name."""
+    def bulk(self, source: str, *, memory: str = "1GiB", merged_later: bool = False) -> BulkBuild:
+        """A build of many batches, published at once and resumable by the same `source` name.
+
+        A corpus beyond `memory` becomes several segments. With `merged_later` these are written as
+        quick runs, neither ordered nor bounded, for a `merge` to make one segment of.
+        """
         return BulkBuild(
             self.path,
             self._catalog,
@@ -350,6 +354,7 @@ class Index:
             scale=self.scale,
             fields=self.fields,
             memory=parse_memory(memory),
+            merged_later=merged_later,
         )
 
     def seal(self, *, wait: float = 5.0) -> None:
@@ -365,12 +370,19 @@ class Index:
                 fields=self.fields,
             )
 
-    def merge(self, *, everything: bool = True, memory: str = "1GiB") -> None:
+    def merge(
+        self,
+        *,
+        everything: bool = True,
+        memory: str = "1GiB",
+        done: Callable[[int], None] = lambda postings: None,
+    ) -> None:
         """Seal, then merge segments, dropping deleted documents for good; then remove retired
         files.
 
-        With `everything`, into as few segments as memory allows; otherwise only where many are
-        alike.
+        With `everything`, into one; otherwise only where many are alike. However large, it stays
+        within `memory` and some 150 bytes a document. `done` is told of finished postings, twice
+        each.
         """
         self.seal()
         with maintenance.maintainer(self.path):
@@ -380,7 +392,8 @@ class Index:
                 self.refresh(),
                 scale=self.scale,
                 everything=everything,
-                max_postings=parse_memory(memory) // BYTES_PER_POSTING,
+                memory=parse_memory(memory),
+                done=done,
             )
             self.refresh()
             maintenance.collect(self.path, self._catalog)
