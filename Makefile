@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow check format bench dev stub clean
+.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format bench dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,16 +19,28 @@ test: $(VENV)/.dev  ## Run the tests (under 6 minutes on 2 cores)
 test-slow: $(VENV)/.dev  ## Run the heavy tests as well
 	$(BIN)/python -m pytest -n auto -m "slow or not slow"
 
+test-core:  ## Test the compiled core alone, on every instruction path of this machine
+	$(MAKE) --no-print-directory -C tests/core test
+
+test-neon:  ## The same on an emulated ARM machine
+	$(MAKE) --no-print-directory -C tests/core neon
+
+sanitize:  ## The same under the address, undefined-behaviour and thread sanitizers
+	$(MAKE) --no-print-directory -C tests/core sanitize
+
+fuzz:  ## Fuzz damaged segments and odd queries, SECONDS=600 each
+	$(MAKE) --no-print-directory -C tests/core fuzz
+
 check: $(VENV)/.dev  ## Format, lint and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror index/core/*.hpp index/core/*.cpp
+	$(BIN)/clang-format --dry-run --Werror index/core/*.[hc]pp tests/core/*.[hc]pp
 
 format: $(VENV)/.dev  ## Lay out Python and C++
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i index/core/*.hpp index/core/*.cpp
+	$(BIN)/clang-format -i index/core/*.[hc]pp tests/core/*.[hc]pp
 
 bench: $(VENV)/.bench  ## Measure against other engines (minutes; see tests/bench/README.md)
 	$(BIN)/python tests/bench/run.py

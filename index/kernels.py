@@ -290,7 +290,8 @@ def transpose(
 ) -> tuple[Any, Any, Any]:
     """Documents back from postings: (starts, terms, impacts) of positions with wanted[position].
 
-    `tail` is the rank that marks a tail term. For segments without forward vectors.
+    `tail` is the rank that marks a tail term. For segments without forward vectors. Damaged rows
+    and positions are passed over, as the searches do: nothing here checks bounds for us.
     """
     n_docs = len(wanted)
     n_pages = row_dir.shape[1]
@@ -316,7 +317,7 @@ def transpose(
             if head == tail:
                 for i in range(tail_start[term], tail_start[term + 1]):
                     position = tail_doc[i]
-                    if wanted[position]:
+                    if position < n_docs and wanted[position]:
                         if fill:
                             terms[starts[position]] = term
                             impacts[starts[position]] = tail_impact[i]
@@ -326,9 +327,11 @@ def transpose(
                     if not live_page[page]:
                         continue
                     begin, n = row_bounds(head, page, row_base, row_group, row_dir)
+                    if not 0 <= n <= PAGE or begin < 0 or 2 * (begin + n) > len(rows):
+                        continue
                     for i in range(2 * begin, 2 * begin + n):
                         position = page * PAGE + rows[i]
-                        if wanted[position]:
+                        if position < n_docs and wanted[position]:
                             if fill:
                                 terms[starts[position]] = term
                                 impacts[starts[position]] = rows[i + n]

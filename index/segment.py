@@ -246,14 +246,17 @@ class Segment:
 
     def _stored(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
         """(starts, terms, float16 weights) of the rows at `positions`, as they are stored."""
-        start = self._named("forward_start").astype(np.int64, copy=False)
+        starts = self._named("forward_start").astype(np.int64, copy=False)
         terms, weights = self._named("forward_term"), self._named("forward_weight")
-        if len(positions) == self.n_docs and bool(np.all(positions == np.arange(self.n_docs))):
-            return start, terms, weights
-        lengths = start[positions + 1] - start[positions]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        rows = np.repeat(start[positions] - starts[:-1], lengths) + np.arange(starts[-1])
-        return starts, terms[rows], weights[rows]
+        if len(positions) != self.n_docs or bool(np.any(positions != np.arange(self.n_docs))):
+            lengths = starts[positions + 1] - starts[positions]
+            first, starts = starts[positions], np.concatenate([[0], np.cumsum(lengths)])
+            rows = np.repeat(first - starts[:-1], lengths) + np.arange(starts[-1])
+            terms, weights = terms[rows], weights[rows]
+        # scipy and numba index by these without looking.
+        if len(terms) and int(terms.max()) >= self.n_terms:
+            raise self._corrupt("forward_term", f"a term is not below {self.n_terms}")
+        return starts, terms, weights
 
     def _transposed(self, positions: npt.NDArray[np.int64]) -> tuple[Any, Any, Any]:
         """(starts, terms, impacts) of the rows at `positions`, found by walking the postings."""

@@ -176,15 +176,20 @@ def test_wrong_arguments_are_named() -> None:
         search([segment], [None], query, -1)
     with pytest.raises(UsageError, match="threads = 0"):
         search_batch([segment], [None], [query], 1, threads=0)
-    with pytest.raises(ValueError, match=r"1\.\.4095"):
-        _core.search(
-            [segment.view],
-            [None],
-            np.array([0], np.uint32),
-            np.array([0], np.uint16),
-            1,
-            _core.Algorithm.automatic,
-        )
+    for terms, weights, message in (
+        ([0], [0], r"1\.\.4095"),
+        ([0], [4096], r"1\.\.4095"),
+        ([1, 1], [1, 1], "must increase"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _core.search(
+                [segment.view],
+                [None],
+                np.array(terms, np.uint32),
+                np.array(weights, np.uint16),
+                1,
+                _core.Algorithm.automatic,
+            )
     segment.close()
     with pytest.raises(UsageError, match="is closed"):
         search([segment], [None], query, 1)

@@ -262,51 +262,6 @@ def test_another_version_and_another_kind_of_file_are_told_apart(tmp_path: Path)
         Segment.open(tmp_path / "absent.seg")
 
 
-def test_searching_damaged_bytes_never_reads_outside_them(tmp_path: Path) -> None:
-    """A segment may be searched before the scrub reaches the damage: a wrong answer is possible,
-    a crash is not. In a process of its own, because a crash would take the tests with it."""
-    write(tmp_path / "a.seg", n_docs=700)
-    script = """
-        from pathlib import Path
-        import numpy as np
-        from index import _core
-        from index.layout import HEADER_BYTES, decode_header
-        from index.quantize import integer_query
-        from index.engine import search
-        from index.segment import Segment
-        from lsr.errors import IndexCorrupt
-        raw = Path("a.seg").read_bytes()
-        header = decode_header(raw[:HEADER_BYTES], path="a.seg", n_bytes=len(raw))
-        rng = np.random.default_rng(0)
-        query = integer_query(np.arange(40), np.ones(40), n_terms=40, scale=1.0)
-        searched = refused = 0
-        def patterns(n):
-            yield bytes(n)
-            yield bytes([255]) * n
-            yield rng.integers(0, 256, n, dtype=np.uint8).tobytes()
-
-        for entry in header.entries:
-            for pattern in patterns(entry.length):
-                damaged = bytearray(raw)
-                damaged[entry.offset : entry.offset + entry.length] = pattern
-                Path("b.seg").write_bytes(damaged)
-                for cpu in ("auto", "portable"):
-                    _core.set_cpu(cpu)
-                    try:
-                        with Segment.open(Path("b.seg")) as segment:
-                            for how in ("exhaustive", "blockmax"):
-                                for k in (1, 50, 5000):
-                                    hits = search([segment], [None], query, k, algorithm=how)
-                                    segment.positions_of(hits[0])
-                            searched += 1
-                    except IndexCorrupt:
-                        refused += 1
-        print(searched > 50, refused > 10)
-        """
-    done = run_python(script, cwd=tmp_path)
-    assert (done.returncode, done.stdout.strip()) == (0, "True True"), done.stderr
-
-
 def test_a_bound_below_an_impact_is_found_though_every_checksum_is_right(tmp_path: Path) -> None:
     """The one mistake of a writer that would lose results in silence."""
     write(tmp_path / "a.seg")

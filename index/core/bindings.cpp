@@ -7,8 +7,10 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -100,6 +102,8 @@ lsr::Query query_of(std::span<const std::uint32_t> terms, std::span<const std::u
     for (const std::uint16_t weight : weights)
         if (weight == 0 || weight > lsr::kMaxQueryWeight)
             throw nb::value_error("query weights are 1..4095");
+    if (std::adjacent_find(terms.begin(), terms.end(), std::greater_equal<>{}) != terms.end())
+        throw nb::value_error("query terms must increase");
     return {terms, weights};
 }
 

@@ -68,7 +68,9 @@ inline void score_singles(const SegmentView& segment, Scratch& scratch) {
     const std::span<const std::uint16_t> weight_of = scratch.dense_query(segment.n_terms);
     auto fetch = [&](std::uint64_t at, auto array) {
         const auto* first = reinterpret_cast<const char*>(array.data() + at);
-        for (std::size_t line = 0; line < 256; line += 64) LSR_PREFETCH(first + line);
+        const std::size_t n_bytes = array.size_bytes() - at * sizeof(array[0]);
+        for (std::size_t line = 0; line < std::min<std::size_t>(n_bytes, 256); line += 64)
+            LSR_PREFETCH(first + line);
     };
     for (std::size_t i = 0; i < singles.size(); ++i) {
         if (i + 8 < singles.size()) LSR_PREFETCH(&segment.forward_start[singles[i + 8]]);

@@ -39,7 +39,7 @@ struct Scratch {
 
     // The query's weight of every term, 0 for the others; made when first asked for.
     std::span<const std::uint16_t> dense_query(std::uint32_t n_terms) {
-        if (!dense_is_of_asked_) {
+        if (!dense_is_of_asked_ || dense_.size() < n_terms) {
             for (const std::uint32_t term : dense_terms_) dense_[term] = 0;
             dense_terms_.clear();
             if (dense_.size() < n_terms) dense_.resize(n_terms);

@@ -129,6 +129,8 @@ struct SegmentView {
         has_grid = !codebook.empty();
 
         length("head_rank", head_rank16.size() + head_rank32.size(), n_terms);
+        if (!head_rank16.empty() && !head_rank32.empty())
+            throw Corrupt("head_rank", "has two widths");
         length("row_group", row_group.size(), std::size_t(n_heads) * (n_groups + 1));
         length("row_dir", row_dir.size(), std::size_t(n_heads) * n_pages);
         length("rows", rows.size(), 2 * n_head_postings);
@@ -140,6 +142,8 @@ struct SegmentView {
             length("forward_start", forward_start.size(), std::size_t(n_docs) + 1);
             length("forward_term", forward_term16.size() + forward_term32.size(),
                    forward_weight.size());
+            if (!forward_term16.empty() && !forward_term32.empty())
+                throw Corrupt("forward_term", "has two widths");
             length("impact_of", impact_of.size(), 65536);
         }
         length("codebook", codebook.size(), has_grid ? std::size_t(n_heads) * kCodes : 0);
