@@ -309,9 +309,26 @@ class TestSearch:
         hits = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
         assert {hit["doc_id"] for hit in hits} == found
 
+    def test_words_can_be_required_and_excluded(self, index, capsys):
+        options = ["--require", "tea", "--exclude", "gruener"]
+        assert run(["search", str(index), "caffeine", "--json", *options]) == 0
+        hits = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
+        assert [hit["doc_id"] for hit in hits] == ["a"]
+
+    def test_an_approximate_answer_shows_its_certificate(self, index, capsys):
+        assert run(["search", str(index), "caffeine", "--recall", "0.9"]) == 0
+        assert "certificate exact: nothing left alone can enter" in capsys.readouterr().out
+        assert run(["search", str(index), "caffeine", "--timeout", "1e-9", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)["queries"][0]["report"]
+        assert (report["mode"], report["exact"], report["stopped"]) == ("exact", False, True)
+
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
         [
+            (["x", "--require", "the"], "makes no term of it"),
+            (["x", "--recall", "2"], "recall = 2.0"),
+            (["x", "--recall", "0.9", "--pages", "3"], "a recall or a number of pages"),
+            (["x", "--timeout", "0"], "timeout = 0.0"),
             (["x", "--filter", "lang"], "wanted FIELD=VALUE"),
             (["x", "--filter", "year=soon"], "'soon' is no int"),
             (["x", "--filter", "size=3"], "size"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from scipy import sparse
 
-from index import Index, Passage
+from index import Approximate, Index, Passage
 from index.bulk import FLUSH_SECONDS, BulkBuild
 from lsr.errors import (
     DiskFull,
@@ -83,6 +83,38 @@ def test_a_document_is_found_the_moment_add_returns(tmp_path: Path) -> None:
         assert (commit.n_added, commit.n_replaced) == (1, 0)
         assert index.search(row({3: 2.0})).doc_ids == ["a"]
         assert index.get("a") == Document("a", {"text": "x"})
+
+
+def test_required_and_excluded_terms_choose_before_ranking(tmp_path: Path) -> None:
+    """Whether documents lie in segments, are pending, deleted or filtered as well."""
+    with new_index(tmp_path / "i", fields={"lang": "keyword"}) as index:
+        rows = [row({1: 1.0, t: 1.0}) for t in (2, 3, 2, 4)]
+        langs = ("en", "en", "de", "en")
+        documents = [Document(f"d{i}", {"lang": lang}) for i, lang in enumerate(langs)]
+        index.add(documents[:2], sparse.vstack(rows[:2]))
+        index.seal()
+        index.add(documents[2:], sparse.vstack(rows[2:]))
+        query = row({1: 1.0})
+        assert index.search(query, require=[2]).doc_ids == ["d0", "d2"]
+        assert index.search(query, exclude=[2, 4]).doc_ids == ["d1"]
+        assert index.search(query, require=[2], filter={"lang": "de"}).doc_ids == ["d2"]
+        assert index.search(query, require=[2, 3]).doc_ids == []
+        index.delete(["d0"])
+        assert index.search(query, require=[2]).doc_ids == ["d2"]
+        with pytest.raises(QueryError, match="outside the vocabulary"):
+            index.search(query, require=[N_TERMS])
+
+
+def test_every_answer_carries_its_certificate(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a"), Document("b")], sparse.vstack([row({3: 1.0}), row({3: 2.0})]))
+        plain = index.search(row({3: 1.0})).report
+        assert (plain.mode, plain.exact, plain.stopped, plain.pages) == ("exact", True, False, 1)
+        less = index.search(row({3: 1.0}), approximate=Approximate(pages=1)).report
+        assert (less.mode, less.exact) == ("approximate", True)
+        late = index.search(row({3: 1.0}), timeout=1e-9).report
+        assert (late.exact, late.stopped) == (False, True)
+        assert late.bound_skipped == pytest.approx(2.0, rel=0.01)
 
 
 def test_an_update_replaces_and_a_delete_removes(tmp_path: Path) -> None:

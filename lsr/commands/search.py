@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ EXAMPLES = """\b
 Examples:
   lsr search scifact.index "does vitamin D protect bone density"
   lsr search my.index "capital of Peru" -k 3 --filter lang=en --explain
+  lsr search my.index "jaguar speed" --require jaguar --exclude car
   lsr search my.index --queries questions.tsv --output run.trec -k 1000
+  lsr search my.index "does vitamin D protect bone density" --recall 0.95
 """
 
 ALGORITHMS = ("auto", "exhaustive", "blockmax")
@@ -38,6 +41,10 @@ SNIPPET = 88
     help="Only documents with this value; also FIELD>=VALUE, FIELD<VALUE. Repeatable.",
 )
 @click.option(
+    "--require", multiple=True, metavar="WORD", help="Documents must hold it. Repeatable."
+)
+@click.option("--exclude", multiple=True, metavar="WORD", help="Must not hold it. Repeatable.")
+@click.option(
     "--queries", type=click.Path(path_type=Path), help="Read queries from a .jsonl or .tsv file."
 )
 @click.option(
@@ -45,6 +52,13 @@ SNIPPET = 88
 )
 @click.option("--encoder", help="Another folder of the encoder that built the index.")
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="auto", show_default=True)
+@click.option(
+    "--recall",
+    type=float,
+    help="Search approximately: the share of the exact answer aimed at, for example 0.95.",
+)
+@click.option("--pages", type=int, help="Search approximately: pages of 256 documents to score.")
+@click.option("--timeout", type=float, help="Seconds for all texts; then the best found so far.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def search(
     *,
@@ -53,14 +67,23 @@ def search(
     k: int,
     explain: bool,
     filters: tuple[str, ...],
+    require: tuple[str, ...],
+    exclude: tuple[str, ...],
     queries: Path | None,
     output: Path | None,
     encoder: str | None,
     algorithm: Any,
+    recall: float | None,
+    pages: int | None,
+    timeout: float | None,
     json: bool,
 ) -> None:
-    """Print the k best documents of INDEX for each TEXT, with the terms that matched."""
-    from index import Index, query_encoder
+    """Print the k best documents of INDEX for each TEXT, with the terms that matched.
+
+    The answer is exact unless --recall, --pages or --timeout ask for less; then it says whether it
+    is exact all the same.
+    """
+    from index import Approximate, Index, query_encoder
 
     if (queries is None) == (not texts):
         raise UsageError(
@@ -72,8 +95,16 @@ def search(
         started = time.perf_counter()
         vectors = encodes.encode_queries(list(asked.values()))
         encoded = time.perf_counter()
+        less = recall is not None or pages is not None
         answers = opened.search_batch(
-            vectors, k, filter=_conditions(filters, opened.fields), algorithm=algorithm
+            vectors,
+            k,
+            filter=_conditions(filters, opened.fields),
+            require=_terms(encodes, require, "--require"),
+            exclude=_terms(encodes, exclude, "--exclude"),
+            algorithm=algorithm,
+            approximate=Approximate(recall=recall, pages=pages) if less else None,
+            timeout=timeout,
         )
         searched = time.perf_counter()
         timing = {"encode_s": encoded - started, "search_s": searched - encoded}
@@ -93,14 +124,23 @@ def search(
                     "algorithm": algorithm,
                     **timing,
                     "queries": [
-                        {"query_id": query_id, "text": text, "hits": rows}
-                        for (query_id, text), rows in zip(asked.items(), found, strict=True)
+                        {
+                            "query_id": query_id,
+                            "text": text,
+                            "hits": rows,
+                            "report": asdict(hits.report),
+                        }
+                        for (query_id, text), rows, hits in zip(
+                            asked.items(), found, answers, strict=True
+                        )
                     ],
                 }
             )
             return
-        for text, rows in zip(asked.values(), found, strict=True):
+        for text, rows, hits in zip(asked.values(), found, answers, strict=True):
             _print_answer(text, rows, explain=explain)
+            if less or timeout is not None:
+                out.fact("certificate", _certificate(hits))
         n_docs = out.counted(opened.n_docs, "document")
         out.fact("searched", out.columns(n_docs, _times(timing)))
     if explain or not any(found):
@@ -125,6 +165,30 @@ def _read(path: Path) -> dict[str, str]:
 
 def _numbered(texts: tuple[str, ...]) -> dict[str, str]:
     return {str(number): text for number, text in enumerate(texts, start=1)}
+
+
+def _terms(encoder: "SparseEncoder", words: tuple[str, ...], option: str) -> list[int]:
+    """The terms that the words become under the encoder, which splits or stems them."""
+    terms: list[int] = []
+    for word in words:
+        found = encoder.encode_queries([word]).indices.tolist()
+        if not found:
+            raise QueryError(
+                f"{option} {word}: the encoder '{encoder.name}' makes no term of it (a stop word, "
+                "or in no document); choose another word"
+            )
+        terms += found
+    return terms
+
+
+def _certificate(hits: "Hits") -> str:
+    """What an answer that was asked to be less than exact turned out to be."""
+    report = hits.report
+    share = f"{report.pages_scored:,} of {report.pages:,} pages scored"
+    if report.exact:
+        return f"exact: nothing left alone can enter ({share})"
+    why = "out of time" if report.stopped else "within its budget"
+    return f"{why}: documents left alone may score up to {report.bound_skipped:.3f} ({share})"
 
 
 def _conditions(filters: tuple[str, ...], fields: Mapping[str, str]) -> dict[str, Any] | None:
