@@ -7,11 +7,27 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
+#include <new>
 #include <string>
 #include <thread>
 
 #include "searching.hpp"
 #include "world.hpp"
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define COUNTS_ALLOCATIONS 1
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // ours: malloc and free are a pair
+namespace {
+std::atomic<std::size_t> n_allocations{0};
+}
+void* operator new(std::size_t n) {
+    ++n_allocations;
+    if (void* p = std::malloc(n)) return p;
+    throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+#endif
 
 namespace {
 
@@ -238,6 +254,27 @@ void a_later_segment_may_know_more_terms() {
            "a later segment knows more terms");
 }
 
+#ifdef COUNTS_ALLOCATIONS
+// A thread that has searched before takes no memory for the next query, whatever it asks.
+void a_warm_search_allocates_nothing(Random& random) {
+    const World world(random, 40000);
+    lsr::Scratch scratch;
+    const std::vector<toy::Live> masks = world.live(random);
+    const toy::Parts parts(world.views, masks);
+    for (const lsr::Algorithm algorithm : toy::kAlgorithms) {
+        toy::Ask ask = world.ask(random);
+        const lsr::Request request = toy::request_of(ask, algorithm, nullptr);
+        lsr::Report report;
+        for (int i = 0; i < 2; ++i)
+            lsr::search(parts.all, request, scratch, lsr::best_cpu(), report);
+        const std::size_t before = n_allocations;
+        lsr::search(parts.all, request, scratch, lsr::best_cpu(), report);
+        const std::size_t taken = n_allocations - before;  // the message below takes memory, too
+        expect(taken == 0, "a warm search allocates");
+    }
+}
+#endif
+
 // Lengths that add up are not enough: each array would be read as far as both reach.
 void two_widths_of_one_array_are_refused(Random& random) {
     const toy::Collection collection = toy::random_collection(random, 40, 10, 4, 3, 0);
@@ -286,6 +323,9 @@ int main(int argc, char** argv) {
     bounds_are_saturated_sums(random);
     a_later_segment_may_know_more_terms();
     two_widths_of_one_array_are_refused(random);
+#ifdef COUNTS_ALLOCATIONS
+    for (int i = 0; i < 5; ++i) a_warm_search_allocates_nothing(random);
+#endif
     lsr::Scratch used, fresh;
     for (int i = 0; i < n_worlds; ++i) {
         // A thread searches one index after another; what is left of one must not help or harm.
