@@ -74,6 +74,23 @@ def heaviest_terms(starts: Any, terms: Any, bits: Any, n: int) -> tuple[Any, Any
 
 
 @compiled
+def within_mass(starts: Any, order: Any, weights: Any, share: float, keep: Any) -> None:
+    """Mark weights of every row, in the `order` that sorts each by falling weight, until the marked
+    ones hold `share` of the row's sum.
+    """
+    for row in range(len(starts) - 1):
+        total = 0.0
+        for i in range(starts[row], starts[row + 1]):
+            total += weights[i]
+        held = 0.0
+        for i in range(starts[row], starts[row + 1]):
+            if held >= share * total:
+                break
+            keep[order[i]] = True
+            held += weights[order[i]]
+
+
+@compiled
 def add_frequency(terms: Any, frequency: Any) -> None:
     """Count the postings of every term into `frequency`, int64."""
     for term in terms:
