@@ -3,6 +3,7 @@
 from .approximate import Approximate, SearchReport
 from .card import EncoderCard, encoder_card
 from .check import CheckReport
+from .effort import Effort
 from .engine import Cancel
 from .explain import Contribution, Explanation
 from .ingest import BuildReport, build_index
@@ -10,6 +11,7 @@ from .quantize import MAX_QUERY_TERMS
 from .retriever import SparseRetriever, check_same_space, query_encoder
 from .rows import Passage
 from .searching import Hits
+from .settings import Pruning, Settings
 from .store import Index
 from .writer import Commit, Writer
 
@@ -21,12 +23,15 @@ __all__ = [
     "CheckReport",
     "Commit",
     "Contribution",
+    "Effort",
     "EncoderCard",
     "Explanation",
     "Hits",
     "Index",
     "Passage",
+    "Pruning",
     "SearchReport",
+    "Settings",
     "SparseRetriever",
     "Writer",
     "build_index",

@@ -85,9 +85,9 @@ def quantise(terms: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C
 def documents_with(segment: SegmentView, term: int) -> Annotated[NDArray[numpy.uint32], dict(shape=(None,))]:
     """The live words of the documents that hold a term. Releases the GIL."""
 
-def order_documents(starts: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], terms: Annotated[NDArray[numpy.uint32], dict(shape=(None,), order='C', device='cpu', writable=False)], n_terms: int, threads: int) -> Annotated[NDArray[numpy.uint32], dict(shape=(None,))]:
+def order_documents(rows: Annotated[NDArray[numpy.uint32], dict(shape=(None, None), order='C', device='cpu')], n_terms: int, threads: int, seconds: float, progress: object | None) -> Annotated[NDArray[numpy.uint32], dict(shape=(None,))]:
     """
-    A permutation that puts similar documents side by side: order[position] = document. Releases the GIL.
+    A permutation that puts similar documents side by side: order[position] = document. Row d has the terms of document d; n_terms is unused room. Overwrites the rows. What is not halved after so many seconds keeps its order. Now and then progress(done, total) is called, and what it raises ends the work. Releases the GIL.
     """
 
 def cpu() -> str:

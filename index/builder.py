@@ -10,11 +10,10 @@ What the arrays mean is told in FORMAT.md. A *head* term (in at least 1/384 of t
 row directory would cost more bytes than its postings.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,47 +21,31 @@ import numpy.typing as npt
 from lsr.errors import VectorError
 from lsr.types import SparseMatrix
 
-from . import _core
+from .effort import Effort
 from .kernels import (
-    add_frequency,
     count_rows,
+    count_tails,
     counts_to_starts,
     gather,
-    heaviest_terms,
     largest_bits,
     pack_grid,
     scatter_rows,
     scatter_tails,
+    survey,
 )
-from .layout import CODES, GRID_MINIMUM, PAGE, SECTIONS, Array, Counts, Flag
-from .quantize import first_saturated, halves, impact_table
+from .layout import CODES, GRID_MINIMUM, PAGE, REORDER_MINIMUM, SECTIONS, Array, Counts, Flag
+from .ordering import ordered
+from .quantize import halves, impact_table
+from .rounding import Rounding, rounded_table, weight_table
+from .stored_vectors import Forward
 
 HEAD_SHARE = 384
 """A line of grid and directory costs a term 3 n_docs / 128 bytes, a posting in a plain list 5. At
 512 an index has 4 to 5 % more bytes and no query is faster; at 256 it has 5 % less and queries take
 5 % longer (measured)."""
 HEAD_MINIMUM = 64
-REORDER_MINIMUM = 20_000
-"""Below this many documents searches read all rows (`search.hpp`), whatever their order."""
-ORDER_TERMS = 16
-"""8 terms cost 9 % of query time, 32 gain nothing (measured)."""
-
 POSTING_SECTIONS = tuple(section for section in SECTIONS if section.number <= 11)
 _PAGES_A_TASK = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """Document vectors by position: (n + 1,) starts, terms u16 or u32, float16 bits u16."""
-
-    starts: npt.NDArray[Any]
-    terms: npt.NDArray[Any]
-    bits: npt.NDArray[np.uint16]
-
-    @property
-    def n_docs(self) -> int:
-        """Documents."""
-        return len(self.starts) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +71,7 @@ class Postings:
     counts: Counts
     arrays: dict[str, Array]
     order: npt.NDArray[np.uint32]
+    rounding: Rounding
 
 
 def build_arrays(
@@ -99,14 +83,15 @@ def build_arrays(
     keep_vectors: bool = True,
     grid: bool | None = None,
     reorder: bool | None = None,
-    threads: int | None = None,
+    effort: Effort | None = None,
 ) -> Postings:
     """Invert `vectors` (canonical, row i belongs to docids[i]) in memory.
 
     `grid` and `reorder` (put similar documents side by side) follow the size where they are None.
     Raises `VectorError` when a segment cannot number so much.
     """
-    threads = threads or os.cpu_count() or 1
+    effort = effort or Effort()
+    threads = effort.n_threads
     n_docs, n_terms = (int(n) for n in vectors.shape)
     forward = Forward(
         vectors.indptr.astype(np.int64, copy=False),
@@ -115,16 +100,14 @@ def build_arrays(
     )
     order = np.arange(n_docs, dtype=np.uint32)
     if reorder if reorder is not None else n_docs >= REORDER_MINIMUM:
-        chosen = heaviest_terms(forward.starts, forward.terms, forward.bits, ORDER_TERMS)
-        order = _core.order_documents(*chosen, n_terms, threads)
+        order = ordered(forward.part, n_docs, n_terms, effort)
         forward = _permuted(forward, order, threads)
-    frequency = np.zeros(n_terms, np.int64)
-    add_frequency(forward.terms, frequency)
+    frequency, rounding = surveyed(forward.part, n_docs, n_terms, scale=scale, threads=threads)
     made = plan(
         frequency,
         n_docs,
         scale=scale,
-        n_saturated=int(np.count_nonzero(forward.bits >= first_saturated(scale))),
+        n_saturated=rounding.n_saturated,
         grid=grid,
         groups=groups is not None,
         keep_vectors=keep_vectors,
@@ -144,7 +127,39 @@ def build_arrays(
             "forward_term": forward.terms,
             "forward_weight": forward.bits.view(np.float16),
         }
-    return Postings(made.counts, arrays, order)
+    return Postings(made.counts, arrays, order, rounding)
+
+
+def surveyed(
+    rows: Callable[[int, int], Forward],
+    n_docs: int,
+    n_terms: int,
+    *,
+    scale: float,
+    threads: int,
+    size: int = 16_384,
+) -> tuple[npt.NDArray[np.int64], Rounding]:
+    """Documents of every term, and what quantisation does; `rows(a, b)` are the vectors a..b-1, of
+    which each thread asks for `size` at a time.
+    """
+    weights, rounded = weight_table(), rounded_table(scale)
+
+    def count(thread: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+        frequency, histogram = np.zeros(n_terms, np.int64), np.zeros(65536, np.int64)
+        norm_units = 0
+        for first in range(thread * size, n_docs, threads * size):
+            part = rows(first, min(first + size, n_docs))
+            norm_units += survey(
+                part.starts, part.terms, part.bits, weights, rounded, frequency, histogram
+            )
+        return frequency, histogram, norm_units
+
+    with ThreadPoolExecutor(threads) as pool:
+        counted = list(pool.map(count, range(threads)))
+    frequency = np.sum([one[0] for one in counted], axis=0)
+    histogram = np.sum([one[1] for one in counted], axis=0)
+    norm_units = sum(one[2] for one in counted)
+    return frequency, Rounding.of(histogram, norm_units, n_docs, scale)
 
 
 def plan(
@@ -207,7 +222,7 @@ def invert(
     """
     counts, rank, heads = made.counts, made.rank, made.heads
     impact_of = impact_table(counts.scale)
-    n_terms, n_docs = counts.n_terms, counts.n_docs
+    n_terms = counts.n_terms
 
     marked = view("head_rank", 0, n_terms)
     marked[:] = rank.astype(marked.dtype)
@@ -217,25 +232,74 @@ def invert(
     tail_frequency = np.where(rank >= 0, 0, made.frequency)
     np.cumsum(tail_frequency, out=tail_start[1:])
 
-    largest = np.zeros(n_terms, np.uint16)
-    tail_doc = view("tail_doc", 0, counts.n_tail_postings)
-    tail_impact = view("tail_impact", 0, counts.n_tail_postings)
-    tail_next = tail_start[:-1].astype(np.int64)
-    for first, last in _document_ranges(n_docs, 4096):
-        a, b = int(forward.starts[first]), int(forward.starts[last])
-        largest_bits(forward.terms[a:b], forward.bits[a:b], largest)
-    scatter_tails(
-        forward.starts, forward.terms, forward.bits, impact_of, rank, tail_next, tail_doc,
-        tail_impact, 0, n_docs,
-    )  # fmt: skip
-    largest_impact = view("max_impact", 0, n_terms)
-    largest_impact[:] = np.where(made.frequency > 0, impact_of[largest], 0)
-    done(counts.n_tail_postings)
-
     with ThreadPoolExecutor(threads) as pool:
+        largest = np.max(
+            list(pool.map(lambda span: _largest(forward, n_terms, span), _shares(counts, threads))),
+            axis=0,
+        )
+        largest_impact = view("max_impact", 0, n_terms)
+        largest_impact[:] = np.where(made.frequency > 0, impact_of[largest], 0)
+        for lo, hi in _tail_ranges(tail_start, memory):
+            _invert_tails(made, forward, view, lo, hi, tail_start, impact_of, pool, threads)
+            done(int(tail_start[hi] - tail_start[lo]))
         for lo, hi in _head_ranges(made, row_base, memory):
             _invert_heads(made, forward, view, lo, hi, row_base, impact_of, pool)
             done(int(row_base[hi] - row_base[lo]))
+
+
+def _largest(forward: Forward, n_terms: int, span: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """The largest weight of every term in a range of documents, as float16 bits."""
+    largest = np.zeros(n_terms, np.uint16)
+    for first, last in _ranges(*span):
+        a, b = int(forward.starts[first]), int(forward.starts[last])
+        largest_bits(forward.terms[a:b], forward.bits[a:b], largest)
+        forward.forget(first, last)
+    return largest
+
+
+def _invert_tails(
+    made: Plan,
+    forward: Forward,
+    view: View,
+    lo: int,
+    hi: int,
+    tail_start: npt.NDArray[np.uint32],
+    impact_of: npt.NDArray[np.uint8],
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> None:
+    """The lists of the tail terms among lo..hi-1; `pool` shares out documents, so that every list
+    is ascending: each thread appends where the documents before its own end.
+    """
+    spans = _shares(made.counts, threads)
+    place = np.full(made.counts.n_terms, -1, np.int32)
+    chosen = lo + np.flatnonzero(made.rank[lo:hi] < 0)
+    place[chosen] = np.arange(len(chosen), dtype=np.int32)
+    begin = tail_start[chosen].astype(np.int64) - int(tail_start[lo])
+
+    def count(span: tuple[int, int]) -> npt.NDArray[np.int64]:
+        counted = np.zeros(len(chosen), np.int64)
+        for first, last in _ranges(*span):
+            count_tails(forward.starts, forward.terms, place, counted, first, last)
+            forward.forget(first, last)
+        return counted
+
+    # The last share's counts are not needed: nothing follows it.
+    before = [begin, *pool.map(count, spans[:-1])]
+    tail_doc = view("tail_doc", int(tail_start[lo]), int(tail_start[hi]))
+    tail_impact = view("tail_impact", int(tail_start[lo]), int(tail_start[hi]))
+
+    def scatter(share: int) -> None:
+        tail_next = np.sum(before[: share + 1], axis=0)
+        for first, last in _ranges(*spans[share]):
+            scatter_tails(
+                forward.starts, forward.terms, forward.bits, impact_of, place, tail_next, tail_doc,
+                tail_impact, first, last,
+            )  # fmt: skip
+            forward.forget(first, last)
+
+    for _ in pool.map(scatter, range(len(spans))):
+        pass
 
 
 def _invert_heads(
@@ -257,17 +321,19 @@ def _invert_heads(
     row_dir = view("row_dir", lo * n_pages, hi * n_pages).reshape(n, n_pages)
     row_group = view("row_group", lo * (n_groups + 1), hi * (n_groups + 1)).reshape(n, n_groups + 1)
     rows = view("rows", 2 * int(row_base[lo]), 2 * int(row_base[hi]))
-    pages = list(_document_ranges(counts.n_docs, _PAGES_A_TASK * PAGE))
+    pages = list(_ranges(0, counts.n_docs))
     heads = [(a, min(a + 32, n)) for a in range(0, n, 32)]
 
     def count(span: tuple[int, int]) -> None:
         count_rows(forward.starts, forward.terms, rank, row_dir, *span)
+        forward.forget(*span)
 
     def scatter(span: tuple[int, int]) -> None:
         scatter_rows(
             forward.starts, forward.terms, forward.bits, impact_of, rank, base, row_group, row_dir,
             rows, *span,
         )  # fmt: skip
+        forward.forget(*span)
 
     def locate(span: tuple[int, int]) -> None:
         counts_to_starts(row_dir[slice(*span)], row_group[slice(*span)])
@@ -307,9 +373,30 @@ def _head_ranges(
         lo = hi
 
 
-def _document_ranges(n_docs: int, size: int) -> Iterator[tuple[int, int]]:
-    for first in range(0, n_docs, size):
-        yield first, min(first + size, n_docs)
+def _tail_ranges(
+    tail_start: npt.NDArray[np.uint32], memory: int | None
+) -> Iterator[tuple[int, int]]:
+    """Ranges of terms whose plain lists fit `memory` bytes; at least one term each."""
+    n_terms = len(tail_start) - 1
+    lo = 0
+    while lo < n_terms:
+        hi = n_terms
+        if memory is not None:
+            end = int(tail_start[lo]) + memory // 5
+            hi = max(lo + 1, int(np.searchsorted(tail_start, end, side="right")) - 1)
+        yield lo, hi
+        lo = hi
+
+
+def _ranges(first: int, last: int, size: int = _PAGES_A_TASK * PAGE) -> Iterator[tuple[int, int]]:
+    for begin in range(first, last, size):
+        yield begin, min(begin + size, last)
+
+
+def _shares(counts: Counts, threads: int) -> list[tuple[int, int]]:
+    """The documents in as many equal ranges as threads."""
+    ends = [counts.n_docs * i // threads for i in range(threads + 1)]
+    return list(pairwise(ends))
 
 
 def term_type(n_terms: int) -> type[np.uint16] | type[np.uint32]:
@@ -328,7 +415,7 @@ def _permuted(forward: Forward, order: npt.NDArray[np.uint32], threads: int) -> 
         gather(*_parts(forward), order[rows], starts[rows], terms, bits)
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(copy, _document_ranges(forward.n_docs, 16384)):
+        for _ in pool.map(copy, _ranges(0, forward.n_docs)):
             pass
     return Forward(starts, terms, bits)
 

@@ -2,7 +2,8 @@
 
 Batches gather in memory up to a budget; then their vectors become a segment file, and one
 transaction stores their texts, names the segment and notes how far the source has been read. A kill
-at any moment loses at most the batches since; the same source given again goes on from there.
+at any moment loses at most the batches since; the same source given again goes on from there. A
+corpus beyond the budget leaves several such runs, which become one segment before they are seen.
 """
 
 import time
@@ -22,15 +23,20 @@ from lsr.types import Document, SparseMatrix
 from .catalog import Catalog, new_commit, select
 from .changes import abandon_build, groups_of, insert_documents, reserve_docids
 from .columns import Kind
-from .maintenance import collect, maintainer, new_segment_path, record_segment
+from .effort import Effort
+from .maintenance import collect, maintainer, new_segment_path
+from .merging import note_of, record_segment, write_merged
+from .notes import drop_notes, notes_of, put_setting
 from .rows import Passage, Rows, checked_rows
-from .segment import write_segment
-from .snapshot import columns_of, meaningful_groups
+from .segment import Segment, write_segment
+from .settings import Settings
+from .snapshot import View, columns_of, meaningful_groups
 
 BYTES_PER_POSTING = 40
 """Bound on the peak per buffered posting: 8 as rows, 8 stacked, the rest for the segment in the
 making (measured: 24.7 million postings cost 30 bytes each)."""
-
+BYTES_PER_DOCUMENT = 700
+"""Python's share of a buffered document, its stored fields apart: id, objects, lists."""
 
 FLUSH_SECONDS = 120.0
 """A slow encoder's work is made durable at least this often: a kill loses no more of it."""
@@ -64,7 +70,8 @@ class BulkBuild:
         scale: float,
         fields: Mapping[str, Kind],
         memory: int,
-        merged_later: bool = False,
+        settings: Settings | None = None,
+        effort: Effort | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
@@ -73,10 +80,13 @@ class BulkBuild:
         self._n_terms = n_terms
         self._scale = scale
         self._fields = fields
-        self._merged_later = merged_later
-        self._budget = max(1, memory // BYTES_PER_POSTING)
+        self._settings = settings or Settings()
+        self._effort = replace(effort or Effort(), memory=memory)
+        self._memory = memory
         self._buffer: list[Rows] = []
         self._buffered = 0
+        self._given_postings = 0
+        self._given_mass = 0.0
         self._failed = False
         self._clock = clock
         self._flushed_at = clock()
@@ -115,10 +125,17 @@ class BulkBuild:
             declared=self._fields,
             passages=passages,
         )
+        self._given_postings += rows.vectors.nnz
+        self._given_mass += float(rows.vectors.data.sum(dtype=np.float64))
+        named = [Document(document.doc_id) for document in documents]  # texts are in rows.fields
+        rows = replace(
+            rows, documents=named, vectors=self._settings.pruning.of_documents(rows.vectors)
+        )
         self._buffer.append(rows)
-        self._buffered += rows.vectors.nnz + len(rows)
+        self._buffered += BYTES_PER_POSTING * rows.vectors.nnz + BYTES_PER_DOCUMENT * len(rows)
+        self._buffered += sum(map(len, rows.fields))
         late = self._clock() - self._flushed_at >= FLUSH_SECONDS
-        if late or self._buffered >= self._budget:
+        if late or self._buffered >= self._memory:
             self.flush(last=False)
 
     def flush(self, *, last: bool = True) -> None:
@@ -132,10 +149,14 @@ class BulkBuild:
             )
         if self._buffer:
             self._failed = True  # until it has succeeded
-            self._flush(self._buffer, run=self._merged_later and not (last and not self.n_done))
+            self._flush(
+                self._buffer,
+                run=not (last and not self.n_done and self._settings.pruning.postings is None),
+            )
             self._failed = False
             self._buffer = []
             self._buffered = 0
+            self._given_postings, self._given_mass = 0, 0.0
             self._flushed_at = self._clock()
 
     def _flush(self, batch: list[Rows], *, run: bool) -> None:
@@ -162,13 +183,22 @@ class BulkBuild:
             groups=meaningful_groups(docids, groups),
             columns=columns_of([rows.fields[number] for rows, number in of_row], self._fields),
             grid=False if run else None,
-            reorder=False if run else None,
+            reorder=False if run else self._settings.reorder,
+            effort=self._effort,
         )
+        note = replace(
+            note_of(stats, self._settings),
+            is_run=run,
+            given_postings=self._given_postings,
+            given_mass=self._given_mass,
+        )
+        if run:
+            note = replace(note, n_ordered=0)
         n_documents = sum(len(rows.documents) for rows in batch)
         with self._catalog.transaction() as connection:
             for rows, start in zip(batch, firsts, strict=True):
                 insert_documents(connection, rows, first=start, added=-self.build)
-            record_segment(connection, path, stats, added=-self.build)
+            record_segment(connection, path, stats, added=-self.build, note=note)
             connection.execute(
                 "UPDATE builds SET n_done=n_done+? WHERE build=?", (n_documents, self.build)
             )
@@ -183,7 +213,9 @@ class BulkBuild:
         try:
             if error is None:
                 self.flush()
+                self._merge_runs()
                 self._publish()
+                collect(self._directory, self._catalog)
             elif isinstance(error, KeyboardInterrupt):
                 with suppress(LsrError):  # what was encoded need not be encoded again
                     self.flush(last=False)
@@ -193,6 +225,7 @@ class BulkBuild:
     def _begin(self) -> None:
         """Resume the build of the same source, or abandon another's remains and start one."""
         with self._catalog.transaction() as connection:
+            put_setting(connection, "build", self._settings.to_json())
             unpublished = select(
                 connection, "SELECT build, source, n_done FROM builds WHERE published IS NULL"
             )
@@ -207,6 +240,34 @@ class BulkBuild:
                     (self._source,),
                 )
                 self.build = connection.last_insert_rowid()
+
+    def _merge_runs(self) -> None:
+        """Make one segment of what was flushed; a kill loses this merge, not the runs."""
+        with self._catalog.reading() as connection:
+            notes = notes_of(connection)
+            runs = select(
+                connection, "SELECT segment, file FROM segments WHERE added=?", (-self.build,)
+            )
+        if len(runs) < 2 and not any(notes[str(file)].is_run for _, file in runs):
+            return
+        folder = self._directory / "segments"
+        views = [View(int(number), Segment.open(folder / str(file)), None) for number, file in runs]
+        path = new_segment_path(self._directory)
+        written = write_merged(
+            path,
+            self._catalog,
+            views,
+            scale=self._scale,
+            memory=self._memory,
+            settings=self._settings,
+            prune=True,
+            effort=self._effort,
+        )
+        with self._catalog.transaction() as connection:
+            connection.execute("DELETE FROM segments WHERE added=?", (-self.build,))
+            drop_notes(connection, [str(file) for _, file in runs])
+            if written is not None:
+                written.record(connection, path, added=-self.build)
 
     def _publish(self) -> None:
         with self._catalog.transaction() as connection:

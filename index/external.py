@@ -5,74 +5,97 @@ new file first; then rows, directories and grids are filled from there, a range 
 each range small enough for the memory given. The result has the same bytes as a segment built from
 all vectors at once.
 
-Memory: `memory` bounds what is written between two looks at the vectors, and some 150 bytes a
-document come on top (docids, order, the 16 terms the order is made of). Mapped files do not count:
-the kernel drops their pages when it needs the room.
+Memory: three quarters of `memory` for what is written between two looks at the vectors and for
+vectors on their way to their place, and some 80 bytes a document. While documents are ordered, up
+to 225 bytes a document and no more than `memory`: with less, fewer of their terms count. Where the
+sources are larger than `memory`, pages of mapped files are given back once they were read.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, blobs
-from .builder import ORDER_TERMS, REORDER_MINIMUM, Forward, invert, plan
+from . import blobs
+from .builder import invert, plan, surveyed
 from .columns import Column
-from .kernels import add_frequency, gather, gather_bytes, heaviest_terms
-from .layout import Array
+from .cuts import Cuts, find_cuts
+from .effort import Effort
+from .kernels import gather, gather_bytes, gather_kept, kept_lengths
+from .layout import REORDER_MINIMUM, Array
 from .live import positions_in
-from .quantize import first_saturated
+from .mapped import forget
+from .ordering import ordered
 from .segment_writer import SegmentFile, SegmentStats
 from .snapshot import View
+from .stored_vectors import Forward
 
-_CHUNK = 32_768
-"""Documents gathered at a time: some 16 MB of vectors."""
+_CHUNK_POSTINGS = 4_000_000
+"""Gathered at a time at most: 16 MB of vectors."""
+_STRIDE_POSTINGS = 1_000_000
+"""Passed over in a source before its pages are given back."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
     """The live documents of several segments by ascending docid: row r is document place[r] of
-    source[r].
+    source[r]. `small` says that mapped pages must not pile up.
     """
 
     views: tuple[View, ...]
     forwards: tuple[Forward, ...]
     docids: npt.NDArray[np.uint32]
-    source: npt.NDArray[np.uint32]
-    place: npt.NDArray[np.int64]
+    source: npt.NDArray[np.uint16]
+    place: npt.NDArray[np.uint32]
+    small: bool
+    cuts: Cuts | None = None
 
     @classmethod
-    def of(cls, views: Sequence[View]) -> "_Sources":
+    def of(cls, views: Sequence[View], memory: int) -> "_Sources":
         kept = [positions_in(view.live, view.segment.n_docs) for view in views]
         docids = np.concatenate(
             [view.segment.docids[keep] for view, keep in zip(views, kept, strict=True)]
         )
-        source = np.repeat(np.arange(len(views), dtype=np.uint32), [len(keep) for keep in kept])
+        source = np.repeat(np.arange(len(views), dtype=np.uint16), [len(keep) for keep in kept])
+        place = np.concatenate(kept).astype(np.uint32)
         order = np.argsort(docids, kind="stable")
         return cls(
             tuple(views),
             tuple(view.segment.forward() for view in views),
             docids[order],
             source[order],
-            np.concatenate(kept)[order],
+            place[order],
+            sum(view.segment.n_bytes for view in views) > memory,
         )
 
-    def lengths(self) -> npt.NDArray[np.int64]:
+    @property
+    def n_docs(self) -> int:
+        return len(self.docids)
+
+    def lengths(self) -> npt.NDArray[np.uint32]:
         """Postings of each row."""
-        lengths = np.zeros(len(self.docids), np.int64)
+        lengths = np.zeros(self.n_docs, np.uint32)
         for i, forward in enumerate(self.forwards):
-            here = self.source == i
-            places = self.place[here]
-            starts = forward.starts.astype(np.int64, copy=False)
-            lengths[here] = starts[places + 1] - starts[places]
+            here = np.flatnonzero(self.source == i)
+            places = self.place[here].astype(np.int64)
+            if self.cuts is None:
+                lengths[here] = forward.starts[places + 1] - forward.starts[places]
+                continue
+            out = np.zeros(len(here), np.int64)
+            for part in self._strides(forward, places):
+                kept_lengths(
+                    forward.starts, forward.terms, forward.bits, places[part],
+                    self.docids[here[part]], self.cuts.bits, self.cuts.docids, out[part],
+                )  # fmt: skip
+            lengths[here] = out
         return lengths
 
-    def vectors(self, rows: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> Forward:
+    def vectors(self, rows: npt.NDArray[Any], lengths: npt.NDArray[np.uint32]) -> Forward:
         """The vectors of `rows`, side by side in memory; `lengths` are theirs."""
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=starts[1:])
@@ -81,12 +104,47 @@ class _Sources:
         source, place = self.source[rows], self.place[rows]
         for i, forward in enumerate(self.forwards):
             here = np.flatnonzero(source == i)
-            if len(here):
-                gather(
-                    forward.starts, forward.terms, forward.bits, place[here], starts[here], terms,
-                    bits,
-                )  # fmt: skip
+            here = here[np.argsort(place[here])]  # read each source from its front to its end
+            places = place[here].astype(np.int64)
+            for part in self._strides(forward, places):
+                to = here[part]
+                read = (forward.starts, forward.terms, forward.bits, places[part])
+                if self.cuts is None:
+                    gather(*read, starts[to], terms, bits)
+                else:
+                    docids = self.docids[rows[to]]
+                    gather_kept(
+                        *read, docids, self.cuts.bits, self.cuts.docids, starts[to], terms, bits
+                    )
         return Forward(starts, terms, bits)
+
+    def _strides(self, forward: Forward, places: npt.NDArray[np.int64]) -> Iterator[slice]:
+        """Slices of ascending `places`; each time the next is asked for, what the last one read is
+        given back.
+        """
+        if not len(places):
+            return
+        if not self.small:
+            yield slice(0, len(places))
+            return
+        passed = forward.starts[places].astype(np.int64) // _STRIDE_POSTINGS
+        ends = np.append(np.flatnonzero(passed[1:] != passed[:-1]) + 1, len(places))
+        begin = 0
+        for end in ends.tolist():
+            yield slice(begin, end)
+            forward.forget(int(places[begin]), int(places[end - 1]) + 1)
+            begin = end
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge wrote: `n_ordered` leading documents were put in order together; `cuts` are
+    those it pruned lists by.
+    """
+
+    stats: SegmentStats
+    n_ordered: int
+    cuts: Cuts | None
 
 
 def merge_segments(
@@ -96,38 +154,58 @@ def merge_segments(
     scale: float,
     memory: int,
     reorder: bool | None = None,
-    threads: int | None = None,
-    done: Callable[[int], None] = lambda postings: None,
-) -> SegmentStats | None:
+    first: View | None = None,
+    cuts: Cuts | None = None,
+    prune_postings: float | None = None,
+    effort: Effort | None = None,
+) -> Merged | None:
     """Write the live documents of `views` as one segment at `path`; None when there are none.
 
-    `reorder` as in `write_segment`. `done` is told of postings as they are finished, twice each:
-    put in order, then inverted. Raises `IndexCorrupt` for a damaged source: rewriting would give
-    flipped bits a fresh checksum, and nobody would ever find them.
+    `reorder` as in `write_segment`; without it the documents of `first` come first, in their order,
+    and the others follow by docid. Lists are pruned by `cuts`, or by those that `prune_postings`
+    finds. `effort.merged` is told of postings, twice each: put in order, then inverted. Raises
+    `IndexCorrupt` for a damaged source: rewriting would give flipped bits a fresh checksum, and
+    nobody would ever find them.
     """
-    threads = threads or os.cpu_count() or 1
+    effort = replace(effort or Effort(), memory=memory)
+    threads = effort.n_threads
     for view in views:
         view.segment.verify_checksums()
-    sources = _Sources.of(views)
-    n_docs = len(sources.docids)
+        view.segment.forget()
+    sources = _Sources.of(views, memory)
+    n_docs = sources.n_docs
     if not n_docs:
         return None
     n_terms = views[0].segment.n_terms
     lengths = sources.lengths()
-    order = np.arange(n_docs, dtype=np.uint32)
-    if reorder if reorder is not None else n_docs >= REORDER_MINIMUM:
-        order = _core.order_documents(*_heaviest(sources, lengths), n_terms, threads)
-    frequency, n_saturated = _counted(sources, lengths, n_terms, scale)
+    chunk = _chunk(lengths, memory, threads)
+    if cuts is None and prune_postings is not None:
+        rows = partial(_rows, sources, lengths)
+        frequency, _ = surveyed(rows, n_docs, n_terms, scale=scale, threads=threads, size=chunk)
+        cuts = find_cuts(
+            rows, sources.docids, frequency, prune_postings, chunk=chunk, memory=memory // 2
+        )
+    if cuts is not None:
+        sources = replace(sources, cuts=cuts)
+        lengths = sources.lengths()
+    rows = partial(_rows, sources, lengths)
+    in_order = reorder if reorder is not None else n_docs >= REORDER_MINIMUM
+    if in_order:
+        order = ordered(rows, n_docs, n_terms, effort, size=chunk)
+    else:
+        order = _one_first(sources, first)
+    frequency, rounding = surveyed(rows, n_docs, n_terms, scale=scale, threads=threads, size=chunk)
     has_groups = any(view.segment.groups is not None for view in views)
     made = plan(
         frequency,
         n_docs,
         scale=scale,
-        n_saturated=n_saturated,
+        n_saturated=rounding.n_saturated,
         grid=None,
         groups=has_groups,
         keep_vectors=True,
     )
+    counted = _Counted(2 * made.counts.n_postings, effort.merged)
     columns = blobs.pack_columns(_columns(sources, order))
     id_starts = _id_starts(sources, order)
     with SegmentFile(
@@ -140,71 +218,78 @@ def merge_segments(
         if has_groups:
             file.view("group", 0, n_docs)[:] = _groups(sources)[order]
         _write_ids(file, sources, order, id_starts)
-        forward = _write_vectors(file, sources, order, lengths, threads, done)
-        invert(made, forward, file.view, threads=threads, memory=memory, done=done)
-        return file.finish()
+        del columns, id_starts
+        forward = _write_vectors(file, sources, order, lengths, chunk, threads, counted.done)
+        invert(made, forward, file.view, threads=threads, memory=memory // 2, done=counted.done)
+        return Merged(file.finish(rounding), n_docs if in_order else 0, cuts)
 
 
-def _heaviest(
-    sources: _Sources, lengths: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
-    """(starts, terms) of the heaviest terms of every row."""
-    starts = np.zeros(len(lengths) + 1, np.uint64)
-    np.cumsum(np.minimum(lengths, ORDER_TERMS), out=starts[1:])
-    terms = np.empty(int(starts[-1]), np.uint32)
-    for first in range(0, len(lengths), _CHUNK):
-        last = min(first + _CHUNK, len(lengths))
-        vectors = sources.vectors(np.arange(first, last), lengths[first:last])
-        _, chosen = heaviest_terms(vectors.starts, vectors.terms, vectors.bits, ORDER_TERMS)
-        terms[int(starts[first]) : int(starts[last])] = chosen
-    return starts, terms
+class _Counted:
+    """Adds up finished postings for a listener."""
+
+    def __init__(self, total: int, merged: Callable[[int, int], None] | None) -> None:
+        self._total = total
+        self._merged = merged
+        self._n_done = 0
+
+    def done(self, postings: int) -> None:
+        self._n_done += postings
+        if self._merged is not None:
+            self._merged(self._n_done, self._total)
 
 
-def _counted(
-    sources: _Sources, lengths: npt.NDArray[np.int64], n_terms: int, scale: float
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Documents of every term, and how many weights saturate."""
-    frequency = np.zeros(n_terms, np.int64)
-    n_saturated = 0
-    limit = first_saturated(scale)
-    for first in range(0, len(lengths), _CHUNK):
-        last = min(first + _CHUNK, len(lengths))
-        vectors = sources.vectors(np.arange(first, last), lengths[first:last])
-        add_frequency(vectors.terms, frequency)
-        n_saturated += int(np.count_nonzero(vectors.bits >= limit))
-    return frequency, n_saturated
+def _rows(sources: _Sources, lengths: npt.NDArray[np.uint32], first: int, last: int) -> Forward:
+    return sources.vectors(np.arange(first, last), lengths[first:last])
+
+
+def _chunk(lengths: npt.NDArray[np.uint32], memory: int, threads: int) -> int:
+    """Documents to gather at a time, so that the threads' vectors take an eighth of the memory."""
+    postings = min(_CHUNK_POSTINGS, memory // (8 * 4 * threads))
+    return int(max(64, postings // max(1.0, float(lengths.mean()))))
+
+
+def _one_first(sources: _Sources, first: View | None) -> npt.NDArray[np.uint32]:
+    """Rows by docid, but those of `first` in front, in the order they have there."""
+    order = np.arange(sources.n_docs, dtype=np.uint32)
+    chosen = next((i for i, view in enumerate(sources.views) if view is first), None)
+    if chosen is None:
+        return order
+    is_first = sources.source == chosen
+    front = order[is_first]
+    return np.concatenate([front[np.argsort(sources.place[is_first])], order[~is_first]])
 
 
 def _write_vectors(
     file: SegmentFile,
     sources: _Sources,
     order: npt.NDArray[np.uint32],
-    lengths: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.uint32],
+    chunk: int,
     threads: int,
     done: Callable[[int], None],
 ) -> Forward:
     """The forward sections, in the final order; they are what the inversion then reads."""
-    ordered = lengths[order]
-    starts = np.zeros(len(order) + 1, np.int64)
-    np.cumsum(ordered, out=starts[1:])
-    file.view("forward_start", 0, len(starts))[:] = starts
+    ordered_lengths = lengths[order]
+    starts: Array = file.view("forward_start", 0, len(order) + 1)
+    np.cumsum(ordered_lengths, out=starts[1:])
 
     def write(first: int) -> int:
-        last = min(first + _CHUNK, len(order))
-        vectors = sources.vectors(order[first:last], ordered[first:last])
+        last = min(first + chunk, len(order))
+        vectors = sources.vectors(order[first:last], ordered_lengths[first:last])
         a, b = int(starts[first]), int(starts[last])
         file.view("forward_term", a, b)[:] = vectors.terms
         file.view("forward_weight", a, b).view(np.uint16)[:] = vectors.bits
         return b - a
 
     with ThreadPoolExecutor(threads) as pool:
-        for n in pool.map(write, range(0, len(order), _CHUNK)):
+        for n in pool.map(write, range(0, len(order), chunk)):
             done(n)
     total = int(starts[-1])
     return Forward(
-        starts,
+        starts.view(np.int64),
         file.view("forward_term", 0, total),
         file.view("forward_weight", 0, total).view(np.uint16),
+        sources.small,
     )
 
 
@@ -214,7 +299,7 @@ def _id_starts(sources: _Sources, order: npt.NDArray[np.uint32]) -> npt.NDArray[
     for i, view in enumerate(sources.views):
         here = sources.source == i
         starts, _ = view.segment.id_bytes()
-        places = sources.place[here]
+        places = sources.place[here].astype(np.int64)
         lengths[here] = (starts[places + 1] - starts[places]).astype(np.int64)
     out = np.zeros(len(order) + 1, np.int64)
     np.cumsum(lengths[order], out=out[1:])
@@ -234,7 +319,9 @@ def _write_ids(
     for i, view in enumerate(sources.views):
         here = np.flatnonzero(source == i)
         starts, content = view.segment.id_bytes()
-        gather_bytes(starts.astype(np.int64), content, place[here], id_starts[here], out)
+        gather_bytes(starts.view(np.int64), content, place[here], id_starts[here], out)
+        forget(content)
+        forget(starts)
 
 
 def _groups(sources: _Sources) -> npt.NDArray[np.uint32]:

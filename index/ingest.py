@@ -6,6 +6,7 @@ leaves what was there before, and the same command goes on from the last flushed
 
 import ctypes
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -35,8 +36,9 @@ from lsr.types import Document
 from .bulk import BulkBuild, parse_memory
 from .card import encoder_card
 from .catalog import FILE_NAME
-from .maintenance import plan_merges
+from .effort import Effort
 from .rows import Passage
+from .settings import Settings
 from .store import Index, sync_directory
 
 BATCH_DOCUMENTS = 2048
@@ -52,15 +54,24 @@ _RENAME_EXCHANGE = 2
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did; times in seconds, sizes in bytes."""
+    """What a build did; times in seconds, sizes in bytes.
+
+    `given_postings` were there before pruning, which kept `mass_kept` of the sum of their weights.
+    Errors are those of impact x scale against the float16 weights, absolute, and of documents'
+    norms, relative; `saturated_share` of the weights were too large for impact 255.
+    """
 
     path: Path
     n_docs: int
     n_passages: int
     n_empty: int
     n_postings: int
+    given_postings: int
+    mass_kept: float
     saturated_share: float
-    half_step: float
+    error_mean: float
+    error_max: float
+    norm_error: float
     n_bytes: int
     n_resumed: int
     encode_s: float
@@ -77,6 +88,9 @@ def build_index(
     overwrite: bool = False,
     fields: Mapping[str, str] | None = None,
     passages: tuple[int, int] | None = None,
+    settings: Settings | None = None,
+    threads: int | None = None,
+    order_seconds: float = math.inf,
     total: int | None = None,
     progress: bool = True,
 ) -> BuildReport:
@@ -84,8 +98,9 @@ def build_index(
 
     `source` names the corpus: a build that was interrupted resumes when the same source, encoder
     and settings come again. `passages=(256, 32)` splits texts into windows of 256 words that
-    overlap by 32; searches then return documents by their best passage. `memory` bounds what is
-    buffered.
+    overlap by 32; searches then return documents by their best passage. `settings` say how
+    documents are ordered and what is pruned. `memory` bounds the build, whatever the size of the
+    corpus; `order_seconds` bounds the ordering.
 
     Raises `IndexExists` unless `overwrite`, `DatasetError` for a corpus without documents,
     `UsageError` for repeated ids. Whatever happens, `path` holds either what it held before or the
@@ -93,6 +108,7 @@ def build_index(
     """
     started = time.perf_counter()
     path = Path(path).resolve()
+    settings = settings or Settings()
     parse_memory(memory)
     if passages is not None and not 0 <= passages[1] < passages[0]:
         raise UsageError(
@@ -106,20 +122,23 @@ def build_index(
     staging = path.with_name(path.name + ".building")
     key = (
         f"{source} {encoder.space} {encoder.build} {encoder.max_weight} "
-        f"{sorted((fields or {}).items())} {passages}"
+        f"{sorted((fields or {}).items())} {passages} {settings.to_json()}"
+    )
+    phases = _Phases(progress)
+    effort = Effort(
+        threads=threads, seconds=order_seconds, ordered=phases.ordered, merged=phases.merged
     )
     with _reserved(staging):
         try:
-            with _staged(staging, key, encoder, fields) as index:
+            with phases, _staged(staging, key, encoder, fields, settings) as index:
                 state = index.last_build()
                 if state is None or not state.published:
-                    bulk = index.bulk(key, memory=memory, merged_later=True)
+                    bulk = index.bulk(key, memory=memory, effort=effort)
                     counted = _encode_all(
                         bulk, documents, encoder, passages, source, total, progress
                     )
                 else:  # killed after publishing, before arriving
                     counted = _Counted(state.n_done, 0, 0.0)
-                _merge(index, memory, progress)
                 info = index.info()
         except (DatasetError, EncoderError, UsageError):
             shutil.rmtree(staging)  # the same command would fail again: nothing to resume
@@ -131,8 +150,12 @@ def build_index(
         n_passages=info["n_passages"],
         n_empty=counted.n_empty,
         n_postings=info["n_postings"],
+        given_postings=info["given_postings"],
+        mass_kept=info["mass_kept"],
         saturated_share=info["saturated_share"],
-        half_step=info["scale"] / 2,
+        error_mean=info["error_mean"],
+        error_max=info["error_max"],
+        norm_error=info["norm_error"],
         n_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         n_resumed=counted.n_resumed,
         encode_s=counted.encode_s,
@@ -140,18 +163,32 @@ def build_index(
     )
 
 
-def _merge(index: Index, memory: str, progress: bool) -> None:
-    """Make one segment of the runs, if there are several."""
-    files = [view for view in index.refresh().views if view.number >= 0]
-    total = 2 * sum(view.segment.n_postings for view in files)
-    counter: Bar[None] = bar(
-        total=total,
-        unit="postings",
-        desc="merged",
-        quiet=None if progress and plan_merges(files, True) else True,
-    )
-    with counter:
-        index.merge(memory=memory, done=counter.update)
+class _Phases:
+    """A bar for each phase of a build's end, shown once the phase has begun."""
+
+    def __init__(self, progress: bool) -> None:
+        self._progress = progress
+        self._bar: Bar[None] | None = None
+
+    def __enter__(self) -> "_Phases":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def ordered(self, done: int, total: int) -> None:
+        self._reach("ordered", "documents x halvings", done, total)
+
+    def merged(self, done: int, total: int) -> None:
+        self._reach("merged", "postings", done, total)
+
+    def _reach(self, desc: str, unit: str, done: int, total: int) -> None:
+        if self._bar is None or self._bar.desc != desc:
+            self.__exit__()
+            quiet = None if self._progress else True
+            self._bar = bar(total=total, unit=unit, desc=desc, quiet=quiet)
+        self._bar.update(done - self._bar.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +295,11 @@ def _reserved(staging: Path) -> Iterator[None]:
 
 
 def _staged(
-    staging: Path, key: str, encoder: SparseEncoder, fields: Mapping[str, str] | None
+    staging: Path,
+    key: str,
+    encoder: SparseEncoder,
+    fields: Mapping[str, str] | None,
+    settings: Settings,
 ) -> Index:
     """The index in the making: what an interrupted build of the same things left, or a new one.
 
@@ -287,6 +328,7 @@ def _staged(
         max_weight=encoder.max_weight,
         encoder=card,
         fields=fields,
+        settings=settings,
     )
 
 

@@ -38,6 +38,87 @@ def gather(
 
 
 @compiled
+def is_kept(term: Any, bit: Any, docid: Any, cut_bits: Any, cut_docid: Any) -> Any:
+    """Whether list pruning keeps a posting: heavier than its list's cut, or as heavy and not after
+    the last document kept at it.
+    """
+    return bit > cut_bits[term] or (bit == cut_bits[term] and docid <= cut_docid[term])
+
+
+@compiled
+def kept_lengths(
+    starts: Any, terms: Any, bits: Any, rows: Any, docids: Any, cut_bits: Any, cut_docid: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Postings that list pruning leaves of row rows[i], which is document docids[i]."""
+    for i in range(len(rows)):
+        n = 0
+        for source in range(starts[rows[i]], starts[rows[i] + 1]):
+            n += is_kept(terms[source], bits[source], docids[i], cut_bits, cut_docid)
+        out[i] = n
+
+
+@compiled
+def gather_kept(
+    starts: Any, terms: Any, bits: Any, rows: Any, docids: Any, cut_bits: Any, cut_docid: Any,
+    new_starts: Any, new_terms: Any, new_bits: Any,
+) -> None:  # fmt: skip
+    """`gather` of the postings that list pruning leaves."""
+    for i in range(len(rows)):
+        at = new_starts[i]
+        for source in range(starts[rows[i]], starts[rows[i] + 1]):
+            if is_kept(terms[source], bits[source], docids[i], cut_bits, cut_docid):
+                new_terms[at] = terms[source]
+                new_bits[at] = bits[source]
+                at += 1
+
+
+@compiled
+def count_heavy(terms: Any, bits: Any, lo: int, high: Any, digits: Any) -> None:
+    """Postings of the terms from `lo` on by the seven low bits of their weights, among those whose
+    upper bits are high[term - lo]; by the upper bits where high is negative.
+    """
+    for i in range(len(terms)):
+        term = np.int64(terms[i]) - lo
+        if 0 <= term < len(high):
+            if high[term] < 0:
+                digits[term, bits[i] >> 7] += 1
+            elif bits[i] >> 7 == high[term]:
+                digits[term, bits[i] & 127] += 1
+
+
+@compiled
+def nth_digit(digits: Any, left: Any, digit: Any) -> None:
+    """Per line of `digits`, from the largest down, the digit of the left[line]-th posting; `left`
+    becomes how many postings of that digit are meant.
+    """
+    for line in range(len(digits)):
+        wanted = left[line]
+        digit[line] = 0
+        for d in range(digits.shape[1] - 1, -1, -1):
+            if digits[line, d] >= wanted:
+                digit[line] = d
+                break
+            wanted -= digits[line, d]
+        left[line] = wanted
+
+
+@compiled
+def last_at_cut(
+    starts: Any, terms: Any, bits: Any, docids: Any, lo: int, cut: Any, left: Any, last: Any
+) -> None:
+    """Take `left` postings of each term from `lo` on that weigh exactly its cut, in the order of
+    the rows; last[term - lo] is the document of the last one taken.
+    """
+    for doc in range(len(docids)):
+        for i in range(starts[doc], starts[doc + 1]):
+            term = np.int64(terms[i]) - lo
+            if 0 <= term < len(cut) and bits[i] == cut[term] and left[term] > 0:
+                left[term] -= 1
+                last[term] = docids[doc]
+
+
+@compiled
 def gather_bytes(starts: Any, source: Any, rows: Any, new_starts: Any, out: Any) -> None:
     """Copy the bytes of string rows[i] to the place that begins at new_starts[i]."""
     for i in range(len(rows)):
@@ -48,15 +129,13 @@ def gather_bytes(starts: Any, source: Any, rows: Any, new_starts: Any, out: Any)
 
 
 @compiled
-def heaviest_terms(starts: Any, terms: Any, bits: Any, n: int) -> tuple[Any, Any]:
-    """(starts, terms) of the n heaviest terms of every row; float16 bits order like the weights."""
-    n_docs = len(starts) - 1
-    first = np.zeros(n_docs + 1, np.uint64)
-    for doc in range(n_docs):
-        first[doc + 1] = first[doc] + np.uint64(min(n, starts[doc + 1] - starts[doc]))
-    chosen = np.empty(np.int64(first[n_docs]), np.uint32)
+def heaviest_terms(starts: Any, terms: Any, bits: Any, unused: int, out: Any) -> None:
+    """The heaviest terms of every row into the lines of `out`, filled up with `unused`; float16
+    bits order like the weights.
+    """
+    n = out.shape[1]
     best = np.zeros(n, np.int64)  # postings of this row, heaviest first
-    for doc in range(n_docs):
+    for doc in range(out.shape[0]):
         kept = 0
         for i in range(starts[doc], starts[doc + 1]):
             if kept == n and bits[i] <= bits[best[n - 1]]:
@@ -69,8 +148,9 @@ def heaviest_terms(starts: Any, terms: Any, bits: Any, n: int) -> tuple[Any, Any
                 j -= 1
             best[j] = i
         for j in range(kept):
-            chosen[np.int64(first[doc]) + j] = terms[best[j]]
-    return first, chosen
+            out[doc, j] = terms[best[j]]
+        for j in range(kept, n):
+            out[doc, j] = unused
 
 
 @compiled
@@ -91,10 +171,41 @@ def within_mass(starts: Any, order: Any, weights: Any, share: float, keep: Any) 
 
 
 @compiled
-def add_frequency(terms: Any, frequency: Any) -> None:
-    """Count the postings of every term into `frequency`, int64."""
-    for term in terms:
-        frequency[term] += 1
+def survey(
+    starts: Any,
+    terms: Any,
+    bits: Any,
+    value_of: Any,
+    kept_of: Any,
+    frequency: Any,
+    histogram: Any,
+) -> Any:
+    """Count postings by term and by float16 bits; the sum over the rows of what quantisation does
+    to their norms, |norm of kept_of / norm of value_of - 1|, at most 1 each, in units of 2^-32.
+
+    Whole units, so that the sum does not depend on the order of the rows.
+    """
+    total: Any = 0
+    for doc in range(len(starts) - 1):
+        before = 0.0
+        after = 0.0
+        for i in range(starts[doc], starts[doc + 1]):
+            frequency[terms[i]] += 1
+            histogram[bits[i]] += 1
+            before += value_of[bits[i]] * value_of[bits[i]]
+            after += kept_of[bits[i]] * kept_of[bits[i]]
+        if before > 0.0:
+            total += np.int64(min(1.0, abs(np.sqrt(after / before) - 1.0)) * 2.0**32)
+    return total
+
+
+@compiled
+def count_tails(starts: Any, terms: Any, place: Any, count: Any, first: int, last: int) -> None:
+    """Postings of every term with place[term] >= 0 in the documents first..last-1."""
+    for doc in range(first, last):
+        for i in range(starts[doc], starts[doc + 1]):
+            if place[terms[i]] >= 0:
+                count[place[terms[i]]] += 1
 
 
 @compiled
@@ -159,7 +270,10 @@ def scatter_rows(
 
     `first` begins a page. Threads may take different pages: no two write the same byte.
     """
-    filled = np.zeros(row_dir.shape[0], np.int64)
+    n_heads = row_dir.shape[0]
+    filled = np.zeros(n_heads, np.int64)
+    slots = np.zeros(n_heads, np.int64)  # where this page's row begins, looked up once
+    length = np.zeros(n_heads, np.int64)
     for doc in range(first, last):
         page = doc // PAGE
         if doc % PAGE == 0:
@@ -167,10 +281,12 @@ def scatter_rows(
         for i in range(starts[doc], starts[doc + 1]):
             head = rank[terms[i]]
             if head >= 0:
-                begin, n = row_bounds(head, page, row_base, row_group, row_dir)
-                at = 2 * begin + filled[head]
+                if filled[head] == 0:
+                    begin, length[head] = row_bounds(head, page, row_base, row_group, row_dir)
+                    slots[head] = 2 * begin
+                at = slots[head] + filled[head]
                 rows[at] = doc % PAGE
-                rows[at + n] = impact_of[bits[i]]
+                rows[at + length[head]] = impact_of[bits[i]]
                 filled[head] += 1
 
 
@@ -180,22 +296,24 @@ def scatter_tails(
     terms: Any,
     bits: Any,
     impact_of: Any,
-    rank: Any,
+    place: Any,
     tail_next: Any,
     tail_doc: Any,
     tail_impact: Any,
     first: int,
     last: int,
 ) -> None:
-    """Append the postings of tail terms (rank below 0) in the documents first..last-1."""
+    """Append the postings of terms with place[term] >= 0 in the documents first..last-1, each to
+    the list whose next posting is tail_next[place].
+    """
     for doc in range(first, last):
         for i in range(starts[doc], starts[doc + 1]):
-            term = terms[i]
-            if rank[term] < 0:
-                at = tail_next[term]
+            list_ = place[terms[i]]
+            if list_ >= 0:
+                at = tail_next[list_]
                 tail_doc[at] = doc
                 tail_impact[at] = impact_of[bits[i]]
-                tail_next[term] = at + 1
+                tail_next[list_] = at + 1
 
 
 @compiled

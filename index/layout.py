@@ -32,6 +32,8 @@ GROUP_PAGES = 128
 CODES = 16
 GRID_MINIMUM = 8192
 """Below this many documents no search uses the grid (`search.hpp`), so none is built."""
+REORDER_MINIMUM = 20_000
+"""Below this many documents searches read all rows (`search.hpp`), whatever their order."""
 
 Array = npt.NDArray[Any]
 

@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,17 +20,14 @@ from lsr.errors import IndexFailure, IndexLocked
 
 from .catalog import Catalog, new_commit, select
 from .columns import Kind
-from .external import merge_segments
+from .effort import Effort
 from .live import positions_in
+from .merging import note_of, record_segment, write_merged
+from .notes import drop_notes
 from .rows import vectors_from_bytes
-from .segment import SegmentStats, write_segment
-from .snapshot import (
-    PendingRow,
-    Snapshot,
-    View,
-    columns_of,
-    meaningful_groups,
-)
+from .segment import write_segment
+from .settings import Settings
+from .snapshot import PendingRow, Snapshot, View, columns_of, meaningful_groups
 
 MERGE_FAN_IN = 8
 """This many segments of like size are merged into one; each posting is rewritten log_8(n) times."""
@@ -69,19 +66,14 @@ def new_segment_path(directory: Path) -> Path:
     return directory / "segments" / f"{secrets.token_hex(8)}.seg"
 
 
-def record_segment(
-    connection: apsw.Connection, path: Path, stats: SegmentStats, *, added: int
-) -> None:
-    """Name a written segment in the catalog; call inside the transaction that makes it live."""
-    connection.execute(
-        "INSERT INTO segments(file, added, retired, n_docs, n_postings, n_saturated, n_bytes) "
-        "VALUES(?, ?, NULL, ?, ?, ?, ?)",
-        (path.name, added, stats.n_docs, stats.n_postings, stats.n_saturated, stats.n_bytes),
-    )
-
-
 def seal(
-    directory: Path, catalog: Catalog, *, n_terms: int, scale: float, fields: Mapping[str, Kind]
+    directory: Path,
+    catalog: Catalog,
+    *,
+    n_terms: int,
+    scale: float,
+    fields: Mapping[str, Kind],
+    settings: Settings,
 ) -> int:
     """Turn every pending row into one segment; the new commit number, 0 when nothing was pending.
 
@@ -114,12 +106,14 @@ def seal(
             scale=scale,
             groups=meaningful_groups(docids, np.asarray([row.group for row in live], np.uint32)),
             columns=columns_of([row.fields for row in live], fields),
+            reorder=settings.reorder,
         )
         written = (path, stats)
     with catalog.transaction() as connection:
         number = new_commit(connection, "seal")
         if written is not None:
-            record_segment(connection, *written, added=number)
+            path, stats = written
+            record_segment(connection, path, stats, added=number, note=note_of(stats, settings))
         # Rows deleted since we read them are tombstones of the new segment; those deleted before
         # are gone.
         sealed = {row.docid for row in live}
@@ -143,13 +137,13 @@ def merge(
     scale: float,
     everything: bool,
     memory: int,
-    done: Callable[[int], None] = lambda postings: None,
+    settings: Settings,
+    effort: Effort | None = None,
 ) -> int:
     """Merge segments of like size (or `everything`) into one each; the newest commit, 0 for none.
 
     Each stays within `memory` bytes (external.py), whatever it merges. Deleted documents leave for
-    good. Each merge is one transaction; a kill in between loses only work. `done` is told of
-    finished postings, two times each.
+    good. Each merge is one transaction; a kill in between loses only work.
     """
     number = 0
     files = [view for view in snapshot.views if view.number >= 0]
@@ -163,15 +157,24 @@ def merge(
                 view.segment.docids, positions_in(view.live, view.segment.n_docs)
             )
         ]
-        stats = merge_segments(path, views, scale=scale, memory=memory, done=done)
+        merged = write_merged(
+            path,
+            catalog,
+            views,
+            scale=scale,
+            memory=memory,
+            settings=settings,
+            prune=everything,
+            effort=effort,
+        )
         with catalog.transaction() as connection:
             number = new_commit(connection, "merge")
             connection.executemany(
                 "UPDATE segments SET retired=? WHERE segment=?",
                 [(number, view.number) for view in views],
             )
-            if stats is not None:
-                record_segment(connection, path, stats, added=number)
+            if merged is not None:
+                merged.record(connection, path, added=number)
             _forget(connection, gone)
     return number
 
@@ -206,6 +209,7 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
     if forgotten := [(file,) for (file,) in retired if file not in there]:
         with catalog.transaction() as connection:
             connection.executemany("DELETE FROM segments WHERE file=?", forgotten)
+            drop_notes(connection, [file for (file,) in forgotten])
     return removed
 
 

@@ -32,11 +32,12 @@ from .layout import (
     Header,
     decode_header,
 )
+from .mapped import forget
 from .quantize import halves, impact_table, impacts_of_halves
 from .segment_writer import SegmentStats, assemble, write_segment
 
 if TYPE_CHECKING:
-    from .builder import Forward
+    from .stored_vectors import Forward
 
 __all__ = ["Segment", "SegmentStats", "write_segment"]
 
@@ -117,7 +118,7 @@ class Segment:
         reorder: bool | None = None,
     ) -> "Segment":
         """Build a segment that never touches a disk, from the arguments of `write_segment`."""
-        counts, arrays = assemble(
+        made = assemble(
             vectors,
             docids,
             doc_ids,
@@ -128,9 +129,8 @@ class Segment:
             grid=grid,
             reorder=reorder,
         )
-        return cls(
-            counts, arrays, path=None, n_bytes=sum(array.nbytes for array in arrays.values())
-        )
+        n_bytes = sum(array.nbytes for array in made.arrays.values())
+        return cls(made.counts, made.arrays, path=None, n_bytes=n_bytes)
 
     def close(self) -> None:
         """Forget the arrays; the map goes with the last array that somebody still holds."""
@@ -245,7 +245,8 @@ class Segment:
 
     def forward(self) -> "Forward":
         """All document vectors in place; made of the postings where none are stored."""
-        from .builder import Forward, term_type
+        from .builder import term_type
+        from .stored_vectors import Forward
 
         if self.has_vectors:
             start, terms = self._named("forward_start"), self._named("forward_term")
@@ -253,6 +254,11 @@ class Segment:
         starts, terms, impacts = self._transposed(np.arange(self.n_docs))
         weights = halves(impacts.astype(np.float32) * np.float32(self.scale))
         return Forward(starts, terms.astype(term_type(self.n_terms)), weights.view(np.uint16))
+
+    def forget(self) -> None:
+        """Take the file's pages out of this process; the next look at it maps them again."""
+        for array in self._arrays.values():
+            forget(array)
 
     def id_bytes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
         """(n_docs + 1,) offsets of the ids, and their UTF-8."""

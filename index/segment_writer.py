@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -16,6 +16,7 @@ from lsr.types import SparseMatrix, canonical
 
 from . import blobs
 from .columns import Column
+from .effort import Effort
 from .layout import (
     HEADER_BYTES,
     SEARCH_SECTIONS,
@@ -26,6 +27,10 @@ from .layout import (
     encode_header,
     padded,
 )
+from .rounding import Rounding
+
+if TYPE_CHECKING:
+    from .builder import Postings
 
 _CHUNK = 1 << 24
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -40,6 +45,7 @@ class SegmentStats:
     n_saturated: int
     n_bytes: int
     search_bytes: int
+    rounding: Rounding
 
 
 def assemble(
@@ -53,7 +59,8 @@ def assemble(
     keep_vectors: bool = True,
     grid: bool | None = None,
     reorder: bool | None = None,
-) -> tuple[Counts, dict[str, Array]]:
+    effort: Effort | None = None,
+) -> "Postings":
     """Every array of a segment in file order, from checked input."""
     # Imported here: numba takes longer to import than a small index takes to open and search.
     from .builder import build_arrays
@@ -76,6 +83,7 @@ def assemble(
         keep_vectors=keep_vectors,
         grid=grid,
         reorder=reorder,
+        effort=effort,
     )
     arrays, order = postings.arrays, postings.order
     arrays["ids"] = blobs.pack_strings([doc_ids[row] for row in order])
@@ -85,7 +93,7 @@ def assemble(
             for name, column in (columns or {}).items()
         }
     )
-    return postings.counts, arrays
+    return postings
 
 
 def write_segment(
@@ -100,6 +108,7 @@ def write_segment(
     keep_vectors: bool = True,
     grid: bool | None = None,
     reorder: bool | None = None,
+    effort: Effort | None = None,
 ) -> SegmentStats:
     """Write a segment durably: a temporary file, fsync, rename, fsync of the folder.
 
@@ -107,7 +116,7 @@ def write_segment(
     an existing file. Raises `DiskFull`, leaving no file behind, and `VectorError` or `UsageError`
     for input that cannot be indexed.
     """
-    counts, arrays = assemble(
+    postings = assemble(
         vectors,
         docids,
         doc_ids,
@@ -117,7 +126,9 @@ def write_segment(
         keep_vectors=keep_vectors,
         grid=grid,
         reorder=reorder,
+        effort=effort,
     )
+    counts, arrays = postings.counts, postings.arrays
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -134,7 +145,14 @@ def write_segment(
         temporary.unlink(missing_ok=True)
         raise
     search_bytes = sum(array.nbytes for name, array in arrays.items() if name in SEARCH_SECTIONS)
-    return SegmentStats(counts.n_docs, counts.n_postings, counts.n_saturated, n_bytes, search_bytes)
+    return SegmentStats(
+        counts.n_docs,
+        counts.n_postings,
+        counts.n_saturated,
+        n_bytes,
+        search_bytes,
+        postings.rounding,
+    )
 
 
 class SegmentFile:
@@ -183,7 +201,7 @@ class SegmentFile:
             self._temporary, dtype, "r+", offset + first * dtype.itemsize, (last - first,)
         )
 
-    def finish(self) -> SegmentStats:
+    def finish(self, rounding: Rounding) -> SegmentStats:
         """Checksums, header, fsync, rename, fsync of the folder."""
         table: list[tuple[Section, int, int]] = []
         try:
@@ -205,7 +223,12 @@ class SegmentFile:
         counts = self._counts
         search_bytes = sum(n for one, n, _ in table if one.name in SEARCH_SECTIONS)
         return SegmentStats(
-            counts.n_docs, counts.n_postings, counts.n_saturated, self._n_bytes, search_bytes
+            counts.n_docs,
+            counts.n_postings,
+            counts.n_saturated,
+            self._n_bytes,
+            search_bytes,
+            rounding,
         )
 
 

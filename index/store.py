@@ -13,7 +13,7 @@ directory; each sees every commit at its next search.
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -41,15 +41,18 @@ from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
 from .columns import KINDS, Kind
+from .effort import Effort
 from .engine import Algorithm, Cancel
 from .engine import search as search_one
 from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
+from .notes import facts, notes_of
 from .quantize import integer_query, scale_for
 from .rows import Passage
 from .searching import Hits, hits_of, live_words
 from .segment import Segment
+from .settings import Settings
 from .snapshot import Snapshot, SnapshotLoader
 from .stored import live_docids, live_document, stored_documents, stored_spans
 from .writer import Commit, Writer
@@ -71,6 +74,8 @@ class Index:
         self.max_weight = float(catalog.meta("max_weight"))
         self.scale = scale_for(self.max_weight)
         self.fields: dict[str, Kind] = catalog.meta("fields")
+        self.settings = Settings.from_json(catalog.meta("build"))
+        """As recorded when this object was made, or by its newest `bulk`."""
         card = catalog.meta("encoder")
         self.encoder = (
             None
@@ -95,6 +100,7 @@ class Index:
         max_weight: float,
         encoder: EncoderCard | None = None,
         fields: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
     ) -> "Index":
         """Make an empty index; `fields` declares filter columns, e.g. {"lang": "keyword"}.
 
@@ -120,6 +126,7 @@ class Index:
                 "max_weight": float(max_weight),
                 "fields": fields,
                 "encoder": None if encoder is None else asdict(encoder),
+                "build": (settings or Settings()).to_json(),
             },
         )
         sync_directory(path)
@@ -337,15 +344,24 @@ class Index:
             self._catalog,
             n_terms=self.n_terms,
             declared=self.fields,
+            pruning=self.settings.pruning,
             committed=self._committed,
         )
 
-    def bulk(self, source: str, *, memory: str = "1GiB", merged_later: bool = False) -> BulkBuild:
+    def bulk(
+        self,
+        source: str,
+        *,
+        memory: str = "1GiB",
+        settings: Settings | None = None,
+        effort: Effort | None = None,
+    ) -> BulkBuild:
         """A build of many batches, published at once and resumable by the same `source` name.
 
-        A corpus beyond `memory` becomes several segments. With `merged_later` these are written as
-        quick runs, neither ordered nor bounded, for a `merge` to make one segment of.
+        It becomes one segment, within `memory` whatever its size. `settings` replace those that are
+        recorded, for this and for all later builds, adds and merges.
         """
+        self.settings = settings or self.settings
         return BulkBuild(
             self.path,
             self._catalog,
@@ -354,7 +370,8 @@ class Index:
             scale=self.scale,
             fields=self.fields,
             memory=parse_memory(memory),
-            merged_later=merged_later,
+            settings=self.settings,
+            effort=effort,
         )
 
     def seal(self, *, wait: float = 5.0) -> None:
@@ -368,6 +385,7 @@ class Index:
                 n_terms=self.n_terms,
                 scale=self.scale,
                 fields=self.fields,
+                settings=self.settings,
             )
 
     def merge(
@@ -375,14 +393,13 @@ class Index:
         *,
         everything: bool = True,
         memory: str = "1GiB",
-        done: Callable[[int], None] = lambda postings: None,
+        effort: Effort | None = None,
     ) -> None:
         """Seal, then merge segments, dropping deleted documents for good; then remove retired
         files.
 
         With `everything`, into one; otherwise only where many are alike. However large, it stays
-        within `memory` and some 150 bytes a document. `done` is told of finished postings, twice
-        each.
+        within `memory`, as long as that holds some 250 bytes a document.
         """
         self.seal()
         with maintenance.maintainer(self.path):
@@ -393,7 +410,8 @@ class Index:
                 scale=self.scale,
                 everything=everything,
                 memory=parse_memory(memory),
-                done=done,
+                settings=self.settings,
+                effort=effort,
             )
             self.refresh()
             maintenance.collect(self.path, self._catalog)
@@ -411,7 +429,13 @@ class Index:
             "fields": self.fields,
             "encoder": None if self.encoder is None else asdict(self.encoder),
         }
-        return settings | self.refresh().summary()
+        snapshot = self.refresh()
+        with self._catalog.reading() as connection:
+            notes = notes_of(connection)
+        files = [view.segment for view in snapshot.views if view.number >= 0]
+        named = [notes[s.path.name] for s in files if s.path and s.path.name in notes]
+        known = facts(named, n_postings=sum(segment.n_postings for segment in files))
+        return settings | self.settings.to_json() | snapshot.summary() | known
 
     def float_overlap(self) -> float | None:
         """Share of float top tens that exact search over 8-bit impacts returns; None if too

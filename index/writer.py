@@ -1,7 +1,7 @@
 """Adds and deletes grouped into one commit."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from lsr.errors import UsageError
@@ -11,6 +11,7 @@ from .catalog import Catalog, new_commit
 from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
 from .columns import Kind
 from .rows import Passage, Rows, check_doc_id, checked_rows
+from .settings import Pruning
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ class Writer:
         *,
         n_terms: int,
         declared: Mapping[str, Kind],
+        pruning: Pruning,
         committed: Callable[[], None],
     ) -> None:
         self._catalog = catalog
         self._n_terms = n_terms
         self._declared = declared
+        self._pruning = pruning
         self._committed = committed
         self._changes: list[Rows | list[str]] = []
         self.commit: Commit | None = None
@@ -54,15 +57,14 @@ class Writer:
         passages: Sequence[Passage] | None = None,
     ) -> None:
         """As `Index.add`; checked now, written when the body ends."""
-        self._changes.append(
-            checked_rows(
-                documents,
-                vectors,
-                n_terms=self._n_terms,
-                declared=self._declared,
-                passages=passages,
-            )
+        rows = checked_rows(
+            documents,
+            vectors,
+            n_terms=self._n_terms,
+            declared=self._declared,
+            passages=passages,
         )
+        self._changes.append(replace(rows, vectors=self._pruning.of_documents(rows.vectors)))
 
     def delete(self, doc_ids: Iterable[str]) -> None:
         """As `Index.delete`."""

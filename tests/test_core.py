@@ -195,20 +195,6 @@ def test_wrong_arguments_are_named() -> None:
         search([segment], [None], query, 1)
 
 
-def test_any_order_of_documents_is_a_permutation() -> None:
-    """Empty documents, one document, one thread or several: bisection only ever swaps."""
-    rng = np.random.default_rng(3)
-    for n_docs in (0, 1, 33, 1000):
-        lengths = rng.integers(0, 5, n_docs)
-        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
-        terms = rng.integers(0, 40, int(lengths.sum())).astype(np.uint32)
-        orders = [_core.order_documents(starts, terms, 40, threads) for threads in (1, 2, 5)]
-        assert sorted(orders[0].tolist()) == list(range(n_docs))
-        assert all(np.array_equal(orders[0], order) for order in orders)
-    with pytest.raises(ValueError, match="below n_terms"):
-        _core.order_documents(np.array([0, 1], np.uint64), np.array([40], np.uint32), 40, 1)
-
-
 def test_the_stub_describes_the_compiled_module() -> None:
     """Type checkers read `_core.pyi`; `make stub` writes it anew."""
     stubgen = pytest.importorskip("nanobind.stubgen", reason="nanobind is not installed")

@@ -29,6 +29,7 @@ template <class T>
 using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+using Rows = nb::ndarray<std::uint32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Answer = std::tuple<Out<std::uint32_t>, Out<std::uint32_t>, lsr::Report>;
 using Words = std::optional<In<std::uint32_t>>;
 
@@ -224,20 +225,30 @@ Out<std::uint32_t> documents_with(const Segment& segment, std::uint32_t term) {
     return array_of(std::move(words));
 }
 
-Out<std::uint32_t> order_documents(const In<std::uint64_t>& starts, const In<std::uint32_t>& terms,
-                                   std::size_t n_terms, std::size_t threads) {
-    const std::span<const std::uint64_t> from = span(starts);
-    const std::span<const std::uint32_t> all = span(terms);
-    if (from.empty() || from.front() != 0 || from.back() != all.size() ||
-        !std::is_sorted(from.begin(), from.end()))
-        throw nb::value_error("starts must not decrease and run from 0 to the number of terms");
-    if (std::any_of(all.begin(), all.end(), [&](std::uint32_t term) { return term >= n_terms; }))
-        throw nb::value_error("a term is not below n_terms");
+Out<std::uint32_t> order_documents(const Rows& rows, std::size_t n_terms, std::size_t threads,
+                                   double seconds, const nb::object& progress) {
+    using Clock = lsr::Bisection::Clock;
+    if (rows.shape(0) >= std::size_t{1} << 31 || rows.shape(1) > 255)
+        throw nb::value_error("fewer than 2^31 documents of at most 255 terms can be ordered");
+    const std::span<std::uint32_t> terms(rows.data(), rows.size());
+    if (std::any_of(terms.begin(), terms.end(), [&](auto term) { return term > n_terms; }))
+        throw nb::value_error("a term exceeds n_terms");
     std::vector<std::uint32_t> order;
     {
         nb::gil_scoped_release release;
-        lsr::Bisection bisection(from, all, n_terms);
-        bisection.run(threads);
+        const Clock::time_point begun = Clock::now();
+        lsr::Bisection bisection(terms, rows.shape(1), n_terms, threads);
+        // A century stands for "no limit": the sum must not overflow the clock.
+        const std::chrono::duration<double> limit(std::clamp(seconds, 0.0, 3e9));
+        const auto deadline = begun + std::chrono::duration_cast<Clock::duration>(limit);
+        Clock::time_point due = begun;
+        bisection.run(deadline, [&](std::uint64_t done) {
+            if (Clock::now() < due) return;
+            due = Clock::now() + std::chrono::milliseconds(100);
+            nb::gil_scoped_acquire acquire;
+            if (PyErr_CheckSignals()) throw nb::python_error();
+            if (!progress.is_none()) progress(done, bisection.total());
+        });
         order = bisection.order();
     }
     return array_of(std::move(order));
@@ -346,10 +357,13 @@ NB_MODULE(_core, m) {
         "are finite and positive; None for any other.");
     m.def("documents_with", &documents_with, "segment"_a, "term"_a,
           "The live words of the documents that hold a term. Releases the GIL.");
-    m.def("order_documents", &order_documents, "starts"_a.noconvert(), "terms"_a.noconvert(),
-          "n_terms"_a, "threads"_a,
-          "A permutation that puts similar documents side by side: order[position] = document. "
-          "Releases the GIL.");
+    m.def(
+        "order_documents", &order_documents, "rows"_a.noconvert(), "n_terms"_a, "threads"_a,
+        "seconds"_a, "progress"_a.none(),
+        "A permutation that puts similar documents side by side: order[position] = document. Row d "
+        "has the terms of document d; n_terms is unused room. Overwrites the rows. What is not "
+        "halved after so many seconds keeps its order. Now and then progress(done, total) is "
+        "called, and what it raises ends the work. Releases the GIL.");
     m.def("cpu", &cpu, "The instruction set the searches use, one of cpus().");
     m.def("cpus", &cpus,
           "The instruction sets this machine offers, best first: 'avx2' or 'neon', "

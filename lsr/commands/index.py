@@ -1,7 +1,9 @@
 """`lsr index`: from a corpus to a searchable directory."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -14,6 +16,7 @@ Examples:
   lsr index scifact scifact.index
   lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
   lsr index books/ books.index --passages 256/32
+  lsr index corpus.jsonl.gz small.index --prune-terms 64 --prune-postings 0.8
 """
 
 
@@ -33,7 +36,40 @@ Examples:
     metavar="LENGTH/OVERLAP",
     help="Split texts into passages of so many words; searches return documents.",
 )
-@click.option("--memory", default="1GiB", show_default=True, help="Bound on what is buffered.")
+@click.option("--memory", default="1GiB", show_default=True, help="Bound on the build.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to use; all cores by default.")
+@click.option(
+    "--order",
+    type=click.Choice(["bp", "none"]),
+    default="bp",
+    show_default=True,
+    help="Similar documents side by side, or as they come.",
+)
+@click.option(
+    "--order-seconds",
+    type=click.FloatRange(min=0),
+    default=math.inf,
+    metavar="SECONDS",
+    help="Time for the ordering; what is not ordered by then stays.",
+)
+@click.option(
+    "--prune-terms",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep the N heaviest terms of every document.",
+)
+@click.option(
+    "--prune-mass",
+    type=float,
+    metavar="SHARE",
+    help="Keep the heaviest terms that hold this share of a document's weight.",
+)
+@click.option(
+    "--prune-postings",
+    type=float,
+    metavar="SHARE_OR_N",
+    help="Keep the heaviest postings of every term: a share below 1, or so many.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing index, in one step.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def index(
@@ -44,6 +80,12 @@ def index(
     fields: tuple[str, ...],
     passages: str | None,
     memory: str,
+    threads: int | None,
+    order: Literal["bp", "none"],
+    order_seconds: float,
+    prune_terms: int | None,
+    prune_mass: float | None,
+    prune_postings: float | None,
     overwrite: bool,
     json: bool,
 ) -> None:
@@ -52,10 +94,11 @@ def index(
     CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. A
     build that was interrupted goes on when the same command is given again.
     """
-    from index import build_index
+    from index import Pruning, Settings, build_index
 
     from ..datasets import load_dataset
 
+    settings = Settings(order, Pruning(prune_terms, prune_mass, prune_postings))
     kinds = dict(_field(text) for text in fields)
     windows = None if passages is None else _windows(passages)
     source = load_dataset(corpus)
@@ -72,6 +115,9 @@ def index(
             overwrite=overwrite,
             fields=kinds,
             passages=windows,
+            settings=settings,
+            threads=threads,
+            order_seconds=order_seconds,
             total=n_documents,
         )
     except KeyboardInterrupt:
@@ -96,6 +142,22 @@ def index(
         out.fact(
             "empty", f"{out.counted(report.n_empty, 'document')} without text, found by no search"
         )
+    if report.n_postings < report.given_postings:
+        out.fact(
+            "pruned",
+            out.columns(
+                f"{report.n_postings:,} postings",
+                f"of {report.given_postings:,}, {100 * report.mass_kept:.1f} % of the weight",
+            ),
+        )
+    out.fact(
+        "rounded",
+        out.columns(
+            "to 8 bits",
+            f"error {report.error_mean:.2g} on average, {report.error_max:.2g} at most; norms "
+            f"{100 * report.norm_error:.2g} %; {100 * report.saturated_share:.2g} % saturated",
+        ),
+    )
     if report.saturated_share > 0.001:
         out.fact(
             "saturated",
@@ -106,8 +168,8 @@ def index(
         "wrote",
         out.columns(
             str(index),
-            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, 8-bit impacts, max error "
-            f"{report.half_step:.2g}, {out.duration(report.total_s)}",
+            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, 8-bit impacts, order {order}, "
+            f"{out.duration(report.total_s)}",
         ),
     )
     out.next_step("lsr", "search", str(index), "your question")
