@@ -99,7 +99,7 @@ def search(
         answers = opened.search_batch(
             vectors,
             k,
-            filter=_conditions(filters, opened.fields),
+            filter=conditions(filters, opened.fields),
             require=_terms(encodes, require, "--require"),
             exclude=_terms(encodes, exclude, "--exclude"),
             algorithm=algorithm,
@@ -191,7 +191,7 @@ def _certificate(hits: "Hits") -> str:
     return f"{why}: documents left alone may score up to {report.bound_skipped:.3f} ({share})"
 
 
-def _conditions(filters: tuple[str, ...], fields: Mapping[str, str]) -> dict[str, Any] | None:
+def conditions(filters: tuple[str, ...], fields: Mapping[str, str]) -> dict[str, Any] | None:
     """`lang=en`, `year>=1990`, `year<2000` typed by the declared fields."""
     comparisons = {">=": "gte", "<=": "lte", "=": "eq", ">": "gt", "<": "lt"}
     conditions: dict[str, dict[str, Any]] = {}
