@@ -1,4 +1,4 @@
-"""Whichever way an index is built, it answers as the oracle does, inside the memory it was given."""
+"""Whichever way an index is built, it answers as the oracle does, inside its memory."""
 
 import subprocess
 import sys
