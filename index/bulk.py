@@ -25,6 +25,7 @@ from .changes import abandon_build, groups_of, insert_documents, reserve_docids
 from .columns import Kind
 from .effort import Effort
 from .maintenance import collect, maintainer, new_segment_path
+from .mapped import trim
 from .merging import note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of, put_setting
 from .rows import Passage, Rows, checked_rows
@@ -158,6 +159,7 @@ class BulkBuild:
             self._buffered = 0
             self._given_postings, self._given_mass = 0, 0.0
             self._flushed_at = self._clock()
+            trim()
 
     def _flush(self, batch: list[Rows], *, run: bool) -> None:
         # Docids are reserved first and rows inserted last, so that no lock is held while the

@@ -5,10 +5,11 @@ new file first; then rows, directories and grids are filled from there, a range 
 each range small enough for the memory given. The result has the same bytes as a segment built from
 all vectors at once.
 
-Memory: three quarters of `memory` for what is written between two looks at the vectors and for
-vectors on their way to their place, and some 80 bytes a document. While documents are ordered, up
-to 225 bytes a document and no more than `memory`: with less, fewer of their terms count. Where the
-sources are larger than `memory`, pages of mapped files are given back once they were read.
+Memory: five eighths of `memory` for what is written between two looks at the vectors and for
+vectors on their way to their place, and some 40 bytes a document. While documents are ordered, up
+to 225 bytes a document and no more than three quarters of `memory`: with less, fewer of their terms
+count. Where the sources are larger than a quarter of `memory`, pages of mapped files are given back
+once they were read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from .effort import Effort
 from .kernels import gather, gather_bytes, gather_kept, kept_lengths
 from .layout import BLOCK, REORDER_MINIMUM, Array
 from .live import positions_in
-from .mapped import forget
+from .mapped import forget, trim
 from .ordering import ordered
 from .segment_writer import SegmentFile, SegmentStats
 from .snapshot import View
@@ -70,7 +71,7 @@ class _Sources:
             docids[order],
             source[order],
             place[order],
-            sum(view.segment.n_bytes for view in views) > memory,
+            sum(view.segment.n_bytes for view in views) > memory // 4,
         )
 
     @property
@@ -167,7 +168,7 @@ def merge_segments(
     inverted. Raises `IndexCorrupt` for a damaged source: rewriting would give flipped bits a fresh
     checksum, and nobody would ever find them.
     """
-    effort = replace(effort or Effort(), memory=memory)
+    effort = replace(effort or Effort(), memory=memory // 4 * 3)
     threads = effort.n_threads
     for view in views:
         view.segment.verify_checksums()
@@ -192,6 +193,7 @@ def merge_segments(
     in_order = reorder if reorder is not None else n_docs >= REORDER_MINIMUM
     if in_order:
         order = ordered(rows, n_docs, n_terms, effort, size=chunk)
+        trim()
     else:
         order, n_first = _one_first(sources, first)
         if 0 < n_first < n_docs:

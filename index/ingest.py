@@ -138,6 +138,7 @@ def build_index(
                         bulk, documents, encoder, passages, source, total, progress
                     )
                 else:  # killed after publishing, before arriving
+                    index.merge(memory=memory)  # removes the runs' files, if they are left
                     counted = _Counted(state.n_done, 0, 0.0)
                 info = index.info()
         except (DatasetError, EncoderError, UsageError):

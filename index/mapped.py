@@ -4,7 +4,9 @@ Pages of a mapped file count as resident memory from the first look until the ma
 reads through a file once tells the system when it has passed; the bytes stay in the page cache.
 """
 
+import ctypes
 import mmap
+from contextlib import suppress
 
 import numpy as np
 
@@ -24,3 +26,11 @@ def forget(array: Array) -> None:
     begin = array.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
     first = begin // mmap.PAGESIZE * mmap.PAGESIZE
     owner.madvise(mmap.MADV_DONTNEED, first, begin + array.nbytes - first)
+
+
+def trim() -> None:
+    """Give memory that was freed back to the system; glibc keeps it otherwise (measured: 40 MB
+    after the objects of a batch are gone). Does nothing with another C library.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from index.cuts import Cuts, find_cuts
+from index.kernels import gather_kept, kept_lengths
 from index.pruning import prune_mass, prune_postings, prune_terms
+from index.quantize import halves
+from index.settings import Pruning
+from index.stored_vectors import Forward
 from lsr.errors import UsageError
 from lsr.types import SparseMatrix, canonical
 
@@ -88,3 +93,69 @@ def test_a_share_without_meaning_is_refused(share: float) -> None:
 def test_a_share_of_no_list_is_refused() -> None:
     with pytest.raises(UsageError, match="above 0"):
         prune_postings(matrix([{1: 1.0}]), 0.0)
+
+
+def forward_of(vectors: SparseMatrix) -> Forward:
+    return Forward(
+        vectors.indptr.astype(np.int64),
+        vectors.indices.astype(np.uint16),
+        halves(vectors.data).view(np.uint16),
+    )
+
+
+def pruned_by(cuts: Cuts, vectors: SparseMatrix, docids: list[int]) -> Rows:
+    """What the builder's loops leave of `vectors`."""
+    forward, numbers = forward_of(vectors), np.array(docids, np.uint32)
+    read = (forward.starts, forward.terms, forward.bits, np.arange(len(docids)), numbers)
+    lengths = np.zeros(len(docids), np.int64)
+    kept_lengths(*read, cuts.bits, cuts.docids, lengths)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    terms, bits = np.zeros(starts[-1], np.uint16), np.zeros(starts[-1], np.uint16)
+    gather_kept(*read, cuts.bits, cuts.docids, starts, terms, bits)
+    weights = bits.view(np.float16).astype(np.float32)
+    return rows_of(sparse.csr_array((weights, terms.astype(np.int32), starts), vectors.shape))
+
+
+@settings(deadline=None)
+@given(
+    rows=rows_of_weights,
+    share_or_n=st.sampled_from([0.1, 0.5, 0.999, 1.0, 2.0, 100.0]),
+    chunk=st.sampled_from([1, 3, 100]),
+    memory=st.sampled_from([1, 4096, 10**6]),
+)
+def test_cuts_leave_what_pruning_at_once_leaves(
+    rows: Rows, share_or_n: float, chunk: int, memory: int
+) -> None:
+    """However few terms and documents are looked at together, and again when applied again."""
+    vectors = matrix(rows)
+    docids = [3 * i + 7 for i in range(len(rows))]
+    frequency = np.bincount(vectors.indices, minlength=N_TERMS)
+    cuts = find_cuts(
+        forward_of(vectors).part, np.array(docids, np.uint32), frequency, share_or_n,
+        chunk=chunk, memory=memory,
+    )  # fmt: skip
+    expected = rows_of(prune_postings(vectors, share_or_n))
+    assert pruned_by(cuts, vectors, docids) == expected
+    assert pruned_by(Cuts.from_json(cuts.to_json()), matrix(expected), docids) == expected
+
+
+def test_terms_that_had_no_postings_are_not_cut_later() -> None:
+    none = matrix([{}])
+    cuts = find_cuts(
+        forward_of(none).part, np.array([1], np.uint32), np.zeros(N_TERMS, np.int64), 1,
+        chunk=1, memory=1,
+    )  # fmt: skip
+    assert pruned_by(cuts, matrix([{0: 0.125, 5: 1.0}]), [9]) == [{0: 0.125, 5: 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "what"),
+    [
+        ({"terms": 0}, "0 terms"),
+        ({"mass": 1.5}, "mass of 1.5"),
+        ({"postings": 2.5}, "lists to 2.5"),
+    ],
+)
+def test_a_pruning_that_cannot_be_is_refused(chosen: dict[str, float], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        Pruning(**chosen)  # type: ignore[arg-type]

@@ -168,8 +168,8 @@ def index(
         "wrote",
         out.columns(
             str(index),
-            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, 8-bit impacts, order {order}, "
-            f"{out.duration(report.total_s)}",
+            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, 8-bit impacts, "
+            f"order {order}, {out.duration(report.total_s)}",
         ),
     )
     out.next_step("lsr", "search", str(index), "your question")
