@@ -77,6 +77,11 @@ def search_batch(segments: Sequence[SegmentView], live: Sequence[Annotated[NDArr
     One answer for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.
     """
 
+def quantise(terms: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], weights: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], n_terms: int) -> tuple[Annotated[NDArray[numpy.uint32], dict(shape=(None,))], Annotated[NDArray[numpy.uint16], dict(shape=(None,))], float] | None:
+    """
+    (terms, 12-bit weights, heaviest weight) of a query whose terms ascend and whose weights are finite and positive; None for any other.
+    """
+
 def documents_with(segment: SegmentView, term: int) -> Annotated[NDArray[numpy.uint32], dict(shape=(None,))]:
     """The live words of the documents that hold a term. Releases the GIL."""
 
@@ -86,7 +91,12 @@ def order_documents(starts: Annotated[NDArray[numpy.uint64], dict(shape=(None,),
     """
 
 def cpu() -> str:
-    """The instruction set the searches use: 'avx2' or 'portable'."""
+    """The instruction set the searches use, one of cpus()."""
+
+def cpus() -> list[str]:
+    """
+    The instruction sets this machine offers, best first: 'avx2' or 'neon', 'portable'.
+    """
 
 def set_cpu(name: str) -> None:
-    """For tests: 'portable' forces the portable path, 'auto' undoes it."""
+    """For tests: one of cpus() forces that path, 'auto' undoes it."""

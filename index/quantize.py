@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from lsr.errors import QueryError, UsageError, VectorError
 
+from . import _core
+
 MAX_IMPACT = 255
 MAX_QUERY_WEIGHT = 4095
 MAX_QUERY_TERMS = 4112
@@ -118,6 +120,11 @@ def integer_query(
         raise QueryError(
             f"a query is one weight per term, got shapes {terms.shape} and {weights.shape}"
         )
+    if terms.dtype == np.int32 and weights.dtype == np.float32:  # as encoders give it
+        # The same rounding in 2 us instead of 7, or None for a query that needs more care.
+        quick = _core.quantise(np.ascontiguousarray(terms), np.ascontiguousarray(weights), n_terms)
+        if quick is not None:
+            return IntegerQuery(quick[0], quick[1], quick[2] / MAX_QUERY_WEIGHT * scale)
     exact: npt.NDArray[np.float64] = weights.astype(np.float64)
     if not len(terms):
         return IntegerQuery(np.empty(0, np.uint32), np.empty(0, np.uint16), scale)

@@ -1,12 +1,13 @@
 """What many tests share: tiny vectors, and the development collections where they lie beside us."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
 
+from index import _core
 from lsr.types import Document, SparseMatrix
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -25,6 +26,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """No test reads or writes the user's cache, nor a progress bar."""
     monkeypatch.setenv("LSR_CACHE", str(tmp_path_factory.getbasetemp() / "lsr-cache"))
     monkeypatch.setenv("LSR_QUIET", "1")
+
+
+@pytest.fixture(params=_core.cpus())
+def _cpu(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a test on every instruction path of this machine; NEON's turn is `make test-neon`."""
+    _core.set_cpu(request.param)
+    yield
+    _core.set_cpu("auto")
 
 
 @pytest.fixture

@@ -107,6 +107,47 @@ def test_the_longest_query_cannot_wrap_a_score_and_a_longer_one_is_refused() -> 
         integer_query(terms, np.ones(len(terms)), n_terms=10_000, scale=1.0)
 
 
+@given(
+    weights=st.lists(st.floats(2.0**-120, 2.0**127, width=32), min_size=1, max_size=60),
+    gap=st.integers(1, 1000),
+)
+def test_the_compiled_rounding_is_the_rounding_of_this_page(weights: list[float], gap: int) -> None:
+    """int32 and float32 take a compiled path; other types the numpy one. They must agree."""
+    terms = np.arange(len(weights)) * gap
+    single = np.array(weights, np.float32)
+    n_terms = int(terms[-1]) + 1
+    quick = integer_query(terms.astype(np.int32), single, n_terms=n_terms, scale=0.5)
+    slow = integer_query(terms, single.astype(np.float64), n_terms=n_terms, scale=0.5)
+    assert np.array_equal(quick.terms, slow.terms)
+    assert np.array_equal(quick.weights, slow.weights)
+    assert (quick.unit, quick.terms.dtype, quick.weights.dtype) == (
+        slow.unit,
+        slow.terms.dtype,
+        slow.weights.dtype,
+    )
+
+
+@pytest.mark.parametrize(
+    ("terms", "weights"),
+    [([3, 3], [1, 1]), ([4, 3], [1, 2]), ([3, 4], [0, 1]), ([], []), ([3], [np.nan]), ([10], [1])],
+)
+def test_an_unusual_query_of_the_common_types_is_treated_like_any_other(
+    terms: list[int], weights: list[float]
+) -> None:
+    """Merged, emptied or refused: the compiled path must leave each to the careful one."""
+
+    def answer(term_type: type, weight_type: type) -> object:
+        try:
+            query = integer_query(
+                np.array(terms, term_type), np.array(weights, weight_type), n_terms=10, scale=1.0
+            )
+        except QueryError as error:
+            return str(error)
+        return query.terms.tolist(), query.weights.tolist(), query.unit
+
+    assert answer(np.int32, np.float32) == answer(np.int64, np.float64)
+
+
 def test_one_weight_for_each_term() -> None:
     with pytest.raises(QueryError, match="one weight per term"):
         integer_query(np.array([1, 2]), np.array([1.0]), n_terms=10, scale=1.0)

@@ -84,19 +84,30 @@ LSR_INLINE void add_row_in(const Row& row, SlotRange range, const std::uint8_t* 
 }
 
 // Add the postings of a tail term that fall into the pages [page, page + n_pages); `acc` starts at
-// the first of them.
-inline void add_tail(const TailTerm& tail, std::uint32_t page, std::uint32_t n_pages,
-                     std::uint32_t* acc) {
+// the first of them. Looks from posting `from` on and returns the first beyond these pages, so that
+// ascending pages gallop through the list instead of searching all of it each time.
+inline std::size_t add_tail(const TailTerm& tail, std::size_t from, std::uint32_t page,
+                            std::uint32_t n_pages, std::uint32_t* acc) {
     const std::uint64_t first = std::uint64_t(page) * kPage,
                         last = first + std::uint64_t(n_pages) * kPage;
-    const auto begin = std::lower_bound(tail.positions.begin(), tail.positions.end(), first);
-    for (std::size_t i = std::size_t(begin - tail.positions.begin()); i < tail.positions.size();
-         ++i) {
+    const std::size_t n = tail.positions.size();
+    std::size_t step = 1;
+    while (from + step < n && tail.positions[from + step] < first) {
+        from += step;
+        step *= 2;
+    }
+    const auto begin = tail.positions.begin();
+    std::size_t i =
+        std::size_t(std::lower_bound(begin + std::ptrdiff_t(from),
+                                     begin + std::ptrdiff_t(std::min(from + step + 1, n)), first) -
+                    begin);
+    for (; i < n; ++i) {
         const std::uint64_t position = tail.positions[i];
         if (position < first || position >= last)
             break;  // ascending; on corrupt bytes still inside `acc`
         acc[position - first] += tail.weight * tail.impacts[i];
     }
+    return i;
 }
 
 // Which documents a search may return: bit i of words[b] stands for position 32 b + i, a word a

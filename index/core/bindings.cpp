@@ -42,19 +42,30 @@ struct Segment {
     std::vector<nb::object> owners;
 };
 
-// Tests force the portable path through set_cpu; nothing else writes it.
+// Tests force a path through set_cpu; nothing else writes it.
 std::atomic<lsr::Cpu> chosen_cpu{lsr::best_cpu()};
 
 void set_cpu(const std::string& name) {
-    if (name == "portable")
-        chosen_cpu = lsr::Cpu::portable;
-    else if (name == "auto")
+    if (name == "auto") {
         chosen_cpu = lsr::best_cpu();
-    else
-        throw nb::value_error("set_cpu takes 'auto' or 'portable'");
+        return;
+    }
+    for (const lsr::Cpu cpu : lsr::kCpus)
+        if (name == lsr::cpu_name(cpu) && lsr::has_cpu(cpu)) {
+            chosen_cpu = cpu;
+            return;
+        }
+    throw nb::value_error("set_cpu takes 'auto' or a name that cpus() lists");
 }
 
-std::string cpu() { return chosen_cpu.load() == lsr::Cpu::avx2 ? "avx2" : "portable"; }
+std::string cpu() { return lsr::cpu_name(chosen_cpu.load()); }
+
+std::vector<std::string> cpus() {
+    std::vector<std::string> names;
+    for (const lsr::Cpu cpu : lsr::kCpus)
+        if (lsr::has_cpu(cpu)) names.push_back(lsr::cpu_name(cpu));
+    return names;
+}
 
 // A flag that another thread may raise to end the searches that were given it.
 struct Cancel {
@@ -186,6 +197,20 @@ std::vector<Answer> search_batch(const std::vector<const Segment*>& segments,
     return answers;
 }
 
+using Quantised = std::tuple<Out<std::uint32_t>, Out<std::uint16_t>, double>;
+
+std::optional<Quantised> quantise(const In<std::int32_t>& terms, const In<float>& weights,
+                                  std::size_t n_terms) {
+    const std::size_t n = terms.shape(0);
+    if (n != weights.shape(0)) throw nb::value_error("one weight for each term");
+    if (n > lsr::kMaxQueryTerms) return std::nullopt;
+    std::vector<std::uint16_t> steps(n);
+    const double heaviest = lsr::quantise(span(terms), span(weights), n_terms, steps.data());
+    if (heaviest == 0) return std::nullopt;
+    std::vector<std::uint32_t> kept(terms.data(), terms.data() + n);
+    return Quantised{array_of(std::move(kept)), array_of(std::move(steps)), heaviest};
+}
+
 Out<std::uint32_t> documents_with(const Segment& segment, std::uint32_t term) {
     std::vector<std::uint32_t> words;
     {
@@ -311,13 +336,20 @@ NB_MODULE(_core, m) {
           "threads"_a, "algorithm"_a, "blocks"_a = 0, "by_group"_a = false,
           "timeout"_a = nb::none(), "cancel"_a = nb::none(),
           "One answer for each query terms[offsets[i]:offsets[i+1]]. Releases the GIL.");
+    m.def(
+        "quantise", &quantise, "terms"_a.noconvert(), "weights"_a.noconvert(), "n_terms"_a,
+        "(terms, 12-bit weights, heaviest weight) of a query whose terms ascend and whose weights "
+        "are finite and positive; None for any other.");
     m.def("documents_with", &documents_with, "segment"_a, "term"_a,
           "The live words of the documents that hold a term. Releases the GIL.");
     m.def("order_documents", &order_documents, "starts"_a.noconvert(), "terms"_a.noconvert(),
           "n_terms"_a, "threads"_a,
           "A permutation that puts similar documents side by side: order[position] = document. "
           "Releases the GIL.");
-    m.def("cpu", &cpu, "The instruction set the searches use: 'avx2' or 'portable'.");
+    m.def("cpu", &cpu, "The instruction set the searches use, one of cpus().");
+    m.def("cpus", &cpus,
+          "The instruction sets this machine offers, best first: 'avx2' or 'neon', "
+          "'portable'.");
     m.def("set_cpu", &set_cpu, "name"_a,
-          "For tests: 'portable' forces the portable path, 'auto' undoes it.");
+          "For tests: one of cpus() forces that path, 'auto' undoes it.");
 }

@@ -47,6 +47,7 @@ namespace lsr {
 // Blocks of the first and the second round.
 inline constexpr std::size_t kFirstRound = 8, kSecondRound = 32;
 inline constexpr std::size_t kChunkPages = 64;  // 64 KB of accumulators
+inline constexpr std::size_t kLearnUpTo = 256;
 
 namespace detail {
 
@@ -100,7 +101,9 @@ LSR_INLINE void add_terms(const SegmentView& segment, std::span<const HeadTerm> 
 inline std::uint32_t learn(std::span<const std::uint32_t> partial, const TopK& top,
                            std::vector<std::uint32_t>& above) {
     const std::uint32_t theta = top.theta();
-    if (top.by_group() || partial.size() + top.keys().size() < top.k()) return theta;
+    // Beyond kLearnUpTo the maxima of a chunk's 512 blocks say little and cost a tenth of a query.
+    if (top.by_group() || top.k() > kLearnUpTo || partial.size() + top.keys().size() < top.k())
+        return theta;
     above.clear();
     for (const std::uint32_t score : partial)
         if (score > theta) above.push_back(score);
@@ -151,7 +154,8 @@ LSR_INLINE void score_chunk_body(const SegmentView& segment, Live live, Chunk& c
     const std::span<const HeadTerm> heads(query.heads);
     std::uint32_t* acc = scratch.acc.data();
     for (const TailTerm& tail : query.tails)
-        for (std::size_t i = 0; i < chunk.n; ++i) add_tail(tail, chunk.page[i], 1, acc + i * kPage);
+        for (std::size_t i = 0, at = 0; i < chunk.n; ++i)
+            at = add_tail(tail, at, chunk.page[i], 1, acc + i * kPage);
     for (std::size_t phase = 0; phase < kPhases; ++phase) {
         const std::size_t from = kPhaseStart[phase];
         if (from >= heads.size()) break;
@@ -203,7 +207,11 @@ public:
     BlockMax(const SegmentView& segment, Live live, const Request& request, Scratch& scratch,
              Cpu cpu)
         : segment_(segment), live_(live), request_(request), scratch_(scratch), cpu_(cpu) {
-        singles_pay_ = segment.has_forward() && !live.all();
+        if (live.all()) return;
+        singles_pay_ = segment.has_forward();
+        std::size_t n_live = 0;
+        for (const std::uint32_t word : live.words) n_live += std::size_t(std::popcount(word));
+        sparse_ = n_live * 20 < segment.n_docs;
     }
 
     void run(std::size_t budget, Report& report) {
@@ -213,8 +221,9 @@ public:
         if (budget) {
             round(best_blocks(budget), true, report);
         } else {
-            round(seed(std::max(kFirstRound, k / 8)), false, report);
-            round(seed(std::max(kSecondRound, k / 2)), false, report);
+            const std::size_t wide = sparse_ ? 4 : 1;
+            round(seed(std::max(wide * kFirstRound, k / 8)), false, report);
+            round(seed(std::max(wide * kSecondRound, k / 2)), false, report);
             if (hopeless())
                 rest_exhaustively(report);
             else
@@ -314,7 +323,7 @@ private:
             for (std::uint32_t left = chosen; left; left &= left - 1)
                 n_live += std::size_t(std::popcount(
                     live_.block(page * kBlocksPerPage + std::uint32_t(std::countr_zero(left)))));
-            if (n_live * kForwardCost <= scratch_.query.heads.size() * kRowCost) {
+            if (n_live * kRowsPerSingle <= scratch_.query.heads.size()) {
                 for (std::uint32_t left = chosen; left; left &= left - 1)
                     queue_block(segment_,
                                 page * kBlocksPerPage + std::uint32_t(std::countr_zero(left)),
@@ -378,6 +387,7 @@ private:
     Scratch& scratch_;
     Cpu cpu_;
     bool singles_pay_ = false;
+    bool sparse_ = false;  // the best blocks hold few live documents: look into more of them first
     Chunk chunk_;
 };
 

@@ -76,7 +76,7 @@ inline void exhaustive(const SegmentView& segment, Live live, std::span<const st
                 add_row(segment.row(line, first + p), term.weight, acc + std::size_t(p) * kPage);
             }
         }
-        for (const TailTerm& tail : query.tails) add_tail(tail, first, n, acc);
+        for (const TailTerm& tail : query.tails) add_tail(tail, 0, first, n, acc);
         detail::harvest_window(segment, live, skip, first, n, acc, scratch.top, cpu);
         scratch.top.tighten();
     }

@@ -17,25 +17,20 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 #include "cpu.hpp"
 #include "query.hpp"
 #include "segment_view.hpp"
-
-#if LSR_HAS_AVX2_PATH
-#include <immintrin.h>
-#endif
+#include "sweep_avx2.hpp"
+#include "sweep_neon.hpp"
+#include "sweep_portable.hpp"
 
 namespace lsr {
 
-inline constexpr std::size_t kStripe = 8192;  // blocks a stripe: 16 KB of u16, half of a 32 KB L1
+using detail::SweepTerm;
 
-// One term's cells and its bounds per code, split into low and high bytes for the shuffle.
-struct SweepTerm {
-    const std::uint8_t* cells = nullptr;
-    alignas(16) std::uint8_t low[kCodes];
-    alignas(16) std::uint8_t high[kCodes];
-};
+inline constexpr std::size_t kStripe = 8192;  // blocks a stripe: 16 KB of u16, half of a 32 KB L1
 
 inline SweepTerm sweep_term(const SegmentView& segment, const Prepared& query,
                             const HeadTerm& term) {
@@ -52,85 +47,24 @@ inline SweepTerm sweep_term(const SegmentView& segment, const Prepared& query,
 
 namespace detail {
 
-LSR_INLINE std::uint16_t add_saturated(std::uint16_t a, std::uint32_t b) {
-    return std::uint16_t(std::min<std::uint32_t>(a + b, 65535));
-}
+// What a set of instructions brings to the sweep; one header each.
+struct SweepPath {
+    // sum[b] += the bounds of the step's terms; `next` is the step after it, if any.
+    void (*add)(const SweepStep& now, const SweepStep& next, std::uint16_t* sum);
+    // The n sums in the order of the blocks; `bound` may be `sum`.
+    void (*bounds)(const std::uint16_t* sum, std::uint16_t* bound, std::size_t n);
+    void (*page_maxima)(const std::uint16_t* bound, std::uint16_t* page_max, std::size_t n_pages);
+};
 
-// bound[b] += the terms' bounds for `n` blocks (a multiple of 64) starting at `first` (a multiple
-// of 64).
-inline void sweep_portable(std::span<const SweepTerm> terms, std::uint16_t* bound,
-                           std::size_t first, std::size_t n) {
-    for (const SweepTerm& term : terms) {
-        std::uint16_t table[kCodes];
-        for (std::uint32_t c = 0; c < kCodes; ++c)
-            table[c] = std::uint16_t(term.low[c] | term.high[c] << 8);
-        for (std::size_t g = first; g < first + n; g += 64) {
-            const std::uint8_t* cells = term.cells + g / 2;
-            std::uint16_t* out = bound + g;
-            for (std::size_t j = 0; j < 32; ++j) {
-                out[j] = add_saturated(out[j], table[cells[j] & 15]);
-                out[j + 32] = add_saturated(out[j + 32], table[cells[j] >> 4]);
-            }
-        }
-    }
-}
-
+inline SweepPath sweep_path(Cpu cpu) {
 #if LSR_HAS_AVX2_PATH
-// Interleaving low and high bytes works inside 128-bit lanes, so the accumulators of 64 blocks hold
-// them in the order 0-7 16-23 | 8-15 24-31 (and + 32). `unswizzle` restores the natural order once,
-// after the last term of a stripe.
-template <int N>
-LSR_AVX2 inline void sweep_terms_avx2(const SweepTerm* terms, std::uint16_t* bound,
-                                      std::size_t first, std::size_t n) {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    __m256i low[N], high[N];
-    const std::uint8_t* cells[N];
-    for (int t = 0; t < N; ++t) {
-        low[t] = _mm256_broadcastsi128_si256(
-            _mm_load_si128(reinterpret_cast<const __m128i*>(terms[t].low)));
-        high[t] = _mm256_broadcastsi128_si256(
-            _mm_load_si128(reinterpret_cast<const __m128i*>(terms[t].high)));
-        cells[t] = terms[t].cells + first / 2;
-    }
-    for (std::size_t g = 0; g < n; g += 64) {
-        __m256i* out = reinterpret_cast<__m256i*>(bound + first + g);
-        __m256i a = _mm256_loadu_si256(out), b = _mm256_loadu_si256(out + 1);
-        __m256i c = _mm256_loadu_si256(out + 2), d = _mm256_loadu_si256(out + 3);
-        for (int t = 0; t < N; ++t) {
-            const __m256i x =
-                _mm256_loadu_si256(reinterpret_cast<const __m256i*>(cells[t] + g / 2));
-            const __m256i even = _mm256_and_si256(x, nibble);
-            const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble);
-            __m256i l = _mm256_shuffle_epi8(low[t], even), h = _mm256_shuffle_epi8(high[t], even);
-            a = _mm256_adds_epu16(a, _mm256_unpacklo_epi8(l, h));
-            b = _mm256_adds_epu16(b, _mm256_unpackhi_epi8(l, h));
-            l = _mm256_shuffle_epi8(low[t], odd), h = _mm256_shuffle_epi8(high[t], odd);
-            c = _mm256_adds_epu16(c, _mm256_unpacklo_epi8(l, h));
-            d = _mm256_adds_epu16(d, _mm256_unpackhi_epi8(l, h));
-        }
-        _mm256_storeu_si256(out, a), _mm256_storeu_si256(out + 1, b);
-        _mm256_storeu_si256(out + 2, c), _mm256_storeu_si256(out + 3, d);
-    }
-}
-
-LSR_AVX2 inline void unswizzle_avx2(const std::uint16_t* from, std::uint16_t* to, std::size_t n) {
-    for (std::size_t i = 0; i < n; i += 32) {
-        const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
-        const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + 16));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
-                            _mm256_permute2x128_si256(a, b, 0x20));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i + 16),
-                            _mm256_permute2x128_si256(a, b, 0x31));
-    }
-}
-
-inline void sweep_avx2(std::span<const SweepTerm> terms, std::uint16_t* bound, std::size_t first,
-                       std::size_t n) {
-    std::size_t t = 0;
-    for (; t + 4 <= terms.size(); t += 4) sweep_terms_avx2<4>(terms.data() + t, bound, first, n);
-    for (; t < terms.size(); ++t) sweep_terms_avx2<1>(terms.data() + t, bound, first, n);
-}
+    if (cpu == Cpu::avx2) return {sweep_avx2, bounds_avx2, page_maxima_avx2};
+#elif LSR_HAS_NEON_PATH
+    if (cpu == Cpu::neon) return {sweep_neon, copy_bounds, page_maxima_neon};
 #endif
+    (void)cpu;
+    return {sweep_portable, copy_bounds, page_maxima_portable};
+}
 
 }  // namespace detail
 
@@ -138,25 +72,25 @@ inline void sweep_avx2(std::span<const SweepTerm> terms, std::uint16_t* bound, s
 // when from[0] is 0. `from` ascends. All hold `stride` blocks, a multiple of 64.
 inline void sweep(std::span<const SweepTerm> terms, std::span<const std::size_t> from,
                   std::size_t stride, std::span<std::vector<std::uint16_t>> bounds, Cpu cpu) {
+    const detail::SweepPath path = detail::sweep_path(cpu);
+    std::uint16_t* sum = bounds[0].data();
     for (std::size_t first = 0; first < stride; first += kStripe) {
         const std::size_t n = std::min(kStripe, stride - first);
-        std::uint16_t* sum = bounds[0].data();
         std::memset(sum + first, 0, n * sizeof(std::uint16_t));
+        // Last phase first, so that each snapshot holds the phases from its own on.
         std::size_t end = terms.size();
         for (std::size_t p = from.size(); p-- > 0;) {
-            const std::span<const SweepTerm> some = terms.subspan(from[p], end - from[p]);
-            end = from[p];
-            std::uint16_t* out = bounds[p].data();
-#if LSR_HAS_AVX2_PATH
-            if (cpu == Cpu::avx2) {
-                detail::sweep_avx2(some, sum, first, n);
-                detail::unswizzle_avx2(sum + first, out + first, n);
-                continue;
+            // Steps go backwards from the end of a phase, so what follows `now` lies before it.
+            for (std::size_t begin; end > from[p]; end = begin) {
+                begin = end - std::min(detail::kStepTerms, end - from[p]);
+                detail::SweepStep next{terms.subspan(begin - std::min(detail::kStepTerms, begin),
+                                                     std::min(detail::kStepTerms, begin)),
+                                       first, n};
+                if (begin == 0 && first + n < stride)
+                    next = {terms.last(std::min(detail::kStepTerms, terms.size())), first + n, n};
+                path.add({terms.subspan(begin, end - begin), first, n}, next, sum);
             }
-#endif
-            (void)cpu;
-            detail::sweep_portable(some, sum, first, n);
-            if (p) std::memcpy(out + first, sum + first, n * sizeof(std::uint16_t));
+            path.bounds(sum + first, bounds[p].data() + first, n);
         }
     }
 }
@@ -175,43 +109,11 @@ inline void add_tail_bounds(const SegmentView& segment, const Prepared& query,
         }
 }
 
-namespace detail {
-
-LSR_INLINE void page_maxima_portable(const std::uint16_t* bound, std::uint16_t* page_max,
-                                     std::size_t n_pages) {
-    for (std::size_t p = 0; p < n_pages; ++p) {
-        const std::uint16_t* b = bound + p * kBlocksPerPage;
-        std::uint16_t best = 0;
-        for (std::uint32_t j = 0; j < kBlocksPerPage; ++j) best = std::max(best, b[j]);
-        page_max[p] = best;
-    }
-}
-
-#if LSR_HAS_AVX2_PATH
-// phminposuw finds the least of eight u16; the complement turns greatest into least.
-LSR_AVX2 inline void page_maxima_avx2(const std::uint16_t* bound, std::uint16_t* page_max,
-                                      std::size_t n_pages) {
-    const __m128i ones = _mm_set1_epi16(-1);
-    for (std::size_t p = 0; p < n_pages; ++p) {
-        const __m128i b =
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(bound + p * kBlocksPerPage));
-        page_max[p] =
-            std::uint16_t(~_mm_extract_epi16(_mm_minpos_epu16(_mm_xor_si128(b, ones)), 0));
-    }
-}
-#endif
-
-}  // namespace detail
-
 // The largest bound of each page (8 blocks); also used for the largest of 8 pages. `bound` holds 8
 // x n_pages values.
 inline void page_maxima(const std::uint16_t* bound, std::uint16_t* page_max, std::size_t n_pages,
                         Cpu cpu) {
-#if LSR_HAS_AVX2_PATH
-    if (cpu == Cpu::avx2) return detail::page_maxima_avx2(bound, page_max, n_pages);
-#endif
-    (void)cpu;
-    detail::page_maxima_portable(bound, page_max, n_pages);
+    detail::sweep_path(cpu).page_maxima(bound, page_max, n_pages);
 }
 
 }  // namespace lsr

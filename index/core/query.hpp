@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,27 @@ struct Query {
     std::span<const std::uint32_t> terms;
     std::span<const std::uint16_t> weights;
 };
+
+// Round a float query to 12 bits, the heaviest term to 4,095, as index/quantize.py defines it: in
+// doubles and without fused multiply-adds, so that every machine rounds alike. Writes to `steps`
+// and returns the heaviest weight, or 0 for a query that is empty or unusual: terms that do not
+// ascend or leave the vocabulary, weights that are not finite and positive. Python then merges or
+// refuses.
+inline double quantise(std::span<const std::int32_t> terms, std::span<const float> weights,
+                       std::size_t n_terms, std::uint16_t* steps) {
+    std::int64_t previous = -1;
+    float heaviest = 0;
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+        if (terms[i] <= previous || std::size_t(terms[i]) >= n_terms) return 0;
+        if (!(weights[i] > 0 && weights[i] <= std::numeric_limits<float>::max())) return 0;
+        previous = terms[i];
+        heaviest = std::max(heaviest, weights[i]);
+    }
+    for (std::size_t i = 0; i < terms.size(); ++i)
+        steps[i] = std::uint16_t(
+            std::max(double(weights[i]) / double(heaviest) * kMaxQueryWeight + 0.5, 1.0));
+    return double(heaviest);
+}
 
 struct HeadTerm {
     std::uint32_t head;
