@@ -1,4 +1,4 @@
-"""The arithmetic of the comparison: exact answers with their ties, overlap, choice of points, ratios.
+"""The arithmetic of the comparison: exact answers with ties, overlap, choice of points, verdicts.
 
 Only numpy, and nothing measured here: `tests/test_bench_arithmetic.py` tests it.
 """
@@ -89,24 +89,34 @@ def fastest_reaching(points: Sequence[Point], recall: float) -> Point | None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A ratio against what the issue wants: at least `floor`, hopefully `goal`."""
+    """A figure against what is wanted of it: the floor or, better, the goal.
 
-    ratio: float
+    Wanted is at least so much, with `at_most` at most so much. Nothing is rounded in favour.
+    """
+
+    value: float
     floor: float | None
     goal: float | None
+    at_most: bool = False
 
     @property
     def word(self) -> str:
-        """`goal`, `floor`, or `missed by` the factor that is lacking to the first of them.
+        """`goal`, `floor`, or `missed by` the factor that is lacking to the nearer of the two.
 
         >>> Verdict(2.0, 1.9, 3.0).word, Verdict(1.0, 1.9, 3.0).word
         ('floor', 'missed by 1.90x')
+        >>> Verdict(3.0, 2.5, None, at_most=True).word
+        'missed by 1.20x'
         """
-        if self.goal is not None and self.ratio >= self.goal:
+        if self.goal is not None and self._reaches(self.goal):
             return "goal"
-        if self.floor is not None and self.ratio >= self.floor:
-            return "floor"
-        wanted = self.floor if self.floor is not None else self.goal
-        if wanted is None:
+        nearer = self.floor if self.floor is not None else self.goal
+        if nearer is None:
             return "-"
-        return f"missed by {wanted / self.ratio:.2f}x" if self.ratio > 0 else "missed"
+        if self._reaches(nearer):
+            return "floor" if self.goal is not None else "met"
+        better, worse = (nearer, self.value) if self.at_most else (self.value, nearer)
+        return f"missed by {worse / better:.2f}x" if better > 0 else "missed"
+
+    def _reaches(self, wanted: float) -> bool:
+        return self.value <= wanted if self.at_most else self.value >= wanted

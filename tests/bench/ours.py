@@ -11,6 +11,7 @@ from vectors import VectorSet
 
 from lsr.types import SparseMatrix
 
+BULK_MEMORY = "2GiB"
 RECALLS = (0.9, 0.95, 0.97, 0.98, 0.99)
 
 
@@ -80,14 +81,13 @@ class LsrIndex(Engine):
         from index import Index
         from lsr.types import Document
 
-        docs, max_weight = vectors.docs, vectors.max_weight
-        index = Index.create(folder / "index", n_terms=docs.shape[1], max_weight=max_weight)
-        with index.bulk("benchmark") as bulk:
-            for a in range(0, docs.shape[0], 20_000):
-                batch = docs[a : a + 20_000]
-                bulk.add([Document(str(a + i)) for i in range(batch.shape[0])], batch)
+        sizes = {"n_terms": vectors.n_terms, "max_weight": vectors.max_weight}
+        index = Index.create(folder / "index", **sizes)
+        with index.bulk("benchmark", memory=BULK_MEMORY) as bulk:
+            for first, batch in vectors.batches(20_000):
+                bulk.add([Document(str(first + i)) for i in range(batch.shape[0])], batch)
         index.close()
-        return {}
+        return {"segments": len(list((folder / "index" / "segments").iterdir()))}
 
     def open(self, folder: Path, config: Config) -> None:
         from index import Index

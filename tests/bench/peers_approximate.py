@@ -34,6 +34,7 @@ SEISMIC_BUILDS: dict[str, tuple[tuple[float, ...], ...]] = {
 KANNOLO_BUILDS: dict[str, tuple[tuple[int, int], ...]] = {
     "t200s": ((16, 100), (32, 100), (16, 500), (32, 500)),
 }
+SINDI_RESCORED = {"use_quantization": True, "use_reorder": True}
 
 
 class Seismic(Engine):
@@ -133,15 +134,19 @@ class Sindi(Engine):
     approximate = True
 
     def configurations(self, set_name: str) -> tuple[Config, ...]:
+        pruned = ({"doc_prune_ratio": share, **SINDI_RESCORED} for share in (0.4, 0.6, 0.75, 0.2))
         return (
-            {"use_quantization": False, "use_reorder": False, "doc_prune_ratio": 0.0},
-            {"use_quantization": True, "use_reorder": False, "doc_prune_ratio": 0.0},
-            {"use_quantization": True, "use_reorder": True, "doc_prune_ratio": 0.4},
+            {"doc_prune_ratio": 0.0, "use_quantization": False, "use_reorder": False},
+            {"doc_prune_ratio": 0.0, "use_quantization": True, "use_reorder": False},
+            *pruned,
+            {"doc_prune_ratio": 0.4, **SINDI_RESCORED, "window_size": 10_000},
         )
 
     def modes(self, k: int) -> tuple[str, ...]:
-        grid = itertools.product((0.0, 0.2, 0.4, 0.6, 0.8), (1, 3, 10))
-        return tuple(f"prune {prune} candidates {times}k" for prune, times in grid)
+        """Shares left out of the query and of every list, and how many to rescore."""
+        shares = (0.0, 0.2, 0.4, 0.6) if k >= 1000 else (0.0, 0.2, 0.4, 0.6, 0.8)
+        grid = itertools.product(shares, (0.0, 0.3), (1, 3) if k >= 1000 else (1, 2, 4, 10))
+        return tuple(f"query -{q} lists -{t} rescore {times}k" for q, t, times in grid)
 
     def build(self, vectors: VectorSet, folder: Path, config: Config) -> dict[str, Any]:
         docs, index = vectors.docs, _sindi(config)
@@ -158,8 +163,10 @@ class Sindi(Engine):
         return np.array([0, len(terms)], np.uint32), terms.astype(np.uint32), weights
 
     def searcher(self, k: int, mode: str) -> Callable[[Any], Any]:
-        search, (_, prune, _, times) = self.index.knn_search, mode.split()
-        settings = {"query_prune_ratio": float(prune), "n_candidate": int(times[:-1]) * k}
+        search, (_, query_share, _, list_share, _, times) = self.index.knn_search, mode.split()
+        settings = {"n_candidate": int(times[:-1]) * k}
+        settings |= {"query_prune_ratio": -float(query_share)}
+        settings |= {"term_prune_ratio": -float(list_share)}
         parameters = json.dumps({"sindi": settings})
         return lambda query: search(*query, k, parameters)
 

@@ -195,7 +195,8 @@ def _pisa() -> Any:
     # Importing its package would import PyTerrier, pandas and a bridge to Java for nothing.
     path = next(path for path in files("pyterrier-pisa") or () if path.match("_pisathon*.so"))
     spec = importlib.util.spec_from_file_location("_pisathon", path.locate())
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

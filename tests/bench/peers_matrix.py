@@ -97,9 +97,9 @@ class SpladeIndex(Engine):
     def searcher(self, k: int, mode: str) -> Callable[[tuple[Terms, Weights]], Any]:
         engine, retrieve, scores = self.engine, self._retrieve, self.engine.scores
         if mode == "numba":
-            return lambda query: retrieve(
-                [query[0]], [query[1]], scores, k=k, show_progress=False
-            )[0][0]
+            return lambda query: retrieve([query[0]], [query[1]], scores, k=k, show_progress=False)[
+                0
+            ][0]
         return lambda query: engine._get_top_k_results(*query, k=k, sorted=True)[1]
 
 

@@ -50,26 +50,21 @@ def label(config: Config) -> str:
 class Bench:
     """One set of vectors and what is kept of it."""
 
-    data: Path
     set_name: str
+    folder: Path
+    """The vectors."""
+    cache: Path
+    """What is derived from them."""
     n_queries: int
     about: dict[str, Any]
 
     @classmethod
-    def of(cls, set_name: str, data: Path, n_queries: int) -> "Bench":
-        """Make the set unless it is there."""
+    def of(cls, set_name: str, data: Path, n_queries: int, *, cache: Path | None = None) -> "Bench":
+        """Make the set unless it is there; `cache` stands in for `cache/SET`."""
         about = run_phase({"phase": "make", "set_name": set_name, "data": data})
-        return cls(data, set_name, min(n_queries, about["n_queries"]), about)
-
-    @property
-    def folder(self) -> Path:
-        """The vectors."""
-        return self.data / self.set_name
-
-    @property
-    def cache(self) -> Path:
-        """What is derived from them."""
-        return self.data / "cache" / self.set_name
+        derived = cache or data / "cache" / set_name
+        n = min(n_queries, about["n_queries"])
+        return cls(set_name, data / set_name, derived, n, about)
 
     @property
     def order(self) -> Path:

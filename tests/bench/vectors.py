@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +68,23 @@ class VectorSet:
         """(n_docs, n_terms) float32."""
         docs = load(self.folder, "docs")
         return docs if docs.shape[0] == self.n_docs else docs[: self.n_docs]
+
+    @cached_property
+    def n_terms(self) -> int:
+        """Size of the vocabulary."""
+        return int(json.loads((self.folder / "set.json").read_text())["n_terms"])
+
+    def batches(self, size: int) -> Iterator[tuple[int, SparseMatrix]]:
+        """(first row, rows) of so many documents at a time, without reading the whole set."""
+        data, indices, indptr = (
+            np.load(self.folder / f"docs.{part}.npy", mmap_mode="r")
+            for part in ("data", "indices", "indptr")
+        )
+        for first in range(0, self.n_docs, size):
+            bounds = indptr[first : min(first + size, self.n_docs) + 1]
+            a, b = int(bounds[0]), int(bounds[-1])
+            arrays = (np.array(data[a:b]), np.array(indices[a:b], np.int32), bounds - a)
+            yield first, sparse.csr_array(arrays, shape=(len(bounds) - 1, self.n_terms))
 
     @cached_property
     def max_weight(self) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from arithmetic import best_with_ties, overlap
-from details import details
 from engines import ENGINES
 from vectors import VectorSet, ensure, load, rows
 
@@ -166,17 +165,17 @@ def main() -> None:
     phase, answer_path = task.pop("phase"), Path(task.pop("answer"))
     paths = ("folder", "where", "order", "shared", "truth", "data")
     task = {key: Path(value) if key in paths else value for key, value in task.items()}
-    if phase == "make":
-        answer = describe(ensure(task["set_name"], task["data"]))
-    else:
-        run = {
-            "convert": convert,
-            "build": build,
-            "search": search,
-            "exact": exact,
-            "details": details,
-        }[phase]
-        answer = run(**task)
+    match phase:
+        case "make":
+            answer = describe(ensure(task["set_name"], task["data"]))
+        case "details":
+            from details import details  # it loads our core, which rivals need not carry
+
+            answer = details(**task)
+        case _:
+            answer = {"convert": convert, "build": build, "search": search, "exact": exact}[phase](
+                **task
+            )
     answer_path.write_text(json.dumps(answer))
 
 
