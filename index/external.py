@@ -28,7 +28,7 @@ from .columns import Column
 from .cuts import Cuts, find_cuts
 from .effort import Effort
 from .kernels import gather, gather_bytes, gather_kept, kept_lengths
-from .layout import REORDER_MINIMUM, Array
+from .layout import BLOCK, REORDER_MINIMUM, Array
 from .live import positions_in
 from .mapped import forget, trim
 from .ordering import ordered
@@ -163,10 +163,10 @@ def merge_segments(
     """Write the live documents of `views` as one segment at `path`; None when there are none.
 
     `reorder` as in `write_segment`; without it the documents of `first` come first, in their order,
-    and the others follow by docid. Lists are pruned by `cuts`, or by those that `prune_postings`
-    finds. `effort.merged` is told of postings, twice each: put in order, then inverted. Raises
-    `IndexCorrupt` for a damaged source: rewriting would give flipped bits a fresh checksum, and
-    nobody would ever find them.
+    and the others follow, in order among themselves. Lists are pruned by `cuts`, or by those that
+    `prune_postings` finds. `effort.merged` is told of postings, twice each: put in order, then
+    inverted. Raises `IndexCorrupt` for a damaged source: rewriting would give flipped bits a fresh
+    checksum, and nobody would ever find them.
     """
     effort = replace(effort or Effort(), memory=memory // 4 * 3)
     threads = effort.n_threads
@@ -195,7 +195,17 @@ def merge_segments(
         order = ordered(rows, n_docs, n_terms, effort, size=chunk)
         trim()
     else:
-        order = _one_first(sources, first)
+        order, n_first = _one_first(sources, first)
+        if 0 < n_first < n_docs:
+            rest = order[n_first:]
+
+            def appended(a: int, b: int) -> Forward:
+                return sources.vectors(rest[a:b], lengths[rest[a:b]])
+
+            among = ordered(appended, len(rest), n_terms, effort, size=chunk)
+            # The last rows fill up the block that the first source ends in: the others then lie in
+            # whole blocks, as they were divided.
+            order[n_first:] = rest[np.roll(among, -n_first % BLOCK)]
     frequency, rounding = surveyed(rows, n_docs, n_terms, scale=scale, threads=threads, size=chunk)
     has_groups = any(view.segment.groups is not None for view in views)
     made = plan(
@@ -250,15 +260,16 @@ def _chunk(lengths: npt.NDArray[np.uint32], memory: int, threads: int) -> int:
     return int(max(64, postings // max(1.0, float(lengths.mean()))))
 
 
-def _one_first(sources: _Sources, first: View | None) -> npt.NDArray[np.uint32]:
-    """Rows by docid, but those of `first` in front, in the order they have there."""
+def _one_first(sources: _Sources, first: View | None) -> tuple[npt.NDArray[np.uint32], int]:
+    """Rows by docid, but those of `first` in front, in the order they have there; how many."""
     order = np.arange(sources.n_docs, dtype=np.uint32)
     chosen = next((i for i, view in enumerate(sources.views) if view is first), None)
     if chosen is None:
-        return order
+        return order, 0
     is_first = sources.source == chosen
     front = order[is_first]
-    return np.concatenate([front[np.argsort(sources.place[is_first])], order[~is_first]])
+    front = front[np.argsort(sources.place[is_first])]
+    return np.concatenate([front, order[~is_first]]), len(front)
 
 
 def _write_vectors(

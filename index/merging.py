@@ -79,8 +79,8 @@ def write_merged(
 
     Documents are put in order anew when more than a quarter of them are not in the order of the
     largest source: then searches lose more to the rest than the ordering costs. Otherwise that
-    source keeps its order and the others are appended. With `prune`, lists are pruned as the
-    settings say.
+    source keeps its order and the others are appended, in order among themselves. With `prune`,
+    lists are pruned as the settings say.
     """
     # Imported here: numba takes longer to import than a small index takes to open and search.
     from .external import merge_segments

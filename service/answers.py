@@ -114,8 +114,16 @@ class IndexList(Answer):
     indexes: list[IndexSummary]
 
 
+class PruningInfo(Answer):
+    """What was left out of an index; null leaves nothing out."""
+
+    terms: int | None
+    mass: float | None
+    postings: float | None
+
+
 class IndexInfo(Answer):
-    """Counts and sizes of one index."""
+    """Counts and sizes of one index, how it was built and what rounding cost."""
 
     name: str
     generation: int
@@ -130,6 +138,14 @@ class IndexInfo(Answer):
     max_weight: float
     scale: float
     saturated_share: float
+    order: Literal["none", "bp"]
+    n_ordered: int = Field(description="Rows whose similar neighbours lie beside them.")
+    pruning: PruningInfo
+    given_postings: int = Field(description="Postings before pruning.")
+    mass_kept: float = Field(description="Share of the sum of weights that pruning kept.")
+    error_mean: float = Field(description="Mean absolute error of a rounded weight.")
+    error_max: float
+    norm_error: float = Field(description="Mean relative error of a document's norm.")
     segment_bytes: int
     search_bytes: int
     catalog_bytes: int

@@ -135,7 +135,7 @@ def test_a_build_beyond_its_memory_becomes_one_ordered_segment(tmp_path: Path) -
     vectors = random_collection(rng, 30_000, 300, mean=20, levels=60)
     with Index.create(tmp_path / "x", n_terms=300, max_weight=4.0) as index:
         n_runs = []
-        with index.bulk("corpus", memory="4MiB") as bulk:
+        with index.bulk("corpus", memory="5MiB") as bulk:
             for first in range(0, 30_000, 3000):
                 bulk.add(
                     [Document(f"d{first + i}") for i in range(3000)], vectors[first : first + 3000]

@@ -19,7 +19,7 @@ from index.builder import build_arrays
 from index.ordering import ORDER_TERMS, affordable
 from index.segment import write_segment
 from lsr.errors import UsageError
-from lsr.types import Document
+from lsr.types import Document, SparseMatrix
 
 U32 = npt.NDArray[np.uint32]
 
@@ -192,6 +192,12 @@ def test_one_and_two_threads_write_the_same_bytes(tmp_path: Path, reorder: bool)
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
+def n_pairs(vectors: SparseMatrix) -> int:
+    """Distinct (term, block) pairs of rows that begin at position 21,000."""
+    block = np.repeat((np.arange(vectors.shape[0]) + 21_000) // 32, np.diff(vectors.indptr))
+    return len(np.unique(block.astype(np.int64) * vectors.shape[1] + vectors.indices))
+
+
 def add(index: Index, first: int, n: int) -> None:
     vectors = random_collection(np.random.default_rng(first), n, 200, mean=6, levels=30)
     with index.bulk(f"from {first}") as bulk:
@@ -211,8 +217,10 @@ def test_small_merges_append_and_large_ones_order_anew(tmp_path: Path) -> None:
         index.merge()
         (view,) = index.refresh().views
         assert view.segment.docids[:21_000].tolist() == before.tolist()
-        appended = view.segment.docids[21_000:].tolist()
-        assert appended == sorted(appended)
+        appended = view.segment.docids[21_000:]
+        assert sorted(appended.tolist()) == list(range(21_001, 24_001))
+        rows = view.segment.vectors(np.arange(21_000, 24_000))
+        assert n_pairs(rows) < 0.99 * n_pairs(rows[np.argsort(appended)])
         assert index.info()["n_ordered"] == 21_000
 
         add(index, 24_000, 6_000)

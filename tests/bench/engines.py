@@ -4,19 +4,28 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 
 from ours import Lsr, LsrIndex
-from peers import Bm25s, Bmp, Scipy, ScipyProduct, Seismic, SpladeIndex
+from peers_approximate import Kannolo, Seismic, Sindi
+from peers_lists import Bmp, ImpactIndex, Pisa, Qdrant
+from peers_matrix import Bm25s, Scipy, ScipyProduct, SpladeIndex
 from protocol import Engine
 
 ENGINES: dict[str, type[Engine]] = {
     "lsr": Lsr,
     "lsr-index": LsrIndex,
+    "seismic": Seismic,
+    "kannolo": Kannolo,
+    "sindi": Sindi,
+    "bmp": Bmp,
+    "pisa": Pisa,
+    "impact-index": ImpactIndex,
+    "qdrant-edge": Qdrant,
+    "splade-index": SpladeIndex,
     "scipy": Scipy,
     "scipy-product": ScipyProduct,
-    "splade-index": SpladeIndex,
-    "bmp": Bmp,
-    "seismic": Seismic,
     "bm25s": Bm25s,
 }
+OURS = ("lsr", "lsr-index")
+TEXT_ONLY = ("bm25s",)
 
 
 def installed(name: str) -> str | None:

@@ -1,5 +1,6 @@
 """What an engine under measurement does, so that all meet the same vectors and the same clock."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +10,49 @@ from vectors import VectorSet
 
 Terms = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.float32]
+Config = dict[str, Any]
 
 
 class Engine:
-    """A driver: `build` in one process, then `open` and `search` in another.
+    """A driver: `convert` and `build` in one process, then `open` and `searcher` in another.
 
-    `package` is what pip installs. `modes` are search settings; an approximate engine lists a grid,
-    of which the table quotes the fastest setting that reaches an overlap.
+    `package` is what pip installs. `approximate`: its points are tuned (`tune.py`) and chosen by
+    recall. `compiles`: a first small build compiles something that is not to be timed.
     """
 
     package: str
     approximate: bool = False
-    modes: tuple[str, ...]
+    compiles: bool = False
 
-    def build(self, vectors: VectorSet, folder: Path) -> dict[str, Any]:
-        """Write an index into `folder`; return notes for the table."""
+    def configurations(self, set_name: str) -> tuple[Config, ...]:
+        """The builds that tuning tries on this set; the first is the default."""
+        return ({},)
+
+    def modes(self, k: int) -> tuple[str, ...]:
+        """Search settings at this k; of an approximate engine a grid."""
+        return ("exact",)
+
+    def convert(self, vectors: VectorSet, folder: Path) -> None:
+        """Write the vectors in the form `build` reads, for all builds of a set; not timed."""
+
+    def build(self, vectors: VectorSet, folder: Path, config: Config) -> dict[str, Any]:
+        """Write an index into `folder`, a subfolder of that of `convert`; return notes."""
         raise NotImplementedError
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path, config: Config) -> None:
         """Read the index again."""
         raise NotImplementedError
+
+    def memory(self) -> int | None:
+        """Bytes of the open index as the engine reports them, None where it does not."""
+        return None
 
     def prepare(self, terms: Terms, weights: Weights) -> Any:
         """A query in the form the engine wants; not timed."""
         return terms, weights
 
-    def search(self, query: Any, k: int, mode: str) -> Any:
-        """Answer a prepared query; timed."""
+    def searcher(self, k: int, mode: str) -> Callable[[Any], Any]:
+        """What answers a prepared query; the call is timed, making it is not."""
         raise NotImplementedError
 
     def ids(self, answer: Any) -> Any:

@@ -37,7 +37,7 @@ def rows(report: Report, k: int) -> list[Row]:
         if "missing" in result:
             continue
         overlap, timings = result["overlap"], result["search"]["timings"]
-        keys = [f"{k}|{mode}" for mode in ENGINES[name].modes]
+        keys = [key for key in timings if key.startswith(f"{k}|")]
         if ENGINES[name].approximate:
             keys.sort(key=lambda key: sum(timings[key]))
             best = max(keys, key=lambda key: overlap[key])

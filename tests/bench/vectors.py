@@ -1,17 +1,22 @@
 """The vector sets of the benchmark: folders of `{docs,queries}.{indptr,indices,data}.npy`.
 
-`t200s` (200,000 documents, 124 terms each, 44-term queries) comes from the calibrated generator
-`lsr_vectors.py` where a folder `shared/bench` lies beside the checkout. Otherwise, and for `small`,
-it is drawn by `synthetic` below, which is made up from start to end and says so: real query vectors
-are not ours to ship. `bm25-NAME` is a text collection under the project's own BM25 encoder.
+The calibrated generator `lsr_vectors.py` draws them where a folder `shared/bench` lies beside the
+checkout: `t200s`, `t1ms` (SPLADE-like), `t200f`, `t1mf` (inference-free queries), `x500s` (from
+real passages), and `topic-N`, N documents like t200s, for cost against size. Elsewhere `t200s` and
+`topic-N`, and everywhere `small`, are drawn by `synthetic` below, which is made up from start to
+end and says so: real query vectors are not ours to ship. `bm25-NAME` is a text collection under the
+project's own BM25 encoder.
 """
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,27 +27,69 @@ from lsr.types import SparseMatrix
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 GENERATOR = CHECKOUT.parent / "shared" / "bench" / "lsr_vectors.py"
-N_DOCS = {"t200s": 200_000, "small": 20_000}
 VOCABULARY = 30_522
-CALIBRATED: dict[str, object] = {
-    "source": "lsr_vectors.py topic, calibrated on real SPLADE++ queries",
-    "n_terms": VOCABULARY,
-    "max_weight": 4.0,
+RECIPES = {
+    "t200s": ("topic", 200_000, "splade"),
+    "t1ms": ("topic", 1_000_000, "splade"),
+    "t200f": ("topic", 200_000, "free"),
+    "t1mf": ("topic", 1_000_000, "free"),
+    "x500s": ("text", 500_000, "splade"),
 }
+"""Arguments of the generator."""
+SOURCES = {
+    "topic": "lsr_vectors.py topic, calibrated on real SPLADE++ queries",
+    "text": "lsr_vectors.py text, real passages, expanded",
+}
+SYNTHETIC = "SYNTHETIC, no real encoder behind it (tests/bench/vectors.py)"
 
 
 @dataclass(frozen=True)
 class VectorSet:
-    """What an engine indexes. `order` lists the rows as our bisection places them, once it ran."""
+    """What an engine indexes. `order` lists the rows as our bisection places them, once it ran.
+
+    `n_docs` counts documents from the first; `docs` reads them when first asked for.
+    """
 
     folder: Path
-    docs: SparseMatrix
-    max_weight: float
+    n_docs: int
     order: npt.NDArray[np.uint32] | None = None
 
+    @classmethod
+    def whole(cls, folder: Path, order: npt.NDArray[np.uint32] | None = None) -> "VectorSet":
+        """Every document of the set in a folder."""
+        return cls(folder, len(np.load(folder / "docs.indptr.npy", mmap_mode="r")) - 1, order)
+
     def head(self, n: int) -> "VectorSet":
-        """The first `n` documents."""
-        return VectorSet(self.folder, self.docs[:n], self.max_weight)
+        """The first `n` documents, in no particular order."""
+        return VectorSet(self.folder, min(n, self.n_docs))
+
+    @cached_property
+    def docs(self) -> SparseMatrix:
+        """(n_docs, n_terms) float32."""
+        docs = load(self.folder, "docs")
+        return docs if docs.shape[0] == self.n_docs else docs[: self.n_docs]
+
+    @cached_property
+    def n_terms(self) -> int:
+        """Size of the vocabulary."""
+        return int(json.loads((self.folder / "set.json").read_text())["n_terms"])
+
+    def batches(self, size: int) -> Iterator[tuple[int, SparseMatrix]]:
+        """(first row, rows) of so many documents at a time, without reading the whole set."""
+        data, indices, indptr = (
+            np.load(self.folder / f"docs.{part}.npy", mmap_mode="r")
+            for part in ("data", "indices", "indptr")
+        )
+        for first in range(0, self.n_docs, size):
+            bounds = indptr[first : min(first + size, self.n_docs) + 1]
+            a, b = int(bounds[0]), int(bounds[-1])
+            arrays = (np.array(data[a:b]), np.array(indices[a:b], np.int32), bounds - a)
+            yield first, sparse.csr_array(arrays, shape=(len(bounds) - 1, self.n_terms))
+
+    @cached_property
+    def max_weight(self) -> float:
+        """What the encoder's card would say."""
+        return float(json.loads((self.folder / "set.json").read_text())["max_weight"])
 
 
 def load(folder: Path, name: str) -> SparseMatrix:
@@ -63,37 +110,52 @@ def save(folder: Path, name: str, matrix: SparseMatrix) -> None:
         np.save(folder / f"{name}.{part}.npy", getattr(matrix, part))
 
 
+def recipe(name: str) -> tuple[str, int, str] | None:
+    """The generator's arguments for a set: kind, documents, regime; None for other sets."""
+    size = re.fullmatch(r"topic-(\d+)", name)
+    return ("topic", int(size[1]), "splade") if size else RECIPES.get(name)
+
+
 def ensure(name: str, data: Path) -> Path:
     """Folder of the set `name` below `data`, made unless it is there; texts are always remade."""
     folder, fresh = data / name, data / f"{name}.part"
     described = folder / "set.json"
     if described.exists() and not name.startswith("bm25-"):
         return folder
-    calibrated = name == "t200s" and GENERATOR.exists()
-    if not (calibrated and (folder / "docs.indptr.npy").exists()):  # else made by hand: adopt it
-        # Renamed when whole, so that an interrupted run never passes for a set.
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        about = _make(name, fresh, calibrated)
-        shutil.rmtree(folder, ignore_errors=True)
-        (fresh / "set.json").write_text(json.dumps(about, indent=1))
-        fresh.rename(folder)
-    else:
-        described.write_text(json.dumps(CALIBRATED, indent=1))
+    wanted = recipe(name)
+    if wanted and (folder / "docs.indptr.npy").exists():  # made by hand: adopt it
+        described.write_text(json.dumps(_about(SOURCES[wanted[0]]), indent=1))
+        return folder
+    # Renamed when whole, so that an interrupted run never passes for a set. The generator keeps
+    # the tokens of its texts beside the set, hence `fresh` below `data`.
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    about = _make(name, fresh)
+    shutil.rmtree(folder, ignore_errors=True)
+    (fresh / "set.json").write_text(json.dumps(about, indent=1))
+    fresh.rename(folder)
     return folder
 
 
-def _make(name: str, folder: Path, calibrated: bool) -> dict[str, object]:
+def _about(source: str) -> dict[str, object]:
+    return {"source": source, "n_terms": VOCABULARY, "max_weight": 4.0}
+
+
+def _make(name: str, folder: Path) -> dict[str, object]:
     if name.startswith("bm25-"):
         return _text(name.removeprefix("bm25-"), folder)
-    if calibrated:
-        command = [sys.executable, str(GENERATOR), "topic", str(folder), "200000", "splade"]
+    wanted = recipe(name) or ("topic", 20_000, "splade")
+    kind, n_docs, regime = wanted
+    if name != "small" and GENERATOR.exists():
+        command = [sys.executable, str(GENERATOR), kind, str(folder), str(n_docs), regime]
         subprocess.run(command, check=True, stdout=sys.stderr)
-        return CALIBRATED
-    docs, queries = synthetic(N_DOCS[name])
+        return _about(SOURCES[kind])
+    if (kind, regime) != ("topic", "splade"):
+        sys.exit(f"{name}: needs the generator {GENERATOR}; t200s, topic-N and small do not")
+    docs, queries = synthetic(n_docs)
     save(folder, "docs", docs)
     save(folder, "queries", queries)
-    return CALIBRATED | {"source": "SYNTHETIC, no real encoder behind it (tests/bench/vectors.py)"}
+    return _about(SYNTHETIC)
 
 
 def synthetic(

@@ -1,7 +1,7 @@
 """One phase of one engine in a process of its own, so that memory and clocks are its own.
 
-`run.py` passes the task as one JSON argument; the answer is the file `answer.json`, because engines
-print what they like.
+`phases.py` passes the task as one JSON argument; the answer is a file, because engines print what
+they like.
 """
 
 import json
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arithmetic import best_with_ties, overlap
 from engines import ENGINES
 from vectors import VectorSet, ensure, load, rows
-
-REPEATS = 3
 
 
 def peak_memory() -> int:
@@ -32,118 +31,152 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def build(name: str, folder: Path, work: Path) -> dict[str, Any]:
-    """Build once small, to compile and import everything, then time the whole set."""
-    about = json.loads((folder / "set.json").read_text())
-    order = np.load(work / "order.npy") if (work / "order.npy").exists() else None
-    whole = VectorSet(folder, load(folder, "docs"), about["max_weight"], order)
-    for vectors, where in ((whole.head(1000), work / "warm"), (whole, work / name)):
-        where.mkdir()
-        wall, cpu = time.perf_counter(), time.process_time()
-        notes = ENGINES[name]().build(vectors, where)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    shutil.rmtree(work / "warm")
-    if name == "lsr":
+def convert(name: str, folder: Path, shared: Path, order: Path) -> dict[str, Any]:
+    """Write what all builds of an engine on a set read."""
+    ENGINES[name]().convert(_whole(folder, order), shared)
+    return {}
+
+
+def build(
+    name: str, folder: Path, where: Path, order: Path, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Build once small where that compiles something, then time the whole set."""
+    whole = _whole(folder, order)
+    if ENGINES[name].compiles:
+        small = where.with_name(f"{where.name}.warm")
+        shutil.rmtree(small, ignore_errors=True)
+        small.mkdir()
+        ENGINES[name]().build(whole.head(1000), small, config)
+        shutil.rmtree(small)
+        whole.docs  # noqa: B018  # read before the clock starts
+    wall, cpu = time.perf_counter(), time.process_time()
+    notes = ENGINES[name]().build(whole, where, config)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    if name == "lsr" and not config:
         from index.segment import Segment
 
-        np.save(work / "order.npy", Segment.open(work / name / "one.segment").docids)
-    size = sum(f.stat().st_size for f in (work / name).rglob("*") if f.is_file())
+        np.save(order, Segment.open(where / "one.segment").docids)
+    size = sum(f.lstat().st_size for f in where.rglob("*") if f.is_file() and not f.is_symlink())
+    n_postings = int(np.load(folder / "docs.indptr.npy", mmap_mode="r")[-1])
     return {
+        "config": config,
         "seconds": wall,
         "cpu_seconds": cpu,
-        "documents_per_second": whole.docs.shape[0] / wall,
+        "documents_per_second": whole.n_docs / wall,
         "bytes": size,
-        "bytes_per_posting": size / whole.docs.nnz,
+        "bytes_per_posting": size / n_postings,
         "peak_bytes": peak_memory(),
         "notes": notes,
     }
 
 
-def search(name: str, folder: Path, work: Path, n_queries: int, ks: list[int]) -> dict[str, Any]:
-    """Microseconds of process CPU time of each query, the least of three passes over all queries.
+def search(
+    name: str,
+    folder: Path,
+    where: Path,
+    config: dict[str, Any],
+    plan: list[tuple[int, str]],
+    n_queries: int,
+    passes: int,
+    truth: Path,
+) -> dict[str, Any]:
+    """Microseconds of process CPU time of each query, the least of some passes over all queries.
 
     CPU time, not wall time, because machines are shared; of the process, not the thread, so that
-    nobody's work on another thread goes uncounted.
+    nobody's work on another thread goes uncounted. `plan` lists (k, mode). Overlap is judged
+    against the file of `exact`, after the peak of memory is read.
     """
     engine = ENGINES[name]()
     start = time.perf_counter()
-    engine.open(work / name)
+    engine.open(where, config)
     opened = time.perf_counter() - start
     queries = [engine.prepare(*row) for row in rows(load(folder, "queries"), n_queries)]
     timings: dict[str, list[float]] = {}
     found: dict[str, Any] = {}
-    for k in ks:
-        for mode in engine.modes:
-            for query in queries[:20]:
-                engine.search(query, k, mode)
-            best = np.full(len(queries), np.inf)
-            for _ in range(REPEATS):
-                for i, query in enumerate(queries):
-                    before = time.process_time_ns()
-                    engine.search(query, k, mode)
-                    best[i] = min(best[i], time.process_time_ns() - before)
-            ids = np.full((len(queries), k), -1, np.int32)
+    clock = time.process_time_ns
+    for k, mode in plan:
+        answer = engine.searcher(k, mode)
+        for query in queries[:20]:
+            answer(query)
+        best = np.full(len(queries), np.inf)
+        for _ in range(passes):
             for i, query in enumerate(queries):
-                row = np.asarray(engine.ids(engine.search(query, k, mode)), np.int64)[:k]
-                ids[i, : len(row)] = row
-            timings[f"{k}|{mode}"] = (best / 1000).tolist()
-            found[f"{k}|{mode}"] = ids
-    peak = peak_memory()
-    np.savez(work / f"{name}.found.npz", **found)
-    return {"timings": timings, "peak_bytes": peak, "open_seconds": opened}
+                before = clock()
+                answer(query)
+                best[i] = min(best[i], clock() - before)
+        timings[f"{k}|{mode}"] = (best / 1000).tolist()
+        ids = [np.asarray(engine.ids(answer(query)), np.int64)[:k] for query in queries]
+        found[f"{k}|{mode}"] = ids
+    peak, memory = peak_memory(), engine.memory()
+    exact_answers = np.load(truth)
+    indptr, best_ids, scores = (exact_answers[x] for x in ("indptr", "ids", "scores"))
+    recall: dict[str, float] = {}
+    for key, answers in found.items():
+        k = int(key.split("|")[0])
+        shares = [
+            overlap(ids, best_ids[a:b], scores[a:b], k)
+            for ids, a, b in zip(answers, indptr[:-1], indptr[1:], strict=True)
+        ]
+        recall[key] = float(np.mean([share for share in shares if share is not None]))
+    return {
+        "config": config,
+        "timings": timings,
+        "overlap": recall,
+        "peak_bytes": peak,
+        "index_bytes": memory,
+        "open_seconds": opened,
+    }
 
 
-def judge(folder: Path, work: Path, n_queries: int) -> dict[str, Any]:
-    """Share of the exact float top k that each answer holds; documents tied with the k-th count.
-
-    A tie is 1e-6 relative: float32 sums in another order differ by that much.
-    """
+def exact(folder: Path, truth: Path, n_queries: int, k: int) -> dict[str, Any]:
+    """Write the exact float top k of every query, ties included, unless that is there already."""
+    if truth.exists():
+        return {}
     columns = load(folder, "docs").T.tocsr()
-    answers: dict[tuple[str, str], Any] = {}
-    for path in sorted(work.glob("*.found.npz")):
-        answers |= {(path.name.removesuffix(".found.npz"), k): v for k, v in np.load(path).items()}
-    shares: dict[tuple[str, str], list[float]] = {key: [] for key in answers}
-    for i, (terms, weights) in enumerate(rows(load(folder, "queries"), n_queries)):
-        scores = weights.astype(np.float64) @ columns[terms].astype(np.float64)
-        n_matching = int((scores > 0).sum())
-        cuts: dict[int, float] = {}
-        for key, ids in answers.items():
-            size = min(ids.shape[1], n_matching)
-            if not size:
-                continue
-            if size not in cuts:
-                cuts[size] = np.partition(scores, -size)[-size] * (1 - 1e-6)
-            n_good = int((scores[np.unique(ids[i][ids[i] >= 0])] >= cuts[size]).sum())
-            shares[key].append(min(n_good, size) / size)
-    out: dict[str, dict[str, float]] = {}
-    for (name, setting), values in shares.items():
-        out.setdefault(name, {})[setting] = float(np.mean(values))
-    return out
+    ids, scores, indptr = [], [], [0]
+    for terms, weights in rows(load(folder, "queries"), n_queries):
+        summed = weights.astype(np.float64) @ columns[terms].astype(np.float64)
+        best, best_scores = best_with_ties(summed, k)
+        ids.append(best)
+        scores.append(best_scores)
+        indptr.append(indptr[-1] + len(best))
+    fresh = truth.with_name(f"fresh.{truth.name}")
+    np.savez(fresh, ids=np.concatenate(ids), scores=np.concatenate(scores), indptr=indptr)
+    fresh.rename(truth)
+    return {}
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """What the set is: counts and where it comes from."""
-    docs, queries = load(folder, "docs"), load(folder, "queries")
+    queries = load(folder, "queries")
+    indptr = np.load(folder / "docs.indptr.npy", mmap_mode="r")
     about: dict[str, Any] = json.loads((folder / "set.json").read_text())
-    about |= {"n_docs": docs.shape[0], "n_postings": docs.nnz, "n_queries": queries.shape[0]}
-    about["query_terms"] = queries.nnz / queries.shape[0]
-    return about
+    about |= {"n_docs": len(indptr) - 1, "n_postings": int(indptr[-1])}
+    return about | {"n_queries": queries.shape[0], "query_terms": queries.nnz / queries.shape[0]}
+
+
+def _whole(folder: Path, order: Path) -> VectorSet:
+    return VectorSet.whole(folder, np.load(order) if order.exists() else None)
 
 
 def main() -> None:
     """Run the phase that the JSON object of argv[1] asks for; write the answer where it says."""
     task = json.loads(sys.argv[1])
-    folder, work = Path(task["folder"]), Path(task["work"])
-    match task["phase"]:
+    phase, answer_path = task.pop("phase"), Path(task.pop("answer"))
+    paths = ("folder", "where", "order", "shared", "truth", "data")
+    task = {key: Path(value) if key in paths else value for key, value in task.items()}
+    match phase:
         case "make":
-            answer = describe(ensure(task["set"], folder))
-        case "build":
-            answer = build(task["engine"], folder, work)
-        case "search":
-            answer = search(task["engine"], folder, work, task["queries"], task["k"])
-        case "judge":
-            answer = judge(folder, work, task["queries"])
-    (work / "answer.json").write_text(json.dumps(answer))
+            answer = describe(ensure(task["set_name"], task["data"]))
+        case "details":
+            from details import details  # it loads our core, which rivals need not carry
+
+            answer = details(**task)
+        case _:
+            answer = {"convert": convert, "build": build, "search": search, "exact": exact}[phase](
+                **task
+            )
+    answer_path.write_text(json.dumps(answer))
 
 
 if __name__ == "__main__":
