@@ -27,7 +27,7 @@ from .effort import Effort
 from .maintenance import collect, maintainer, new_segment_path
 from .mapped import trim
 from .merging import note_of, record_segment, write_merged
-from .notes import drop_notes, notes_of, put_setting
+from .notes import drop_notes, notes_of, put_setting, setting
 from .rows import Passage, Rows, checked_rows
 from .segment import Segment, write_segment
 from .settings import Settings
@@ -225,14 +225,16 @@ class BulkBuild:
             self._lock.__exit__(None, None, None)
 
     def _begin(self) -> None:
-        """Resume the build of the same source, or abandon another's remains and start one."""
+        """Resume the build of the same source and settings, or abandon another's remains and start one."""
         with self._catalog.transaction() as connection:
+            # Runs that were pruned otherwise are of no use to this build.
+            alike = Settings.from_json(setting(connection, "build")) == self._settings
             put_setting(connection, "build", self._settings.to_json())
             unpublished = select(
                 connection, "SELECT build, source, n_done FROM builds WHERE published IS NULL"
             )
             for build, source, n_done in unpublished:
-                if source == self._source and not self.build:
+                if alike and source == self._source and not self.build:
                     self.build, self.n_done = int(build), int(n_done)
                 else:
                     abandon_build(connection, int(build))

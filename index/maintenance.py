@@ -23,7 +23,7 @@ from .columns import Kind
 from .effort import Effort
 from .live import positions_in
 from .merging import note_of, record_segment, write_merged
-from .notes import drop_notes
+from .notes import drop_notes, notes_of
 from .rows import vectors_from_bytes
 from .segment import write_segment
 from .settings import Settings
@@ -209,7 +209,12 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
     if forgotten := [(file,) for (file,) in retired if file not in there]:
         with catalog.transaction() as connection:
             connection.executemany("DELETE FROM segments WHERE file=?", forgotten)
-            drop_notes(connection, [file for (file,) in forgotten])
+    with catalog.reading() as connection:
+        named = {str(row[0]) for row in select(connection, "SELECT file FROM segments")}
+        orphans = notes_of(connection).keys() - named
+    if orphans:
+        with catalog.transaction() as connection:
+            drop_notes(connection, orphans)
     return removed
 
 

@@ -47,17 +47,21 @@ def note_of(stats: SegmentStats, settings: Settings) -> Note:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A merged segment that no catalog names yet."""
+    """A merged segment that no catalog names yet; `cuts` are those it was pruned by, found for
+    lists of `prune_postings`.
+    """
 
     stats: SegmentStats
     note: Note
     cuts: Cuts | None
+    prune_postings: float | None
 
     def record(self, connection: apsw.Connection, path: Path, *, added: int) -> None:
-        """Name it, inside the transaction that makes it live; the first cuts stay for good."""
+        """Name it, inside the transaction that makes it live; its cuts stay for later merges."""
         record_segment(connection, path, self.stats, added=added, note=self.note)
-        if self.cuts is not None and setting(connection, "cuts") is None:
-            put_setting(connection, "cuts", self.cuts.to_json())
+        if self.cuts is not None:
+            cuts = {"postings": self.prune_postings, **self.cuts.to_json()}
+            put_setting(connection, "cuts", cuts)
 
 
 def write_merged(
@@ -93,6 +97,7 @@ def write_merged(
         and APPEND_SHARE * (n_docs - kept_in_order) <= n_docs
     )
     prune_postings = settings.pruning.postings if prune else None
+    known = stored is not None and stored["postings"] == prune_postings
     merged = merge_segments(
         path,
         views,
@@ -100,7 +105,7 @@ def write_merged(
         memory=memory,
         reorder=False if appends else settings.reorder,
         first=largest if appends else None,
-        cuts=None if prune_postings is None or stored is None else Cuts.from_json(stored),
+        cuts=Cuts.from_json(stored) if known else None,
         prune_postings=prune_postings,
         effort=effort,
     )
@@ -118,7 +123,7 @@ def write_merged(
         given_mass=sum(mass for _, mass in given),
         rounding=merged.stats.rounding,
     )
-    return Written(merged.stats, note, merged.cuts)
+    return Written(merged.stats, note, merged.cuts, prune_postings)
 
 
 def _ordered_front(views: Sequence[View], notes: Sequence[Note | None]) -> tuple[View | None, int]:

@@ -11,6 +11,7 @@ from oracle import SCALE, random_collection
 from scipy import sparse
 
 from index import Effort, Index, Pruning, Settings, build_index
+from index.notes import notes_of
 from index.pruning import prune_mass, prune_postings, prune_terms
 from index.quantize import impacts, integer_query
 from index.settings import Order
@@ -144,6 +145,40 @@ def test_list_pruning_is_settled_by_the_first_build(
         index.delete(["d0"])
         index.merge()  # rewrites everything
         assert index.info()["n_postings"] == expected.nnz - int(np.diff(expected.indptr)[0])
+
+
+def test_another_share_finds_other_cuts(tmp_path: Path, collection: SparseMatrix) -> None:
+    """Settings given to a later bulk build replace the recorded ones, and their cuts."""
+    vectors = sparse.csr_array(collection[:4000])
+    build(tmp_path / "i", vectors, settings=Settings(pruning=Pruning(postings=0.9)))
+    with Index.open(tmp_path / "i") as index:
+        chosen = Settings(pruning=Pruning(postings=0.5))
+        with index.bulk("nothing new", settings=chosen):
+            pass
+        index.delete(["d0"])
+        index.merge()
+    kept = prune_postings(prune_postings(vectors, 0.9)[1:], 0.5)
+    with Index.open(tmp_path / "i") as index:
+        assert index.info()["pruning"]["postings"] == 0.5
+        assert index.info()["n_postings"] == kept.nnz
+
+
+def test_runs_pruned_otherwise_are_not_gone_on_with(
+    tmp_path: Path, collection: SparseMatrix
+) -> None:
+    vectors = sparse.csr_array(collection[:2000])
+    named = [Document(f"d{i}") for i in range(2000)]
+    with Index.create(tmp_path / "i", n_terms=N_TERMS, max_weight=4.0) as index:
+        with pytest.raises(RuntimeError), index.bulk("c") as bulk:
+            bulk.add(named, vectors)
+            bulk.flush()
+            raise RuntimeError
+        with index.bulk("c", settings=Settings(pruning=Pruning(terms=3))) as bulk:
+            assert bulk.n_done == 0
+            bulk.add(named, vectors)
+        with index._catalog.reading() as connection:
+            assert len(notes_of(connection)) == 1  # those of the abandoned run are gone
+    assert_answers_are_those_of(tmp_path / "i", prune_terms(vectors, 3))
 
 
 def test_rounding_errors_are_those_of_the_stored_weights(
