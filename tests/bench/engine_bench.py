@@ -35,7 +35,12 @@ def planned(name: str, bench: Bench, ks: list[int], *, curves: bool) -> Plan:
     plan: Plan = {}
     tuned = read_tuned() if ENGINES[name].approximate else {}
     for k in ks:
-        points = tuned_points(tuned, bench.set_name, name, k)
+        offered = set(bench.modes(name, [k]))
+        kept = tuned_points(tuned, bench.set_name, name, k)
+        points = [point for point in kept if (k, point.mode) in offered]
+        if len(points) < len(kept):
+            stale = f"{len(kept) - len(points)} of {len(kept)} tuned points are not in its grid now"
+            print(f"{bench.set_name}: {name}, k={k}: {stale}; run tune.py", file=sys.stderr)
         if not points:
             config = ENGINES[name]().configurations(bench.set_name)[0]
             points = [Point(config, mode, 0, 0) for _, mode in bench.modes(name, [k])]

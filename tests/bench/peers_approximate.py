@@ -145,7 +145,7 @@ class Sindi(Engine):
     def modes(self, k: int) -> tuple[str, ...]:
         """Shares left out of the query and of every list, and how many to rescore."""
         shares = (0.0, 0.2, 0.4, 0.6) if k >= 1000 else (0.0, 0.2, 0.4, 0.6, 0.8)
-        grid = itertools.product(shares, (0.0, 0.3), (1, 3) if k >= 1000 else (1, 2, 4, 10))
+        grid = itertools.product(shares, (0.0, 0.3), (1, 3) if k >= 1000 else (1, 2, 3, 4, 10))
         return tuple(f"query -{q} lists -{t} rescore {times}k" for q, t, times in grid)
 
     def build(self, vectors: VectorSet, folder: Path, config: Config) -> dict[str, Any]:
