@@ -50,6 +50,7 @@ namespace lsr {
 inline constexpr std::size_t kFirstRound = 8, kSecondRound = 32;
 inline constexpr std::size_t kChunkPages = 64;  // 64 KB of accumulators
 inline constexpr std::size_t kLearnUpTo = 256;
+inline constexpr std::size_t kManyHits = 100;
 
 namespace detail {
 
@@ -223,7 +224,7 @@ public:
         if (budget) least_ = best_pages(budget);
         const std::size_t wide = sparse_ ? 4 : 1;
         round(seed(std::max(wide * kFirstRound, k / 16)), report);
-        const bool taught = report.pages_scored * 16 >= report.pages;
+        const bool taught = k >= kManyHits && report.pages_scored * 16 >= report.pages;
         if (!budget && taught && hopeless()) return rest_exhaustively(report);
         round(seed(std::max(wide * kSecondRound, k / 2)), report);
         if (!budget && hopeless()) return rest_exhaustively(report);
@@ -350,8 +351,11 @@ private:
     }
 
     // Whether so many pages are left that all rows of all pages, term by term, are cheaper: in
-    // order a row costs 16 ns, alone 40 ns, but then most pages are given up after the first phase.
+    // order a row costs 16 ns, alone some 56, but most pages are given up after the first phase,
+    // the more the smaller k is. Few live documents are scored one by one, which no row order
+    // beats.
     bool hopeless() const {
+        if (sparse_) return false;
         const std::uint32_t needed = threshold();
         std::size_t left = 0, undone = 0;
         for (std::uint32_t p = 0; p < segment_.n_pages; ++p) {
@@ -360,7 +364,8 @@ private:
         }
         const std::size_t heads = scratch_.query.heads.size();
         const std::size_t first = std::min(heads, kPhaseStart[1]);
-        return left * 56 * (first * 3 + (heads - first)) > undone * 16 * (heads * 3);
+        const std::size_t part = scratch_.top.k() < kManyHits ? 8 : 3;  // of the later rows
+        return left * 56 * (first * part + (heads - first)) > undone * 16 * (heads * part);
     }
 
     void rest_exhaustively(Report& report) {

@@ -15,10 +15,15 @@ BULK_MEMORY = "2GiB"
 RECALLS = (0.9, 0.95, 0.97, 0.98, 0.99)
 
 
+PAGES = (16, 20, 24, 32, 40, 60)
+MANY_PAGES = (250, 300, 400)
+
+
 class Lsr(Engine):
     """Our engine: one segment searched through `index.engine`, quantising the query included.
 
-    Modes are algorithms of exact search, or `approximate R`, a target recall.
+    Modes are algorithms of exact search, `approximate R`, a target recall, or `approximate N pages`,
+    a budget: our grid, as the rivals have theirs.
     """
 
     package = "lsr-search"
@@ -26,7 +31,8 @@ class Lsr(Engine):
 
     def modes(self, k: int) -> tuple[str, ...]:
         approximate = (f"approximate {recall}" for recall in RECALLS) if _approximate() else ()
-        return ("blockmax", "exhaustive", "auto", *approximate)
+        pages = (f"approximate {n} pages" for n in (PAGES if k <= 10 else MANY_PAGES))
+        return ("blockmax", "exhaustive", "auto", *approximate, *pages)
 
     def build(self, vectors: VectorSet, folder: Path, config: Config) -> dict[str, Any]:
         from index.quantize import scale_for
@@ -117,4 +123,7 @@ def _approximate() -> Any:
 def _settings(mode: str) -> dict[str, Any]:
     if not mode.startswith("approximate"):
         return {"algorithm": mode}
-    return {"approximate": _approximate()(recall=float(mode.split()[1]))}
+    amount = mode.split()[1]
+    if mode.endswith("pages"):
+        return {"approximate": _approximate()(pages=int(amount))}
+    return {"approximate": _approximate()(recall=float(amount))}
