@@ -22,8 +22,8 @@ MANY_PAGES = (250, 300, 400)
 class Lsr(Engine):
     """Our engine: one segment searched through `index.engine`, quantising the query included.
 
-    Modes are algorithms of exact search, `approximate R`, a target recall, or `approximate N pages`,
-    a budget: our grid, as the rivals have theirs.
+    Modes are algorithms of exact search, `approximate R`, a target recall, or `approximate N
+    pages`, a budget: our grid, as the rivals have theirs.
     """
 
     package = "lsr-search"
