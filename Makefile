@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format bench dev stub clean
+.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format bench bench-engine dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ format: $(VENV)/.dev  ## Lay out Python and C++
 bench: $(VENV)/.bench  ## Measure against other engines (minutes; see tests/bench/README.md)
 	$(BIN)/python tests/bench/run.py
 
+bench-engine: $(VENV)/.bench  ## Compare with the engines that lead the field (an hour; tests/bench/README.md)
+	$(BIN)/python tests/bench/engine_bench.py $(BENCH)
+
 stub: $(VENV)/.dev  ## Regenerate index/_core.pyi from the compiled module
 	cd $(VENV) && bin/python -m nanobind.stubgen -m index._core -o ../index/_core.pyi
 
@@ -68,5 +71,5 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.bench: $(VENV)/.base
 	$(PIP) -e '.[bench]'
-	$(PIP) --no-deps splade-index
+	$(PIP) --no-deps splade-index pyterrier-pisa
 	@touch $@

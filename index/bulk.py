@@ -225,7 +225,7 @@ class BulkBuild:
             self._lock.__exit__(None, None, None)
 
     def _begin(self) -> None:
-        """Resume the build of the same source and settings, or abandon other remains and start."""
+        """Resume the build of the same source and settings, or abandon what is left of another."""
         with self._catalog.transaction() as connection:
             # Runs that were pruned otherwise are of no use to this build.
             alike = Settings.from_json(setting(connection, "build")) == self._settings

@@ -73,7 +73,7 @@ def pareto(points: Iterable[Point], *, slack: float = 1.0) -> list[Point]:
     """
     ordered = sorted(points, key=lambda point: (point.recall, -point.microseconds))
     fastest = list(accumulate((p.microseconds for p in reversed(ordered)), min))[::-1]
-    beaten_by = [*fastest[1:], np.inf]
+    beaten_by = [*fastest[1:], np.inf] if ordered else []
     return [
         point
         for point, other in zip(ordered, beaten_by, strict=True)
