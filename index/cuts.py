@@ -59,7 +59,7 @@ def find_cuts(
     lists; vectors are read `chunk` documents at a time, three times.
     """
     # Imported here: numba takes longer to import than a small index takes to open and search.
-    from .kernels import count_heavy, last_at_cut, nth_digit
+    from .cut_kernels import count_heavy, last_at_cut, nth_digit
 
     n_terms = len(frequency)
     if share_or_n < 1:

@@ -23,11 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import blobs
-from .builder import invert, plan, surveyed
+from .builder import plan, surveyed
 from .columns import Column
+from .cut_kernels import gather_kept, kept_lengths
 from .cuts import Cuts, find_cuts
 from .effort import Effort
-from .kernels import gather, gather_bytes, gather_kept, kept_lengths
+from .inversion import invert
+from .kernels import gather, gather_bytes
 from .layout import BLOCK, REORDER_MINIMUM, Array
 from .live import positions_in
 from .mapped import forget, trim

@@ -13,7 +13,7 @@ from scipy import sparse
 from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
-from .kernels import within_mass
+from .cut_kernels import within_mass
 
 
 def prune_terms(vectors: SparseMatrix, n: int) -> SparseMatrix:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from index.cut_kernels import gather_kept, kept_lengths
 from index.cuts import Cuts, find_cuts
-from index.kernels import gather_kept, kept_lengths
 from index.pruning import prune_mass, prune_postings, prune_terms
 from index.quantize import halves
 from index.settings import Pruning
