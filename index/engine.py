@@ -165,6 +165,8 @@ def _checked_timeout(timeout: float | None) -> float | None:
 def _checked(segments: Sequence[Segment], live: Iterable[Live | None]) -> list[Live | None]:
     """The words, or an error that says which are of a wrong type: the core could only say no."""
     masks = list(live)
+    if len(masks) == len(segments) and all(mask is None for mask in masks):
+        return masks  # nearly always
     if len(masks) != len(segments):
         raise UsageError(
             f"{len(segments)} segments but {len(masks)} live masks (None means all live)"

@@ -34,6 +34,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -221,7 +222,10 @@ public:
         bound();
         report.pages += segment_.n_pages;
         const std::size_t k = scratch_.top.k();
-        if (budget) least_ = best_pages(budget);
+        if (budget) {
+            least_ = best_pages(budget);
+            budget_ = budget;
+        }
         const std::size_t wide = sparse_ ? 4 : 1;
         round(seed(std::max(wide * kFirstRound, k / 16)), report);
         const bool taught = k >= kManyHits && report.pages_scored * 16 >= report.pages;
@@ -302,6 +306,8 @@ private:
             const std::uint32_t last = std::min(s * 8 + 8, segment_.n_pages);
             for (std::uint32_t p = s * 8; p < last; ++p) {
                 if (scratch_.page_max[p] < std::max(least, needed)) continue;
+                if (taken_ == budget_) break;  // further pages of the same bound are left alone
+                ++taken_;
                 std::uint32_t chosen = 0;
                 for (std::uint32_t b = 0; b < kBlocksPerPage; ++b)
                     chosen |= std::uint32_t(bound_of(p, b) >= needed) << b;
@@ -395,6 +401,7 @@ private:
     const Request& request_;
     Scratch& scratch_;
     Cpu cpu_;
+    std::size_t budget_ = std::numeric_limits<std::size_t>::max(), taken_ = 0;  // pages
     std::uint32_t least_ = 0;  // pages of a lesser bound are left alone: the budget
     bool singles_pay_ = false;
     bool sparse_ = false;  // the best blocks hold few live documents: look into more of them first
