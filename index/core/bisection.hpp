@@ -24,8 +24,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <span>
 #include <system_error>
@@ -41,6 +43,31 @@ inline constexpr std::size_t kBisectionLeaf = 32;
 // Rounds end when at most one document in so many changes sides. 200 leaves 2 % more blocks to
 // score and saves a fifth of the time; 4,000 gains nothing.
 inline constexpr std::size_t kBisectionSettled = 1000;
+
+// What a worker threw (out of memory), for the caller's thread to throw again once all have ended.
+class Failure {
+public:
+    template <class Work>
+    void catching(Work&& work) {
+        try {
+            work();
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(guard_);
+            first_ = std::current_exception();
+        }
+    }
+    bool any() {
+        const std::lock_guard<std::mutex> lock(guard_);
+        return bool(first_);
+    }
+    void rethrow() {
+        if (first_) std::rethrow_exception(first_);
+    }
+
+private:
+    std::mutex guard_;
+    std::exception_ptr first_;
+};
 
 class Bisection {
 public:
@@ -139,18 +166,23 @@ private:
     template <class Work>
     static void in_pieces(std::size_t n, std::size_t n_threads, const Work& work) {
         if (n < kShared) n_threads = 1;
+        Failure failure;
+        const auto guarded = [&](std::size_t first, std::size_t last, std::size_t i) {
+            failure.catching([&] { work(first, last, i); });
+        };
         std::vector<std::thread> others;
         others.reserve(n_threads - 1);
         for (std::size_t i = 1; i < n_threads; ++i) {
             const std::size_t first = n * i / n_threads, last = n * (i + 1) / n_threads;
             try {
-                others.emplace_back(work, first, last, i);
+                others.emplace_back(guarded, first, last, i);
             } catch (const std::system_error&) {  // no more threads to have
-                work(first, last, i);
+                guarded(first, last, i);
             }
         }
-        work(std::size_t{0}, n / n_threads, std::size_t{0});
+        guarded(std::size_t{0}, n / n_threads, std::size_t{0});
         for (std::thread& other : others) other.join();
+        failure.rethrow();
     }
 
     // Replaces terms by dense numbers, leaving out those of one document. Returns how many remain.
@@ -194,6 +226,7 @@ private:
                 between();
             }
         };
+        Failure failure;
         std::vector<std::thread> others;
         auto end = [&] {
             for (std::thread& other : others) other.join();
@@ -204,7 +237,8 @@ private:
             for (std::size_t i = 1; i < n_threads_ && i < ranges.size(); ++i) {
                 ++running;
                 others.emplace_back([&, i] {
-                    take(workspaces_[i], [] {});
+                    failure.catching([&] { take(workspaces_[i], [] {}); });
+                    if (failure.any()) stopped_ = true;
                     --running;
                 });
             }
@@ -223,6 +257,7 @@ private:
             throw;
         }
         end();
+        failure.rethrow();
     }
 
     // Splits the documents of `range` in two similar halves and moves their rows to the other
