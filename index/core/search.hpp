@@ -89,20 +89,20 @@ inline const std::vector<std::uint64_t>& search(std::span<const Part> parts, con
                                                 Scratch& scratch, Cpu cpu, Report& report) {
     report = {};
     std::uint64_t n_docs = 0, most = 0;
-    for (const Part& part : parts) {
-        n_docs += part.segment->n_docs;
-        scratch.query.prepare(*part.segment, request.query);
-        most = std::max(most, scratch.query.total);
-    }
+    for (const Part& part : parts) n_docs += part.segment->n_docs;
+    // No impact exceeds 255, whatever the segment.
+    for (const std::uint16_t weight : request.query.weights) most += 255ull * weight;
     const std::size_t k = std::size_t(std::min<std::uint64_t>(request.k, n_docs));
     scratch.begin(request.query);
     scratch.top.reset(k, std::uint32_t(std::min<std::uint64_t>(most, 0xFFFFFFFFu)),
                       request.by_group);
+    // More pages than documents there are not, and their products fit 64 bits.
+    const std::uint64_t pages = std::min<std::uint64_t>(request.pages, n_docs);
     for (const Part& part : parts) {
         if (k == 0) break;
         // Each segment gets its share of the budget, by documents.
-        const std::size_t budget = std::size_t(
-            (request.pages * std::uint64_t(part.segment->n_docs) + n_docs - 1) / n_docs);
+        const std::size_t budget =
+            std::size_t((pages * std::uint64_t(part.segment->n_docs) + n_docs - 1) / n_docs);
         detail::search_part(part, request, budget, scratch, cpu, report);
         scratch.top.tighten();
     }
