@@ -33,7 +33,7 @@ from .kernels import gather, gather_bytes
 from .layout import BLOCK, REORDER_MINIMUM, Array
 from .live import positions_in
 from .mapped import forget, trim
-from .ordering import ordered
+from .ordering import affordable, ordered
 from .segment_writer import SegmentFile, SegmentStats
 from .snapshot import View
 from .stored_vectors import Forward
@@ -192,7 +192,8 @@ def merge_segments(
         sources = replace(sources, cuts=cuts)
         lengths = sources.lengths()
     rows = partial(_rows, sources, lengths)
-    in_order = reorder if reorder is not None else n_docs >= REORDER_MINIMUM
+    wanted = reorder if reorder is not None else n_docs >= REORDER_MINIMUM
+    in_order = wanted and affordable(n_docs, n_terms, effort)[0] > 0
     if in_order:
         order = ordered(rows, n_docs, n_terms, effort, size=chunk)
         trim()

@@ -58,7 +58,8 @@ class BuildReport:
 
     `given_postings` were there before pruning, which kept `mass_kept` of the sum of their weights.
     Errors are those of impact x scale against the float16 weights, absolute, and of documents'
-    norms, relative; `saturated_share` of the weights were too large for impact 255.
+    norms, relative; `saturated_share` of the weights were too large for impact 255. `n_ordered`
+    rows were put in order: none where they are few, or more than the memory could order.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class BuildReport:
     error_mean: float
     error_max: float
     norm_error: float
+    n_ordered: int
     n_bytes: int
     n_resumed: int
     encode_s: float
@@ -157,6 +159,7 @@ def build_index(
         error_mean=info["error_mean"],
         error_max=info["error_max"],
         norm_error=info["norm_error"],
+        n_ordered=info["n_ordered"],
         n_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         n_resumed=counted.n_resumed,
         encode_s=counted.encode_s,

@@ -152,6 +152,20 @@ def test_a_build_beyond_its_memory_becomes_one_ordered_segment(tmp_path: Path) -
         assert index.search(query, 1).doc_ids == [f"d{int(np.argmax(scores))}"]
 
 
+def test_documents_that_memory_cannot_order_are_not_called_ordered(tmp_path: Path) -> None:
+    """30,000 documents need 3 MB to be ordered; told so, a later merge orders them after all."""
+    vectors = random_collection(np.random.default_rng(6), 30_000, 300, mean=20, levels=60)
+    with Index.create(tmp_path / "x", n_terms=300, max_weight=4.0) as index:
+        with index.bulk("corpus", memory="2MiB") as bulk:
+            for first in range(0, 30_000, 3000):
+                names = [Document(f"d{first + i}") for i in range(3000)]
+                bulk.add(names, vectors[first : first + 3000])
+        assert index.info()["n_ordered"] == 0
+        index.delete(["d5"])
+        index.merge(memory="64MiB")
+        assert index.info()["n_ordered"] == 29_999
+
+
 def test_a_build_of_a_single_run_is_finished_too(tmp_path: Path) -> None:
     """The budget may be used up by the very last batch: its run must not stay as it is."""
     vectors = random_collection(np.random.default_rng(3), 9000, 100, mean=8, levels=9)

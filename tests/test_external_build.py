@@ -223,6 +223,7 @@ if point in ("ordered", "invert", "_write_vectors"):
     import index.external
     setattr(index.external, point, kill)
     index.external.REORDER_MINIMUM = 1000
+    index.external.affordable = lambda *a: (16, 1)  # 1 MiB would leave them as they come
 elif point == "record":
     import index.merging
     index.merging.Written.record = kill

@@ -95,6 +95,7 @@ def index(
     build that was interrupted goes on when the same command is given again.
     """
     from index import Pruning, Settings, build_index
+    from index.layout import REORDER_MINIMUM
 
     from ..datasets import load_dataset
 
@@ -164,6 +165,9 @@ def index(
             f"{100 * report.saturated_share:.1f} % of the weights exceed max_weight "
             f"{encoder.max_weight:g}; raise it in the encoder's lsr.json and build again",
         )
+    if order == "bp" and not report.n_ordered and report.n_passages >= REORDER_MINIMUM:
+        why = "--memory has no room to order documents: they lie as they came, searches are slower"
+        out.fact("unordered", f"{why}; give more")
     out.fact(
         "wrote",
         out.columns(
