@@ -38,7 +38,7 @@ def recipe_for(folder: Path, train: list[str], **data: object):
     path = folder / "recipe.toml"
     path.write_text(
         f'name = "t"\n[model]\nkind = "siamese"\n[model.scratch]\n[data]\n'
-        f"train = {json.dumps(train)}\n{extra}\n[stage.contrastive]\nsteps = 1\n"
+        f"train = {json.dumps(train)}\n{extra}\n[stage.ranking]\nsteps = 1\n"
     )
     return load_recipe(path)
 

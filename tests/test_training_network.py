@@ -12,10 +12,10 @@ from safetensors.numpy import load_file  # noqa: E402
 
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from training.calibrate import calibrate  # noqa: E402
-from training.network import Network, silence_terms  # noqa: E402
+from training.network import learn_last, silence_terms  # noqa: E402
 from training.objectives import MaskedLanguageModel, Ranking  # noqa: E402
-from training.recipe import MlmStage, Scratch  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
+from training.sections import MlmStage, Scratch  # noqa: E402
 from training.steps import MlmSteps, pad  # noqa: E402
 
 TEXTS = ["the red fox runs", "a blue whale swims in the sea", "green frogs sit", "the sea is blue"]
@@ -29,13 +29,13 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def network(backbone: Path) -> Network:
-    return Network(SpladeModel.from_checkpoint(backbone, max_length=16)).eval()
+def model(backbone: Path) -> SpladeModel:
+    return SpladeModel.from_checkpoint(backbone, max_length=16).eval()
 
 
 @pytest.fixture
-def batch(network: Network):
-    tokenizer = network.splade.tokenizer
+def batch(model: SpladeModel):
+    tokenizer = model.tokenizer
     return pad(tokenizer.ids(TEXTS, special=True), tokenizer.pad_id)
 
 
@@ -46,39 +46,42 @@ def test_the_same_texts_make_the_same_backbone(backbone: Path, tmp_path: Path) -
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_split_head_gives_the_weights_of_the_encoder(network: Network, batch) -> None:
+def test_split_head_gives_the_weights_of_the_encoder(model: SpladeModel, batch) -> None:
     """Training and encoding must agree, or what was trained is not what is indexed."""
     with torch.no_grad():
-        whole = network.splade(*batch)
-        split = network.weights(*batch)
+        ids, mask = batch
+        logits = model.backbone(input_ids=ids, attention_mask=mask).logits
+        pooled = torch.where(mask.unsqueeze(-1) == 1, logits, float("-inf")).amax(dim=1)
+        whole = torch.log1p(torch.relu(pooled))
+        split = model(*batch)
         columns = torch.tensor([7, 20, 41])
-        some = network.weights(*batch, columns)
+        some = model.weights(*batch, columns)
     assert torch.equal(split, whole)
     # A narrower product may add up in another order.
     torch.testing.assert_close(some, whole[:, columns], atol=1e-6, rtol=1e-5)
 
 
-def test_after_a_failed_forward_the_decoder_is_whole_again(network: Network, batch) -> None:
+def test_after_a_failed_forward_the_decoder_is_whole_again(model: SpladeModel, batch) -> None:
     with pytest.raises(ValueError, match="input_ids"):
-        network.features(None, None)
-    assert network.splade(*batch).shape == (4, network.splade.n_terms)
+        model.features(None, None)
+    assert model(*batch).shape == (4, model.n_terms)
 
 
-def test_frozen_layers_get_no_gradient(network: Network, batch) -> None:
-    network.learn_last(1)
-    network.weights(*batch).sum().backward()
-    learning = {name for name, p in network.named_parameters() if p.grad is not None}
+def test_frozen_layers_get_no_gradient(model: SpladeModel, batch) -> None:
+    learn_last(model, 1)
+    model.weights(*batch).sum().backward()
+    learning = {name for name, p in model.named_parameters() if p.grad is not None}
     assert any("layer.1." in name for name in learning)
     assert any("transform" in name for name in learning)
     assert not any("layer.0." in name or "embeddings" in name for name in learning)
-    network.learn_last(-1)
-    assert all(p.requires_grad for p in network.parameters())
+    learn_last(model, -1)
+    assert all(p.requires_grad for p in model.parameters())
 
 
-def test_masked_lm_names_hidden_and_visible_tokens(network: Network) -> None:
+def test_masked_lm_names_hidden_and_visible_tokens(model: SpladeModel) -> None:
     steps = MlmSteps(
         TEXTS,
-        network.splade.tokenizer,
+        model.tokenizer,
         MlmStage(steps=3, batch=4, max_length=16, masked=0.5, kept=0.25),
         seed=0,
         n_steps=3,
@@ -86,34 +89,34 @@ def test_masked_lm_names_hidden_and_visible_tokens(network: Network) -> None:
     item = steps[1]
     again = steps[1]
     assert all(torch.equal(item[name], again[name]) for name in item)
-    special = torch.tensor(network.splade.tokenizer.special_ids())
+    special = torch.tensor(model.tokenizer.special_ids())
     assert not torch.isin(item["targets"], special).any()
     given = item["input_ids"].ravel()[item["positions"]]
-    mask_id = network.splade.tokenizer.tokenizer.token_to_id("[MASK]")
+    mask_id = model.tokenizer.tokenizer.token_to_id("[MASK]")
     assert (given == mask_id).any()
     assert (given == item["targets"]).any()
-    parts = MaskedLanguageModel(network)(**item)
-    logits = network.splade.backbone(
+    parts = MaskedLanguageModel(model)(**item)
+    logits = model.backbone(
         input_ids=item["input_ids"], attention_mask=item["attention_mask"]
     ).logits.flatten(0, 1)[item["positions"]]
     expected = torch.nn.functional.cross_entropy(logits, item["targets"])
     assert parts["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_inference_free_scores_are_idf_times_document_weight(network: Network, batch) -> None:
+def test_inference_free_scores_are_idf_times_document_weight(model: SpladeModel, batch) -> None:
     """The score is a sum over the query's tokens; FLOPS sees the document without idf."""
-    n_terms = network.splade.n_terms
+    n_terms = model.n_terms
     idf = torch.rand(n_terms) * 5
     marks = torch.zeros(2, n_terms, dtype=torch.bool)
     marks[0, [40, 41]] = True
     marks[1, [30]] = True
     positives = torch.tensor([1, 3])
     excluded = torch.zeros(2, 4, dtype=torch.bool)
-    parts = Ranking(network, scale=0.5, idf=idf)(
+    parts = Ranking(model, scale=0.5, idf=idf)(
         *batch, positives, excluded, 0.1, 0.0, query_terms=marks
     )
     with torch.no_grad():
-        d = network.splade(*batch)
+        d = model(*batch)
         scores = torch.stack([d[:, 40] * idf[40] + d[:, 41] * idf[41], d[:, 30] * idf[30]])
         rank = torch.nn.functional.cross_entropy(0.5 * scores, positives)
         flops = d.mean(dim=0).square().sum()
@@ -122,9 +125,9 @@ def test_inference_free_scores_are_idf_times_document_weight(network: Network, b
     assert parts["document_terms"].item() == pytest.approx((d > 0).sum(1).float().mean().item())
 
 
-def test_a_siamese_query_goes_through_the_network(network: Network, batch) -> None:
+def test_a_siamese_query_goes_through_the_network(model: SpladeModel, batch) -> None:
     ids, mask = batch
-    parts = Ranking(network, scale=1.0)(
+    parts = Ranking(model, scale=1.0)(
         ids,
         mask,
         torch.arange(4),
@@ -135,23 +138,23 @@ def test_a_siamese_query_goes_through_the_network(network: Network, batch) -> No
         query_mask=mask,
     )
     with torch.no_grad():
-        d = network.splade(ids, mask)
+        d = model(ids, mask)
         rank = torch.nn.functional.cross_entropy(d @ d.T, torch.arange(4))
         flops = d.mean(dim=0).square().sum()
     assert parts["loss"].item() == pytest.approx((rank + 0.3 * flops).item(), rel=1e-5)
 
 
-def test_calibration_leaves_the_wanted_number_of_terms(network: Network, batch) -> None:
-    calibrate(network, TEXTS, active_terms=25, max_length=16, bf16=False)
+def test_calibration_leaves_the_wanted_number_of_terms(model: SpladeModel, batch) -> None:
+    calibrate(model, TEXTS, active_terms=25, max_length=16, bf16=False)
     with torch.no_grad():
-        active = (network.weights(*batch) > 0).sum().item()
+        active = (model.weights(*batch) > 0).sum().item()
     # Ties at the threshold and sums in another order may move a term or two.
     assert active == pytest.approx(4 * 25, abs=2)
 
 
-def test_silenced_terms_never_weigh_anything(network: Network, batch) -> None:
-    special = network.splade.tokenizer.special_ids()
-    silence_terms(network, special)
+def test_silenced_terms_never_weigh_anything(model: SpladeModel, batch) -> None:
+    special = model.tokenizer.special_ids()
+    silence_terms(model, special)
     with torch.no_grad():
-        assert not network.weights(*batch)[:, special].any()
-        assert np.count_nonzero(network.weights(*batch).numpy()) > 0
+        assert not model.weights(*batch)[:, special].any()
+        assert np.count_nonzero(model.weights(*batch).numpy()) > 0

@@ -15,7 +15,7 @@ kind = "siamese"
 backbone = "checkpoint"
 [data]
 train = ["scifact"]
-[stage.contrastive]
+[stage.ranking]
 steps = 10
 """
 
@@ -29,8 +29,8 @@ def write(folder: Path, text: str) -> Path:
 def test_a_minimal_recipe_gets_documented_defaults(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, MINIMAL))
     assert recipe.stage.mlm is None
-    assert recipe.stage.contrastive.steps == 10
-    assert recipe.stage.contrastive.loss == "info_nce"
+    assert recipe.stage.ranking.steps == 10
+    assert recipe.stage.ranking.loss == "info_nce"
     assert recipe.data.train == ("scifact",)
     assert recipe.path == tmp_path / "recipe.toml"
 
@@ -43,11 +43,11 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (("steps = 10", "stepz = 10"), "unknown key 'stepz' in [stage.contrastive]; did you mean"),
-        (("steps = 10", 'steps = "10"'), "stage.contrastive.steps = '10' is a string; wanted a wh"),
-        (("steps = 10", "steps = 0"), "stage.contrastive.steps = 0; wanted 1 or more"),
-        (("steps = 10", "steps = true"), "stage.contrastive.steps = True is true or false"),
-        (("steps = 10", ""), "stage.contrastive.steps is missing; it has no default"),
+        (("steps = 10", "stepz = 10"), "unknown key 'stepz' in [stage.ranking]; did you mean"),
+        (("steps = 10", 'steps = "10"'), "stage.ranking.steps = '10' is a string; wanted a wh"),
+        (("steps = 10", "steps = 0"), "stage.ranking.steps = 0; wanted 1 or more"),
+        (("steps = 10", "steps = true"), "stage.ranking.steps = True is true or false"),
+        (("steps = 10", ""), "stage.ranking.steps is missing; it has no default"),
         (('"siamese"', '"siameze"'), "model.kind = 'siameze'; wanted one of \"inference-free\" or"),
         (('["scifact"]', '"scifact"'), "data.train = 'scifact'; wanted a list of strings"),
         (('["scifact"]', "[]"), "data.train is empty"),
@@ -82,8 +82,8 @@ def test_queries_from_a_table_cannot_be_regularised(tmp_path: Path) -> None:
 
 def test_overrides_replace_values_and_are_checked_like_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
-    recipe = load_recipe(path, {"run.seed": 3, "stage.contrastive.scale": 2})
-    assert (recipe.run.seed, recipe.stage.contrastive.scale) == (3, 2.0)
+    recipe = load_recipe(path, {"run.seed": 3, "stage.ranking.scale": 2})
+    assert (recipe.run.seed, recipe.stage.ranking.scale) == (3, 2.0)
     with pytest.raises(RecipeError, match="unknown key 'sed' in \\[run\\]; did you mean 'seed'"):
         load_recipe(path, {"run.sed": 3})
     with pytest.raises(RecipeError, match="name is a value, not a section"):

@@ -25,8 +25,8 @@ from training.trainer import StageTrainer  # noqa: E402
 
 QUICK = {
     "stage.mlm.steps": 4,
-    "stage.contrastive.steps": 6,
-    "stage.contrastive.flops_ramp": 3,
+    "stage.ranking.steps": 6,
+    "stage.ranking.flops_ramp": 3,
     "run.log_every": 2,
     "run.checkpoint_every": 2,
 }
@@ -93,7 +93,7 @@ def test_a_gpu_trains_in_bf16(tmp_path: Path) -> None:
 def test_the_card_says_what_it_was_trained_on(smoke) -> None:
     record = read_record(smoke.output)
     assert record is not None
-    assert record["recipe"]["stage"]["contrastive"]["steps"] == 120
+    assert record["recipe"]["stage"]["ranking"]["steps"] == 120
     assert record["recipe_fingerprint"] == load_recipe("smoke").fingerprint()
     assert [source["name"] for source in record["data"]] == ["smoke.jsonl"]
     assert record["last_log"]["ranked_first"] > 0.9
@@ -172,7 +172,7 @@ def test_an_output_that_is_something_else_is_refused_before_training(tmp_path: P
 
 def test_a_siamese_encoder_trains_and_loads(tmp_path: Path) -> None:
     recipe = load_recipe(
-        "smoke", QUICK | {"model.kind": "siamese", "stage.contrastive.flops_queries": 0.001}
+        "smoke", QUICK | {"model.kind": "siamese", "stage.ranking.flops_queries": 0.001}
     )
     report = train(recipe, tmp_path / "encoder", progress=False)
     encoder = load_encoder(report.output)
@@ -186,9 +186,9 @@ def test_sampled_terms_and_bf16_and_accumulation_run(tmp_path: Path) -> None:
         QUICK
         | {
             "run.bf16": True,
-            "stage.contrastive.sampled_terms": 100,
-            "stage.contrastive.accumulate": 2,
-            "stage.contrastive.layers": 1,
+            "stage.ranking.sampled_terms": 100,
+            "stage.ranking.accumulate": 2,
+            "stage.ranking.layers": 1,
         },
     )
     report = train(recipe, tmp_path / "encoder", progress=False)
@@ -215,7 +215,7 @@ def with_backbone(folder: Path, tmp_path: Path, **model: object):
         f'name = "t"\n[model]\nkind = "inference-free"\nbackbone = "{folder}"\n{lines}\n'
         f'[data]\ntrain = ["{smoke.parent / "smoke.jsonl"}"]\n'
         "[stage.mlm]\nsteps = 2\nmax_length = 32\n[stage.calibrate]\nactive_terms = 20\n"
-        "[stage.contrastive]\nsteps = 2\nmax_length = 32\n"
+        "[stage.ranking]\nsteps = 2\nmax_length = 32\n"
     )
     return load_recipe(path)
 
@@ -241,8 +241,8 @@ def test_more_tokens_than_the_backbone_has_positions_are_refused(
 def test_a_collapsed_run_is_an_error_and_not_an_encoder(tmp_path: Path) -> None:
     """All weights zero: nothing to index, and the message names the knobs."""
     collapse = {
-        "stage.contrastive.flops_documents": 1e6,
-        "stage.contrastive.learning_rate": 0.5,
+        "stage.ranking.flops_documents": 1e6,
+        "stage.ranking.learning_rate": 0.5,
     }
     recipe = load_recipe("smoke", QUICK | collapse)
     with pytest.raises(EncoderError, match="training collapsed"):

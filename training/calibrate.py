@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from lsr.encoders.model import SparseModel
 from lsr.errors import EncoderError
 
-from .network import Network
 from .steps import pad
 
 _BATCH = 16
@@ -19,30 +19,30 @@ _BATCH = 16
 
 @torch.no_grad()
 def calibrate(
-    network: Network, documents: Sequence[str], *, active_terms: int, max_length: int, bf16: bool
+    model: SparseModel, documents: Sequence[str], *, active_terms: int, max_length: int, bf16: bool
 ) -> float:
     """Subtract one number from the decoder's bias; afterwards `active_terms` are active on average.
 
     Returns the number. The mean is over the given documents, read up to `max_length` tokens.
     """
-    bias = network.decoder.bias
+    bias = model.decoder.bias
     if bias is None:
         raise EncoderError(
-            f"{type(network.splade.backbone).__name__} has a decoder without bias and cannot be "
+            f"{type(model.backbone).__name__} has a decoder without bias and cannot be "
             "calibrated; leave [stage.calibrate] out"
         )
-    tokenizer = network.splade.tokenizer.limited(max_length)
+    tokenizer = model.tokenizer.limited(max_length)
     ids = tokenizer.ids(documents, special=True)
     ids.sort(key=len)
-    training = network.training
-    network.eval()
+    training = model.training
+    model.eval()
     pooled: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
     for at in range(0, len(ids), _BATCH):
         tokens, mask = pad(ids[at : at + _BATCH], tokenizer.pad_id)
         with torch.autocast(bias.device.type, torch.bfloat16, enabled=bf16):
-            rows = network.pooled(tokens.to(bias.device), mask.to(bias.device), None)
+            rows = model.pooled(tokens.to(bias.device), mask.to(bias.device), None)
         pooled.append(rows.cpu().numpy())
-    network.train(training)
+    model.train(training)
     values = np.concatenate(pooled).ravel()
     wanted = min(active_terms * len(ids), len(values) - 1)
     rank = len(values) - 1 - wanted

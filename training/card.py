@@ -82,7 +82,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def _readme(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     recipe, measured = record["recipe"], record["measured"]
-    model, stage = recipe["model"], recipe["stage"]["contrastive"]
+    model, stage = recipe["model"], recipe["stage"]["ranking"]
     backbone = model["backbone"] or "random weights"
     rows = "\n".join(
         f"| {s['name']} | {s['split']} | {s['n_queries']:,} | {s['n_positives']:,} "

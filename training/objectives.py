@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsr.encoders.model import SparseModel
+
 from .losses import info_nce
-from .network import Network
 from .regularizers import active_terms, flops
 
 Parts = dict[str, Tensor]
@@ -19,16 +20,16 @@ Parts = dict[str, Tensor]
 class MaskedLanguageModel(nn.Module):
     """Cross-entropy of the right token at chosen positions, hidden ones and visible ones."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, model: SparseModel) -> None:
         super().__init__()
-        self.network = network
+        self.model = model
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, targets: Tensor
     ) -> Parts:
         """`positions` index the flattened (batch * length) tokens, `targets` are their tokens."""
-        features = self.network.features(input_ids, attention_mask)
-        logits = self.network.logits(features.flatten(0, 1)[positions]).float()
+        features = self.model.features(input_ids, attention_mask)
+        logits = self.model.logits(features.flatten(0, 1)[positions]).float()
         loss = functional.cross_entropy(logits, targets)
         hit = (logits.detach().argmax(dim=1) == targets).float().mean()
         return {"loss": loss, "named_right": hit}
@@ -42,9 +43,9 @@ class Ranking(nn.Module):
     earn little ranking gradient for the same penalty and are pruned (arXiv 2411.04403).
     """
 
-    def __init__(self, network: Network, *, scale: float, idf: Tensor | None = None) -> None:
+    def __init__(self, model: SparseModel, *, scale: float, idf: Tensor | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.model = model
         self.scale = scale
         self.register_buffer("idf", idf, persistent=False)
 
@@ -66,7 +67,7 @@ class Ranking(nn.Module):
 
         `terms` are the columns computed (None = all), `term_weights` their inverse probabilities.
         """
-        documents = self.network.weights(document_ids, document_mask, terms)
+        documents = self.model.weights(document_ids, document_mask, terms)
         parts: Parts = {}
         penalty = flops_documents * flops(documents, term_weights)
         if query_terms is not None:
@@ -75,7 +76,7 @@ class Ranking(nn.Module):
         else:
             assert query_ids is not None
             assert query_mask is not None
-            queries = self.network.weights(query_ids, query_mask)
+            queries = self.model.weights(query_ids, query_mask)
             penalty = penalty + flops_queries * flops(queries)
         with torch.autocast(documents.device.type, enabled=False):
             # Full precision: sums over a hundred terms decide between neighbours.

@@ -1,6 +1,6 @@
 """A recipe: one typed TOML file that says everything about a training run.
 
-Every key is a field of a frozen dataclass below; a key that is not there is an error, as is a value
+Every key is a field of a frozen dataclass in `sections`; a key that is not there is an error, as is a value
 of another type or out of range. Nothing here imports torch, so a recipe can be checked anywhere.
 
     name = "mini"
@@ -9,7 +9,7 @@ of another type or out of range. Nothing here imports torch, so a recipe can be 
     [data]                      which collections, which negatives
     [stage.mlm]                 optional: teach a new head to speak the vocabulary
     [stage.calibrate]           optional: shift the head so that a known share of terms is active
-    [stage.contrastive]         rank: InfoNCE and FLOPS
+    [stage.ranking]         rank: InfoNCE and FLOPS
     [run]                       seed, precision, checkpoints
 """
 
@@ -20,133 +20,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 
-from .typed_toml import build, number
+from .sections import Data, Model, RunSettings, Stages
+from .typed_toml import build
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 SHIPPED = Path(__file__).resolve().parent / "recipes"
-
-
-@dataclass(frozen=True, slots=True)
-class Scratch:
-    """Sizes of a BERT with random weights and a WordPiece vocabulary learned from the documents."""
-
-    layers: int = number(2, low=1)
-    hidden: int = number(64, low=8)
-    heads: int = number(2, low=1)
-    vocabulary: int = number(2000, low=300)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """Which network to start from and which kind of encoder to make of it."""
-
-    kind: Literal["inference-free", "siamese"]
-    backbone: str = ""
-    """A folder (absolute, or relative to the recipe) or a hub name; empty with [model.scratch]."""
-    scratch: Scratch | None = None
-    new_head: bool = False
-    """Make a masked-LM head tied to the word embeddings if the checkpoint has none."""
-    max_length: int = number(256, low=8)
-    """Tokens read from a document when the trained encoder is used; stages may train on fewer."""
-    query_length: int = number(64, low=4)
-    dropout: float | None = number(None, low=0, high=0.9)
-    """Dropout while training; left out, the checkpoint's own. On a CPU its random numbers take a
-    third of the time, and a run of less than one pass over the data has little to overfit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Which judged collections to learn from."""
-
-    train: tuple[str, ...]
-    """Names of collections, folders, or .jsonl files of {"query", "pos", "neg"} records."""
-    split: str = "train"
-    negatives: int = number(0, low=0)
-    """Given negatives drawn per query, where a collection has them; others are in-batch."""
-    mined_depth: int = number(0, low=0)
-    """Where a collection gives no negatives, use its BM25 ranking down to this rank; 0 = never."""
-    mined_from: int = number(10, low=0)
-    """First rank taken as a mined negative: the very top often holds unjudged answers."""
-    repeat: Mapping[str, int] = field(default_factory=dict)
-    """How often a collection's queries come per pass, by name as in `train`; default 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class MlmStage:
-    """Masked-language modelling over the documents, which a new head needs before it can rank."""
-
-    steps: int = number(low=1)
-    batch: int = number(32, low=1)
-    learning_rate: float = number(5e-4, low=0)
-    warmup_steps: int = number(0, low=0)
-    max_length: int = number(128, low=8)
-    masked: float = number(0.15, low=0, high=1)
-    """Share of tokens that are hidden and must be guessed: learns related terms."""
-    kept: float = number(0.15, low=0, high=1)
-    """Share of tokens left visible that must be named: learns the literal terms."""
-    layers: int = number(-1, low=-1)
-    """How many of the last layers learn, beside the head; -1 = everything, embeddings included."""
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrateStage:
-    """One number subtracted from the head's bias, so that ranking starts from sparse vectors."""
-
-    active_terms: int = number(256, low=1)
-    documents: int = number(512, low=1)
-
-
-@dataclass(frozen=True, slots=True)
-class ContrastiveStage:
-    """Ranking: InfoNCE over in-batch and given negatives plus FLOPS with a quadratic ramp."""
-
-    steps: int = number(low=1)
-    batch: int = number(32, low=1)
-    """Queries a step; documents are the distinct positives and negatives of these queries."""
-    accumulate: int = number(1, low=1)
-    learning_rate: float = number(2e-5, low=0)
-    warmup_steps: int = number(0, low=0)
-    weight_decay: float = number(0.01, low=0)
-    clip: float = number(1.0, low=0)
-    max_length: int = number(256, low=8)
-    loss: Literal["info_nce"] = "info_nce"
-    scale: float = number(1.0, low=0)
-    """Multiplies scores inside the loss (inverse temperature); sums of idf run to a hundred."""
-    flops_documents: float = number(0.0, low=0)
-    flops_queries: float = number(0.0, low=0)
-    flops_ramp: int = number(0, low=0)
-    """Steps until the FLOPS weights reach the values above."""
-    layers: int = number(-1, low=-1)
-    sampled_terms: int = number(0, low=0)
-    """Inference-free only: compute the tokens of the batch and this many other terms, drawn at
-    random, instead of the whole vocabulary; scores stay exact, FLOPS unbiased. 0 = everything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """The stages in the order they run; those left out are skipped."""
-
-    contrastive: ContrastiveStage
-    mlm: MlmStage | None = None
-    calibrate: CalibrateStage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How to run: nothing here changes what is learned, but for seed and precision."""
-
-    seed: int = number(0, low=0)
-    bf16: bool = False
-    log_every: int = number(20, low=1)
-    checkpoint_every: int = number(200, low=1)
-    keep_checkpoints: int = number(1, low=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +62,7 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     `overrides` maps dotted keys to values that replace the file's, e.g.
     `{"model.backbone": "/models/minilm"}`. Raises `RecipeError` with file, key and what was wanted.
 
-    >>> load_recipe("smoke").stage.contrastive.loss
+    >>> load_recipe("smoke").stage.ranking.loss
     'info_nce'
     """
     file = _find(path)
@@ -239,7 +124,7 @@ def _override(table: dict[str, Any], key: str, value: Any, file: Path) -> None:
 
 def _check(recipe: Recipe) -> None:
     """What no single field can see."""
-    model, data, contrastive = recipe.model, recipe.data, recipe.stage.contrastive
+    model, data, ranking = recipe.model, recipe.data, recipe.stage.ranking
     file = recipe.path
     if not data.train:
         raise RecipeError(
@@ -250,22 +135,22 @@ def _check(recipe: Recipe) -> None:
             f"{file}: [model] wants either backbone (a checkpoint) or a section [model.scratch], "
             f"got {'both' if model.backbone else 'neither'}."
         )
-    if model.kind == "siamese" and contrastive.sampled_terms:
+    if model.kind == "siamese" and ranking.sampled_terms:
         raise RecipeError(
-            f"{file}: stage.contrastive.sampled_terms = {contrastive.sampled_terms} with kind = "
+            f"{file}: stage.ranking.sampled_terms = {ranking.sampled_terms} with kind = "
             '"siamese": query expansion may touch any term, so every term must be computed; '
             "leave it out."
         )
-    if model.kind == "inference-free" and contrastive.flops_queries:
+    if model.kind == "inference-free" and ranking.flops_queries:
         raise RecipeError(
-            f"{file}: stage.contrastive.flops_queries = {contrastive.flops_queries} with kind = "
+            f"{file}: stage.ranking.flops_queries = {ranking.flops_queries} with kind = "
             '"inference-free": queries come from a table and have nothing to regularise; '
             "leave it out."
         )
     for name in data.repeat:
         if name not in data.train:
             raise RecipeError(f"{file}: data.repeat names '{name}', which is not in data.train.")
-    for name, stage in (("mlm", recipe.stage.mlm), ("contrastive", contrastive)):
+    for name, stage in (("mlm", recipe.stage.mlm), ("ranking", ranking)):
         if stage is not None and stage.max_length > model.max_length:
             raise RecipeError(
                 f"{file}: stage.{name}.max_length = {stage.max_length} exceeds model.max_length = "

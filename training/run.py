@@ -20,6 +20,7 @@ import torch
 from lsr.encoders.folder import replacing
 from lsr.encoders.idf import idf_table
 from lsr.encoders.inference_free import InferenceFreeEncoder
+from lsr.encoders.model import SparseModel
 from lsr.encoders.siamese import SpladeEncoder
 from lsr.encoders.side import Precision, TransformerSide
 from lsr.encoders.splade import SpladeModel
@@ -28,7 +29,7 @@ from lsr.errors import EncoderError, RecipeError
 from .calibrate import calibrate
 from .card import add_record, measure, training_record
 from .data import Pairs, load_pairs
-from .network import Network, silence_terms
+from .network import learn_last, set_dropout, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
@@ -110,7 +111,7 @@ class _Run:
         self.quiet, self.deadline, self.record = quiet, deadline, record
 
     @cached_property
-    def network(self) -> Network:
+    def model(self) -> SparseModel:
         """The backbone with its head, before any stage."""
         recipe = self.recipe
         if recipe.model.scratch is not None:
@@ -141,40 +142,39 @@ class _Run:
             # The CPU's fused attention is slow backwards: 1.8 s a step against 1.5 s for plain
             # products (MiniLM, 48 x 128 tokens, one core, bfloat16).
             splade.backbone.set_attn_implementation("eager")
-        network = Network(splade)
         if recipe.model.dropout is not None:
-            network.set_dropout(recipe.model.dropout)
-        return network
+            set_dropout(splade, recipe.model.dropout)
+        return splade
 
     @cached_property
     def idf(self) -> npt.NDArray[np.float32]:
         """(n_terms,) the query table of an inference-free encoder, from the documents."""
-        splade = self.network.splade
-        return idf_table(self.pairs.documents, splade.tokenizer, n_terms=splade.n_terms)
+        model = self.model
+        return idf_table(self.pairs.documents, model.tokenizer, n_terms=model.n_terms)
 
     @property
     def last_log(self) -> dict[str, float]:
         """The last line of the ranking stage's log; empty if it has not come that far."""
-        log = self.folder / "contrastive" / "log.jsonl"
+        log = self.folder / "ranking" / "log.jsonl"
         lines = log.read_bytes().splitlines() if log.is_file() else []
         return orjson.loads(lines[-1]) if lines else {}
 
     def stages(self) -> bool:
         """Run what is left to do; True when the last stage is done."""
-        return self._prepare() and self._contrastive()
+        return self._prepare() and self._ranking()
 
     def _prepare(self) -> bool:
         """Masked-LM and calibration, or their stored result."""
-        network, recipe, ready = self.network, self.recipe, self.folder / "ready.safetensors"
+        model, recipe, ready = self.model, self.recipe, self.folder / "ready.safetensors"
         if ready.is_file():
-            safetensors.torch.load_model(network, str(ready))
+            safetensors.torch.load_model(model, str(ready))
             return True
         stage = recipe.stage.mlm
         if stage is not None:
-            network.learn_last(stage.layers)
+            learn_last(model, stage.layers)
             steps = MlmSteps(
                 self.pairs.documents,
-                network.splade.tokenizer,
+                model.tokenizer,
                 stage,
                 seed=recipe.run.seed,
                 n_steps=stage.steps,
@@ -186,41 +186,41 @@ class _Run:
                 warmup_steps=stage.warmup_steps,
                 run=recipe.run,
             )
-            if not self._run_stage(MaskedLanguageModel(network), steps, settings):
+            if not self._run_stage(MaskedLanguageModel(model), steps, settings):
                 return False
-        silence_terms(network, network.splade.tokenizer.special_ids())
+        silence_terms(model, model.tokenizer.special_ids())
         if recipe.stage.calibrate is not None:
             wanted = recipe.stage.calibrate
             calibrate(
-                network,
+                model,
                 self._sample(wanted.documents),
                 active_terms=wanted.active_terms,
-                max_length=recipe.stage.contrastive.max_length,
+                max_length=recipe.stage.ranking.max_length,
                 bf16=recipe.run.bf16,
             )
         partial = ready.with_suffix(".partial")
-        safetensors.torch.save_model(network, str(partial))
+        safetensors.torch.save_model(model, str(partial))
         partial.rename(ready)
         return True
 
-    def _contrastive(self) -> bool:
-        network, recipe, stage = self.network, self.recipe, self.recipe.stage.contrastive
-        network.learn_last(stage.layers)
+    def _ranking(self) -> bool:
+        model, recipe, stage = self.model, self.recipe, self.recipe.stage.ranking
+        learn_last(model, stage.layers)
         inference_free = recipe.model.kind == "inference-free"
         objective = Ranking(
-            network,
+            model,
             scale=stage.scale,
             idf=torch.from_numpy(self.idf) if inference_free else None,
         )
         steps = RankingSteps(
             self.pairs,
-            network.splade.tokenizer,
+            model.tokenizer,
             recipe,
-            n_terms=network.splade.n_terms,
+            n_terms=model.n_terms,
             n_batches=stage.steps * stage.accumulate,
         )
         settings = StageSettings(
-            "contrastive",
+            "ranking",
             steps=stage.steps,
             learning_rate=stage.learning_rate,
             warmup_steps=stage.warmup_steps,
@@ -259,7 +259,7 @@ class _Run:
     def save(self, output: Path, *, seconds: float) -> Measured:
         """Measure the encoder on training texts and write its folder, whole or not at all."""
         recipe = self.recipe
-        model = self.network.splade.cpu().eval()
+        model = self.model.cpu().eval()
         precision: Precision = "bfloat16" if recipe.run.bf16 else "float32"
         side = replace(TransformerSide.of(model), precision=precision)
         sample = self._sample(_MEASURED_DOCUMENTS)
@@ -267,7 +267,7 @@ class _Run:
         if measured.max_weight == 0:
             raise EncoderError(
                 f"{recipe.path}: training collapsed: no document has any term left. Lower "
-                "stage.contrastive.flops_documents, lengthen flops_ramp or add [stage.calibrate]; "
+                "stage.ranking.flops_documents, lengthen flops_ramp or add [stage.calibrate]; "
                 f"the log is in {self.folder}."
             )
         with replacing(output) as fresh:

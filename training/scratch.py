@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from lsr.encoders.folder import write_json
 
-from .recipe import Scratch
+from .sections import Scratch
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

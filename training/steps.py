@@ -16,7 +16,8 @@ from lsr.encoders.tokens import TextTokenizer
 
 from .batches import draw, plan_batches, sample_terms
 from .data import Pairs
-from .recipe import ContrastiveStage, MlmStage, Recipe
+from .recipe import Recipe
+from .sections import MlmStage, RankingStage
 
 Batch = dict[str, Tensor]
 
@@ -100,7 +101,7 @@ class RankingSteps(Dataset[Batch]):
         n_terms: int,
         n_batches: int,
     ) -> None:
-        stage: ContrastiveStage = recipe.stage.contrastive
+        stage: RankingStage = recipe.stage.ranking
         self._pairs = pairs
         self._negatives = recipe.data.negatives
         self._sampled_terms = stage.sampled_terms

@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 from lsr.errors import RecipeError
 from lsr.progress import Bar, bar
 
-from .recipe import RunSettings
+from .sections import RunSettings
 
 _WEIGHTS = "model.safetensors"
 

@@ -1,7 +1,7 @@
 """A TOML table becomes a frozen dataclass, or an error says which key of which file is wrong.
 
-Fields may be whole numbers, numbers, strings, booleans, literals, lists of strings, tables of whole
-numbers, and further dataclasses. `number` gives a numeric field its range; a field with the
+Fields may be whole numbers, numbers, strings, booleans, literals, lists of strings or of whole
+numbers, tables of numbers by name, further dataclasses, and lists of those ([[section]]). `number` gives a numeric field its range; a field with the
 metadata key `internal` is set by the program and never read from a file.
 """
 
@@ -60,13 +60,9 @@ def _value(kind: Any, got: Any, file: str, where: str, spec: "Field[Any]") -> An
             raise RecipeError(f"{file}: {where} = {got!r}; wanted one of {_words(args)}.")
         return got
     if origin is tuple:
-        if not isinstance(got, list) or not all(isinstance(v, str) for v in got):
-            raise RecipeError(f"{file}: {where} = {got!r}; wanted a list of strings.")
-        return tuple(got)
+        return _items(args[0], got, file, where)
     if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(got, dict) or not all(type(v) is int and v > 0 for v in got.values()):
-            raise RecipeError(f"{file}: {where} = {got!r}; wanted whole numbers above 0 by name.")
-        return dict(got)
+        return _named_numbers(args[1], got, file, where)
     if kind is float and type(got) is int:
         got = float(got)
     if type(got) is not kind:
@@ -76,6 +72,30 @@ def _value(kind: Any, got: Any, file: str, where: str, spec: "Field[Any]") -> An
         limits = f"{low} or more" if high == float("inf") else f"between {low} and {high}"
         raise RecipeError(f"{file}: {where} = {got!r}; wanted {limits}.")
     return got
+
+
+def _items(kind: Any, got: Any, file: str, where: str) -> tuple[Any, ...]:
+    """A list whose items are strings, whole numbers or tables."""
+    if is_dataclass(kind):
+        if not isinstance(got, list):
+            raise RecipeError(f"{file}: {where} must be sections [[{where}]], got {got!r}.")
+        cls = typing.cast("type[Any]", kind)
+        return tuple(build(cls, item, file, f"{where}[{i}]") for i, item in enumerate(got))
+    if not isinstance(got, list) or not all(type(v) is kind for v in got):
+        raise RecipeError(
+            f"{file}: {where} = {got!r}; wanted a list of "
+            f"{'strings' if kind is str else 'whole numbers'}."
+        )
+    return tuple(got)
+
+
+def _named_numbers(kind: type, got: Any, file: str, where: str) -> dict[str, Any]:
+    """A table of numbers above 0; where fractions are wanted, whole numbers will do."""
+    wanted = (int,) if kind is int else (int, float)
+    if not isinstance(got, dict) or not all(type(v) in wanted and v > 0 for v in got.values()):
+        numbers = "whole numbers" if kind is int else "numbers"
+        raise RecipeError(f"{file}: {where} = {got!r}; wanted {numbers} above 0 by name.")
+    return {name: kind(value) for name, value in got.items()}
 
 
 def _kind(kind: type) -> str:

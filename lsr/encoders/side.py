@@ -66,7 +66,8 @@ class TransformerSide:
         """The torch model, loaded at first use; `MissingExtra` where torch is not installed."""
         if not isinstance(self.source, Path):
             return self.source
-        from .splade import SpladeModel, pick_device
+        from .model import pick_device
+        from .splade import SpladeModel
 
         model = SpladeModel.from_checkpoint(
             self.source,

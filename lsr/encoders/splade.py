@@ -1,60 +1,29 @@
 """SPLADE: a masked-language-model head read as term weights, max-pooled over the text (torch).
 
-    weight[t] = activation(max over positions i of logit[i, t])        activation: log1p(relu(x))
-
-The activation is monotone, so the maximum is taken first and the activation is applied to
-(batch, vocab) values instead of (batch, length, vocab). Formal et al., arXiv 2109.10086.
+Formal et al., arXiv 2109.10086. What a model does with a text is in `model`; here is how one is read
+from a transformers checkpoint and written as one.
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError
-from scipy import sparse
 
-from ..errors import EncoderError, MissingExtra, MissingHead
-from ..types import SparseMatrix
-from .batching import Tokens, keep_largest
+from ..errors import EncoderError, MissingHead
+from .model import Activation, Pooling, SparseModel
 from .tokens import TextTokenizer
 
-try:
-    import torch
-    from torch import Tensor, nn
-    from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
-    from transformers.utils import logging as transformers_logging
-except ImportError as missing:
-    raise MissingExtra(
-        "a SPLADE model", extra="train", package=missing.name or "transformers"
-    ) from None
-
-Activation = Literal["relu", "log1p_relu"]
-Pooling = Literal["max", "sum"]
+# After `model`, whose import says what to install where torch is absent.
+import torch  # isort: skip
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel  # isort: skip
+from transformers.utils import logging as transformers_logging  # isort: skip
 
 
-class SpladeModel(nn.Module):
-    """A masked language model whose logits become term weights.
-
-    `activation` is `relu` for log1p(relu(x)) or `log1p_relu` for log1p(log1p(relu(x))), the names
-    of the stock `SpladePooling`. `pooling="sum"` (SPLADE v1) is there to read old checkpoints.
-    """
-
-    def __init__(
-        self,
-        backbone: PreTrainedModel,
-        tokenizer: TextTokenizer,
-        *,
-        activation: Activation = "relu",
-        pooling: Pooling = "max",
-    ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.tokenizer = tokenizer
-        self.activation: Activation = activation
-        self.pooling: Pooling = pooling
+class SpladeModel(SparseModel):
+    """A masked language model whose logits become term weights."""
 
     @classmethod
     def from_checkpoint(
@@ -89,76 +58,6 @@ class SpladeModel(nn.Module):
             )
         return cls(backbone, tokenizer, activation=activation, pooling=pooling)
 
-    @property
-    def n_terms(self) -> int:
-        """Columns of the output: the vocabulary of the language model."""
-        return int(self.backbone.config.vocab_size)
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> Tensor:
-        """(batch, length) token numbers and 0/1 mask to (batch, vocab) float32 weights >= 0.
-
-        Positions whose mask is 0 take no part. One (batch, length, vocab) tensor is held.
-        """
-        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        logits: Tensor = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, **extra
-        ).logits
-        hidden = (attention_mask == 0).unsqueeze(-1)
-        if self.pooling == "max":
-            # In place: the backward pass of the decoder needs its input, not its output.
-            pooled = logits.masked_fill_(hidden, float("-inf")).max(dim=1).values
-            return self._activate(pooled.float())
-        return self._activate(logits.masked_fill_(hidden, float("-inf")).float()).sum(dim=1)
-
-    def _activate(self, logits: Tensor) -> Tensor:
-        weights = torch.log1p(torch.relu(logits))
-        return torch.log1p(weights) if self.activation == "log1p_relu" else weights
-
-    @property
-    def device(self) -> torch.device:
-        """Where its parameters are."""
-        return next(self.parameters()).device
-
-    @torch.inference_mode()
-    def encode_tokens(
-        self,
-        tokens: Tokens,
-        *,
-        top_k: int | None = None,
-        precision: Literal["float32", "bfloat16"] = "float32",
-    ) -> SparseMatrix:
-        """One batch of token lists, special tokens included, to rows of weights."""
-        longest = max(map(len, tokens))
-        ids = np.full((len(tokens), longest), self.tokenizer.pad_id, np.int64)
-        mask = np.zeros((len(tokens), longest), np.int64)
-        for row, numbers in enumerate(tokens):
-            ids[row, : len(numbers)] = numbers
-            mask[row, : len(numbers)] = 1
-        was_training = self.training
-        self.eval()
-        try:
-            device = self.device
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                weights = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
-        finally:
-            self.train(was_training)
-        if not bool(torch.isfinite(weights).all()):
-            raise EncoderError(
-                "the network gave weights that are not finite; its training diverged, or its "
-                "checkpoint is damaged"
-            )
-        # Compacted where the weights are: a dense batch is a hundred times what it holds.
-        kept = weights > 0
-        offsets = np.concatenate([[0], kept.sum(dim=1).cumsum(dim=0).cpu().numpy()])
-        columns = kept.nonzero()[:, 1].to(torch.int32).cpu().numpy()
-        rows: SparseMatrix = sparse.csr_array(
-            (weights[kept].cpu().numpy(), columns, offsets.astype(np.int32)),
-            shape=(len(tokens), self.n_terms),
-        )
-        return rows if top_k is None else keep_largest(rows, top_k)
-
     def save_checkpoint(self, folder: str | Path) -> None:
         """Write the masked-LM checkpoint with its tokenizer, as transformers lays it out."""
         folder = Path(folder)
@@ -166,16 +65,6 @@ class SpladeModel(nn.Module):
         with _quiet_transformers():
             self.backbone.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.write(folder)
-
-
-def pick_device(name: str | None) -> torch.device:
-    """The named torch device; None takes the first GPU, or the CPU where there is none."""
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise EncoderError(f"no torch device is called {name!r}: {error}") from None
 
 
 def _load_backbone(folder: Path, *, new_head: bool, seed: int) -> PreTrainedModel:

@@ -1,0 +1,192 @@
+"""What every network behind a sparse encoder shares: features, a decoder, pooled term weights (torch).
+
+    features   (batch, length, width)   what the last product of the head is given
+    logits     features @ decoder       (batch, length, vocab); training may ask for some terms only
+    weight[t] = activation(max over positions i of logit[i, t])      activation: log1p(relu(x))
+
+The activation is monotone, so the maximum is taken first and the activation is applied to
+(batch, vocab) values instead of (batch, length, vocab). Subclasses say how a checkpoint is read and
+written; training and encoding run the same code.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+from ..errors import EncoderError, MissingExtra
+from ..types import SparseMatrix
+from .batching import Tokens, keep_largest
+from .tokens import TextTokenizer
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional
+    from transformers import PreTrainedModel
+except ImportError as missing:
+    raise MissingExtra(
+        "a SPLADE model", extra="train", package=missing.name or "transformers"
+    ) from None
+
+Activation = Literal["relu", "log1p_relu"]
+Pooling = Literal["max", "sum"]
+
+
+class SparseModel(nn.Module):
+    """A language model whose logits become term weights.
+
+    `activation` is `relu` for log1p(relu(x)) or `log1p_relu` for log1p(log1p(relu(x))), the names
+    of the stock `SpladePooling`. `pooling="sum"` is that of SPLADE v1: activated before it is summed.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        tokenizer: TextTokenizer,
+        *,
+        activation: Activation = "relu",
+        pooling: Pooling = "max",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.activation: Activation = activation
+        self.pooling: Pooling = pooling
+
+    @property
+    def n_terms(self) -> int:
+        """Columns of the output: the vocabulary of the language model."""
+        return int(self.backbone.config.vocab_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def decoder(self) -> nn.Linear:
+        """The last layer of the head: (vocab, width) weight and (vocab,) bias, or no bias."""
+        decoder = self.backbone.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if not isinstance(decoder, nn.Linear):
+            raise EncoderError(
+                f"{type(self.backbone).__name__} ends in no linear decoder, so its head cannot be "
+                "read as term weights"
+            )
+        return decoder
+
+    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(batch, length, width): what the decoder would be given."""
+        with _bypassed(self.decoder):
+            features: Tensor = self.backbone(
+                input_ids=input_ids, attention_mask=attention_mask
+            ).logits
+        return features
+
+    def logits(self, features: Tensor, terms: Tensor | None = None) -> Tensor:
+        """(..., width) to (..., len(terms)) logits; all terms if None."""
+        decoder = self.decoder
+        if terms is None:
+            return functional.linear(features, decoder.weight, decoder.bias)
+        bias = None if decoder.bias is None else decoder.bias[terms]
+        return functional.linear(features, decoder.weight[terms], bias)
+
+    def pooled(
+        self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
+    ) -> Tensor:
+        """(batch, terms) float32: the largest logit over the positions of each text."""
+        logits = self.logits(self.features(input_ids, attention_mask), terms)
+        hidden = (attention_mask == 0).unsqueeze(-1)
+        # In place: the backward pass of a product needs its input, not its output.
+        return logits.masked_fill_(hidden, float("-inf")).max(dim=1).values.float()
+
+    def weights(
+        self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
+    ) -> Tensor:
+        """(batch, length) token numbers and 0/1 mask to (batch, terms) float32 weights >= 0.
+
+        Positions whose mask is 0 take no part. `terms` are the columns wanted; None means all.
+        """
+        if self.pooling == "max":
+            return self.activate(self.pooled(input_ids, attention_mask, terms))
+        logits = self.logits(self.features(input_ids, attention_mask), terms)
+        hidden = (attention_mask == 0).unsqueeze(-1)
+        return self.activate(logits.masked_fill_(hidden, float("-inf")).float()).sum(dim=1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(batch, vocab) float32 term weights; see `weights`."""
+        return self.weights(input_ids, attention_mask)
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """From logits to weights, element by element."""
+        weights = torch.log1p(torch.relu(logits))
+        return torch.log1p(weights) if self.activation == "log1p_relu" else weights
+
+    @torch.inference_mode()
+    def encode_tokens(
+        self,
+        tokens: Tokens,
+        *,
+        top_k: int | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+    ) -> SparseMatrix:
+        """One batch of token lists, special tokens included, to rows of weights."""
+        longest = max(map(len, tokens))
+        ids = np.full((len(tokens), longest), self.tokenizer.pad_id, np.int64)
+        mask = np.zeros((len(tokens), longest), np.int64)
+        for row, numbers in enumerate(tokens):
+            ids[row, : len(numbers)] = numbers
+            mask[row, : len(numbers)] = 1
+        was_training = self.training
+        self.eval()
+        try:
+            device = self.device
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                weights = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        finally:
+            self.train(was_training)
+        if not bool(torch.isfinite(weights).all()):
+            raise EncoderError(
+                "the network gave weights that are not finite; its training diverged, or its "
+                "checkpoint is damaged"
+            )
+        # Compacted where the weights are: a dense batch is a hundred times what it holds.
+        kept = weights > 0
+        offsets = np.concatenate([[0], kept.sum(dim=1).cumsum(dim=0).cpu().numpy()])
+        columns = kept.nonzero()[:, 1].to(torch.int32).cpu().numpy()
+        rows: SparseMatrix = sparse.csr_array(
+            (weights[kept].cpu().numpy(), columns, offsets.astype(np.int32)),
+            shape=(len(tokens), self.n_terms),
+        )
+        return rows if top_k is None else keep_largest(rows, top_k)
+
+    def save_checkpoint(self, folder: str | Path) -> None:
+        """Write config, weights and tokenizer as the subclass's loader reads them."""
+        raise NotImplementedError
+
+
+@contextmanager
+def _bypassed(layer: nn.Linear) -> Iterator[None]:
+    """Make `layer` hand its input through, so that a model's last product is not computed."""
+    layer.forward = _unchanged  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        del layer.forward
+
+
+def _unchanged(features: Tensor) -> Tensor:
+    return features
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The named torch device; None takes the first GPU, or the CPU where there is none."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise EncoderError(f"no torch device is called {name!r}: {error}") from None

@@ -1,0 +1,126 @@
+"""The sections of a recipe: frozen dataclasses whose fields are the keys, with default and meaning.
+
+Nothing here imports torch. What no single field can see is checked in `recipe`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .typed_toml import number
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Sizes of a BERT with random weights and a WordPiece vocabulary learned from the documents."""
+
+    layers: int = number(2, low=1)
+    hidden: int = number(64, low=8)
+    heads: int = number(2, low=1)
+    vocabulary: int = number(2000, low=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which network to start from and which kind of encoder to make of it."""
+
+    kind: Literal["inference-free", "siamese"]
+    backbone: str = ""
+    """A folder (absolute, or relative to the recipe) or a hub name; empty with [model.scratch]."""
+    scratch: Scratch | None = None
+    new_head: bool = False
+    """Make a masked-LM head tied to the word embeddings if the checkpoint has none."""
+    max_length: int = number(256, low=8)
+    """Tokens read from a document when the trained encoder is used; stages may train on fewer."""
+    query_length: int = number(64, low=4)
+    dropout: float | None = number(None, low=0, high=0.9)
+    """Dropout while training; left out, the checkpoint's own. On a CPU its random numbers take a
+    third of the time, and a run of less than one pass over the data has little to overfit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Which judged collections to learn from."""
+
+    train: tuple[str, ...]
+    """Names of collections, folders, or .jsonl files of {"query", "pos", "neg"} records."""
+    split: str = "train"
+    negatives: int = number(0, low=0)
+    """Given negatives drawn per query, where a collection has them; others are in-batch."""
+    mined_depth: int = number(0, low=0)
+    """Where a collection gives no negatives, use its BM25 ranking down to this rank; 0 = never."""
+    mined_from: int = number(10, low=0)
+    """First rank taken as a mined negative: the very top often holds unjudged answers."""
+    repeat: Mapping[str, int] = field(default_factory=dict)
+    """How often a collection's queries come per pass, by name as in `train`; default 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class MlmStage:
+    """Masked-language modelling over the documents, which a new head needs before it can rank."""
+
+    steps: int = number(low=1)
+    batch: int = number(32, low=1)
+    learning_rate: float = number(5e-4, low=0)
+    warmup_steps: int = number(0, low=0)
+    max_length: int = number(128, low=8)
+    masked: float = number(0.15, low=0, high=1)
+    """Share of tokens that are hidden and must be guessed: learns related terms."""
+    kept: float = number(0.15, low=0, high=1)
+    """Share of tokens left visible that must be named: learns the literal terms."""
+    layers: int = number(-1, low=-1)
+    """How many of the last layers learn, beside the head; -1 = everything, embeddings included."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateStage:
+    """One number subtracted from the head's bias, so that ranking starts from sparse vectors."""
+
+    active_terms: int = number(256, low=1)
+    documents: int = number(512, low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RankingStage:
+    """Ranking: InfoNCE over in-batch and given negatives plus FLOPS with a quadratic ramp."""
+
+    steps: int = number(low=1)
+    batch: int = number(32, low=1)
+    """Queries a step; documents are the distinct positives and negatives of these queries."""
+    accumulate: int = number(1, low=1)
+    learning_rate: float = number(2e-5, low=0)
+    warmup_steps: int = number(0, low=0)
+    weight_decay: float = number(0.01, low=0)
+    clip: float = number(1.0, low=0)
+    max_length: int = number(256, low=8)
+    loss: Literal["info_nce"] = "info_nce"
+    scale: float = number(1.0, low=0)
+    """Multiplies scores inside the loss (inverse temperature); sums of idf run to a hundred."""
+    flops_documents: float = number(0.0, low=0)
+    flops_queries: float = number(0.0, low=0)
+    flops_ramp: int = number(0, low=0)
+    """Steps until the FLOPS weights reach the values above."""
+    layers: int = number(-1, low=-1)
+    sampled_terms: int = number(0, low=0)
+    """Inference-free only: compute the tokens of the batch and this many other terms, drawn at
+    random, instead of the whole vocabulary; scores stay exact, FLOPS unbiased. 0 = everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages in the order they run; those left out are skipped."""
+
+    ranking: RankingStage
+    mlm: MlmStage | None = None
+    calibrate: CalibrateStage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How to run: nothing here changes what is learned, but for seed and precision."""
+
+    seed: int = number(0, low=0)
+    bf16: bool = False
+    log_every: int = number(20, low=1)
+    checkpoint_every: int = number(200, low=1)
+    keep_checkpoints: int = number(1, low=1)
