@@ -1,7 +1,8 @@
 """A recipe: one typed TOML file that says everything about a training run.
 
-Every key is a field of a frozen dataclass in `sections`; a key that is not there is an error, as is a value
-of another type or out of range. Nothing here imports torch, so a recipe can be checked anywhere.
+Every key is a field of a frozen dataclass in `sections`; a key that is not there is an error, as is
+a value of another type or out of range. Nothing here imports torch: a recipe can be checked
+anywhere.
 
     name = "mini"
     [model]                     which checkpoint, which kind of encoder

@@ -290,7 +290,7 @@ class _Run:
 
 
 def _encoder(
-    recipe: Recipe, model: SpladeModel, idf: npt.NDArray[np.float32], max_weight: float
+    recipe: Recipe, model: SparseModel, idf: npt.NDArray[np.float32], max_weight: float
 ) -> InferenceFreeEncoder | SpladeEncoder:
     if recipe.model.kind == "inference-free":
         return InferenceFreeEncoder.of(model, idf, name=recipe.name, max_weight=max_weight)

@@ -1,8 +1,9 @@
 """A TOML table becomes a frozen dataclass, or an error says which key of which file is wrong.
 
 Fields may be whole numbers, numbers, strings, booleans, literals, lists of strings or of whole
-numbers, tables of numbers by name, further dataclasses, and lists of those ([[section]]). `number` gives a numeric field its range; a field with the
-metadata key `internal` is set by the program and never read from a file.
+numbers, tables of numbers by name, further dataclasses, and lists of those ([[section]]). `number`
+gives a numeric field its range; a field with the metadata key `internal` is set by the program and
+never read from a file.
 """
 
 import difflib

@@ -26,7 +26,7 @@ from .table import QueryTable
 from .writing import write_inference_free
 
 if TYPE_CHECKING:
-    from .splade import SpladeModel
+    from .model import SparseModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class InferenceFreeEncoder:
     @classmethod
     def of(
         cls,
-        model: "SpladeModel",
+        model: "SparseModel",
         weights: npt.NDArray[np.float32],
         *,
         name: str = "inference-free",

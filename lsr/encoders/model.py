@@ -1,4 +1,4 @@
-"""What every network behind a sparse encoder shares: features, a decoder, pooled term weights (torch).
+"""What every network behind a sparse encoder shares: features, decoder, pooled weights (torch).
 
     features   (batch, length, width)   what the last product of the head is given
     logits     features @ decoder       (batch, length, vocab); training may ask for some terms only
@@ -40,7 +40,7 @@ class SparseModel(nn.Module):
     """A language model whose logits become term weights.
 
     `activation` is `relu` for log1p(relu(x)) or `log1p_relu` for log1p(log1p(relu(x))), the names
-    of the stock `SpladePooling`. `pooling="sum"` is that of SPLADE v1: activated before it is summed.
+    of the stock `SpladePooling`. `pooling="sum"` is SPLADE v1's: activated, then summed.
     """
 
     def __init__(

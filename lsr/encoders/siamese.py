@@ -17,7 +17,7 @@ from .side import Settings, TransformerSide, space_of
 from .writing import write_siamese
 
 if TYPE_CHECKING:
-    from .splade import SpladeModel
+    from .model import SparseModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class SpladeEncoder:
     """Where it was loaded from; None for an encoder made in memory."""
 
     @classmethod
-    def of(cls, model: "SpladeModel", *, name: str = "splade", **card: Any) -> "SpladeEncoder":
+    def of(cls, model: "SparseModel", *, name: str = "splade", **card: Any) -> "SpladeEncoder":
         """An encoder around a model in memory; `card` may set max_weight and text_fields."""
         return cls(TransformerSide.of(model), Card(name, **card))
 

@@ -20,7 +20,7 @@ from .folder import Fingerprint, copy_files, read_object, weight_files
 from .tokens import TextTokenizer
 
 if TYPE_CHECKING:
-    from .splade import SpladeModel
+    from .model import SparseModel
 
 # Tokens in one batch: the (batch, length, vocab) logits of BERT take 122 kB a token in float32.
 _BUDGET_CPU = 2_048
@@ -46,7 +46,7 @@ class Settings:
 class TransformerSide:
     """A masked language model as sparse encoder: a checkpoint folder or a model in memory."""
 
-    source: "Path | SpladeModel"
+    source: "Path | SparseModel"
     activation: Literal["relu", "log1p_relu"] = "relu"
     pooling: Literal["max", "sum"] = "max"
     max_length: int | None = None
@@ -57,12 +57,12 @@ class TransformerSide:
     """What the network multiplies in; bfloat16 moves weights by some hundredths."""
 
     @classmethod
-    def of(cls, model: "SpladeModel") -> "TransformerSide":
+    def of(cls, model: "SparseModel") -> "TransformerSide":
         """The side that a model in memory is."""
         return cls(model, model.activation, model.pooling, model.tokenizer.max_length)
 
     @cached_property
-    def model(self) -> "SpladeModel":
+    def model(self) -> "SparseModel":
         """The torch model, loaded at first use; `MissingExtra` where torch is not installed."""
         if not isinstance(self.source, Path):
             return self.source

@@ -1,7 +1,7 @@
 """SPLADE: a masked-language-model head read as term weights, max-pooled over the text (torch).
 
-Formal et al., arXiv 2109.10086. What a model does with a text is in `model`; here is how one is read
-from a transformers checkpoint and written as one.
+Formal et al., arXiv 2109.10086. What a model does with a text is in `model`; here is how one is
+read from a transformers checkpoint and written as one.
 """
 
 import logging
