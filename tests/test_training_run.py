@@ -19,8 +19,8 @@ from lsr.errors import EncoderError, MissingHead, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.card import measure, read_record  # noqa: E402
 from training.objectives import Ranking  # noqa: E402
-from training.sections import Scratch  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
+from training.sections import Scratch  # noqa: E402
 from training.trainer import StageTrainer  # noqa: E402
 
 QUICK = {
