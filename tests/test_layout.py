@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from lsr.encoders import (
     BM25Encoder,
     InferenceFreeEncoder,
+    SeparateEncoder,
     Settings,
     SparseEncoder,
     SpladeEncoder,
@@ -87,6 +88,44 @@ def test_stock_reads_our_siamese_encoder(splade: "SpladeModel", tmp_path: Path) 
     assert_same_vectors(encoder, theirs)
     assert_same_vectors(load_encoder(tmp_path / "ours"), theirs)
     assert theirs.max_seq_length == 24
+
+
+def test_stock_reads_our_encoder_of_two_networks(
+    splade: "SpladeModel", tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    from lsr.encoders.splade import SpladeModel
+
+    queries = SpladeModel.from_checkpoint(tiny_checkpoint, max_length=12)
+    with torch.no_grad():
+        queries.decoder.bias += 0.25
+    encoder = SeparateEncoder.of(queries, splade)
+    encoder.save(tmp_path / "ours")
+    loaded = load_encoder(tmp_path / "ours")
+    assert_same_vectors(loaded, stock(tmp_path / "ours"))
+    assert loaded.space == encoder.space == SpladeEncoder.of(splade).space
+    assert (loaded.encode_queries(TEXTS) != loaded.encode_documents(TEXTS)).nnz
+    loaded.save(tmp_path / "queries", queries_only=True)
+    half = load_encoder(tmp_path / "queries", queries_only=True)
+    assert half.space == encoder.space
+    assert (half.encode_queries(TEXTS) != loaded.encode_queries(TEXTS)).nnz == 0
+    with pytest.raises(EncoderError, match="holds only the query side"):
+        half.encode_documents(TEXTS)
+    assert not list((tmp_path / "queries").glob("document*"))
+
+
+def test_two_networks_of_two_vocabularies_are_refused(
+    splade: "SpladeModel", tmp_path: Path
+) -> None:
+    from lsr.encoders.splade import SpladeModel
+    from training.scratch import make_backbone
+    from training.sections import Scratch
+
+    make_backbone(tmp_path, Scratch(vocabulary=300), ["other words"], max_length=24, seed=0)
+    other = SpladeModel.from_checkpoint(tmp_path)
+    with pytest.raises(EncoderError, match="share a vocabulary"):
+        SeparateEncoder.of(other, splade)
 
 
 def test_stock_reads_our_inference_free_encoder(whole: Path) -> None:

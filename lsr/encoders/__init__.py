@@ -7,6 +7,7 @@ from .idf import idf_table
 from .inference_free import InferenceFreeEncoder
 from .layout import load_encoder
 from .protocol import QueryStrategy, SparseEncoder
+from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
 from .side import Settings, TransformerSide
 from .table import QueryTable
@@ -20,6 +21,7 @@ __all__ = [
     "InferenceFreeEncoder",
     "QueryStrategy",
     "QueryTable",
+    "SeparateEncoder",
     "Settings",
     "SparseEncoder",
     "SpladeEncoder",

@@ -6,6 +6,8 @@
     siamese         config.json, model.safetensors, tokenizer.json, 1_SpladePooling/config.json
     inference-free  router_config.json; query_0_SparseStaticEmbedding/ (tokenizer, table),
                     document_0_Transformer/, document_1_SpladePooling/
+    separate        router_config.json; query_0_Transformer/, query_1_SpladePooling/, and the
+                    two of the documents
     BM25            bm25.json, terms.txt, df.safetensors; only this package knows its class
 
 A folder without modules.json but with a masked-LM config.json (naver SPLADE) is a siamese SPLADE.
@@ -24,6 +26,7 @@ from .card import Card
 from .folder import inside, read_json, read_object
 from .inference_free import InferenceFreeEncoder
 from .protocol import SparseEncoder
+from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
 from .side import Precision, Settings, TransformerSide
 from .table import QueryTable, read_table
@@ -168,20 +171,24 @@ def _read_router(
     if query == document and document_kinds == ["transformer", "pooling"]:
         side = replace(_read_side(*document), device=device, precision=precision)
         return SpladeEncoder(side, card, settings, folder)
-    if [module.kind for module in query] != ["table"] or (
-        document_kinds != ["transformer", "pooling"]
-        and not (card.queries_only and not document_kinds)
+    query_kinds = [module.kind for module in query]
+    network = ["transformer", "pooling"]
+    if (query_kinds != ["table"] and query_kinds != network) or (
+        document_kinds != network and not (card.queries_only and not document_kinds)
     ):
         raise EncoderError(
-            f"{path}: this package reads a query route of one SparseStaticEmbedding and a document "
-            "route of Transformer + SpladePooling, got "
+            f"{path}: this package reads a query route of one SparseStaticEmbedding or of "
+            "Transformer + SpladePooling, and a document route of the latter, got "
             + "; ".join(f"{k}: {' + '.join(m.kind for m in v)}" for k, v in routes.items())
         )
-    tokenizer = TextTokenizer.load(query[0].folder)
-    table = QueryTable(tokenizer, read_table(query[0].folder, folder, tokenizer))
     documents = (
         replace(_read_side(*document), device=device, precision=precision) if document else None
     )
+    if query_kinds == network:
+        queries = replace(_read_side(*query), device=device, precision=precision)
+        return SeparateEncoder(queries, documents, card, settings, folder)
+    tokenizer = TextTokenizer.load(query[0].folder)
+    table = QueryTable(tokenizer, read_table(query[0].folder, folder, tokenizer))
     return InferenceFreeEncoder(table, documents, card, settings, folder)
 
 

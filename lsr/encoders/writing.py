@@ -18,6 +18,7 @@ _TABLE = (
 )
 _ROUTER = "sentence_transformers.base.modules.router.Router"
 _QUERY_FOLDER = "query_0_SparseStaticEmbedding"
+_QUERY_FOLDERS = ("query_0_Transformer", "query_1_SpladePooling")
 _DOCUMENT_FOLDERS = ("document_0_Transformer", "document_1_SpladePooling")
 
 
@@ -46,13 +47,7 @@ def write_inference_free(
             structure["document"] = list(_DOCUMENT_FOLDERS)
             transformer, pooling = (fresh / name for name in _DOCUMENT_FOLDERS)
             _write_side(documents, transformer, pooling)
-        parameters: dict[str, Any] = {
-            "default_route": "query" if documents is None else "document",
-            "allow_empty_key": True,
-            "route_mappings": {},
-        }
-        router = {"types": types, "structure": structure, "parameters": parameters}
-        write_json(fresh / "router_config.json", router)
+        _write_router(fresh, types, structure)
         place = fresh / _QUERY_FOLDER
         place.mkdir()
         write_json(place / "config.json", {"frozen": True})
@@ -60,6 +55,39 @@ def write_inference_free(
         save_file({"weight": weights}, place / "model.safetensors", metadata={"format": "pt"})
         queries.tokenizer.write(place)
         card.write(fresh)
+
+
+def write_separate(
+    folder: Path,
+    queries: TransformerSide,
+    documents: TransformerSide | None,
+    settings: Settings,
+    card: Card,
+) -> None:
+    """Write an encoder of two networks; without `documents`, only what its queries need."""
+    sides = {"query": (_QUERY_FOLDERS, queries), "document": (_DOCUMENT_FOLDERS, documents)}
+    with replacing(folder) as fresh:
+        _write_modules(fresh, [("", _ROUTER)], settings)
+        types: dict[str, str] = {}
+        structure: dict[str, list[str]] = {}
+        for route, (names, side) in sides.items():
+            if side is None:
+                continue
+            types |= dict(zip(names, (_TRANSFORMER, _POOLING), strict=True))
+            structure[route] = list(names)
+            _write_side(side, *(fresh / name for name in names))
+        _write_router(fresh, types, structure)
+        card.write(fresh)
+
+
+def _write_router(folder: Path, types: dict[str, str], structure: dict[str, list[str]]) -> None:
+    parameters: dict[str, Any] = {
+        "default_route": "document" if "document" in structure else "query",
+        "allow_empty_key": True,
+        "route_mappings": {},
+    }
+    router = {"types": types, "structure": structure, "parameters": parameters}
+    write_json(folder / "router_config.json", router)
 
 
 def _write_modules(folder: Path, modules: list[tuple[str, str]], settings: Settings) -> None:
