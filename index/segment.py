@@ -243,6 +243,10 @@ class Segment:
         _, terms, impacts = self._transposed(np.array([position]))
         return terms, impacts
 
+    def document_frequencies(self) -> npt.NDArray[np.int64]:
+        """(n_terms,) in how many stored documents each term weighs something, deleted ones too."""
+        return np.bincount(self.forward().terms, minlength=self.n_terms)
+
     def forward(self) -> "Forward":
         """All document vectors in place; made of the postings where none are stored."""
         from .builder import term_type

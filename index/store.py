@@ -437,6 +437,12 @@ class Index:
         known = facts(named, n_postings=sum(segment.n_postings for segment in files))
         return settings | self.settings.to_json() | snapshot.summary() | known
 
+    def term_probabilities(self) -> npt.NDArray[np.float64]:
+        """(n_terms,) the share of stored passages in which each term weighs something."""
+        segments = [view.segment for view in self.refresh().views]
+        counts = sum((s.document_frequencies() for s in segments), np.zeros(self.n_terms, np.int64))
+        return counts / max(1, sum(segment.n_docs for segment in segments))
+
     def float_overlap(self) -> float | None:
         """Share of float top tens that exact search over 8-bit impacts returns; None if too
         large.

@@ -396,6 +396,10 @@ class TestEvaluate:
             assert len(row[name]) == 16
         assert row["terms_per_document"] > 1
         assert row["terms_per_query"] == 1.0
+        # Each of four queries has one word; a fourth of them meets each document with that word.
+        texts = [f"{d['title']} {d['text']}".lower() for d in DOCUMENTS]
+        meetings = sum(word in text for word in ("tea", "sleep", "zzz", "coffee") for text in texts)
+        assert row["flops"] == pytest.approx(meetings / 4 / 4)
 
     def test_people_see_a_table_and_the_command(self, drinks, capsys):
         assert run(["evaluate", str(drinks)]) == 0

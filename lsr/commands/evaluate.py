@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 import orjson
 
 from .. import __version__
@@ -19,7 +20,7 @@ from ._encoders import EncoderChoice, encoder_options
 if TYPE_CHECKING:
     from index import Index
     from lsr.datasets import Dataset
-    from lsr.types import Qrels, Run
+    from lsr.types import Qrels, Run, SparseMatrix
 
 EXAMPLES = """\b
 Examples:
@@ -51,6 +52,9 @@ class Row:
     n_docs: int | None = None
     terms_per_document: float | None = None
     terms_per_query: float | None = None
+    flops: float | None = None
+    """Multiply-adds an average query costs against an average document: the sum over terms of the
+    shares of queries and of documents that have the term (arXiv 2004.05665)."""
     search_s: float | None = None
 
 
@@ -159,8 +163,14 @@ def _searched(
             "n_docs": facts["n_docs"],
             "terms_per_document": facts["postings_per_passage"],
             "terms_per_query": vectors.nnz / max(1, len(queries)),
+            "flops": _flops(vectors, index),
             "search_s": took,
         }
+
+
+def _flops(queries: "SparseMatrix", index: "Index") -> float:
+    in_queries = np.bincount(queries.indices, minlength=index.n_terms) / max(1, queries.shape[0])
+    return float(in_queries @ index.term_probabilities())
 
 
 def _cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
@@ -225,7 +235,14 @@ def _print(row: Row, run_path: Path | None, *, qrels: "Qrels", run: "Run") -> No
     from ..measures import printed_name
 
     out.table(
-        ["dataset", "system", *map(printed_name, row.measures), "terms/doc", "terms/query"],
+        [
+            "dataset",
+            "system",
+            *map(printed_name, row.measures),
+            "terms/doc",
+            "terms/query",
+            "FLOPS",
+        ],
         [
             [
                 row.dataset if row.split == "test" else f"{row.dataset} {row.split}",
@@ -235,6 +252,7 @@ def _print(row: Row, run_path: Path | None, *, qrels: "Qrels", run: "Run") -> No
                     "-" if value is None else f"{value:.1f}"
                     for value in (row.terms_per_document, row.terms_per_query)
                 ),
+                "-" if row.flops is None else f"{row.flops:.2f}",
             ]
         ],
     )
