@@ -55,6 +55,35 @@ def test_pairs_keep_only_documents_that_are_needed(tmp_path: Path) -> None:
     assert (source.n_queries, source.n_positives, source.split) == (2, 3, "train")
 
 
+def test_a_share_of_the_queries_is_drawn_by_the_seed(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"query": f"q{i}", "pos": f"p{i}"}) + "\n" for i in range(30))
+    (tmp_path / "pairs.jsonl").write_text(lines)
+    assert len(load_pairs(recipe_for(tmp_path, ["pairs.jsonl"], max_queries=4)).queries) == 4
+    folder = tmp_path / "zoo"
+    collection(folder)
+    with (folder / "queries.jsonl").open("a") as file:
+        file.writelines("\n" + json.dumps({"_id": f"m{i}", "text": f"m {i}"}) for i in range(30))
+    with (folder / "qrels" / "train.tsv").open("a") as file:
+        file.writelines(f"m{i}\td1\t1\n" for i in range(30))
+    recipe = recipe_for(tmp_path, ["./zoo"], max_queries=5)
+    pairs = load_pairs(recipe)
+    assert len(pairs.queries) == pairs.sources[0].n_queries == 5
+    assert pairs.queries == load_pairs(recipe).queries
+    assert set(pairs.queries) < set(load_pairs(recipe_for(tmp_path, ["./zoo"])).queries)
+
+
+def test_a_corpus_is_learned_from_and_never_ranked(tmp_path: Path) -> None:
+    collection(tmp_path / "zoo")
+    lines = "".join(json.dumps({"_id": f"n{i}", "text": f"note {i}"}) + "\n" for i in range(9))
+    (tmp_path / "notes.jsonl").write_text(lines)
+    name = str(tmp_path / "notes.jsonl")
+    pairs = load_pairs(recipe_for(tmp_path, ["./zoo"], corpora=[name], corpus_documents=4))
+    assert len(pairs.corpus) == 4
+    assert pairs.texts == pairs.documents + pairs.corpus
+    assert not set(pairs.corpus) & set(pairs.documents)
+    assert (pairs.sources[-1].split, pairs.sources[-1].n_texts) == ("corpus", 4)
+
+
 def test_a_copy_of_a_positive_is_never_a_given_negative(tmp_path: Path) -> None:
     """d4 has the text of d0: taken as a negative it would teach the opposite of the judgement."""
     collection(tmp_path / "zoo", negatives={"q0": ["d4", "d2"], "q1": ["d3"]})

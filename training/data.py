@@ -6,9 +6,9 @@ files: the same files give the same numbers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 import orjson
@@ -20,6 +20,8 @@ from lsr.files import read_lines
 
 from .mine import Rows, mine_bm25
 from .recipe import Recipe
+
+T = TypeVar("T")
 
 _NEGATIVES = ("negatives.jsonl", "negatives.jsonl.gz", "negatives.jsonl.zst")
 _PAIR_FILES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -35,6 +37,8 @@ class Source:
     n_queries: int
     n_positives: int
     n_negatives: int
+    n_texts: int = 0
+    """Documents of a plain corpus."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,13 @@ class Pairs:
     negatives: list[Rows]
     """Per query documents given or mined as not relevant, sorted, disjoint from the positives."""
     sources: tuple[Source, ...]
+    corpus: list[str] = field(default_factory=list)
+    """Further texts, for masked-LM and idf only."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Everything to learn the language from: the documents, then the corpora."""
+        return [*self.documents, *self.corpus]
 
 
 def load_pairs(recipe: Recipe, text_fields: Sequence[str] = ("title", "text")) -> Pairs:
@@ -61,7 +72,7 @@ def load_pairs(recipe: Recipe, text_fields: Sequence[str] = ("title", "text")) -
         file = _pair_file(name, recipe.path)
         if file is not None:
             fingerprint = fingerprint_files([file], root=file.parent)
-            _read_pair_file(collected, file)
+            _read_pair_file(collected, file, recipe)
         else:
             dataset = load_dataset(_beside(name, recipe.path))
             fingerprint = dataset.fingerprint
@@ -84,7 +95,21 @@ def load_pairs(recipe: Recipe, text_fields: Sequence[str] = ("title", "text")) -
                 n_negatives=sum(map(len, collected.negatives[first:])),
             )
         )
-    return collected.freeze(tuple(sources))
+    corpus: list[str] = []
+    for name in recipe.data.corpora:
+        sources.append(_read_corpus(corpus, name, recipe, text_fields))
+    return collected.freeze(tuple(sources), corpus)
+
+
+def _read_corpus(
+    corpus: list[str], name: str, recipe: Recipe, text_fields: Sequence[str]
+) -> Source:
+    """Append the texts of a corpus, or as many as the recipe allows, to `corpus`."""
+    dataset = load_dataset(_beside(name, recipe.path))
+    texts = [t for document in dataset.documents() if (t := document.text(text_fields).strip())]
+    kept = _some(texts, recipe.data.corpus_documents, recipe)
+    corpus.extend(kept)
+    return Source(Path(name).name, "corpus", dataset.fingerprint, 0, 0, 0, len(kept))
 
 
 class _Collected:
@@ -110,7 +135,7 @@ class _Collected:
         self.positives.append(relevant)
         self.negatives.append(sorted(set(negatives).difference(relevant)))
 
-    def freeze(self, sources: tuple[Source, ...]) -> Pairs:
+    def freeze(self, sources: tuple[Source, ...], corpus: list[str]) -> Pairs:
         return Pairs(
             documents=self.documents,
             queries=self.queries,
@@ -118,6 +143,7 @@ class _Collected:
             positives=[np.asarray(rows, np.int32) for rows in self.positives],
             negatives=[np.asarray(rows, np.int32) for rows in self.negatives],
             sources=sources,
+            corpus=corpus,
         )
 
 
@@ -130,11 +156,12 @@ def _read_judged(
 ) -> None:
     split, first = recipe.data.split, len(collected.queries)
     mining = bool(recipe.data.negatives and recipe.data.mined_depth and not given)
-    qrels = dataset.qrels(split)
     relevant = {
         query_id: [doc_id for doc_id, grade in judged.items() if grade > 0]
-        for query_id, judged in qrels.items()
+        for query_id, judged in dataset.qrels(split).items()
     }
+    queries = _some(dataset.queries(split), recipe.data.max_queries, recipe)
+    relevant = {query.query_id: relevant[query.query_id] for query in queries}
     wanted = {doc_id for doc_ids in relevant.values() for doc_id in doc_ids}
     wanted.update(doc_id for query_id in relevant for doc_id in given.get(query_id, ()))
     row_of = {
@@ -142,7 +169,7 @@ def _read_judged(
         for document in dataset.documents()
         if (mining or document.doc_id in wanted) and (text := document.text(text_fields).strip())
     }
-    for query in dataset.queries(split):
+    for query in queries:
         positives = [row_of[d] for d in relevant[query.query_id] if d in row_of]
         if positives and query.text.strip():
             negatives = [row_of[d] for d in given.get(query.query_id, ()) if d in row_of]
@@ -158,6 +185,15 @@ def _read_judged(
             depth=recipe.data.mined_depth,
         )
         collected.negatives[first:] = [negatives.tolist() for negatives in mined]
+
+
+def _some(items: Sequence[T], most: int, recipe: Recipe) -> Sequence[T]:
+    """All items, or `most` of them drawn by the recipe's seed, in their order; 0 means all."""
+    if not most or len(items) <= most:
+        return items
+    rng = np.random.default_rng([recipe.run.seed, 0x7175])
+    kept = np.sort(rng.choice(len(items), size=most, replace=False))
+    return [items[row] for row in kept]
 
 
 def _given_negatives(dataset: Dataset) -> dict[str, list[str]]:
@@ -176,8 +212,8 @@ def _given_negatives(dataset: Dataset) -> dict[str, list[str]]:
     return given
 
 
-def _read_pair_file(collected: _Collected, file: Path) -> None:
-    for line, record in _records(file):
+def _read_pair_file(collected: _Collected, file: Path, recipe: Recipe) -> None:
+    for line, record in _some(list(_records(file)), recipe.data.max_queries, recipe):
         query = record.get("query")
         positives, negatives = _listed(record.get("pos")), _listed(record.get("neg", []))
         if not isinstance(query, str) or not _are_strings(positives) or not _are_strings(negatives):

@@ -51,6 +51,12 @@ class Data:
     """Where a collection gives no negatives, use its BM25 ranking down to this rank; 0 = never."""
     mined_from: int = number(10, low=0)
     """First rank taken as a mined negative: the very top often holds unjudged answers."""
+    max_queries: int = number(0, low=0)
+    """At most this many queries of each collection, drawn by `run.seed`; 0 takes all."""
+    corpora: tuple[str, ...] = ()
+    """Names, folders or files of more documents for masked-LM and the idf table; never ranked."""
+    corpus_documents: int = number(0, low=0)
+    """At most this many documents of each corpus, drawn by `run.seed`; 0 takes all."""
     repeat: Mapping[str, int] = field(default_factory=dict)
     """How often a collection's queries come per pass, by name as in `train`; default 1."""
 
