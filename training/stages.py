@@ -1,0 +1,211 @@
+"""The stages of a run, in the order they run; to add one, write a function and a line in `STAGES`.
+
+A stage is given what the run shares and changes its network in place. It returns True when it is
+done, and False when the deadline came first: then the next call enters it again, and what it had
+reached is its own to find in the run folder (`run_stage` does).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import safetensors
+import safetensors.torch
+import torch
+
+from lsr.encoders.idf import idf_table
+from lsr.encoders.model import SparseModel
+
+from .calibrate import calibrate
+from .data import Pairs
+from .models import make_model
+from .network import learn_last, silence_terms
+from .objectives import MaskedLanguageModel, Ranking
+from .recipe import Recipe
+from .run_record import RunRecord
+from .schedule import quadratic
+from .steps import MlmSteps, RankingSteps
+from .trainer import StageSettings, run_stage
+
+_KEPT = "network.safetensors"
+
+
+@dataclass
+class TrainingRun:
+    """One recipe at work: what every stage shares."""
+
+    recipe: Recipe
+    pairs: Pairs
+    folder: Path
+    """Where everything lies until the encoder is written."""
+    record: RunRecord
+    quiet: bool
+    deadline: float | None
+    """A time of `time.monotonic` after which a stage saves its state and returns False."""
+
+    @cached_property
+    def model(self) -> SparseModel:
+        """The network, as the stages so far have left it."""
+        return make_model(self.recipe, self.pairs.documents, self.folder)
+
+    @cached_property
+    def idf(self) -> npt.NDArray[np.float32]:
+        """(n_terms,) the query table of an inference-free encoder, from the documents."""
+        model = self.model
+        return idf_table(self.pairs.documents, model.tokenizer, n_terms=model.n_terms)
+
+    @property
+    def last_log(self) -> dict[str, float]:
+        """The last line of the ranking stage's log; empty if it has not come that far."""
+        log = self.folder / "ranking" / "log.jsonl"
+        lines = log.read_bytes().splitlines() if log.is_file() else []
+        return orjson.loads(lines[-1]) if lines else {}
+
+    def sample(self, size: int) -> list[str]:
+        """Up to `size` of the documents, the same ones each time, in their order."""
+        rng = np.random.default_rng([self.recipe.run.seed, 0x736D])
+        documents = self.pairs.documents
+        rows = rng.choice(len(documents), size=min(size, len(documents)), replace=False)
+        return [documents[row] for row in np.sort(rows)]
+
+    def train(self, objective: Any, steps: Any, settings: StageSettings) -> bool:
+        """Run the loop of a stage; see `run_stage`."""
+        return run_stage(
+            objective,
+            steps,
+            settings,
+            self.folder / settings.name,
+            deadline=self.deadline,
+            on_checkpoint=self.record.save,
+            quiet=self.quiet,
+        )
+
+    def keep(self, stage: str) -> None:
+        """Write the network as `stage` has left it, in place of that of the stage before."""
+        partial = self.folder / f"{_KEPT}.partial"
+        safetensors.torch.save_model(self.model, str(partial), {"stage": stage})
+        partial.replace(self.folder / _KEPT)
+
+    def restore(self) -> str | None:
+        """Load the network that was kept last; the name of its stage, None if there is none."""
+        kept = self.folder / _KEPT
+        if not kept.is_file():
+            return None
+        safetensors.torch.load_model(self.model, str(kept))
+        with safetensors.safe_open(kept, "pt") as file:
+            return str(file.metadata()["stage"])
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A name, whether a recipe wants it, and the work."""
+
+    name: str
+    wanted: Callable[[Recipe], bool]
+    work: Callable[[TrainingRun], bool]
+    keeps: bool = True
+    """Whether it changes the network, which is then written down when it is done."""
+
+
+def run_stages(run: TrainingRun) -> bool:
+    """Run what is left to do; True when the last stage is done."""
+    wanted = [stage for stage in STAGES if stage.wanted(run.recipe)]
+    kept = run.restore()
+    done = 1 + [stage.name for stage in wanted].index(kept) if kept else 0
+    for stage in wanted[done:]:
+        if not stage.work(run):
+            return False
+        if stage.keeps:
+            run.keep(stage.name)
+    return True
+
+
+def _mlm(run: TrainingRun) -> bool:
+    """Teach the head to name hidden and visible tokens."""
+    model, recipe, stage = run.model, run.recipe, run.recipe.stage.mlm
+    assert stage is not None
+    learn_last(model, stage.layers)
+    steps = MlmSteps(
+        run.pairs.documents, model.tokenizer, stage, seed=recipe.run.seed, n_steps=stage.steps
+    )
+    settings = StageSettings(
+        "mlm",
+        steps=stage.steps,
+        learning_rate=stage.learning_rate,
+        warmup_steps=stage.warmup_steps,
+        run=recipe.run,
+    )
+    return run.train(MaskedLanguageModel(model), steps, settings)
+
+
+def _silence(run: TrainingRun) -> bool:
+    """Special tokens weigh nothing from here on."""
+    silence_terms(run.model, run.model.tokenizer.special_ids())
+    return True
+
+
+def _calibrate(run: TrainingRun) -> bool:
+    """Shift the head's bias so that a known number of terms is active."""
+    wanted = run.recipe.stage.calibrate
+    assert wanted is not None
+    calibrate(
+        run.model,
+        run.sample(wanted.documents),
+        active_terms=wanted.active_terms,
+        max_length=run.recipe.stage.ranking.max_length,
+        bf16=run.recipe.run.bf16,
+    )
+    return True
+
+
+def _ranking(run: TrainingRun) -> bool:
+    """Rank relevant documents first, with few terms."""
+    model, recipe, stage = run.model, run.recipe, run.recipe.stage.ranking
+    learn_last(model, stage.layers)
+    inference_free = recipe.model.kind == "inference-free"
+    objective = Ranking(
+        model,
+        scale=stage.scale,
+        idf=torch.from_numpy(run.idf) if inference_free else None,
+    )
+    steps = RankingSteps(
+        run.pairs,
+        model.tokenizer,
+        recipe,
+        n_terms=model.n_terms,
+        n_batches=stage.steps * stage.accumulate,
+    )
+    settings = StageSettings(
+        "ranking",
+        steps=stage.steps,
+        learning_rate=stage.learning_rate,
+        warmup_steps=stage.warmup_steps,
+        run=recipe.run,
+        accumulate=stage.accumulate,
+        weight_decay=stage.weight_decay,
+        clip=stage.clip,
+        penalties=lambda step: {
+            "flops_documents": quadratic(
+                step, peak=stage.flops_documents, ramp_steps=stage.flops_ramp
+            ),
+            "flops_queries": quadratic(step, peak=stage.flops_queries, ramp_steps=stage.flops_ramp),
+        },
+    )
+    return run.train(objective, steps, settings)
+
+
+def _always(_: Recipe) -> bool:
+    return True
+
+
+STAGES = (
+    Stage("mlm", lambda recipe: recipe.stage.mlm is not None, _mlm),
+    Stage("silence", _always, _silence),
+    Stage("calibrate", lambda recipe: recipe.stage.calibrate is not None, _calibrate),
+    Stage("ranking", _always, _ranking),
+)
