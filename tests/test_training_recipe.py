@@ -57,6 +57,11 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
         (('backbone = "checkpoint"', ""), "either backbone (a checkpoint) or a section"),
         (("steps = 10", "steps = 10\nsampled_terms = 9"), "every term must be computed"),
         (("steps = 10", "steps = 10\nmax_length = 512"), "exceeds model.max_length = 256"),
+        (
+            ("[data]", 'query_table = "binary"\n[data]'),
+            "only inference-free queries come from a ta",
+        ),
+        (("[data]", 'query_backbone = "x"\n[data]'), 'only kind = "separate" gives queries a net'),
         (('"siamese"', '"inference-free"'), None),
         (("[model]", "[model"), "not a TOML file"),
     ],

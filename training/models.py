@@ -1,6 +1,7 @@
 """From the [model] section of a recipe to a network, and from the trained network to an encoder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,18 @@ import numpy.typing as npt
 import torch
 
 from lsr.encoders.inference_free import InferenceFreeEncoder
-from lsr.encoders.model import SparseModel
+from lsr.encoders.model import Activation, SparseModel
 from lsr.encoders.siamese import SpladeEncoder
+from lsr.encoders.side import Settings
 from lsr.encoders.splade import SpladeModel
 from lsr.errors import RecipeError
 
 from .network import set_dropout
 from .recipe import Recipe, backbone_folder
 from .scratch import make_backbone
+
+_ACTIVATIONS: dict[str, Activation] = {"log1p": "relu", "double-log1p": "log1p_relu"}
+"""From the words of recipes to those of the stock `SpladePooling`."""
 
 
 def make_model(recipe: Recipe, documents: Sequence[str], folder: Path) -> SparseModel:
@@ -41,6 +46,8 @@ def make_model(recipe: Recipe, documents: Sequence[str], folder: Path) -> Sparse
         max_length=recipe.model.max_length,
         new_head=recipe.model.new_head,
         seed=recipe.run.seed,
+        activation=_ACTIVATIONS[recipe.model.activation],
+        pooling=recipe.model.pooling,
     )
     positions = getattr(splade.backbone.config, "max_position_embeddings", None)
     if isinstance(positions, int) and recipe.model.max_length > positions:
@@ -61,6 +68,11 @@ def make_encoder(
     recipe: Recipe, model: SparseModel, idf: npt.NDArray[np.float32], max_weight: float
 ) -> InferenceFreeEncoder | SpladeEncoder:
     """The kind of encoder the recipe asks for; `idf` (n_terms,) weighs table queries."""
-    if recipe.model.kind == "inference-free":
-        return InferenceFreeEncoder.of(model, idf, name=recipe.name, max_weight=max_weight)
-    return SpladeEncoder.of(model, name=recipe.name, max_weight=max_weight)
+    wanted = recipe.model
+    settings = Settings(wanted.query_prompt, wanted.document_prompt, wanted.max_active_terms)
+    if wanted.kind == "inference-free":
+        encoder = InferenceFreeEncoder.of(model, idf, name=recipe.name, max_weight=max_weight)
+        return replace(encoder, settings=settings)
+    return replace(
+        SpladeEncoder.of(model, name=recipe.name, max_weight=max_weight), settings=settings
+    )

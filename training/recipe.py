@@ -148,6 +148,16 @@ def _check(recipe: Recipe) -> None:
             '"inference-free": queries come from a table and have nothing to regularise; '
             "leave it out."
         )
+    if model.query_backbone and model.kind != "separate":
+        raise RecipeError(
+            f'{file}: model.query_backbone with kind = "{model.kind}": only kind = "separate" '
+            "gives queries a network of their own; leave it out or change the kind."
+        )
+    if model.query_table != "idf" and model.kind != "inference-free":
+        raise RecipeError(
+            f'{file}: model.query_table = "{model.query_table}" with kind = "{model.kind}": only '
+            "inference-free queries come from a table; leave it out or change the kind."
+        )
     for name in data.repeat:
         if name not in data.train:
             raise RecipeError(f"{file}: data.repeat names '{name}', which is not in data.train.")

@@ -24,9 +24,24 @@ class Scratch:
 class Model:
     """Which network to start from and which kind of encoder to make of it."""
 
-    kind: Literal["inference-free", "siamese"]
+    kind: Literal["inference-free", "siamese", "separate"]
+    """What queries go through: a table, the documents' network, or a network of their own."""
     backbone: str = ""
     """A folder (absolute, or relative to the recipe) or a hub name; empty with [model.scratch]."""
+    query_backbone: str = ""
+    """kind = "separate": the network that queries start from; left out, the same as `backbone`."""
+    query_table: Literal["idf", "binary", "learned"] = "idf"
+    """kind = "inference-free": idf of the training texts, 1 for every token, or a table that starts
+    as idf and learns (Li-LSR, arXiv 2505.01452)."""
+    activation: Literal["log1p", "double-log1p"] = "log1p"
+    """From logits to weights: log(1 + relu(x)), or that twice (arXiv 2504.14839)."""
+    pooling: Literal["max", "sum"] = "max"
+    """Over the positions of a text: the largest, or the sum of all (SPLADE v1)."""
+    query_prompt: str = ""
+    """Put before every query, while training and after; likewise for documents."""
+    document_prompt: str = ""
+    max_active_terms: int | None = number(None, low=1)
+    """Keep this many terms of each text, the largest, when the trained encoder is used."""
     scratch: Scratch | None = None
     new_head: bool = False
     """Make a masked-LM head tied to the word embeddings if the checkpoint has none."""

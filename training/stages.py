@@ -51,13 +51,13 @@ class TrainingRun:
     @cached_property
     def model(self) -> SparseModel:
         """The network, as the stages so far have left it."""
-        return make_model(self.recipe, self.pairs.documents, self.folder)
+        return make_model(self.recipe, self.pairs.texts, self.folder)
 
     @cached_property
     def idf(self) -> npt.NDArray[np.float32]:
         """(n_terms,) the query table of an inference-free encoder, from the documents."""
         model = self.model
-        return idf_table(self.pairs.documents, model.tokenizer, n_terms=model.n_terms)
+        return idf_table(self.pairs.texts, model.tokenizer, n_terms=model.n_terms)
 
     @property
     def last_log(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ def _mlm(run: TrainingRun) -> bool:
     assert stage is not None
     learn_last(model, stage.layers)
     steps = MlmSteps(
-        run.pairs.documents, model.tokenizer, stage, seed=recipe.run.seed, n_steps=stage.steps
+        run.pairs.texts, model.tokenizer, stage, seed=recipe.run.seed, n_steps=stage.steps
     )
     settings = StageSettings(
         "mlm",
