@@ -45,6 +45,7 @@ def training_record(
     seconds: float,
     measured: Measured,
     last_log: Mapping[str, float],
+    resumes: Mapping[str, int],
 ) -> dict[str, Any]:
     """What `lsr.json` holds under "training"."""
     settings = asdict(recipe)
@@ -56,6 +57,7 @@ def training_record(
         "recipe_fingerprint": recipe.fingerprint(),
         "data": [asdict(source) for source in sources],
         "seconds": round(seconds),
+        "resumes": dict(resumes),
         "measured": asdict(measured),
         "last_log": {name: round(value, 6) for name, value in last_log.items()},
     }
@@ -80,6 +82,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
+def _resumed(record: Mapping[str, Any]) -> str:
+    n = record["resumes"]["weights"]
+    times = "once" if n == 1 else f"{n} times"
+    return f" (resumed from weights {times}, optimiser re-warmed)" if n else ""
+
+
 def _readme(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     recipe, measured = record["recipe"], record["measured"]
     model, stage = recipe["model"], recipe["stage"]["ranking"]
@@ -96,8 +104,8 @@ def _readme(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     )
     facts = textwrap.fill(
         f"{queries} Start: {backbone}. Trained by `lsr train` for {stage['steps']:,} ranking steps "
-        f"of {stage['batch']} queries in {record['seconds']:,} seconds. Documents have "
-        f"{measured['document_terms']} terms on average; the 99.99th percentile of their weights, "
+        f"of {stage['batch']} queries in {record['seconds']:,} seconds{_resumed(record)}. "
+        f"Documents have {measured['document_terms']} terms on average; the 99.99th percentile of their weights, "
         f"rounded up, is {card['max_weight']}.",
         width=100,
     )

@@ -32,6 +32,8 @@ from .sections import Data, Model, RunSettings, Stages
 from .typed_toml import build
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_ASIDE = ("log_every", "checkpoint_every", "keep_checkpoints", "checkpoint", "rewarm_steps")
+"""Keys of [run] that say how a run is kept and shown, not what it learns."""
 SHIPPED = Path(__file__).resolve().parent / "recipes"
 
 
@@ -52,7 +54,7 @@ class Recipe:
         content = asdict(self)
         for aside in ("path", "description", "name"):
             del content[aside]
-        for aside in ("log_every", "checkpoint_every", "keep_checkpoints"):
+        for aside in _ASIDE:
             del content["run"][aside]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 

@@ -102,6 +102,7 @@ def _save(run: TrainingRun, output: Path, *, seconds: float) -> Measured:
                 seconds=seconds,
                 measured=measured,
                 last_log=run.last_log,
+                resumes=run.record.resumes,
             ),
         )
         for path in written.iterdir():

@@ -19,6 +19,7 @@ class RunRecord:
         self._content = content
         self._before = float(content["seconds"])
         self._opened = time.monotonic()
+        self._counted = False
 
     @classmethod
     def open(cls, folder: Path, recipe: Recipe, pairs: Pairs) -> "RunRecord":
@@ -41,6 +42,19 @@ class RunRecord:
         record = cls(path, {**identity, "seconds": 0.0})
         record.save()
         return record
+
+    @property
+    def resumes(self) -> dict[str, int]:
+        """How many calls went on from a full state ("exact"), or from "weights" alone."""
+        return {"exact": 0, "weights": 0, **self._content.get("resumes", {})}
+
+    def resumed(self, *, exact: bool) -> None:
+        """Count that this call goes on from what an earlier one saved; only the first time."""
+        if not self._counted:
+            self._counted = True
+            kind = "exact" if exact else "weights"
+            self._content["resumes"] = {**self.resumes, kind: self.resumes[kind] + 1}
+            self.save()
 
     def save(self) -> float:
         """Write how long all calls together have been at work, in seconds, and return it."""

@@ -145,3 +145,8 @@ class RunSettings:
     log_every: int = number(20, low=1)
     checkpoint_every: int = number(200, low=1)
     keep_checkpoints: int = number(1, low=1)
+    checkpoint: Literal["full", "weights"] = "full"
+    """"full" keeps the optimiser's state, and an interrupted run ends as if it had not been.
+    "weights" keeps float16 weights in files of at most 15 MB and a little JSON."""
+    rewarm_steps: int = number(50, low=1)
+    """Steps in which the learning rate climbs back after a resume from weights alone."""

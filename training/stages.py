@@ -5,6 +5,7 @@ done, and False when the deadline came first: then the next call enters it again
 reached is its own to find in the run folder (`run_stage` does).
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-import safetensors
 import safetensors.torch
 import torch
 
+from lsr.encoders.folder import read_object, write_json
 from lsr.encoders.idf import idf_table
 from lsr.encoders.model import SparseModel
 
@@ -29,10 +30,12 @@ from .objectives import MaskedLanguageModel, Ranking
 from .recipe import Recipe
 from .run_record import RunRecord
 from .schedule import quadratic
+from .shards import INDEX, read_into, write_shards
 from .steps import MlmSteps, RankingSteps
 from .trainer import StageSettings, run_stage
 
-_KEPT = "network.safetensors"
+_KEPT = "network"
+_WEIGHTS = "model.safetensors"
 
 
 @dataclass
@@ -81,24 +84,36 @@ class TrainingRun:
             settings,
             self.folder / settings.name,
             deadline=self.deadline,
-            on_checkpoint=self.record.save,
+            record=self.record,
             quiet=self.quiet,
         )
 
     def keep(self, stage: str) -> None:
         """Write the network as `stage` has left it, in place of that of the stage before."""
-        partial = self.folder / f"{_KEPT}.partial"
-        safetensors.torch.save_model(self.model, str(partial), {"stage": stage})
-        partial.replace(self.folder / _KEPT)
+        partial, kept = self.folder / "network.partial", self.folder / _KEPT
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        if self.recipe.run.checkpoint == "weights":
+            write_shards(self.model.state_dict(), partial)
+        else:
+            safetensors.torch.save_model(self.model, str(partial / _WEIGHTS))
+        write_json(partial / "stage.json", {"stage": stage})
+        shutil.rmtree(kept, ignore_errors=True)
+        partial.rename(kept)
 
     def restore(self) -> str | None:
         """Load the network that was kept last; the name of its stage, None if there is none."""
-        kept = self.folder / _KEPT
-        if not kept.is_file():
+        kept, partial = self.folder / _KEPT, self.folder / "network.partial"
+        if not kept.is_dir() and (partial / "stage.json").is_file():
+            partial.rename(kept)  # it was whole; the call ended between two renames
+        if not kept.is_dir():
             return None
-        safetensors.torch.load_model(self.model, str(kept))
-        with safetensors.safe_open(kept, "pt") as file:
-            return str(file.metadata()["stage"])
+        if (kept / INDEX).is_file():
+            read_into(self.model, kept)
+            self.record.resumed(exact=False)
+        else:
+            safetensors.torch.load_model(self.model, str(kept / _WEIGHTS))
+        return str(read_object(kept / "stage.json")["stage"])
 
 
 @dataclass(frozen=True, slots=True)

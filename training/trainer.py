@@ -4,8 +4,6 @@ Added here: batches in the planned order, loss parts in the log, penalties from 
 safetensors checkpoints of modules with tied weights, a progress line, a time limit.
 """
 
-import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,17 +15,20 @@ import orjson
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging as transformers_logging
 
 from lsr.errors import RecipeError
-from lsr.progress import Bar, bar
 
+from .callbacks import Deadline, OnSave, Report
+from .run_record import RunRecord
 from .sections import RunSettings
+from .shards import INDEX, read_into, write_learned
 
 _WEIGHTS = "model.safetensors"
 
@@ -57,14 +58,15 @@ def run_stage(
     folder: Path,
     *,
     deadline: float | None = None,
-    on_checkpoint: Callable[[], object] | None = None,
+    record: RunRecord | None = None,
     quiet: bool = False,
 ) -> bool:
     """Train `objective` in place; True once every step is done, False if the deadline came first.
 
-    Continues from the newest checkpoint in `folder`, exactly: the same weights as without the
-    interruption. `deadline` is a time of `time.monotonic`; the state is saved when it passes.
-    `on_checkpoint` is called after each.
+    Continues from the newest checkpoint in `folder`. From a full one it does so exactly: the same
+    weights as without the interruption. From one of weights alone the optimiser starts anew, and
+    its rate climbs back to the schedule over `run.rewarm_steps`. `deadline` is a time of
+    `time.monotonic`; the state is saved when it passes. `record` keeps the books.
     """
     try:
         arguments = TrainingArguments(
@@ -85,6 +87,7 @@ def run_stage(
             save_strategy="steps",
             save_steps=settings.run.checkpoint_every,
             save_total_limit=settings.run.keep_checkpoints,
+            save_only_model=settings.run.checkpoint == "weights",
             remove_unused_columns=False,
             dataloader_pin_memory=torch.cuda.is_available(),
             dataloader_num_workers=2 if torch.cuda.is_available() else 0,
@@ -93,23 +96,27 @@ def run_stage(
         )
     except ValueError as error:
         raise RecipeError(f"transformers.Trainer refuses these [run] settings: {error}") from error
+    checkpoint = _last_checkpoint(folder)
+    exact = checkpoint is None or not (checkpoint / INDEX).is_file()
     trainer = StageTrainer(
         model=objective,
         args=arguments,
         train_dataset=batches,
         data_collator=_only_item,
         penalties=settings.penalties,
+        rewarm_steps=0 if exact else settings.run.rewarm_steps,
         callbacks=[
-            _Report(settings, folder / "log.jsonl", quiet=quiet),
-            _Deadline(deadline),
-            _OnCheckpoint(on_checkpoint),
+            Report(settings.name, settings.steps, folder / "log.jsonl", quiet=quiet),
+            Deadline(deadline),
+            OnSave(None if record is None else record.save),
         ],
     )
     for unwanted in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(unwanted)
-    checkpoint = _last_checkpoint(folder)
+    if checkpoint is not None and record is not None:
+        record.resumed(exact=exact)
     with _quiet():
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return trainer.state.global_step >= settings.steps
 
 
@@ -124,19 +131,33 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
 
 
-def _last_checkpoint(folder: Path) -> str | None:
-    if not folder.is_dir():
-        return None
-    found: str | None = get_last_checkpoint(str(folder))  # type: ignore[no-untyped-call]
-    return found
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint: the trainer writes its state after everything else."""
+    whole = [
+        (int(state.parent.name.rpartition("-")[2]), state.parent)
+        for state in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")
+        if _is_json(state)
+    ]
+    return max(whole)[1] if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 class StageTrainer(Trainer):
     """A `Trainer` whose model returns a loss and named parts, and whose items are whole batches."""
 
-    def __init__(self, *, penalties: Penalties | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, penalties: Penalties | None = None, rewarm_steps: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._penalties = penalties
+        self._rewarm_steps = rewarm_steps
         self._sums: dict[str, float] = defaultdict(float)
         self._n_sums = 0
 
@@ -164,6 +185,20 @@ class StageTrainer(Trainer):
             self._n_sums = 0
         super().log(logs, start_time)
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule of the stage; after a resume from weights, its rest behind a short ramp."""
+        schedule = super().create_scheduler(num_training_steps, optimizer)
+        if self._rewarm_steps and isinstance(schedule, LambdaLR):
+            done, ramp = self.state.global_step, self._rewarm_steps
+            shape: Callable[[int], float] = schedule.lr_lambdas[0]
+            schedule = self.lr_scheduler = LambdaLR(
+                schedule.optimizer,
+                lambda step: shape(step + done) * min(1.0, (step + 1) / ramp),
+            )
+        return schedule
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type]
 
@@ -172,91 +207,19 @@ class StageTrainer(Trainer):
     ) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        # save_model keeps one copy of tied weights and never writes a pickle.
         model = self.accelerator.unwrap_model(self.model)
-        safetensors.torch.save_model(model, str(folder / _WEIGHTS))
+        if self.args.save_only_model:
+            write_learned(model, folder)
+        else:
+            # save_model keeps one copy of tied weights and never writes a pickle.
+            safetensors.torch.save_model(model, str(folder / _WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        weights = str(Path(resume_from_checkpoint) / _WEIGHTS)
-        safetensors.torch.load_model(self.model if model is None else model, weights)  # type: ignore[arg-type]
-
-
-class _Report(TrainerCallback):
-    """A progress bar on standard error and a line of JSON per log in `log.jsonl`."""
-
-    def __init__(self, settings: StageSettings, file: Path, *, quiet: bool) -> None:
-        self._settings = settings
-        self._file = file
-        self._bar: Bar[None] | None = None
-        self._quiet = quiet
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        left = self._settings.steps - state.global_step  # so that the rate is that of this call
-        self._bar = bar(total=left, unit="steps", desc=self._settings.name, quiet=self._quiet)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self._bar is not None:
-            self._bar.update()
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if not state.is_world_process_zero or "loss" not in (kwargs.get("logs") or {}):
-            return
-        logs = {k: v for k, v in kwargs["logs"].items() if k != "epoch"}
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("ab") as out:
-            out.write(orjson.dumps({"step": state.global_step, **logs}) + b"\n")
-        if not self._quiet:
-            tqdm.write(
-                f"{self._settings.name:<11} step {state.global_step}: {summary(logs)}", sys.stderr
-            )
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-class _Deadline(TrainerCallback):
-    """Save and stop after the step during which the deadline passes."""
-
-    def __init__(self, deadline: float | None) -> None:
-        self._deadline = deadline
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            control.should_save = True
-            control.should_training_stop = True
-
-
-class _OnCheckpoint(TrainerCallback):
-    """Tell whoever keeps the books that a checkpoint is on disk."""
-
-    def __init__(self, call: Callable[[], object] | None) -> None:
-        self._call = call
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self._call is not None:
-            self._call()
-
-
-def summary(logs: Mapping[str, float]) -> str:
-    """The loss parts of one log entry in a few words."""
-    names = ("loss", "rank_loss", "penalty", "ranked_first", "named_right")
-    counts = ("document_terms", "query_terms")
-    words = [f"{name.replace('_', ' ')} {logs[name]:.3f}" for name in names if name in logs]
-    words += [f"{name.replace('_', ' ')} {logs[name]:.0f}" for name in counts if name in logs]
-    return ", ".join(words)
+        folder, model = Path(resume_from_checkpoint), self.model if model is None else model
+        if (folder / INDEX).is_file():
+            read_into(model, folder)
+        else:
+            safetensors.torch.load_model(model, str(folder / _WEIGHTS))
 
 
 def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:

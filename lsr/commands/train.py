@@ -8,12 +8,13 @@ import click
 
 from ..errors import UsageError
 from . import _printing as out
+from ._durations import Duration
 
 EXAMPLES = """\b
 Examples:
   lsr train smoke runs/smoke
   lsr train recipe.toml runs/encoder --set run.seed=2
-  lsr train recipe.toml runs/encoder --stop-after 3600
+  lsr train recipe.toml runs/encoder --stop-after 8m --keep weights
 """
 
 
@@ -30,9 +31,15 @@ Examples:
 )
 @click.option(
     "--stop-after",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Save the state after so long and end; the same command goes on.",
+    type=Duration(),
+    metavar="TIME",
+    help="Save the state after so long (90s, 8m, 2h) and end; the same command goes on.",
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["full", "weights"]),
+    help="What checkpoints hold: full, for an exact resume, or weights alone in files of at most "
+    "15 MB. Default: as the recipe says (run.checkpoint), which is full",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def train(
@@ -42,6 +49,7 @@ def train(
     resume: bool,
     settings: tuple[str, ...],
     stop_after: float | None,
+    keep: str | None,
     json: bool,
 ) -> None:
     """Train the encoder that RECIPE describes and save it in the folder OUTPUT.
@@ -51,7 +59,10 @@ def train(
     from training import load_recipe
     from training import train as run_training
 
-    loaded = load_recipe(recipe, dict(_setting(text) for text in settings))
+    overrides = dict(_setting(text) for text in settings)
+    if keep is not None:
+        overrides["run.checkpoint"] = keep
+    loaded = load_recipe(recipe, overrides)
     report = run_training(loaded, output, resume=resume, stop_after=stop_after)
     if json:
         out.as_json(asdict(report))
@@ -65,7 +76,7 @@ def train(
         parts = (f"{name} {value:.4g}" for name, value in report.last_log.items())
         out.fact("last step", ", ".join(parts))
     if report.measured is None:
-        out.next_step("lsr", "train", recipe, str(output), *_again(settings))
+        out.next_step("lsr", "train", recipe, str(output), *_again(settings, keep))
         return
     measured = report.measured
     sample = out.counted(measured.n_documents, "document")
@@ -92,5 +103,6 @@ def _setting(text: str) -> tuple[str, object]:
         return key, value
 
 
-def _again(settings: tuple[str, ...]) -> list[str]:
-    return [word for text in settings for word in ("--set", text)]
+def _again(settings: tuple[str, ...], keep: str | None) -> list[str]:
+    again = [word for text in settings for word in ("--set", text)]
+    return again if keep is None else [*again, "--keep", keep]
