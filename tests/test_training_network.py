@@ -14,8 +14,9 @@ from lsr.encoders.splade import SpladeModel  # noqa: E402
 from training.calibrate import calibrate  # noqa: E402
 from training.network import learn_last, silence_terms  # noqa: E402
 from training.objectives import MaskedLanguageModel, Ranking  # noqa: E402
+from training.queries import TableQueries  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
-from training.sections import MlmStage, Scratch  # noqa: E402
+from training.sections import MlmStage, RankingStage, Scratch, Sparsity  # noqa: E402
 from training.steps import MlmSteps, pad  # noqa: E402
 
 TEXTS = ["the red fox runs", "a blue whale swims in the sea", "green frogs sit", "the sea is blue"]
@@ -112,8 +113,9 @@ def test_inference_free_scores_are_idf_times_document_weight(model: SpladeModel,
     marks[1, [30]] = True
     positives = torch.tensor([1, 3])
     excluded = torch.zeros(2, 4, dtype=torch.bool)
-    parts = Ranking(model, scale=0.5, idf=idf)(
-        *batch, positives, excluded, 0.1, 0.0, query_terms=marks
+    stage = RankingStage(steps=1, scale=0.5, sparsity=Sparsity(documents=0.1))
+    parts = Ranking(model, TableQueries(idf), stage)(
+        *batch, positives, excluded, 0, query_terms=marks
     )
     with torch.no_grad():
         d = model(*batch)
@@ -127,13 +129,13 @@ def test_inference_free_scores_are_idf_times_document_weight(model: SpladeModel,
 
 def test_a_siamese_query_goes_through_the_network(model: SpladeModel, batch) -> None:
     ids, mask = batch
-    parts = Ranking(model, scale=1.0)(
+    stage = RankingStage(steps=1, sparsity=Sparsity(documents=0.1, queries=0.2))
+    parts = Ranking(model, model, stage)(
         ids,
         mask,
         torch.arange(4),
         torch.eye(4, dtype=torch.bool),
-        0.1,
-        0.2,
+        0,
         query_ids=ids,
         query_mask=mask,
     )

@@ -30,7 +30,7 @@ def test_a_minimal_recipe_gets_documented_defaults(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, MINIMAL))
     assert recipe.stage.mlm is None
     assert recipe.stage.ranking.steps == 10
-    assert recipe.stage.ranking.loss == "info_nce"
+    assert recipe.stage.ranking.losses.info_nce == 1.0
     assert recipe.data.train == ("scifact",)
     assert recipe.path == tmp_path / "recipe.toml"
 
@@ -80,9 +80,38 @@ def test_a_wrong_recipe_is_refused_with_file_key_and_wish(
 
 
 def test_queries_from_a_table_cannot_be_regularised(tmp_path: Path) -> None:
-    text = MINIMAL.replace('"siamese"', '"inference-free"') + "flops_queries = 0.1\n"
+    text = (
+        MINIMAL.replace('"siamese"', '"inference-free"')
+        + "[stage.ranking.sparsity]\nqueries = 0.1\n"
+    )
     with pytest.raises(RecipeError, match="queries come from a table"):
         load_recipe(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("[stage.ranking.losses]\ninfo_nce = 0", "gives no loss a weight above 0"),
+        ("[stage.ranking.losses]\nmse = 1", "unknown key 'mse' in [stage.ranking.losses]"),
+        ("sampled_terms = 9\n[stage.ranking.sparsity]\nl0_threshold = 9", "whole length"),
+        ("sampled_terms = 9\n[stage.ranking.sparsity]\nanti_zero = 0.1", "whole length"),
+    ],
+)
+def test_losses_and_penalties_that_cannot_be_are_refused(
+    lines: str, complaint: str, tmp_path: Path
+) -> None:
+    text = MINIMAL.replace('"siamese"', '"inference-free"') + lines
+    with pytest.raises(RecipeError) as error:
+        load_recipe(write(tmp_path, text))
+    assert complaint in str(error.value)
+
+
+def test_naming_a_loss_leaves_the_default_one(tmp_path: Path) -> None:
+    losses = load_recipe(
+        write(tmp_path, MINIMAL + "[stage.ranking.losses]\nkl = 1")
+    ).stage.ranking.losses
+    assert (losses.kl, losses.info_nce) == (1.0, 0.0)
+    assert losses.of_teacher == ("kl",)
 
 
 def test_overrides_replace_values_and_are_checked_like_the_file(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from training.trainer import StageTrainer  # noqa: E402
 QUICK = {
     "stage.mlm.steps": 4,
     "stage.ranking.steps": 6,
-    "stage.ranking.flops_ramp": 3,
+    "stage.ranking.sparsity.ramp": 3,
     "run.log_every": 2,
     "run.checkpoint_every": 2,
 }
@@ -172,12 +172,33 @@ def test_an_output_that_is_something_else_is_refused_before_training(tmp_path: P
 
 def test_a_siamese_encoder_trains_and_loads(tmp_path: Path) -> None:
     recipe = load_recipe(
-        "smoke", QUICK | {"model.kind": "siamese", "stage.ranking.flops_queries": 0.001}
+        "smoke", QUICK | {"model.kind": "siamese", "stage.ranking.sparsity.queries": 0.001}
     )
     report = train(recipe, tmp_path / "encoder", progress=False)
     encoder = load_encoder(report.output)
     assert encoder.query_strategy == "model"
     assert encoder.encode_queries(["how do bees find food"]).nnz > 0
+
+
+def test_every_penalty_and_judged_loss_trains(tmp_path: Path) -> None:
+    """Each penalty through a whole run, with the losses that need no teacher; parts are logged."""
+    for penalty in ("l1", "df-flops", "idf-flops"):
+        changes = {
+            "stage.ranking.sparsity.penalty": penalty,
+            "stage.ranking.sparsity.l0_threshold": 5,
+            "stage.ranking.sparsity.anti_zero": 0.1,
+            "stage.ranking.losses": {"info_nce": 1, "pairwise": 1, "listwise": 1, "approx_ndcg": 1},
+        }
+        report = train(load_recipe("smoke", QUICK | changes), tmp_path / penalty, progress=False)
+        parts = [report.last_log[n] for n in ("info_nce", "pairwise", "listwise", "approx_ndcg")]
+        assert report.last_log["rank_loss"] == pytest.approx(sum(parts), rel=1e-5)
+        assert report.last_log["penalty"] > 0
+
+
+def test_a_loss_of_a_teacher_without_one_is_refused(tmp_path: Path) -> None:
+    recipe = load_recipe("smoke", QUICK | {"stage.ranking.losses": {"kl": 1.0}})
+    with pytest.raises(RecipeError, match=r"stage\.ranking\.losses\.kl needs a teacher"):
+        train(recipe, tmp_path / "e", progress=False)
 
 
 def test_sampled_terms_and_bf16_and_accumulation_run(tmp_path: Path) -> None:
@@ -241,7 +262,7 @@ def test_more_tokens_than_the_backbone_has_positions_are_refused(
 def test_a_collapsed_run_is_an_error_and_not_an_encoder(tmp_path: Path) -> None:
     """All weights zero: nothing to index, and the message names the knobs."""
     collapse = {
-        "stage.ranking.flops_documents": 1e6,
+        "stage.ranking.sparsity.documents": 1e6,
         "stage.ranking.learning_rate": 0.5,
     }
     recipe = load_recipe("smoke", QUICK | collapse)

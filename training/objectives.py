@@ -1,7 +1,7 @@
 """What a step computes: a batch in, a loss and its parts out. One module a stage.
 
 Each is an `nn.Module` whose forward is everything the network does in a step, so that autocast and
-data-parallel wrappers see it whole. Penalty weights come from outside: the trainer knows the step.
+data-parallel wrappers see it whole. The step comes from outside: the trainer knows it.
 """
 
 import torch
@@ -10,8 +10,18 @@ from torch.nn import functional
 
 from lsr.encoders.model import SparseModel
 
-from .losses import info_nce
-from .regularizers import active_terms, flops
+from .losses import mixed
+from .queries import TableQueries
+from .regularizers import (
+    DocumentFrequencies,
+    active_terms,
+    anti_zero,
+    flops,
+    l1,
+    long_only,
+)
+from .schedule import quadratic
+from .sections import RankingStage
 
 Parts = dict[str, Tensor]
 """`loss` is what is minimised; every other entry is detached and only logged."""
@@ -36,18 +46,43 @@ class MaskedLanguageModel(nn.Module):
 
 
 class Ranking(nn.Module):
-    """InfoNCE over the documents of the batch plus FLOPS, siamese or inference-free.
+    """A mix of ranking losses over the documents of the batch, plus what keeps vectors sparse.
 
-    Inference-free: a query is the presence of its tokens times `idf`, so the score is
-    sum idf(t) * d_t over its tokens, while FLOPS is computed on the un-weighted d: frequent tokens
-    earn little ranking gradient for the same penalty and are pruned (arXiv 2411.04403).
+    `queries` is the documents' own network (siamese), another one, or a table. With a table of idf
+    the score is the sum of idf(t) * d(t) over the query's tokens, while the penalty is computed on
+    the un-weighted d: frequent tokens earn little ranking gradient for the same penalty and are
+    pruned (arXiv 2411.04403). `idf` (n_terms,) is for the penalty "idf-flops" alone.
     """
 
-    def __init__(self, model: SparseModel, *, scale: float, idf: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        documents: SparseModel,
+        queries: SparseModel | TableQueries,
+        stage: RankingStage,
+        *,
+        idf: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.model = model
-        self.scale = scale
-        self.register_buffer("idf", idf, persistent=False)
+        self.documents = documents
+        self.queries = queries
+        self.stage = stage
+        sparsity = stage.sparsity
+        self.frequencies: DocumentFrequencies | None = None
+        self.idf: Tensor | None
+        if sparsity.penalty == "df-flops":
+            self.frequencies = DocumentFrequencies(
+                documents.n_terms,
+                alpha=sparsity.df_alpha,
+                beta=sparsity.df_beta,
+                refresh=sparsity.df_refresh,
+                decay=sparsity.df_decay,
+            )
+        emphasis = None
+        if sparsity.penalty == "idf-flops":
+            assert idf is not None
+            # Scaled to a mean of 1, so that the weight of the penalty means what it does without.
+            emphasis = idf / idf.mean()
+        self.register_buffer("idf", emphasis, persistent=False)
 
     def forward(
         self,
@@ -55,40 +90,74 @@ class Ranking(nn.Module):
         document_mask: Tensor,
         positives: Tensor,
         excluded: Tensor,
-        flops_documents: float,
-        flops_queries: float,
+        step: int,
         query_ids: Tensor | None = None,
         query_mask: Tensor | None = None,
         query_terms: Tensor | None = None,
         terms: Tensor | None = None,
         term_weights: Tensor | None = None,
+        teacher: Tensor | None = None,
     ) -> Parts:
-        """`query_terms` (queries, terms) marks tokens present (inference-free); else `query_ids`.
+        """`query_terms` (queries, terms) marks tokens present (for a table); else `query_ids`.
 
-        `terms` are the columns computed (None = all), `term_weights` their inverse probabilities.
+        `terms` are the columns computed (None = all), `term_weights` their inverse probabilities;
+        `teacher` (queries, documents) scores, NaN where unknown. `step` is the trainer's, 0-based.
         """
-        documents = self.model.weights(document_ids, document_mask, terms)
-        parts: Parts = {}
-        penalty = flops_documents * flops(documents, term_weights)
-        if query_terms is not None:
-            assert isinstance(self.idf, Tensor)
-            queries = query_terms.float() * (self.idf if terms is None else self.idf[terms])
+        documents = self.documents.weights(document_ids, document_mask, terms)
+        if isinstance(self.queries, TableQueries):
+            assert query_terms is not None
+            queries = self.queries(query_terms, terms, step=step)
         else:
             assert query_ids is not None
             assert query_mask is not None
-            queries = self.model.weights(query_ids, query_mask)
-            penalty = penalty + flops_queries * flops(queries)
+            queries = self.queries.weights(query_ids, query_mask)
+        # Full precision: sums over a hundred terms decide between neighbours.
         with torch.autocast(documents.device.type, enabled=False):
-            # Full precision: sums over a hundred terms decide between neighbours.
-            scores = queries @ documents.T
-            rank = info_nce(scores, positives, excluded=excluded, scale=self.scale)
-        parts["loss"] = rank + penalty
+            scores = queries.float() @ documents.float().T
+            rank, losses = mixed(self.stage, scores, positives, excluded=excluded, teacher=teacher)
+            penalty = self._penalty(documents, queries, step, terms, term_weights)
+        parts: Parts = {"loss": rank + penalty}
         parts["rank_loss"] = rank.detach()
+        parts |= {name: loss.detach() for name, loss in losses.items()}
         parts["penalty"] = penalty.detach()
         parts["ranked_first"] = _share_first(scores.detach(), positives, excluded)
         parts["document_terms"] = active_terms(documents, term_weights)
         parts["query_terms"] = active_terms(queries)
+        if teacher is not None:
+            parts["teacher_known"] = (~teacher.isnan()).float().mean()
         return parts
+
+    def _penalty(
+        self,
+        documents: Tensor,
+        queries: Tensor,
+        step: int,
+        terms: Tensor | None,
+        term_weights: Tensor | None,
+    ) -> Tensor:
+        """Everything that is added to the ranking losses, weighted for this step."""
+        sparsity = self.stage.sparsity
+        if self.frequencies is not None and self.training:
+            self.frequencies.update(documents.detach(), terms, term_weights)
+        long = long_only(documents, sparsity.l0_threshold) if sparsity.l0_threshold else documents
+        if sparsity.penalty == "l1":
+            of_documents = l1(long, term_weights)
+        else:
+            emphasis = self.idf if self.frequencies is None else self.frequencies.emphasis
+            if emphasis is not None and terms is not None:
+                emphasis = emphasis[terms]
+            of_documents = flops(long, term_weights, emphasis)
+        penalty = of_documents * quadratic(step, peak=sparsity.documents, ramp_steps=sparsity.ramp)
+        learns_queries = not isinstance(self.queries, TableQueries)
+        if learns_queries and sparsity.queries:
+            of_queries = l1(queries) if sparsity.query_penalty == "l1" else flops(queries)
+            penalty = penalty + of_queries * quadratic(
+                step, peak=sparsity.queries, ramp_steps=sparsity.ramp
+            )
+        if sparsity.anti_zero:
+            empty = anti_zero(documents) + (anti_zero(queries) if learns_queries else 0.0)
+            penalty = penalty + sparsity.anti_zero * empty
+        return penalty
 
 
 def _share_first(scores: Tensor, positives: Tensor, excluded: Tensor) -> Tensor:

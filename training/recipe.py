@@ -28,7 +28,7 @@ import orjson
 from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 
-from .sections import Data, Model, RunSettings, Stages
+from .sections import Data, Model, RankingStage, RunSettings, Stages
 from .typed_toml import build
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -65,8 +65,8 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     `overrides` maps dotted keys to values that replace the file's, e.g.
     `{"model.backbone": "/models/minilm"}`. Raises `RecipeError` with file, key and what was wanted.
 
-    >>> load_recipe("smoke").stage.ranking.loss
-    'info_nce'
+    >>> load_recipe("smoke").stage.ranking.losses.info_nce
+    1.0
     """
     file = _find(path)
     try:
@@ -144,9 +144,9 @@ def _check(recipe: Recipe) -> None:
             '"siamese": query expansion may touch any term, so every term must be computed; '
             "leave it out."
         )
-    if model.kind == "inference-free" and ranking.flops_queries:
+    if model.kind == "inference-free" and ranking.sparsity.queries:
         raise RecipeError(
-            f"{file}: stage.ranking.flops_queries = {ranking.flops_queries} with kind = "
+            f"{file}: stage.ranking.sparsity.queries = {ranking.sparsity.queries} with kind = "
             '"inference-free": queries come from a table and have nothing to regularise; '
             "leave it out."
         )
@@ -160,6 +160,7 @@ def _check(recipe: Recipe) -> None:
             f'{file}: model.query_table = "{model.query_table}" with kind = "{model.kind}": only '
             "inference-free queries come from a table; leave it out or change the kind."
         )
+    _check_ranking(ranking, file)
     for name in data.repeat:
         if name not in data.train:
             raise RecipeError(f"{file}: data.repeat names '{name}', which is not in data.train.")
@@ -168,4 +169,20 @@ def _check(recipe: Recipe) -> None:
             raise RecipeError(
                 f"{file}: stage.{name}.max_length = {stage.max_length} exceeds model.max_length = "
                 f"{model.max_length}; the encoder would never see such long texts."
+            )
+
+
+def _check_ranking(ranking: RankingStage, file: Path) -> None:
+    sparsity = ranking.sparsity
+    if not any(asdict(ranking.losses).values()):
+        raise RecipeError(
+            f"{file}: [stage.ranking.losses] gives no loss a weight above 0; name at least one, "
+            "for example info_nce = 1.0."
+        )
+    for name in ("l0_threshold", "anti_zero"):
+        if ranking.sampled_terms and getattr(sparsity, name):
+            raise RecipeError(
+                f"{file}: stage.ranking.sparsity.{name} = {getattr(sparsity, name)} with "
+                f"sampled_terms = {ranking.sampled_terms}: it needs a document's whole length, of "
+                "which a sample gives only an estimate; leave one of them out."
             )

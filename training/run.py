@@ -88,7 +88,7 @@ def _save(run: TrainingRun, output: Path, *, seconds: float) -> Measured:
     if measured.max_weight == 0:
         raise EncoderError(
             f"{recipe.path}: training collapsed: no document has any term left. Lower "
-            "stage.ranking.flops_documents, lengthen flops_ramp or add [stage.calibrate]; "
+            "stage.ranking.sparsity.documents, lengthen its ramp or add [stage.calibrate]; "
             f"the log is in {run.folder}."
         )
     with replacing(output) as fresh:

@@ -102,8 +102,56 @@ class CalibrateStage:
 
 
 @dataclass(frozen=True, slots=True)
+class Losses:
+    """Weights of the ranking losses, which are added up; 0 leaves a loss out."""
+
+    info_nce: float = number(0.0, low=0)
+    """Cross-entropy of the positive against every other document of the batch."""
+    margin_mse: float = number(0.0, low=0)
+    """Squared error of margins against a teacher's; needs [[teachers]]."""
+    kl: float = number(0.0, low=0)
+    """Divergence from a teacher's distribution over candidates; needs [[teachers]]."""
+    pairwise: float = number(0.0, low=0)
+    """RankNet, over the teacher's preferences if there is one, else over the judged ones."""
+    listwise: float = number(0.0, low=0)
+    """ListNet, against the teacher's distribution or the judged documents."""
+    approx_ndcg: float = number(0.0, low=0)
+    """Smooth nDCG, with the teacher's scores or the judgements as gains."""
+
+    @property
+    def of_teacher(self) -> tuple[str, ...]:
+        """Those in use that mean nothing without a teacher."""
+        return tuple(name for name in ("margin_mse", "kl") if getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """What presses terms out, and how hard; weights grow quadratically over `ramp` steps."""
+
+    penalty: Literal["flops", "l1", "df-flops", "idf-flops"] = "flops"
+    """For documents: FLOPS; sum of weights; FLOPS weighted by document frequency or by idf."""
+    query_penalty: Literal["flops", "l1"] = "flops"
+    documents: float = number(0.0, low=0)
+    queries: float = number(0.0, low=0)
+    ramp: int = number(0, low=0)
+    """Steps until the weights reach the values above."""
+    l0_threshold: int = number(0, low=0)
+    """Documents with at most so many active terms are not penalised; 0 = all are."""
+    anti_zero: float = number(0.0, low=0)
+    """Weight of a term that keeps vectors from becoming empty, on both sides."""
+    df_alpha: float = number(0.1, low=1e-6, high=0.999999)
+    """df-flops: the share of documents at which a term's penalty has half its weight."""
+    df_beta: float = number(10.0, low=0.1)
+    """df-flops: how sharply the weight rises there."""
+    df_refresh: int = number(100, low=1)
+    """df-flops: batches between two looks at the document frequencies."""
+    df_decay: float = number(0.99, low=0, high=0.999999)
+    """df-flops: how much of the running document frequencies a batch leaves."""
+
+
+@dataclass(frozen=True, slots=True)
 class RankingStage:
-    """Ranking: InfoNCE over in-batch and given negatives plus FLOPS with a quadratic ramp."""
+    """Ranking: losses over in-batch and given negatives, plus what keeps vectors sparse."""
 
     steps: int = number(low=1)
     batch: int = number(32, low=1)
@@ -114,13 +162,20 @@ class RankingStage:
     weight_decay: float = number(0.01, low=0)
     clip: float = number(1.0, low=0)
     max_length: int = number(256, low=8)
-    loss: Literal["info_nce"] = "info_nce"
+    losses: Losses = field(default_factory=lambda: Losses(info_nce=1.0))
+    """Left out: info_nce alone."""
     scale: float = number(1.0, low=0)
-    """Multiplies scores inside the loss (inverse temperature); sums of idf run to a hundred."""
-    flops_documents: float = number(0.0, low=0)
-    flops_queries: float = number(0.0, low=0)
-    flops_ramp: int = number(0, low=0)
-    """Steps until the FLOPS weights reach the values above."""
+    """Multiplies scores inside info_nce, pairwise and approx_ndcg (inverse temperature); sums of
+    idf run to a hundred."""
+    temperature: float = number(1.0, low=1e-3)
+    """Divides the student's scores inside kl and listwise."""
+    teacher_temperature: float = number(1.0, low=1e-3)
+    """Divides the teacher's scores inside kl and listwise."""
+    margin_match: Literal["raw", "student", "spread"] = "raw"
+    """Scale of the teacher inside margin_mse: its own, the student's, or `margin_spread`."""
+    margin_spread: float = number(1.0, low=1e-6)
+    """Standard deviation of a query's teacher scores with margin_match = "spread"."""
+    sparsity: Sparsity = field(default_factory=Sparsity)
     layers: int = number(-1, low=-1)
     sampled_terms: int = number(0, low=0)
     """Inference-free only: compute the tokens of the batch and this many other terms, drawn at

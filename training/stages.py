@@ -27,9 +27,9 @@ from .data import Pairs
 from .models import make_model
 from .network import learn_last, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
+from .queries import TableQueries
 from .recipe import Recipe
 from .run_record import RunRecord
-from .schedule import quadratic
 from .shards import INDEX, read_into, write_shards
 from .steps import MlmSteps, RankingSteps
 from .trainer import StageSettings, run_stage
@@ -182,11 +182,10 @@ def _ranking(run: TrainingRun) -> bool:
     """Rank relevant documents first, with few terms."""
     model, recipe, stage = run.model, run.recipe, run.recipe.stage.ranking
     learn_last(model, stage.layers)
-    inference_free = recipe.model.kind == "inference-free"
+    idf = torch.from_numpy(run.idf)
+    table = TableQueries(idf, specials=model.tokenizer.special_ids())
     objective = Ranking(
-        model,
-        scale=stage.scale,
-        idf=torch.from_numpy(run.idf) if inference_free else None,
+        model, table if recipe.model.kind == "inference-free" else model, stage, idf=idf
     )
     steps = RankingSteps(
         run.pairs,
@@ -204,12 +203,7 @@ def _ranking(run: TrainingRun) -> bool:
         accumulate=stage.accumulate,
         weight_decay=stage.weight_decay,
         clip=stage.clip,
-        penalties=lambda step: {
-            "flops_documents": quadratic(
-                step, peak=stage.flops_documents, ramp_steps=stage.flops_ramp
-            ),
-            "flops_queries": quadratic(step, peak=stage.flops_queries, ramp_steps=stage.flops_ramp),
-        },
+        penalties=lambda step: {"step": step},
     )
     return run.train(objective, steps, settings)
 

@@ -5,6 +5,7 @@ An item depends on its number and the seed alone, never on what was drawn before
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lsr.encoders.tokens import TextTokenizer
+from lsr.errors import RecipeError
 
 from .batches import draw, plan_batches, sample_terms
 from .data import Pairs
+from .mine import Rows
 from .recipe import Recipe
 from .sections import MlmStage, RankingStage
 
@@ -89,8 +92,15 @@ class MlmSteps(Dataset[Batch]):
         }
 
 
+class TeacherScores(Protocol):
+    """What teachers think of pairs, by the rows of `Pairs`."""
+
+    def matrix(self, queries: Rows, documents: Rows) -> npt.NDArray[np.float32]:
+        """(len(queries), len(documents)) float32 scores; NaN where no score is known."""
+
+
 class RankingSteps(Dataset[Batch]):
-    """Queries of one collection with their positives and negatives."""
+    """Queries of one collection with their positives and negatives, and a teacher's scores."""
 
     def __init__(
         self,
@@ -100,8 +110,15 @@ class RankingSteps(Dataset[Batch]):
         *,
         n_terms: int,
         n_batches: int,
+        teachers: TeacherScores | None = None,
     ) -> None:
         stage: RankingStage = recipe.stage.ranking
+        if stage.losses.of_teacher and teachers is None:
+            raise RecipeError(
+                f"{recipe.path}: stage.ranking.losses.{stage.losses.of_teacher[0]} needs a teacher "
+                "and the recipe names none; add [[teachers]] or leave the loss out."
+            )
+        self._teachers = teachers
         self._pairs = pairs
         self._negatives = recipe.data.negatives
         self._sampled_terms = stage.sampled_terms
@@ -132,6 +149,8 @@ class RankingSteps(Dataset[Batch]):
             "positives": torch.from_numpy(drawn.positives.astype(np.int64)),
             "excluded": torch.from_numpy(drawn.excluded),
         }
+        if self._teachers is not None:
+            batch["teacher"] = torch.from_numpy(self._teachers.matrix(rows, drawn.documents))
         queries = [pairs.queries[row] for row in rows]
         if not self._table_queries:
             query_ids, query_mask = pad(
