@@ -4,12 +4,15 @@ Each is an `nn.Module` whose forward is everything the network does in a step, s
 data-parallel wrappers see it whole. The step comes from outside: the trainer knows it.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lsr.encoders.model import SparseModel
 
+from .controller import SparsityController
 from .losses import mixed
 from .queries import TableQueries
 from .regularizers import (
@@ -77,6 +80,25 @@ class Ranking(nn.Module):
                 refresh=sparsity.df_refresh,
                 decay=sparsity.df_decay,
             )
+        wanted = stage.controller
+        self.controllers = nn.ModuleDict(
+            {
+                side: SparsityController(
+                    target,
+                    start=start,
+                    ramp_steps=sparsity.ramp,
+                    rate=wanted.rate,
+                    decay=wanted.decay,
+                    lowest=wanted.lowest,
+                    highest=wanted.highest,
+                )
+                for side, target, start in (
+                    ("documents", wanted.documents, sparsity.documents),
+                    ("queries", wanted.queries, sparsity.queries),
+                )
+                if target is not None
+            }
+        )
         emphasis = None
         if sparsity.penalty == "idf-flops":
             assert idf is not None
@@ -123,6 +145,9 @@ class Ranking(nn.Module):
         parts["ranked_first"] = _share_first(scores.detach(), positives, excluded)
         parts["document_terms"] = active_terms(documents, term_weights)
         parts["query_terms"] = active_terms(queries)
+        for side, controller in self.controllers.items():
+            assert isinstance(controller, SparsityController)
+            parts[f"{side}_weight"] = torch.tensor(controller.weight(step))
         if teacher is not None:
             parts["teacher_known"] = (~teacher.isnan()).float().mean()
         return parts
@@ -147,17 +172,33 @@ class Ranking(nn.Module):
             if emphasis is not None and terms is not None:
                 emphasis = emphasis[terms]
             of_documents = flops(long, term_weights, emphasis)
-        penalty = of_documents * quadratic(step, peak=sparsity.documents, ramp_steps=sparsity.ramp)
+        penalty = of_documents * self._weight("documents", documents, step, term_weights)
         learns_queries = not isinstance(self.queries, TableQueries)
         if learns_queries and sparsity.queries:
             of_queries = l1(queries) if sparsity.query_penalty == "l1" else flops(queries)
-            penalty = penalty + of_queries * quadratic(
-                step, peak=sparsity.queries, ramp_steps=sparsity.ramp
-            )
+            penalty = penalty + of_queries * self._weight("queries", queries, step, None)
         if sparsity.anti_zero:
             empty = anti_zero(documents) + (anti_zero(queries) if learns_queries else 0.0)
             penalty = penalty + sparsity.anti_zero * empty
         return penalty
+
+    def _weight(
+        self,
+        side: Literal["documents", "queries"],
+        vectors: Tensor,
+        step: int,
+        inverse: Tensor | None,
+    ) -> float:
+        """The weight of this side's penalty: controlled, or of the schedule."""
+        if side in self.controllers:
+            controller = self.controllers[side]
+            assert isinstance(controller, SparsityController)
+            weight = controller.weight(step)
+            controller.observe(active_terms(vectors, inverse))
+            return weight
+        sparsity = self.stage.sparsity
+        peak = sparsity.documents if side == "documents" else sparsity.queries
+        return quadratic(step, peak=peak, ramp_steps=sparsity.ramp)
 
 
 def _share_first(scores: Tensor, positives: Tensor, excluded: Tensor) -> Tensor:

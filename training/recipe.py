@@ -186,3 +186,23 @@ def _check_ranking(ranking: RankingStage, file: Path) -> None:
                 f"sampled_terms = {ranking.sampled_terms}: it needs a document's whole length, of "
                 "which a sample gives only an estimate; leave one of them out."
             )
+    for side in ("documents", "queries"):
+        target, start = getattr(ranking.controller, side), getattr(sparsity, side)
+        if target is not None and not start:
+            raise RecipeError(
+                f"{file}: stage.ranking.controller.{side} = {target} has no weight to start from; "
+                f"set stage.ranking.sparsity.{side} above 0, for example to 0.01."
+            )
+    if ranking.controller.lowest > ranking.controller.highest:
+        raise RecipeError(
+            f"{file}: stage.ranking.controller.lowest = {ranking.controller.lowest} exceeds "
+            f"highest = {ranking.controller.highest}."
+        )
+    if ranking.controller.documents is not None and (
+        sparsity.l0_threshold >= ranking.controller.documents
+    ):
+        raise RecipeError(
+            f"{file}: stage.ranking.controller.documents = {ranking.controller.documents}, but "
+            f"nothing presses on documents of up to sparsity.l0_threshold = "
+            f"{sparsity.l0_threshold} terms; lower the threshold."
+        )

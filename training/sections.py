@@ -150,6 +150,24 @@ class Sparsity:
 
 
 @dataclass(frozen=True, slots=True)
+class Controller:
+    """How many terms are to be active: the weights of [stage.ranking.sparsity] follow from it.
+
+    They start from the values given there, at the end of its ramp.
+    """
+
+    documents: int | None = number(None, low=1)
+    """Active terms per document, on average; left out, that weight is fixed."""
+    queries: int | None = number(None, low=1)
+    rate: float = number(0.02, low=1e-6, high=1)
+    """How much the logarithm of the weight moves a step where lengths are off by their target."""
+    decay: float = number(0.9, low=0, high=0.999999)
+    """How much of the running mean length a batch leaves."""
+    lowest: float = number(1e-8, low=1e-30)
+    highest: float = number(1e3, low=1e-30)
+
+
+@dataclass(frozen=True, slots=True)
 class RankingStage:
     """Ranking: losses over in-batch and given negatives, plus what keeps vectors sparse."""
 
@@ -176,6 +194,7 @@ class RankingStage:
     margin_spread: float = number(1.0, low=1e-6)
     """Standard deviation of a query's teacher scores with margin_match = "spread"."""
     sparsity: Sparsity = field(default_factory=Sparsity)
+    controller: Controller = field(default_factory=Controller)
     layers: int = number(-1, low=-1)
     sampled_terms: int = number(0, low=0)
     """Inference-free only: compute the tokens of the batch and this many other terms, drawn at

@@ -1,0 +1,112 @@
+"""The sparsity controller: the rule, its limits, its state, and that it gets where it is sent."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training.controller import SparsityController  # noqa: E402
+from training.regularizers import active_terms, flops  # noqa: E402
+
+SETTINGS = {
+    "start": 0.1,
+    "ramp_steps": 4,
+    "rate": 0.05,
+    "decay": 0.5,
+    "lowest": 0.01,
+    "highest": 1.0,
+}
+
+
+def controller(target: float = 20, **changes: float) -> SparsityController:
+    return SparsityController(target, **(SETTINGS | changes))  # type: ignore[arg-type]
+
+
+def test_the_weight_follows_the_written_rule() -> None:
+    """Ramp first; then one move a step by the clipped relative error of the moving average."""
+    control = controller()
+    lengths = [100.0, 60, 30, 22, 20, 18, 5, 5, 5, 30]
+    log_weight, mean, expected, got = math.log(0.1), 0.0, [], []
+    for step, length in enumerate(lengths):
+        if step >= 4:
+            log_weight += 0.05 * max(-1.0, min(1.0, (mean - 20) / 20))
+        expected.append(0.1 * ((step + 1) / 4) ** 2 if step < 4 else math.exp(log_weight))
+        rate = max(0.5, 1 / (step + 1))
+        mean += rate * (length - mean)
+        got.append(control.weight(step))
+        control.observe(torch.tensor(length))
+    # The state is float32.
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_batches_a_step_move_the_weight_once() -> None:
+    control = controller(ramp_steps=0)
+    control.observe(torch.tensor(100.0))
+    first = control.weight(1)
+    control.observe(torch.tensor(100.0))
+    assert control.weight(1) == first
+    assert control.weight(2) > first
+
+
+@pytest.mark.parametrize(("length", "limit"), [(1e6, 1.0), (0.0, 0.01)])
+def test_the_weight_stays_between_floor_and_ceiling(length: float, limit: float) -> None:
+    control = controller(ramp_steps=0)
+    for step in range(200):
+        weight = control.weight(step)
+        control.observe(torch.tensor(length))
+    assert weight == pytest.approx(limit)
+
+
+def test_evaluation_moves_nothing() -> None:
+    control = controller(ramp_steps=0).eval()
+    before = {name: value.clone() for name, value in control.state_dict().items()}
+    control.weight(3)
+    control.observe(torch.tensor(100.0))
+    assert all(torch.equal(before[name], value) for name, value in control.state_dict().items())
+
+
+def test_a_saved_state_continues_exactly() -> None:
+    """Interrupted equals uninterrupted: the buffers are all there is to know."""
+    lengths = [90.0, 70.0, 50.0, 45.0, 33.0, 31.0, 12.0]
+    whole, first, second = (
+        controller(ramp_steps=2),
+        controller(ramp_steps=2),
+        controller(ramp_steps=2),
+    )
+    expected = []
+    for step, length in enumerate(lengths):
+        expected.append(whole.weight(step))
+        whole.observe(torch.tensor(length))
+    got = []
+    for step, length in enumerate(lengths):
+        if step == 4:
+            second.load_state_dict(first.state_dict())
+        control = first if step < 4 else second
+        got.append(control.weight(step))
+        control.observe(torch.tensor(length))
+    assert got == expected
+
+
+@pytest.mark.parametrize(("start", "target"), [(1e-4, 40), (3e-2, 40), (1e-3, 100)])
+def test_a_toy_reaches_its_target_from_any_start(start: float, target: int) -> None:
+    """Free weights of 64 documents over 300 terms, each term worth its own gain, none sampled.
+
+    A term is on while its gain exceeds what it costs. Whether the first weight is far too small or
+    too large, the mean length ends within 20 % of what was asked.
+    """
+    torch.manual_seed(0)
+    gains = torch.rand(64, 300) ** 2
+    logits = torch.full((64, 300), 0.5, requires_grad=True)
+    optimizer = torch.optim.SGD([logits], lr=1.0)
+    control = controller(target, start=start, ramp_steps=20, decay=0.9, lowest=1e-6, highest=1e3)
+    for step in range(600):
+        weights = torch.relu(logits)
+        # softplus: a term that is off still feels what it would be worth.
+        value = (gains * torch.nn.functional.softplus(logits)).sum() / 64
+        loss = 10 * control.weight(step) * flops(weights) + 0.5 * logits.square().sum() / 64 - value
+        control.observe(active_terms(weights))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert active_terms(torch.relu(logits)).item() == pytest.approx(target, rel=0.2)

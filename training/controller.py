@@ -1,0 +1,67 @@
+"""The sparsity controller: the user states how many terms are active, the penalty finds its weight.
+
+After the quadratic ramp the weight lambda of a penalty follows
+
+    log lambda += rate * clip((mean length - target) / target, -1, 1)      once a step
+
+between a floor and a ceiling, where the mean length is an exponential moving average of the active
+terms per vector. Published weights do not transfer between batch sizes, losses and backbones; a
+length does. The state is in buffers, so checkpoints hold it and a resumed run goes on exactly.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .schedule import quadratic
+
+
+class SparsityController(nn.Module):
+    """The weight of one penalty. Ask `weight` before a batch, tell `observe` after it."""
+
+    def __init__(
+        self,
+        target: float,
+        *,
+        start: float,
+        ramp_steps: int,
+        rate: float,
+        decay: float,
+        lowest: float,
+        highest: float,
+    ) -> None:
+        """`start` is the weight at the end of the ramp; `decay` is that of the moving average."""
+        super().__init__()
+        self.target, self.start, self.ramp_steps = target, start, ramp_steps
+        self.rate, self.decay = rate, decay
+        self.lowest, self.highest = math.log(lowest), math.log(highest)
+        self.log_weight: Tensor
+        self.length: Tensor
+        self.n_batches: Tensor
+        self.last_step: Tensor
+        self.register_buffer("log_weight", torch.tensor(math.log(start)))
+        self.register_buffer("length", torch.zeros(()))
+        self.register_buffer("n_batches", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("last_step", torch.full((), -1, dtype=torch.int64))
+
+    @torch.no_grad()
+    def weight(self, step: int) -> float:
+        """The weight for this 0-based step: the same however many batches the step has."""
+        if step < self.ramp_steps:
+            return quadratic(step, peak=self.start, ramp_steps=self.ramp_steps)
+        if self.training and step > int(self.last_step) and int(self.n_batches):
+            error = ((self.length - self.target) / self.target).clamp(-1, 1)
+            self.log_weight.add_(self.rate * error).clamp_(self.lowest, self.highest)
+            self.last_step.fill_(step)
+        return math.exp(float(self.log_weight))
+
+    @torch.no_grad()
+    def observe(self, length: Tensor) -> None:
+        """Count a batch whose vectors have `length` active terms on average, a scalar."""
+        if not self.training:
+            return
+        # The plain average of the batches so far until there are enough of them for the decay.
+        rate = max(1 - self.decay, 1 / (int(self.n_batches) + 1))
+        self.length.lerp_(length.to(self.length), rate)
+        self.n_batches += 1
