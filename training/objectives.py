@@ -13,6 +13,8 @@ from torch.nn import functional
 from lsr.encoders.model import SparseModel
 
 from .controller import SparsityController
+from .gather import gathered, shared
+from .grad_cache import in_pieces
 from .losses import mixed
 from .queries import TableQueries
 from .regularizers import (
@@ -55,6 +57,9 @@ class Ranking(nn.Module):
     the score is the sum of idf(t) * d(t) over the query's tokens, while the penalty is computed on
     the un-weighted d: frequent tokens earn little ranking gradient for the same penalty and are
     pruned (arXiv 2411.04403). `idf` (n_terms,) is for the penalty "idf-flops" alone.
+
+    Where several processes share a batch, each is given its own documents and queries, in the order
+    of processes, and the matrices of the whole batch (see `gather`).
     """
 
     def __init__(
@@ -125,20 +130,26 @@ class Ranking(nn.Module):
         `terms` are the columns computed (None = all), `term_weights` their inverse probabilities;
         `teacher` (queries, documents) scores, NaN where unknown. `step` is the trainer's, 0-based.
         """
-        documents = self.documents.weights(document_ids, document_mask, terms)
+        size = self.stage.micro_batch
+
+        def encode(ids: Tensor, mask: Tensor) -> Tensor:
+            return self.documents.weights(ids, mask, terms)
+
+        documents = gathered(in_pieces(encode, document_ids, document_mask, size=size))
         if isinstance(self.queries, TableQueries):
             assert query_terms is not None
-            queries = self.queries(query_terms, terms, step=step)
+            own = self.queries(query_terms, terms, step=step)
         else:
             assert query_ids is not None
             assert query_mask is not None
-            queries = self.queries.weights(query_ids, query_mask)
+            own = in_pieces(self.queries.weights, query_ids, query_mask, size=size)
+        queries = gathered(own)
         # Full precision: sums over a hundred terms decide between neighbours.
         with torch.autocast(documents.device.type, enabled=False):
             scores = queries.float() @ documents.float().T
             rank, losses = mixed(self.stage, scores, positives, excluded=excluded, teacher=teacher)
             penalty = self._penalty(documents, queries, step, terms, term_weights)
-        parts: Parts = {"loss": rank + penalty}
+        parts: Parts = {"loss": shared(rank + penalty)}
         parts["rank_loss"] = rank.detach()
         parts |= {name: loss.detach() for name, loss in losses.items()}
         parts["penalty"] = penalty.detach()

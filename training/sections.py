@@ -195,6 +195,13 @@ class RankingStage:
     """Standard deviation of a query's teacher scores with margin_match = "spread"."""
     sparsity: Sparsity = field(default_factory=Sparsity)
     controller: Controller = field(default_factory=Controller)
+    micro_batch: int = number(0, low=0)
+    """Texts encoded at a time where a batch does not fit into memory: each is encoded twice, the
+    gradients are those of the whole batch (GradCache). 0 = all at once."""
+    table_rate: float = number(10.0, low=0)
+    """A learned query table: its learning rate is so many times `learning_rate`."""
+    table_frozen_steps: int = number(0, low=0)
+    """A learned query table stands still for so many steps, while documents settle."""
     layers: int = number(-1, low=-1)
     sampled_terms: int = number(0, low=0)
     """Inference-free only: compute the tokens of the batch and this many other terms, drawn at

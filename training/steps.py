@@ -100,7 +100,12 @@ class TeacherScores(Protocol):
 
 
 class RankingSteps(Dataset[Batch]):
-    """Queries of one collection with their positives and negatives, and a teacher's scores."""
+    """Queries of one collection with their positives and negatives, and a teacher's scores.
+
+    Where `parts` processes share each batch, item n is part n % parts of batch n // parts: its own
+    queries and documents, and the matrices of the whole batch. That is the order in which
+    accelerate deals items to processes.
+    """
 
     def __init__(
         self,
@@ -111,6 +116,7 @@ class RankingSteps(Dataset[Batch]):
         n_terms: int,
         n_batches: int,
         teachers: TeacherScores | None = None,
+        parts: int = 1,
     ) -> None:
         stage: RankingStage = recipe.stage.ranking
         if stage.losses.of_teacher and teachers is None:
@@ -119,10 +125,18 @@ class RankingSteps(Dataset[Batch]):
                 "and the recipe names none; add [[teachers]] or leave the loss out."
             )
         self._teachers = teachers
+        self._parts = parts
+        if stage.batch < parts:
+            raise RecipeError(
+                f"{recipe.path}: stage.ranking.batch = {stage.batch} queries cannot be shared by "
+                f"{parts} processes; start fewer processes or raise the batch."
+            )
         self._pairs = pairs
         self._negatives = recipe.data.negatives
         self._sampled_terms = stage.sampled_terms
         self._table_queries = recipe.model.kind == "inference-free"
+        self._query_prompt = recipe.model.query_prompt
+        self._document_prompt = recipe.model.document_prompt
         self._seed = recipe.run.seed
         self._n_terms = n_terms
         self._documents = tokenizer.limited(stage.max_length)
@@ -134,47 +148,61 @@ class RankingSteps(Dataset[Batch]):
         )
 
     def __len__(self) -> int:
-        return len(self._plan)
+        return len(self._plan) * self._parts
 
-    def __getitem__(self, number: int) -> Batch:
-        pairs, rows = self._pairs, self._plan[number]
+    def __getitem__(self, item: int) -> Batch:
+        pairs, (number, part) = self._pairs, divmod(item, self._parts)
+        rows = self._plan[number]
         drawn = draw(pairs, rows, negatives=self._negatives, seed=self._seed, number=number)
-        texts = [pairs.documents[row] for row in drawn.documents]
-        document_ids, document_mask = pad(
-            self._documents.ids(texts, special=True), self._documents.pad_id
+        document_ids = self._documents.ids(
+            [self._document_prompt + pairs.documents[row] for row in drawn.documents], special=True
         )
+        own_documents = self._own(len(drawn.documents), part)
+        own_queries = self._own(len(rows), part)
+        tokens, mask = pad(document_ids[own_documents], self._documents.pad_id)
         batch = {
-            "document_ids": document_ids,
-            "document_mask": document_mask,
+            "document_ids": tokens,
+            "document_mask": mask,
             "positives": torch.from_numpy(drawn.positives.astype(np.int64)),
             "excluded": torch.from_numpy(drawn.excluded),
         }
         if self._teachers is not None:
             batch["teacher"] = torch.from_numpy(self._teachers.matrix(rows, drawn.documents))
-        queries = [pairs.queries[row] for row in rows]
+        queries = [self._query_prompt + pairs.queries[row] for row in rows]
         if not self._table_queries:
-            query_ids, query_mask = pad(
-                self._queries.ids(queries, special=True), self._queries.pad_id
-            )
-            return batch | {"query_ids": query_ids, "query_mask": query_mask}
+            query_ids = self._queries.ids(queries[own_queries], special=True)
+            tokens, mask = pad(query_ids, self._queries.pad_id)
+            return batch | {"query_ids": tokens, "query_mask": mask}
         query_tokens = [
             np.setdiff1d(np.asarray(ids, np.int64), self._special)
             for ids in self._queries.ids(queries, special=False)
         ]
         if not self._sampled_terms:
-            return batch | {"query_terms": presence(query_tokens, np.arange(self._n_terms))}
+            present = presence(query_tokens[own_queries], np.arange(self._n_terms))
+            return batch | {"query_terms": present}
         terms, weights = sample_terms(
-            np.concatenate([document_ids.numpy().ravel(), *query_tokens]),
+            np.concatenate(
+                [*map(np.asarray, document_ids), *query_tokens, [self._documents.pad_id]]
+            ),
             n_terms=self._n_terms,
             others=self._sampled_terms,
             seed=self._seed,
             number=number,
         )
         return batch | {
-            "query_terms": presence(query_tokens, terms),
+            "query_terms": presence(query_tokens[own_queries], terms),
             "terms": torch.from_numpy(terms),
             "term_weights": torch.from_numpy(weights),
         }
+
+    def _own(self, size: int, part: int) -> slice:
+        """The rows of this part, in the order of parts; their numbers differ by at most one."""
+        if size < self._parts:
+            raise RecipeError(
+                f"a batch has only {size} documents for {self._parts} processes; start fewer "
+                "processes or raise stage.ranking.batch."
+            )
+        return slice(size * part // self._parts, size * (part + 1) // self._parts)
 
 
 def presence(tokens: Sequence[npt.NDArray[np.int64]], terms: npt.NDArray[np.int64]) -> Tensor:
