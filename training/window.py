@@ -4,6 +4,7 @@ FLOPS alone leaves a language model of 150,000 terms with everything on, or with
 top-k is the coarse stage, FLOPS on what it keeps the fine one (arXiv 2510.18527).
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -47,7 +48,7 @@ def window_size(step: int, *, start: int, end: int, steps: int) -> int:
     if not start or step >= steps:
         return end
     done = step / steps
-    return round(float(start) ** (1 - done) * float(end) ** done)
+    return round(start * math.pow(end / start, done))
 
 
 def in_window(
