@@ -24,6 +24,7 @@ VERBS = {
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),
+    "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
     "bench": ("lsr.commands.bench:bench", "measure how fast an index is"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),
     "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),
@@ -70,7 +71,8 @@ class LazyVerbs(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     subcommand_metavar="VERB ...",
     epilog="`lsr VERB --help` shows options and examples. LSR_DATA: folder of datasets; LSR_CACHE: "
-    "what can be made again; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks.",
+    "what can be made again; LSR_THREADS: of an ONNX encoder; LSR_QUIET=1: no progress; "
+    "LSR_DEBUG=1: tracebacks.",
 )
 @click.version_option(__version__, prog_name="lsr-search", message="%(prog)s %(version)s")
 def cli() -> None:

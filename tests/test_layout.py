@@ -539,7 +539,10 @@ def test_a_hub_name_is_fetched_without_code_or_pickles(
     encoder = load_encoder("some-owner/splade-tiny.v1")
     assert encoder.name == "splade-tiny.v1"
     assert asked["name"] == "some-owner/splade-tiny.v1"
-    assert asked["allow_patterns"] == ["*.json", "*.safetensors", "*.txt"]
+    assert asked["allow_patterns"] == [
+        *("*.json", "*.safetensors", "*.txt"),
+        "*_OnnxTransformer/model.onnx",
+    ]
 
 
 def test_a_hub_without_network_is_one_clear_error(

@@ -85,6 +85,21 @@ def _encode_window(
     return rows
 
 
+def padded(tokens: Tokens, pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Two (batch, longest) int64 arrays: token numbers, and 1 for every one that is no padding.
+
+    >>> [a.tolist() for a in padded([[5, 6], [7]], 0)]
+    [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]
+    """
+    longest = max(map(len, tokens))
+    ids = np.full((len(tokens), longest), pad_id, np.int64)
+    mask = np.zeros((len(tokens), longest), np.int64)
+    for row, numbers in enumerate(tokens):
+        ids[row, : len(numbers)] = numbers
+        mask[row, : len(numbers)] = 1
+    return ids, mask
+
+
 def empty(n_rows: int, n_terms: int) -> SparseMatrix:
     """Rows without any weight."""
     nothing = np.empty(0, np.float32)

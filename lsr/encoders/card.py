@@ -28,6 +28,8 @@ class Card:
     text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
     space: str | None = None
     build: str | None = None
+    export: Mapping[str, Any] | None = None
+    """What `onnx_export` measured when it made this encoder from another: sizes and differences."""
 
     @property
     def queries_only(self) -> bool:
@@ -55,6 +57,8 @@ class Card:
                 card = replace(
                     card, space=_string(raw, "space", ""), build=_string(raw, "build", "")
                 )
+            if isinstance(raw.get("export"), Mapping):
+                card = replace(card, export=raw["export"])
         except ValueError as error:
             raise EncoderError(f"{path}: {error}") from None
         return card
@@ -69,6 +73,8 @@ class Card:
         }
         if self.space is not None:
             card |= {"space": self.space, "build": self.build or ""}
+        if self.export is not None:
+            card["export"] = dict(self.export)
         write_json(folder / CARD, card)
 
 

@@ -1,7 +1,7 @@
 """An encoder folder on disk: safe paths, JSON, fingerprints of bytes, replacement in one step.
 
-Everything read here is JSON, safetensors or plain text. Which files make up which encoder is the
-business of `layout`.
+Everything read here is JSON, safetensors, an ONNX graph or plain text. Which files make up which
+encoder is the business of `layout`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import orjson
 from ..errors import EncoderError
 
 _CHUNK = 1 << 20
-DATA_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+DATA_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".onnx")
 """What an encoder may consist of; everything else in its folder is neither read nor copied."""
 
 

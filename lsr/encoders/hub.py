@@ -1,10 +1,10 @@
-"""Fetch a published encoder by its hub name: JSON, safetensors and text, never code or pickles."""
+"""Fetch a published encoder by its hub name: weights, graphs, JSON and text, never code."""
 
 from pathlib import Path
 
 from ..errors import EncoderError
 
-_WANTED = ["*.json", "*.safetensors", "*.txt"]
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*_OnnxTransformer/model.onnx"]
 _UNWANTED = ["onnx/*", "openvino/*"]
 
 

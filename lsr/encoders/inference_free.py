@@ -21,7 +21,7 @@ from ..types import SparseMatrix
 from .card import Card
 from .folder import build_fingerprint
 from .protocol import QueryStrategy
-from .side import Settings, TransformerSide, space_of
+from .side import NetworkSide, Settings, TransformerSide
 from .table import QueryTable
 from .writing import write_inference_free
 
@@ -34,7 +34,7 @@ class InferenceFreeEncoder:
     """A query table, and the SPLADE network of the documents unless only queries are wanted."""
 
     queries: QueryTable
-    documents: TransformerSide | None
+    documents: NetworkSide | None
     card: Card
     settings: Settings = field(default_factory=Settings)
     folder: Path | None = None
@@ -86,7 +86,7 @@ class InferenceFreeEncoder:
                 f"encoder '{self.name}' has no document model and records no space; "
                 "load the whole encoder"
             )
-        return space_of(self.documents)
+        return self.documents.space
 
     @cached_property
     def build(self) -> str:

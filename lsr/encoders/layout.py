@@ -8,6 +8,8 @@
                     document_0_Transformer/, document_1_SpladePooling/
     separate        router_config.json; query_0_Transformer/, query_1_SpladePooling/, and the
                     two of the documents
+    ONNX            the same three, with an OnnxTransformer (graph, config.json, tokenizer) where
+                    they have Transformer + SpladePooling; only this package knows its class
     BM25            bm25.json, terms.txt, df.safetensors; only this package knows its class
 
 A folder without modules.json but with a masked-LM config.json (naver SPLADE) is a siamese SPLADE.
@@ -21,18 +23,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import EncoderError, MissingHead
-from . import bm25
+from . import bm25, onnx_side
 from .card import Card
 from .folder import inside, read_json, read_object
 from .inference_free import InferenceFreeEncoder
+from .onnx_side import OnnxSide
 from .protocol import SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
-from .side import Precision, Settings, TransformerSide
+from .side import NetworkSide, Precision, Settings, TransformerSide
 from .table import QueryTable, read_table
 from .tokens import TextTokenizer
 
-Kind = Literal["transformer", "pooling", "table", "router", "bm25"]
+Kind = Literal["transformer", "pooling", "table", "router", "bm25", "onnx"]
 
 _ST = "sentence_transformers"
 _KINDS: dict[str, Kind] = {
@@ -52,8 +55,12 @@ _KINDS: dict[str, Kind] = {
     f"{_ST}.models.Router": "router",
     f"{_ST}.models.Router.Router": "router",
     bm25.CLASS_NAME: "bm25",
+    onnx_side.CLASS_NAME: "onnx",
 }
 """Every class name that is read, in the spellings of sentence-transformers 5 and 6."""
+
+_NETWORKS: list[list[Kind]] = [["transformer", "pooling"], ["onnx"]]
+"""The module sequences that make a side of an encoder."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -100,8 +107,8 @@ def load_encoder(
     kinds = [module.kind for module in modules]
     if kinds == ["bm25"]:
         return bm25.BM25Encoder.load(path)
-    if kinds == ["transformer", "pooling"]:
-        side = replace(_read_side(*modules), device=device, precision=precision)
+    if kinds in _NETWORKS:
+        side = _read_network(modules, device, precision)
         return SpladeEncoder(side, card, settings, path)
     if kinds == ["router"]:
         return _read_router(path, modules[0].folder, card, settings, device, precision)
@@ -168,28 +175,41 @@ def _read_router(
     }
     query, document = routes.get("query", []), routes.get("document", [])
     document_kinds = [module.kind for module in document]
-    if query == document and document_kinds == ["transformer", "pooling"]:
-        side = replace(_read_side(*document), device=device, precision=precision)
+    if query == document and document_kinds in _NETWORKS:
+        side = _read_network(document, device, precision)
         return SpladeEncoder(side, card, settings, folder)
     query_kinds = [module.kind for module in query]
-    network = ["transformer", "pooling"]
-    if (query_kinds != ["table"] and query_kinds != network) or (
-        document_kinds != network and not (card.queries_only and not document_kinds)
+    if (query_kinds != ["table"] and query_kinds not in _NETWORKS) or (
+        document_kinds not in _NETWORKS and not (card.queries_only and not document_kinds)
     ):
         raise EncoderError(
             f"{path}: this package reads a query route of one SparseStaticEmbedding or of "
             "Transformer + SpladePooling, and a document route of the latter, got "
             + "; ".join(f"{k}: {' + '.join(m.kind for m in v)}" for k, v in routes.items())
         )
-    documents = (
-        replace(_read_side(*document), device=device, precision=precision) if document else None
-    )
-    if query_kinds == network:
-        queries = replace(_read_side(*query), device=device, precision=precision)
+    documents = _read_network(document, device, precision) if document else None
+    if query_kinds in _NETWORKS:
+        queries = _read_network(query, device, precision)
         return SeparateEncoder(queries, documents, card, settings, folder)
     tokenizer = TextTokenizer.load(query[0].folder)
     table = QueryTable(tokenizer, read_table(query[0].folder, folder, tokenizer))
     return InferenceFreeEncoder(table, documents, card, settings, folder)
+
+
+def _read_network(modules: list[_Module], device: str | None, precision: Precision) -> NetworkSide:
+    """One of `_NETWORKS`."""
+    if modules[0].kind == "transformer":
+        return replace(_read_side(*modules), device=device, precision=precision)
+    folder = modules[0].folder
+    if not (folder / onnx_side.GRAPH).is_file():
+        raise EncoderError(f"{folder} has no {onnx_side.GRAPH}; copy or export the encoder again")
+    if device not in (None, "cpu") or precision != "float32":
+        raise EncoderError(
+            f"{folder} is an ONNX graph, which runs on the CPU, in the precision of its export; "
+            f"got device {device!r}, precision {precision!r}. Load the encoder it came from, or "
+            "leave both out"
+        )
+    return OnnxSide(folder)
 
 
 def _read_side(transformer: _Module, pooling: _Module) -> TransformerSide:

@@ -19,7 +19,7 @@ from scipy import sparse
 
 from ..errors import EncoderError, MissingExtra
 from ..types import SparseMatrix
-from .batching import Tokens, keep_largest
+from .batching import Tokens, keep_largest, padded
 from .tokens import TextTokenizer
 
 try:
@@ -134,12 +134,7 @@ class SparseModel(nn.Module):
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> SparseMatrix:
         """One batch of token lists, special tokens included, to rows of weights."""
-        longest = max(map(len, tokens))
-        ids = np.full((len(tokens), longest), self.tokenizer.pad_id, np.int64)
-        mask = np.zeros((len(tokens), longest), np.int64)
-        for row, numbers in enumerate(tokens):
-            ids[row, : len(numbers)] = numbers
-            mask[row, : len(numbers)] = 1
+        ids, mask = padded(tokens, self.tokenizer.pad_id)
         was_training = self.training
         self.eval()
         try:

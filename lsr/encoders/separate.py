@@ -18,7 +18,7 @@ from ..types import SparseMatrix
 from .card import Card
 from .folder import build_fingerprint
 from .protocol import QueryStrategy
-from .side import Settings, TransformerSide, space_of
+from .side import NetworkSide, Settings, TransformerSide
 from .writing import write_separate
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class SeparateEncoder:
     """A network for queries, and another for documents unless only queries are wanted."""
 
-    queries: TransformerSide
-    documents: TransformerSide | None
+    queries: NetworkSide
+    documents: NetworkSide | None
     card: Card
     settings: Settings = field(default_factory=Settings)
     folder: Path | None = None
@@ -70,7 +70,7 @@ class SeparateEncoder:
         """16 hex digits: vocabulary + document encoder; the query network may be exchanged."""
         if self.card.space is not None:
             return self.card.space
-        return space_of(self._documents())
+        return self._documents().space
 
     @cached_property
     def build(self) -> str:
@@ -119,7 +119,7 @@ class SeparateEncoder:
         documents = None if queries_only else self._documents()
         write_separate(Path(folder), self.queries, documents, self.settings, card)
 
-    def _documents(self) -> TransformerSide:
+    def _documents(self) -> NetworkSide:
         if self.documents is None:
             raise EncoderError(
                 f"encoder '{self.name}' holds only the query side and cannot encode documents; "

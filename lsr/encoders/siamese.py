@@ -13,7 +13,7 @@ from ..types import SparseMatrix
 from .card import Card
 from .folder import build_fingerprint
 from .protocol import QueryStrategy
-from .side import Settings, TransformerSide, space_of
+from .side import NetworkSide, Settings, TransformerSide
 from .writing import write_siamese
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class SpladeEncoder:
     """One SPLADE network for queries and documents (the siamese form)."""
 
-    side: TransformerSide
+    side: NetworkSide
     card: Card
     settings: Settings = field(default_factory=Settings)
     folder: Path | None = None
@@ -43,7 +43,7 @@ class SpladeEncoder:
     @cached_property
     def space(self) -> str:
         """16 hex digits: vocabulary + document encoder."""
-        return space_of(self.side)
+        return self.side.space
 
     @cached_property
     def build(self) -> str:

@@ -15,8 +15,9 @@ import orjson
 
 from ..errors import EncoderError
 from ..types import SparseMatrix
-from .batching import Tokens, encode_sorted
+from .batching import encode_sorted
 from .folder import Fingerprint, copy_files, read_object, weight_files
+from .onnx_side import OnnxSide
 from .tokens import TextTokenizer
 
 if TYPE_CHECKING:
@@ -103,18 +104,9 @@ class TransformerSide:
     ) -> SparseMatrix:
         """Term weights of `texts`; a text without any token is an empty row."""
         model = self.model
-        framing = model.tokenizer.n_special
-
-        def tokenise(window: Sequence[str]) -> Tokens:
-            rows = model.tokenizer.ids([prompt + text for text in window], special=True)
-            return [
-                ids if text and not text.isspace() and len(ids) > framing else []
-                for text, ids in zip(window, rows, strict=True)
-            ]
-
         return encode_sorted(
             texts,
-            tokenise=tokenise,
+            tokenise=lambda window: model.tokenizer.framed(window, prompt=prompt),
             forward=lambda tokens: model.encode_tokens(
                 tokens, top_k=top_k, precision=self.precision
             ),
@@ -122,6 +114,13 @@ class TransformerSide:
             token_budget=_BUDGET_CPU if model.device.type == "cpu" else _BUDGET_GPU,
             progress=progress,
         )
+
+    @cached_property
+    def space(self) -> str:
+        """16 hex digits over vocabulary, configuration, pooling and weights."""
+        fingerprint = Fingerprint()
+        self.mix_into(fingerprint)
+        return fingerprint.hex()
 
     def mix_into(self, fingerprint: Fingerprint) -> None:
         """Mix in all that decides what a term number and a document weight mean."""
@@ -156,8 +155,5 @@ def _mix_checkpoint(fingerprint: Fingerprint, folder: Path) -> None:
         fingerprint.add_file("weights", path)
 
 
-def space_of(side: TransformerSide) -> str:
-    """16 hex digits over vocabulary, configuration, pooling and weights of the document side."""
-    fingerprint = Fingerprint()
-    side.mix_into(fingerprint)
-    return fingerprint.hex()
+NetworkSide = TransformerSide | OnnxSide
+"""A side whose weights a network gives: by torch, or by ONNX Runtime."""

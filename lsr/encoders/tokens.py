@@ -116,6 +116,15 @@ class TextTokenizer:
         encoded = self.tokenizer.encode_batch_fast(batch, add_special_tokens=special)
         return [encoding.ids for encoding in encoded]
 
+    def framed(self, texts: Sequence[str], *, prompt: str) -> list[list[int]]:
+        """Token numbers with the special ones around; no numbers for a text without any token."""
+        rows = self.ids([prompt + text for text in texts], special=True)
+        framing = self.n_special
+        return [
+            ids if text and not text.isspace() and len(ids) > framing else []
+            for text, ids in zip(texts, rows, strict=True)
+        ]
+
     def strings(self, terms: Sequence[int]) -> list[str]:
         """The vocabulary entries of these token numbers; an unused number is `[n]`."""
         return [self.tokenizer.id_to_token(int(term)) or f"[{int(term)}]" for term in terms]

@@ -8,7 +8,9 @@ from safetensors.numpy import save_file
 
 from .card import Card
 from .folder import replacing, write_json
-from .side import Settings, TransformerSide
+from .onnx_side import CLASS_NAME as _ONNX
+from .onnx_side import OnnxSide
+from .side import NetworkSide, Settings
 from .table import QueryTable
 
 _TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
@@ -18,22 +20,25 @@ _TABLE = (
 )
 _ROUTER = "sentence_transformers.base.modules.router.Router"
 _QUERY_FOLDER = "query_0_SparseStaticEmbedding"
-_QUERY_FOLDERS = ("query_0_Transformer", "query_1_SpladePooling")
-_DOCUMENT_FOLDERS = ("document_0_Transformer", "document_1_SpladePooling")
 
 
-def write_siamese(folder: Path, side: TransformerSide, settings: Settings, card: Card) -> None:
+def write_siamese(folder: Path, side: NetworkSide, settings: Settings, card: Card) -> None:
     """Write a SPLADE encoder so that this package and stock sentence-transformers read it."""
     with replacing(folder) as fresh:
-        _write_modules(fresh, [("", _TRANSFORMER), ("1_SpladePooling", _POOLING)], settings)
-        _write_side(side, fresh, fresh / "1_SpladePooling")
+        classes = _classes(side)
+        if len(classes) == 1:
+            places = ["0_OnnxTransformer"]
+        else:  # where transformers itself finds the checkpoint
+            places = ["", "1_SpladePooling"]
+        _write_modules(fresh, list(zip(places, classes, strict=True)), settings)
+        _write_side(side, [fresh / place for place in places])
         card.write(fresh)
 
 
 def write_inference_free(
     folder: Path,
     queries: QueryTable,
-    documents: TransformerSide | None,
+    documents: NetworkSide | None,
     settings: Settings,
     card: Card,
 ) -> None:
@@ -43,10 +48,7 @@ def write_inference_free(
         types = {_QUERY_FOLDER: _TABLE}
         structure: dict[str, list[str]] = {"query": [_QUERY_FOLDER]}
         if documents is not None:
-            types |= dict(zip(_DOCUMENT_FOLDERS, (_TRANSFORMER, _POOLING), strict=True))
-            structure["document"] = list(_DOCUMENT_FOLDERS)
-            transformer, pooling = (fresh / name for name in _DOCUMENT_FOLDERS)
-            _write_side(documents, transformer, pooling)
+            _write_route("document", documents, fresh, types, structure)
         _write_router(fresh, types, structure)
         place = fresh / _QUERY_FOLDER
         place.mkdir()
@@ -59,25 +61,41 @@ def write_inference_free(
 
 def write_separate(
     folder: Path,
-    queries: TransformerSide,
-    documents: TransformerSide | None,
+    queries: NetworkSide,
+    documents: NetworkSide | None,
     settings: Settings,
     card: Card,
 ) -> None:
     """Write an encoder of two networks; without `documents`, only what its queries need."""
-    sides = {"query": (_QUERY_FOLDERS, queries), "document": (_DOCUMENT_FOLDERS, documents)}
+    sides = {"query": queries, "document": documents}
     with replacing(folder) as fresh:
         _write_modules(fresh, [("", _ROUTER)], settings)
         types: dict[str, str] = {}
         structure: dict[str, list[str]] = {}
-        for route, (names, side) in sides.items():
-            if side is None:
-                continue
-            types |= dict(zip(names, (_TRANSFORMER, _POOLING), strict=True))
-            structure[route] = list(names)
-            _write_side(side, *(fresh / name for name in names))
+        for route, side in sides.items():
+            if side is not None:
+                _write_route(route, side, fresh, types, structure)
         _write_router(fresh, types, structure)
         card.write(fresh)
+
+
+def _classes(side: NetworkSide) -> list[str]:
+    """The classes of the modules of a side; an ONNX graph pools by itself."""
+    return [_ONNX] if isinstance(side, OnnxSide) else [_TRANSFORMER, _POOLING]
+
+
+def _write_route(
+    route: str,
+    side: NetworkSide,
+    folder: Path,
+    types: dict[str, str],
+    structure: dict[str, list[str]],
+) -> None:
+    classes = _classes(side)
+    names = [f"{route}_{i}_{name.rpartition('.')[2]}" for i, name in enumerate(classes)]
+    types |= dict(zip(names, classes, strict=True))
+    structure[route] = names
+    _write_side(side, [folder / name for name in names])
 
 
 def _write_router(folder: Path, types: dict[str, str], structure: dict[str, list[str]]) -> None:
@@ -107,19 +125,22 @@ def _write_modules(folder: Path, modules: list[tuple[str, str]], settings: Setti
     write_json(folder / "config_sentence_transformers.json", config)
 
 
-def _write_side(side: TransformerSide, transformer: Path, pooling: Path) -> None:
-    side.write(transformer)
+def _write_side(side: NetworkSide, places: list[Path]) -> None:
+    """Write a module of `_classes(side)` into each of `places`."""
+    side.write(places[0])
+    if isinstance(side, OnnxSide):
+        return
     text = {"method": "forward", "method_output_name": "logits"}
     stock = {
         "transformer_task": "fill-mask",
         "modality_config": {"text": text},
         "module_output_name": "token_embeddings",
     }
-    write_json(transformer / "sentence_bert_config.json", stock)
-    pooling.mkdir()
+    write_json(places[0] / "sentence_bert_config.json", stock)
+    places[1].mkdir()
     pooled = {
         "pooling_strategy": side.pooling,
         "activation_function": side.activation,
         "embedding_dimension": side.n_terms,
     }
-    write_json(pooling / "config.json", pooled)
+    write_json(places[1] / "config.json", pooled)
