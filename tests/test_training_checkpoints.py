@@ -23,7 +23,7 @@ from training.trainer import StageSettings, StageTrainer, run_stage  # noqa: E40
 QUICK = {
     "stage.mlm.steps": 4,
     "stage.ranking.steps": 6,
-    "stage.ranking.flops_ramp": 3,
+    "stage.ranking.sparsity.ramp": 3,
     "run.log_every": 1,
     "run.checkpoint_every": 2,
 }
