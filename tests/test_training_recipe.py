@@ -96,8 +96,7 @@ def test_queries_from_a_table_cannot_be_regularised(tmp_path: Path) -> None:
         ("[stage.ranking.controller]\ndocuments = 9", "has no weight to start from"),
         ("[stage.ranking.controller]\nlowest = 1.0\nhighest = 0.1", "exceeds highest = 0.1"),
         (
-            "[stage.ranking.sparsity]\ndocuments = 1\nl0_threshold = 9\n"
-            "[stage.ranking.controller]\ndocuments = 9",
+            "controller.documents = 9\nsparsity = { documents = 1, l0_threshold = 9 }",
             "nothing presses on documents of up to",
         ),
         ("sampled_terms = 9\n[stage.ranking.sparsity]\nl0_threshold = 9", "whole length"),

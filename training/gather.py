@@ -10,6 +10,8 @@ This holds for any loss, also one that is no mean over queries, such as FLOPS.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -37,6 +39,16 @@ def wait() -> None:
     """Go on when every process has come here."""
     if n_processes() > 1:
         dist.barrier()
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """The first process goes through the block before the others: it makes what they then find."""
+    if not is_first():
+        wait()
+    yield
+    if is_first():
+        wait()
 
 
 def gathered(rows: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from .regularizers import (
 )
 from .schedule import quadratic
 from .sections import RankingStage
+from .window import in_window
 
 Parts = dict[str, Tensor]
 """`loss` is what is minimised; every other entry is detached and only logged."""
@@ -135,7 +136,9 @@ class Ranking(nn.Module):
         def encode(ids: Tensor, mask: Tensor) -> Tensor:
             return self.documents.weights(ids, mask, terms)
 
-        documents = gathered(in_pieces(encode, document_ids, document_mask, size=size))
+        window = self.stage.window
+        documents = in_pieces(encode, document_ids, document_mask, size=size)
+        documents = gathered(in_window(documents, window, "documents", step))
         if isinstance(self.queries, TableQueries):
             assert query_terms is not None
             own = self.queries(query_terms, terms, step=step)
@@ -143,10 +146,14 @@ class Ranking(nn.Module):
             assert query_ids is not None
             assert query_mask is not None
             own = in_pieces(self.queries.weights, query_ids, query_mask, size=size)
+            own = in_window(own, window, "queries", step)
         queries = gathered(own)
         # Full precision: sums over a hundred terms decide between neighbours.
         with torch.autocast(documents.device.type, enabled=False):
-            scores = queries.float() @ documents.float().T
+            scored = queries.float()
+            if self.stage.normalize_queries:
+                scored = functional.normalize(scored, dim=1)
+            scores = scored @ documents.float().T
             rank, losses = mixed(self.stage, scores, positives, excluded=excluded, teacher=teacher)
             penalty = self._penalty(documents, queries, step, terms, term_weights)
         parts: Parts = {"loss": shared(rank + penalty)}

@@ -16,6 +16,7 @@ from lsr.errors import EncoderError, RecipeError
 
 from .card import add_record, measure, training_record
 from .data import load_pairs
+from .gather import in_turn, is_first, join, wait
 from .models import make_encoder
 from .recipe import Recipe
 from .report import Measured, TrainReport
@@ -35,20 +36,25 @@ def run_recipe(
 ) -> TrainReport:
     """Do what `training.train` promises."""
     started = time.monotonic()
+    join()
     _check_output(output)
+    wait()
     folder = output.with_name(f"{output.name}.training")
-    if not resume:
+    if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
     pairs = load_pairs(recipe)
-    record = RunRecord.open(folder, recipe, pairs)
+    with in_turn():
+        record = RunRecord.open(folder, recipe, pairs, writes=is_first())
     deadline = None if stop_after is None else started + stop_after
     run = TrainingRun(recipe, pairs, folder, record, quiet=quiet, deadline=deadline)
     finished = run_stages(run)
     seconds = record.save()
     last_log = run.last_log
-    measured = _save(run, output, seconds=seconds) if finished else None
-    if finished:
+    measured = None
+    if finished and is_first():
+        measured = _save(run, output, seconds=seconds)
         shutil.rmtree(folder)
+    wait()
     return TrainReport(
         output=output,
         finished=finished,

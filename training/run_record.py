@@ -12,17 +12,23 @@ from .recipe import Recipe
 
 
 class RunRecord:
-    """Knows its recipe and data by their fingerprints; time runs from `open`."""
+    """Knows its recipe and data by their fingerprints; time runs from `open`.
 
-    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+    Where several processes are at work on one run, only one of them `writes`.
+    """
+
+    def __init__(self, path: Path, content: dict[str, Any], *, writes: bool = True) -> None:
         self._path = path
+        self._writes = writes
         self._content = content
         self._before = float(content["seconds"])
         self._opened = time.monotonic()
         self._counted = False
 
     @classmethod
-    def open(cls, folder: Path, recipe: Recipe, pairs: Pairs) -> "RunRecord":
+    def open(
+        cls, folder: Path, recipe: Recipe, pairs: Pairs, *, writes: bool = True
+    ) -> "RunRecord":
         """Make the run folder, or check that it is one of this recipe and data."""
         path = folder / "run.json"
         identity = {
@@ -37,9 +43,9 @@ class RunRecord:
                     f"{folder} holds an unfinished run whose {' and '.join(changed)} is not that "
                     f"of {recipe.path}; finish it as it was, or start over (--fresh)."
                 )
-            return cls(path, found)
+            return cls(path, found, writes=writes)
         folder.mkdir(parents=True, exist_ok=True)
-        record = cls(path, {**identity, "seconds": 0.0})
+        record = cls(path, {**identity, "seconds": 0.0}, writes=writes)
         record.save()
         return record
 
@@ -59,5 +65,6 @@ class RunRecord:
     def save(self) -> float:
         """Write how long all calls together have been at work, in seconds, and return it."""
         seconds = self._before + time.monotonic() - self._opened
-        write_json(self._path, {**self._content, "seconds": seconds})
+        if self._writes:
+            write_json(self._path, {**self._content, "seconds": seconds})
         return seconds

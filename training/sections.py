@@ -168,6 +168,22 @@ class Controller:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """PROSPER's lexical focusing window: while training, a text longer than so many terms keeps
+    the largest alone (arXiv 2510.18527; its values are the defaults). 0 leaves a side whole.
+    """
+
+    queries: int = number(256, low=0)
+    documents: int = number(512, low=0)
+    queries_start: int = number(0, low=0)
+    """Coarse to fine: the window at the first step, which shrinks over `steps`; 0 = no shrinking.
+    Queries from a table have no window."""
+    documents_start: int = number(0, low=0)
+    steps: int = number(0, low=0)
+    """Steps until the windows reach `queries` and `documents`."""
+
+
+@dataclass(frozen=True, slots=True)
 class RankingStage:
     """Ranking: losses over in-batch and given negatives, plus what keeps vectors sparse."""
 
@@ -195,6 +211,11 @@ class RankingStage:
     """Standard deviation of a query's teacher scores with margin_match = "spread"."""
     sparsity: Sparsity = field(default_factory=Sparsity)
     controller: Controller = field(default_factory=Controller)
+    window: Window | None = None
+    """Left out, every term counts."""
+    normalize_queries: bool = False
+    """Score with queries of Euclidean length 1, as PROSPER does. The ranking of a query is the same
+    with and without, so the encoder stays as it is."""
     micro_batch: int = number(0, low=0)
     """Texts encoded at a time where a batch does not fit into memory: each is encoded twice, the
     gradients are those of the whole batch (GradCache). 0 = all at once."""

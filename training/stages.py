@@ -24,6 +24,7 @@ from lsr.encoders.model import SparseModel
 
 from .calibrate import calibrate
 from .data import Pairs
+from .gather import in_turn, is_first, n_processes, wait
 from .models import make_model
 from .network import learn_last, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
@@ -54,7 +55,8 @@ class TrainingRun:
     @cached_property
     def model(self) -> SparseModel:
         """The network, as the stages so far have left it."""
-        return make_model(self.recipe, self.pairs.texts, self.folder)
+        with in_turn():
+            return make_model(self.recipe, self.pairs.texts, self.folder)
 
     @cached_property
     def idf(self) -> npt.NDArray[np.float32]:
@@ -90,6 +92,11 @@ class TrainingRun:
 
     def keep(self, stage: str) -> None:
         """Write the network as `stage` has left it, in place of that of the stage before."""
+        if is_first():
+            self._write(stage)
+        wait()
+
+    def _write(self, stage: str) -> None:
         partial, kept = self.folder / "network.partial", self.folder / _KEPT
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -146,7 +153,12 @@ def _mlm(run: TrainingRun) -> bool:
     assert stage is not None
     learn_last(model, stage.layers)
     steps = MlmSteps(
-        run.pairs.texts, model.tokenizer, stage, seed=recipe.run.seed, n_steps=stage.steps
+        run.pairs.texts,
+        model.tokenizer,
+        stage,
+        seed=recipe.run.seed,
+        n_steps=stage.steps,
+        parts=n_processes(),
     )
     settings = StageSettings(
         "mlm",
@@ -193,6 +205,7 @@ def _ranking(run: TrainingRun) -> bool:
         recipe,
         n_terms=model.n_terms,
         n_batches=stage.steps * stage.accumulate,
+        parts=n_processes(),
     )
     settings = StageSettings(
         "ranking",
@@ -204,6 +217,7 @@ def _ranking(run: TrainingRun) -> bool:
         weight_decay=stage.weight_decay,
         clip=stage.clip,
         penalties=lambda step: {"step": step},
+        rates={"queries.weight": stage.table_rate},
     )
     return run.train(objective, steps, settings)
 

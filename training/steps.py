@@ -37,7 +37,11 @@ def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 
 
 class MlmSteps(Dataset[Batch]):
-    """Documents with some tokens hidden and some kept visible, both to be named."""
+    """Documents with some tokens hidden and some kept visible, both to be named.
+
+    `parts` processes share each batch as in `RankingSteps`; the mean of their losses weighs
+    documents equally only as far as the parts have equally many tokens to name.
+    """
 
     def __init__(
         self,
@@ -47,7 +51,9 @@ class MlmSteps(Dataset[Batch]):
         *,
         seed: int,
         n_steps: int,
+        parts: int = 1,
     ) -> None:
+        self._parts = parts
         self._documents = documents
         self._tokenizer = tokenizer.limited(stage.max_length)
         self._stage = stage
@@ -62,14 +68,15 @@ class MlmSteps(Dataset[Batch]):
         self._order = np.concatenate([rng.permutation(len(documents)) for _ in range(passes)])
 
     def __len__(self) -> int:
-        return self._n_steps
+        return self._n_steps * self._parts
 
-    def __getitem__(self, number: int) -> Batch:
-        stage = self._stage
+    def __getitem__(self, item: int) -> Batch:
+        stage, (number, part) = self._stage, divmod(item, self._parts)
         rows = self._order[number * stage.batch : (number + 1) * stage.batch]
+        rows = rows[_own(len(rows), part, self._parts)]
         texts = [self._documents[row] for row in rows]
         tokens, mask = pad(self._tokenizer.ids(texts, special=True), self._tokenizer.pad_id)
-        rng = np.random.default_rng([self._seed, 0x6D6D, number])
+        rng = np.random.default_rng([self._seed, 0x6D6D, item])
         targets = tokens.numpy().ravel()
         real = np.flatnonzero((mask.numpy().ravel() == 1) & ~np.isin(targets, self._special))
         fate = rng.random(len(real))
@@ -157,8 +164,8 @@ class RankingSteps(Dataset[Batch]):
         document_ids = self._documents.ids(
             [self._document_prompt + pairs.documents[row] for row in drawn.documents], special=True
         )
-        own_documents = self._own(len(drawn.documents), part)
-        own_queries = self._own(len(rows), part)
+        own_documents = _own(len(drawn.documents), part, self._parts)
+        own_queries = _own(len(rows), part, self._parts)
         tokens, mask = pad(document_ids[own_documents], self._documents.pad_id)
         batch = {
             "document_ids": tokens,
@@ -195,14 +202,15 @@ class RankingSteps(Dataset[Batch]):
             "term_weights": torch.from_numpy(weights),
         }
 
-    def _own(self, size: int, part: int) -> slice:
-        """The rows of this part, in the order of parts; their numbers differ by at most one."""
-        if size < self._parts:
-            raise RecipeError(
-                f"a batch has only {size} documents for {self._parts} processes; start fewer "
-                "processes or raise stage.ranking.batch."
-            )
-        return slice(size * part // self._parts, size * (part + 1) // self._parts)
+
+def _own(size: int, part: int, parts: int) -> slice:
+    """The rows of this part of a batch, in the order of parts; numbers differ by at most one."""
+    if size < parts:
+        raise RecipeError(
+            f"a batch of only {size} texts for {parts} processes; start fewer processes or raise "
+            "the batch of the stage."
+        )
+    return slice(size * part // parts, size * (part + 1) // parts)
 
 
 def presence(tokens: Sequence[npt.NDArray[np.int64]], terms: npt.NDArray[np.int64]) -> Tensor:

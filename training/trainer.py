@@ -7,7 +7,7 @@ safetensors checkpoints of modules with tied weights, a progress line, a time li
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class StageSettings:
     weight_decay: float = 0.01
     clip: float = 1.0
     penalties: Penalties | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Parameters, by name, that learn so many times as fast, without weight decay."""
 
 
 def run_stage(
@@ -104,6 +106,7 @@ def run_stage(
         train_dataset=batches,
         data_collator=_only_item,
         penalties=settings.penalties,
+        rates=settings.rates,
         rewarm_steps=0 if exact else settings.run.rewarm_steps,
         callbacks=[
             Report(settings.name, settings.steps, folder / "log.jsonl", quiet=quiet),
@@ -153,10 +156,16 @@ class StageTrainer(Trainer):
     """A `Trainer` whose model returns a loss and named parts, and whose items are whole batches."""
 
     def __init__(
-        self, *, penalties: Penalties | None = None, rewarm_steps: int = 0, **kwargs: Any
+        self,
+        *,
+        penalties: Penalties | None = None,
+        rates: Mapping[str, float] | None = None,
+        rewarm_steps: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._penalties = penalties
+        self._rates = rates or {}
         self._rewarm_steps = rewarm_steps
         self._sums: dict[str, float] = defaultdict(float)
         self._n_sums = 0
@@ -184,6 +193,22 @@ class StageTrainer(Trainer):
             self._sums.clear()
             self._n_sums = 0
         super().log(logs, start_time)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """That of transformers, with a group for each parameter that has a rate of its own."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        learner = self.model if model is None else model
+        assert learner is not None
+        named = dict(learner.named_parameters())
+        for name, rate in self._rates.items():
+            parameter = named.get(name)
+            if parameter is None or not parameter.requires_grad:
+                continue
+            for group in optimizer.param_groups:
+                group["params"] = [p for p in group["params"] if p is not parameter]
+            rated = {"lr": rate * self.args.learning_rate, "weight_decay": 0.0}
+            optimizer.add_param_group({"params": [parameter], **rated})
+        return optimizer
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

@@ -1,5 +1,6 @@
 """`lsr train`: from a recipe to an encoder folder."""
 
+import os
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -64,6 +65,8 @@ def train(
         overrides["run.checkpoint"] = keep
     loaded = load_recipe(recipe, overrides)
     report = run_training(loaded, output, resume=resume, stop_after=stop_after)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of the processes that torchrun starts, the first speaks for all
     if json:
         out.as_json(asdict(report))
         return
