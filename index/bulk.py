@@ -127,11 +127,13 @@ class BulkBuild:
             passages=passages,
         )
         self._given_postings += rows.vectors.nnz
-        self._given_mass += float(rows.vectors.data.sum(dtype=np.float64))
-        named = [Document(document.doc_id) for document in documents]  # texts are in rows.fields
-        rows = replace(
-            rows, documents=named, vectors=self._settings.pruning.of_documents(rows.vectors)
+        # Of a binary index a posting is all there is of a weight.
+        weight = (
+            rows.vectors.nnz if self._settings.binary else rows.vectors.data.sum(dtype=np.float64)
         )
+        self._given_mass += float(weight)
+        named = [Document(document.doc_id) for document in documents]  # texts are in rows.fields
+        rows = replace(rows, documents=named, vectors=self._settings.of_documents(rows.vectors))
         self._buffer.append(rows)
         self._buffered += BYTES_PER_POSTING * rows.vectors.nnz + BYTES_PER_DOCUMENT * len(rows)
         self._buffered += sum(map(len, rows.fields))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lsr.encoders.folder import build_fingerprint
 from lsr.encoders.protocol import SparseEncoder
+from lsr.encoders.siamese import is_binary
 from lsr.errors import (
     DatasetError,
     EncoderError,
@@ -101,7 +102,8 @@ def build_index(
     `source` names the corpus: a build that was interrupted resumes when the same source, encoder
     and settings come again. `passages=(256, 32)` splits texts into windows of 256 words that
     overlap by 32; searches then return documents by their best passage. `settings` say how
-    documents are ordered and what is pruned. `memory` bounds the build, whatever the size of the
+    documents are ordered, what is pruned, and whether only presence is kept, as it always is of an
+    encoder whose weights are all 1. `memory` bounds the build, whatever the size of the
     corpus; `order_seconds` bounds the ordering.
 
     Raises `IndexExists` unless `overwrite`, `DatasetError` for a corpus without documents,
@@ -111,6 +113,8 @@ def build_index(
     started = time.perf_counter()
     path = Path(path).resolve()
     settings = settings or Settings()
+    if is_binary(encoder):
+        settings = replace(settings, binary=True)
     parse_memory(memory)
     if passages is not None and not 0 <= passages[1] < passages[0]:
         raise UsageError(

@@ -157,6 +157,20 @@ def integer_query(
     return IntegerQuery(np.ascontiguousarray(terms, np.uint32), steps, unit)
 
 
+def presence_query(
+    terms: npt.NDArray[np.integer], weights: npt.NDArray[np.floating], *, n_terms: int
+) -> IntegerQuery:
+    """A query of a binary index: every term of a positive weight counts 1, and so does its match.
+
+    Raises as `integer_query`.
+
+    >>> presence_query(np.array([3, 7]), np.array([0.5, 2.0]), n_terms=10)
+    IntegerQuery(terms=array([3, 7], dtype=uint32), weights=array([1, 1], dtype=uint16), unit=1.0)
+    """
+    terms_alone = integer_query(terms, weights, n_terms=n_terms, scale=1.0).terms
+    return IntegerQuery(terms_alone, np.ones(len(terms_alone), np.uint16), 1.0)
+
+
 def _refuse(
     terms: npt.NDArray[np.integer], weights: npt.NDArray[np.float64], n_terms: int
 ) -> NoReturn:

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+import numpy as np
+from scipy import sparse
+
 from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
@@ -54,8 +57,16 @@ class Settings:
 
     order: Order = "bp"
     pruning: Pruning = field(default_factory=Pruning)
+    binary: bool = False
+    """Only which terms a document has is kept: every impact is 1, every query weight 1, and a score
+    is the number of terms that query and document share (UHD-BERT, arXiv 2104.07198)."""
 
     def __post_init__(self) -> None:
+        if self.binary and self.pruning.postings is not None:
+            raise UsageError(
+                f"a binary index cannot prune lists to {self.pruning.postings}: all postings of a "
+                "list weigh the same; prune documents (terms, mass) instead"
+            )
         if self.order not in ORDERS:
             raise UsageError(f"order {self.order!r} is none of {', '.join(ORDERS)}")
 
@@ -63,6 +74,14 @@ class Settings:
     def reorder(self) -> bool | None:
         """As `write_segment` takes it: None lets the size decide."""
         return None if self.order == "bp" else False
+
+    def of_documents(self, vectors: SparseMatrix) -> SparseMatrix:
+        """What is stored of these vectors: pruned by their weights, then without them if binary."""
+        pruned = self.pruning.of_documents(vectors)
+        if not self.binary:
+            return pruned
+        ones = np.ones(pruned.nnz, np.float32)
+        return sparse.csr_array((ones, pruned.indices, pruned.indptr), shape=pruned.shape)
 
     def to_json(self) -> dict[str, Any]:
         """For the catalog."""
@@ -73,4 +92,4 @@ class Settings:
         """From the catalog; an index that recorded none has the defaults."""
         if stored is None:
             return cls()
-        return cls(stored["order"], Pruning(**stored["pruning"]))
+        return cls(stored["order"], Pruning(**stored["pruning"]), stored.get("binary", False))

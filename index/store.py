@@ -48,7 +48,7 @@ from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
 from .notes import facts, notes_of
-from .quantize import integer_query, scale_for
+from .quantize import MAX_IMPACT, IntegerQuery, integer_query, presence_query, scale_for
 from .rows import Passage
 from .searching import Hits, hits_of, live_words
 from .segment import Segment
@@ -104,8 +104,9 @@ class Index:
     ) -> "Index":
         """Make an empty index; `fields` declares filter columns, e.g. {"lang": "keyword"}.
 
-        `max_weight` is the document weight that impact 255 stands for; it is fixed for good. Raises
-        `IndexExists` when the directory already holds an index.
+        `max_weight` is the document weight that impact 255 stands for; it is fixed for good (a
+        binary index has weights of 1 alone, so that there it is 255). Raises `IndexExists` when the
+        directory already holds an index.
         """
         path = Path(path).resolve()
         fields = dict(fields or {})
@@ -118,6 +119,9 @@ class Index:
             raise UsageError(f"max_weight = {max_weight}: wanted a finite number above 0")
         if (path / FILE_NAME).exists():
             raise IndexExists(f"{path}: there is an index already; open it, or choose another path")
+        settings = settings or Settings()
+        if settings.binary:
+            max_weight = MAX_IMPACT
         (path / "segments").mkdir(parents=True, exist_ok=True)
         catalog = Catalog.create(
             path / FILE_NAME,
@@ -126,7 +130,7 @@ class Index:
                 "max_weight": float(max_weight),
                 "fields": fields,
                 "encoder": None if encoder is None else asdict(encoder),
-                "build": (settings or Settings()).to_json(),
+                "build": settings.to_json(),
             },
         )
         sync_directory(path)
@@ -263,8 +267,7 @@ class Index:
         csr = canonical(queries, n_terms=self.n_terms)
         snapshot = self.refresh()
         integer_queries = [
-            integer_query(csr.indices[a:b], csr.data[a:b], n_terms=self.n_terms, scale=self.scale)
-            for a, b in pairwise(csr.indptr.tolist())
+            self._rounded(csr.indices[a:b], csr.data[a:b]) for a, b in pairwise(csr.indptr.tolist())
         ]
         live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
         segments = [view.segment for view in snapshot.views]
@@ -307,7 +310,7 @@ class Index:
         several.
         """
         csr = canonical(query, n_terms=self.n_terms)
-        integers = integer_query(csr.indices, csr.data, n_terms=self.n_terms, scale=self.scale)
+        integers = self._rounded(csr.indices, csr.data)
         candidates = [
             explained(segment, position, integers) for segment, position in self._places_of(doc_id)
         ]
@@ -344,7 +347,7 @@ class Index:
             self._catalog,
             n_terms=self.n_terms,
             declared=self.fields,
-            pruning=self.settings.pruning,
+            settings=self.settings,
             committed=self._committed,
         )
 
@@ -359,8 +362,14 @@ class Index:
         """A build of many batches, published at once and resumable by the same `source` name.
 
         It becomes one segment, within `memory` whatever its size. `settings` replace those that are
-        recorded, for this and for all later builds, adds and merges.
+        recorded, for this and for all later builds, adds and merges; whether an index is binary is
+        fixed when it is created.
         """
+        if settings is not None and settings.binary != self.settings.binary:
+            raise UsageError(
+                f"{self.path}: binary = {self.settings.binary} was fixed when the index was "
+                f"created, got binary = {settings.binary}; create another index"
+            )
         self.settings = settings or self.settings
         return BulkBuild(
             self.path,
@@ -425,6 +434,7 @@ class Index:
             "n_terms": self.n_terms,
             "max_weight": self.max_weight,
             "scale": self.scale,
+            "scores": "match counts" if self.settings.binary else "sums of 8-bit impacts",
             "catalog_bytes": (self.path / FILE_NAME).stat().st_size,
             "fields": self.fields,
             "encoder": None if self.encoder is None else asdict(self.encoder),
@@ -484,6 +494,14 @@ class Index:
 
     # ---- inside
     # ------------------------------------------------------------------------------------
+
+    def _rounded(
+        self, terms: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]
+    ) -> IntegerQuery:
+        """A query as this index counts it."""
+        if self.settings.binary:
+            return presence_query(terms, weights, n_terms=self.n_terms)
+        return integer_query(terms, weights, n_terms=self.n_terms, scale=self.scale)
 
     def _committed(self) -> None:
         """After a commit: seal and merge when pending rows have become a burden.

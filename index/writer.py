@@ -11,7 +11,7 @@ from .catalog import Catalog, new_commit
 from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
 from .columns import Kind
 from .rows import Passage, Rows, check_doc_id, checked_rows
-from .settings import Pruning
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Writer:
         *,
         n_terms: int,
         declared: Mapping[str, Kind],
-        pruning: Pruning,
+        settings: Settings,
         committed: Callable[[], None],
     ) -> None:
         self._catalog = catalog
         self._n_terms = n_terms
         self._declared = declared
-        self._pruning = pruning
+        self._settings = settings
         self._committed = committed
         self._changes: list[Rows | list[str]] = []
         self.commit: Commit | None = None
@@ -64,7 +64,7 @@ class Writer:
             declared=self._declared,
             passages=passages,
         )
-        self._changes.append(replace(rows, vectors=self._pruning.of_documents(rows.vectors)))
+        self._changes.append(replace(rows, vectors=self._settings.of_documents(rows.vectors)))
 
     def delete(self, doc_ids: Iterable[str]) -> None:
         """As `Index.delete`."""

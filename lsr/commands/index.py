@@ -70,6 +70,12 @@ Examples:
     metavar="SHARE_OR_N",
     help="Keep the heaviest postings of every term: a share below 1, or so many.",
 )
+@click.option(
+    "--binary",
+    is_flag=True,
+    help="Keep which terms a document has, not their weights: a score counts the terms it shares "
+    "with the query. Always so for encoders without weights.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing index, in one step.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def index(
@@ -86,6 +92,7 @@ def index(
     prune_terms: int | None,
     prune_mass: float | None,
     prune_postings: float | None,
+    binary: bool,
     overwrite: bool,
     json: bool,
 ) -> None:
@@ -98,8 +105,9 @@ def index(
     from index.layout import REORDER_MINIMUM
 
     from ..datasets import load_dataset
+    from ..encoders import is_binary
 
-    settings = Settings(order, Pruning(prune_terms, prune_mass, prune_postings))
+    settings = Settings(order, Pruning(prune_terms, prune_mass, prune_postings), binary)
     kinds = dict(_field(text) for text in fields)
     windows = None if passages is None else _windows(passages)
     source = load_dataset(corpus)
@@ -151,14 +159,18 @@ def index(
                 f"of {report.given_postings:,}, {100 * report.mass_kept:.1f} % of the weight",
             ),
         )
-    out.fact(
-        "rounded",
-        out.columns(
-            "to 8 bits",
-            f"error {report.error_mean:.2g} on average, {report.error_max:.2g} at most; norms "
-            f"{100 * report.norm_error:.2g} %; {100 * report.saturated_share:.2g} % saturated",
-        ),
-    )
+    counts = binary or is_binary(encoder)
+    if counts:
+        out.fact("binary", "presence alone: a score counts the terms that query and document share")
+    else:
+        out.fact(
+            "rounded",
+            out.columns(
+                "to 8 bits",
+                f"error {report.error_mean:.2g} on average, {report.error_max:.2g} at most; norms "
+                f"{100 * report.norm_error:.2g} %; {100 * report.saturated_share:.2g} % saturated",
+            ),
+        )
     if report.saturated_share > 0.001:
         out.fact(
             "saturated",
@@ -172,8 +184,9 @@ def index(
         "wrote",
         out.columns(
             str(index),
-            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, 8-bit impacts, "
-            f"order {order}, {out.duration(report.total_s)}",
+            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, "
+            f"{'match counts' if counts else '8-bit impacts'}, order {order}, "
+            f"{out.duration(report.total_s)}",
         ),
     )
     out.next_step("lsr", "search", str(index), "your question")

@@ -98,7 +98,7 @@ def _index(path: Path) -> dict[str, Any]:
 
 
 def _encoder(path: Path) -> dict[str, Any]:
-    from ..encoders import load_encoder
+    from ..encoders import is_binary, load_encoder
 
     encoder = load_encoder(path, queries_only=True)
     return {
@@ -108,6 +108,7 @@ def _encoder(path: Path) -> dict[str, Any]:
         "query_strategy": encoder.query_strategy,
         "n_terms": encoder.n_terms,
         "max_weight": encoder.max_weight,
+        "binary": is_binary(encoder),
         "text_fields": list(encoder.text_fields),
         "space": encoder.space,
         "build": encoder.build,

@@ -8,7 +8,7 @@ from .inference_free import InferenceFreeEncoder
 from .layout import load_encoder
 from .protocol import QueryStrategy, SparseEncoder
 from .separate import SeparateEncoder
-from .siamese import SpladeEncoder
+from .siamese import SpladeEncoder, is_binary
 from .side import Settings, TransformerSide
 from .table import QueryTable
 from .tokens import TextTokenizer
@@ -28,5 +28,6 @@ __all__ = [
     "TextTokenizer",
     "TransformerSide",
     "idf_table",
+    "is_binary",
     "load_encoder",
 ]

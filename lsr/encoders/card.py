@@ -26,6 +26,8 @@ class Card:
     name: str
     max_weight: float = DEFAULT_MAX_WEIGHT
     text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
+    binary: bool = False
+    """Every weight is exactly 1: an index keeps presence alone and its scores are match counts."""
     space: str | None = None
     build: str | None = None
     export: Mapping[str, Any] | None = None
@@ -53,6 +55,9 @@ class Card:
         try:
             card = replace(card, name=_string(raw, "name", name))
             card = replace(card, max_weight=_weight(raw), text_fields=_fields(raw))
+            if raw.get("binary", False) not in (True, False):
+                raise ValueError(f"binary must be true or false, got {raw['binary']!r}")
+            card = replace(card, binary=bool(raw.get("binary", False)))
             if "space" in raw:
                 card = replace(
                     card, space=_string(raw, "space", ""), build=_string(raw, "build", "")
@@ -71,6 +76,8 @@ class Card:
             "max_weight": self.max_weight,
             "text_fields": list(self.text_fields),
         }
+        if self.binary:
+            card["binary"] = True
         if self.space is not None:
             card |= {"space": self.space, "build": self.build or ""}
         if self.export is not None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..types import SparseMatrix
 from .card import Card
 from .folder import build_fingerprint
-from .protocol import QueryStrategy
+from .protocol import QueryStrategy, SparseEncoder
 from .side import NetworkSide, Settings, TransformerSide
 from .writing import write_siamese
 
@@ -87,3 +87,8 @@ class SpladeEncoder:
     def save(self, folder: Path, *, queries_only: bool = False) -> None:
         """Write the encoder folder; queries need the network too: nothing is left out."""
         write_siamese(Path(folder), self.side, self.settings, self.card)
+
+
+def is_binary(encoder: SparseEncoder) -> bool:
+    """Whether every weight of this encoder is exactly 1, so that scores are match counts."""
+    return isinstance(encoder, SpladeEncoder) and encoder.card.binary
