@@ -10,6 +10,8 @@
                     two of the documents
     ONNX            the same three, with an OnnxTransformer (graph, config.json, tokenizer) where
                     they have Transformer + SpladePooling; only this package knows its class
+    decoders        the same three, with lsr_network.json beside config.json; only this package
+                    knows their class
     BM25            bm25.json, terms.txt, df.safetensors; only this package knows its class
 
 A folder without modules.json but with a masked-LM config.json (naver SPLADE) is a siamese SPLADE.
@@ -27,6 +29,7 @@ from . import bm25, onnx_side
 from .card import Card
 from .folder import inside, read_json, read_object
 from .inference_free import InferenceFreeEncoder
+from .networks import CLASS_NAMES, NETWORK_FILE, architecture_suffix, network_kind
 from .onnx_side import OnnxSide
 from .protocol import SparseEncoder
 from .separate import SeparateEncoder
@@ -54,6 +57,7 @@ _KINDS: dict[str, Kind] = {
     f"{_ST}.base.modules.router.Router": "router",
     f"{_ST}.models.Router": "router",
     f"{_ST}.models.Router.Router": "router",
+    CLASS_NAMES["decoder"]: "transformer",
     bm25.CLASS_NAME: "bm25",
     onnx_side.CLASS_NAME: "onnx",
 }
@@ -215,13 +219,17 @@ def _read_network(modules: list[_Module], device: str | None, precision: Precisi
 def _read_side(transformer: _Module, pooling: _Module) -> TransformerSide:
     folder = transformer.folder
     config = read_object(folder / "config.json")
+    kind = network_kind(folder)
     if not any(
-        isinstance(name, str) and name.endswith("ForMaskedLM")
+        isinstance(name, str) and name.endswith(architecture_suffix(kind))
         for name in config.get("architectures") or []
     ):
         raise MissingHead(
             f"{folder / 'config.json'}: architectures = {config.get('architectures')} is no masked "
             "language model; SPLADE reads its term weights from a masked-LM head"
+            if kind == "masked-lm"
+            else f"{folder / 'config.json'}: architectures = {config.get('architectures')}, but "
+            f"{NETWORK_FILE} beside it says {kind}; the folder is put together from two"
         )
     if not any(folder.glob("*.safetensors")):
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
@@ -246,10 +254,11 @@ def _read_side(transformer: _Module, pooling: _Module) -> TransformerSide:
         pooled.get("pooling_strategy", "max"),
         pooled.get("activation_function", "relu"),
     )
-    if strategy not in ("max", "sum") or activation not in ("relu", "log1p_relu"):
+    strategies = ("max", "sum") if kind == "masked-lm" else ("max", "sum", "last")
+    if strategy not in strategies or activation not in ("relu", "log1p_relu"):
         raise EncoderError(
             f"{path}: pooling {strategy!r} with activation {activation!r} is unknown; this package "
-            "reads max or sum, relu or log1p_relu"
+            f"reads {', '.join(strategies[:-1])} or {strategies[-1]}, relu or log1p_relu"
         )
     max_length = stock.get("max_seq_length")
     return TransformerSide(

@@ -12,7 +12,7 @@ written; training and encoding run the same code.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +20,7 @@ from scipy import sparse
 from ..errors import EncoderError, MissingExtra
 from ..types import SparseMatrix
 from .batching import Tokens, keep_largest, padded
+from .networks import NetworkKind
 from .tokens import TextTokenizer
 
 try:
@@ -33,15 +34,18 @@ except ImportError as missing:
     ) from None
 
 Activation = Literal["relu", "log1p_relu"]
-Pooling = Literal["max", "sum"]
+Pooling = Literal["max", "sum", "last"]
 
 
 class SparseModel(nn.Module):
     """A language model whose logits become term weights.
 
     `activation` is `relu` for log1p(relu(x)) or `log1p_relu` for log1p(log1p(relu(x))), the names
-    of the stock `SpladePooling`. `pooling="sum"` is SPLADE v1's: activated, then summed.
+    of the stock `SpladePooling`. `pooling="sum"` is SPLADE v1's: activated, then summed; "last"
+    reads one position, the last that may be pooled, which suits decoders.
     """
+
+    kind: ClassVar[NetworkKind] = "masked-lm"
 
     def __init__(
         self,
@@ -94,12 +98,19 @@ class SparseModel(nn.Module):
         bias = None if decoder.bias is None else decoder.bias[terms]
         return functional.linear(features, decoder.weight[terms], bias)
 
+    def pooled_positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(batch, length) bool: the positions that pooling reads."""
+        kept = attention_mask != 0
+        if self.pooling == "last":
+            return kept & (kept.flip(1).cumsum(dim=1).flip(1) == 1)
+        return kept
+
     def pooled(
         self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
     ) -> Tensor:
         """(batch, terms) float32: the largest logit over the positions of each text."""
         logits = self.logits(self.features(input_ids, attention_mask), terms)
-        hidden = (attention_mask == 0).unsqueeze(-1)
+        hidden = ~self.pooled_positions(input_ids, attention_mask).unsqueeze(-1)
         # In place: the backward pass of a product needs its input, not its output.
         return logits.masked_fill_(hidden, float("-inf")).max(dim=1).values.float()
 
@@ -108,12 +119,13 @@ class SparseModel(nn.Module):
     ) -> Tensor:
         """(batch, length) token numbers and 0/1 mask to (batch, terms) float32 weights >= 0.
 
-        Positions whose mask is 0 take no part. `terms` are the columns wanted; None means all.
+        Positions outside `pooled_positions` take no part. `terms` are the columns wanted; None
+        means all.
         """
-        if self.pooling == "max":
+        if self.pooling != "sum":
             return self.activate(self.pooled(input_ids, attention_mask, terms))
         logits = self.logits(self.features(input_ids, attention_mask), terms)
-        hidden = (attention_mask == 0).unsqueeze(-1)
+        hidden = ~self.pooled_positions(input_ids, attention_mask).unsqueeze(-1)
         return self.activate(logits.masked_fill_(hidden, float("-inf")).float()).sum(dim=1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

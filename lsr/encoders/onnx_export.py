@@ -136,7 +136,7 @@ def _network(side: NetworkSide, name: str) -> TransformerSide:
             f"encoder '{name}' is an ONNX graph already ({side.folder}); export the encoder it was "
             "made from"
         )
-    if type(side.model) is not SpladeModel:
+    if type(side.model) is not SpladeModel or side.pooling == "last":
         raise EncoderError(
             f"encoder '{name}' is a {type(side.model).__name__}, which has no ONNX form; wanted a "
             "masked language model with max or sum pooling. Encode with torch, in bfloat16 where "
@@ -150,6 +150,7 @@ def _write_twin(
 ) -> None:
     folder.mkdir(parents=True)
     model = side.model
+    assert side.pooling != "last", "refused by `_network`"
     graph = Graph(_traced(model))
     decoder = model.decoder
     readout = Readout(

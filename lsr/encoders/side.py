@@ -17,6 +17,7 @@ from ..errors import EncoderError
 from ..types import SparseMatrix
 from .batching import encode_sorted
 from .folder import Fingerprint, copy_files, read_object, weight_files
+from .networks import NETWORK_FILE, NetworkKind, load_network, network_kind
 from .onnx_side import OnnxSide
 from .tokens import TextTokenizer
 
@@ -45,11 +46,11 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class TransformerSide:
-    """A masked language model as sparse encoder: a checkpoint folder or a model in memory."""
+    """A language model as sparse encoder: a checkpoint folder or a model in memory."""
 
     source: "Path | SparseModel"
     activation: Literal["relu", "log1p_relu"] = "relu"
-    pooling: Literal["max", "sum"] = "max"
+    pooling: Literal["max", "sum", "last"] = "max"
     max_length: int | None = None
     lower_case: bool = False
     device: str | None = None
@@ -68,9 +69,8 @@ class TransformerSide:
         if not isinstance(self.source, Path):
             return self.source
         from .model import pick_device
-        from .splade import SpladeModel
 
-        model = SpladeModel.from_checkpoint(
+        model = load_network(
             self.source,
             max_length=self.max_length,
             activation=self.activation,
@@ -78,6 +78,13 @@ class TransformerSide:
             lower_case=self.lower_case,
         )
         return model.to(pick_device(self.device))
+
+    @cached_property
+    def kind(self) -> NetworkKind:
+        """The kind of network, without torch."""
+        if not isinstance(self.source, Path):
+            return self.source.kind
+        return network_kind(self.source)
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
@@ -111,7 +118,7 @@ class TransformerSide:
                 tokens, top_k=top_k, precision=self.precision
             ),
             n_terms=model.n_terms,
-            token_budget=_BUDGET_CPU if model.device.type == "cpu" else _BUDGET_GPU,
+            token_budget=_budget(model),
             progress=progress,
         )
 
@@ -141,9 +148,16 @@ class TransformerSide:
             return
         folder.mkdir(parents=True, exist_ok=True)
         names = [self.source / "config.json", *weight_files(self.source)]
+        names += self.source.glob(NETWORK_FILE)
         names += self.source.glob("*.safetensors.index.json")
         copy_files(self.source, folder, names)
         self.tokenizer.write(folder)
+
+
+def _budget(model: "SparseModel") -> int:
+    """Tokens in one batch, fewer where a token has more logits than BERT's 30,522."""
+    budget = _BUDGET_CPU if model.device.type == "cpu" else _BUDGET_GPU
+    return budget * 30_522 // max(30_522, model.n_terms)
 
 
 def _mix_checkpoint(fingerprint: Fingerprint, folder: Path) -> None:
@@ -151,6 +165,9 @@ def _mix_checkpoint(fingerprint: Fingerprint, folder: Path) -> None:
     for key in _VOLATILE:
         config.pop(key, None)
     fingerprint.add("config", orjson.dumps(config, option=orjson.OPT_SORT_KEYS))
+    if (path := folder / NETWORK_FILE).is_file():
+        settings = read_object(path)
+        fingerprint.add("network", orjson.dumps(settings, option=orjson.OPT_SORT_KEYS))
     for path in weight_files(folder):
         fingerprint.add_file("weights", path)
 

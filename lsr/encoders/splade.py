@@ -4,9 +4,6 @@ Formal et al., arXiv 2109.10086. What a model does with a text is in `model`; he
 read from a transformers checkpoint and written as one.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,12 @@ from safetensors import SafetensorError
 
 from ..errors import EncoderError, MissingHead
 from .model import Activation, Pooling, SparseModel
+from .quiet import quiet_transformers
 from .tokens import TextTokenizer
 
 # After `model`, whose import says what to install where torch is absent.
 import torch  # isort: skip
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel  # isort: skip
-from transformers.utils import logging as transformers_logging  # isort: skip
 
 
 class SpladeModel(SparseModel):
@@ -62,7 +59,7 @@ class SpladeModel(SparseModel):
         """Write the masked-LM checkpoint with its tokenizer, as transformers lays it out."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with _quiet_transformers():
+        with quiet_transformers():
             self.backbone.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.write(folder)
 
@@ -83,7 +80,7 @@ def _load_backbone(folder: Path, *, new_head: bool, seed: int) -> PreTrainedMode
             ".save_pretrained(new)"
         )
     try:
-        with _quiet_transformers(), torch.random.fork_rng(devices=[]):
+        with quiet_transformers(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             config = AutoConfig.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True
@@ -140,18 +137,3 @@ def _check_report(
             f"{missing[0]} first. SPLADE reads its term weights from that head: use a masked-LM "
             "checkpoint, or train a new head (new_head)"
         )
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep its loading report and bars off the terminal; what matters is raised as an error."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -8,12 +8,12 @@ from safetensors.numpy import save_file
 
 from .card import Card
 from .folder import replacing, write_json
+from .networks import CLASS_NAMES
 from .onnx_side import CLASS_NAME as _ONNX
 from .onnx_side import OnnxSide
 from .side import NetworkSide, Settings
 from .table import QueryTable
 
-_TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 _POOLING = "sentence_transformers.sparse_encoder.modules.splade_pooling.SpladePooling"
 _TABLE = (
     "sentence_transformers.sparse_encoder.modules.sparse_static_embedding.SparseStaticEmbedding"
@@ -81,7 +81,7 @@ def write_separate(
 
 def _classes(side: NetworkSide) -> list[str]:
     """The classes of the modules of a side; an ONNX graph pools by itself."""
-    return [_ONNX] if isinstance(side, OnnxSide) else [_TRANSFORMER, _POOLING]
+    return [_ONNX] if isinstance(side, OnnxSide) else [CLASS_NAMES[side.kind], _POOLING]
 
 
 def _write_route(
@@ -130,13 +130,14 @@ def _write_side(side: NetworkSide, places: list[Path]) -> None:
     side.write(places[0])
     if isinstance(side, OnnxSide):
         return
-    text = {"method": "forward", "method_output_name": "logits"}
-    stock = {
-        "transformer_task": "fill-mask",
-        "modality_config": {"text": text},
-        "module_output_name": "token_embeddings",
-    }
-    write_json(places[0] / "sentence_bert_config.json", stock)
+    if side.kind == "masked-lm":
+        text = {"method": "forward", "method_output_name": "logits"}
+        stock = {
+            "transformer_task": "fill-mask",
+            "modality_config": {"text": text},
+            "module_output_name": "token_embeddings",
+        }
+        write_json(places[0] / "sentence_bert_config.json", stock)
     places[1].mkdir()
     pooled = {
         "pooling_strategy": side.pooling,
