@@ -5,8 +5,8 @@
     weight[t] = activation(max over positions i of logit[i, t])      activation: log1p(relu(x))
 
 The activation is monotone, so the maximum is taken first and the activation is applied to
-(batch, vocab) values instead of (batch, length, vocab). Subclasses say how a checkpoint is read and
-written; training and encoding run the same code.
+(batch, vocab) values; logits of all positions never exist at once (`head`). Subclasses say how a
+checkpoint is read and written; training and encoding run the same code.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,8 @@ try:
     from torch import Tensor, nn
     from torch.nn import functional
     from transformers import PreTrainedModel
+
+    from .head import max_logits, sum_activated
 except ImportError as missing:
     raise MissingExtra(
         "a SPLADE model", extra="train", package=missing.name or "transformers"
@@ -109,10 +111,9 @@ class SparseModel(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
     ) -> Tensor:
         """(batch, terms) float32: the largest logit over the positions of each text."""
-        logits = self.logits(self.features(input_ids, attention_mask), terms)
-        hidden = ~self.pooled_positions(input_ids, attention_mask).unsqueeze(-1)
-        # In place: the backward pass of a product needs its input, not its output.
-        return logits.masked_fill_(hidden, float("-inf")).max(dim=1).values.float()
+        features, decoder = self.features(input_ids, attention_mask), self.decoder
+        kept = self.pooled_positions(input_ids, attention_mask)
+        return max_logits(features, decoder.weight, decoder.bias, kept, terms=terms)
 
     def weights(
         self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
@@ -124,9 +125,10 @@ class SparseModel(nn.Module):
         """
         if self.pooling != "sum":
             return self.activate(self.pooled(input_ids, attention_mask, terms))
-        logits = self.logits(self.features(input_ids, attention_mask), terms)
-        hidden = ~self.pooled_positions(input_ids, attention_mask).unsqueeze(-1)
-        return self.activate(logits.masked_fill_(hidden, float("-inf")).float()).sum(dim=1)
+        features, decoder = self.features(input_ids, attention_mask), self.decoder
+        kept = self.pooled_positions(input_ids, attention_mask)
+        parameters = decoder.weight, decoder.bias, kept
+        return sum_activated(features, *parameters, self.activate, terms=terms)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(batch, vocab) float32 term weights; see `weights`."""
