@@ -8,6 +8,7 @@
     | + MissingExtra             a package of an optional extra is not installed
     + SearchCancelled            a search that its caller called off
     + DatasetError               a corpus, queries, qrels or run file; says file and line
+    + ScoresError                a score cache that is damaged or about other data
     + EncoderError               an encoder folder that cannot be loaded or used
     | + EncoderMismatch          an index was built by another encoder
     | + MissingHead              a checkpoint has no language-model head
@@ -64,6 +65,10 @@ class SearchCancelled(LsrError):
 
 class DatasetError(LsrError):
     """A corpus, queries, qrels or run file that cannot be read; names the file and the line."""
+
+
+class ScoresError(LsrError):
+    """A cache of teachers' scores or vectors that is damaged or about other data."""
 
 
 class EncoderError(LsrError):

@@ -52,6 +52,9 @@ def training_record(
     settings.pop("path")
     # Where the checkpoint lay on the machine that trained is nobody's business; its name is.
     settings["model"]["backbone"] = Path(recipe.model.backbone).name
+    settings["distillation"]["cache"] = Path(recipe.distillation.cache).name
+    for teacher in settings["teachers"]:
+        teacher["model"] = Path(teacher["model"]).name
     return {
         "recipe": settings,
         "recipe_fingerprint": recipe.fingerprint(),
@@ -105,8 +108,8 @@ def _readme(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     facts = textwrap.fill(
         f"{queries} Start: {backbone}. Trained by `lsr train` for {stage['steps']:,} ranking steps "
         f"of {stage['batch']} queries in {record['seconds']:,} seconds{_resumed(record)}. "
-        f"Documents have {measured['document_terms']} terms on average; the 99.99th percentile of their weights, "
-        f"rounded up, is {card['max_weight']}.",
+        f"Documents have {measured['document_terms']} terms on average; the 99.99th percentile of "
+        f"their weights, rounded up, is {card['max_weight']}.",
         width=100,
     )
     return f"""# {recipe["name"]}

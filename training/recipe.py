@@ -10,7 +10,9 @@ anywhere.
     [data]                      which collections, which negatives
     [stage.mlm]                 optional: teach a new head to speak the vocabulary
     [stage.calibrate]           optional: shift the head so that a known share of terms is active
-    [stage.ranking]         rank: InfoNCE and FLOPS
+    [stage.ranking]             rank: InfoNCE and FLOPS
+    [[teachers]]                optional: models whose scores to learn from, any number
+    [distillation]              how their scores become one target
     [run]                       seed, precision, checkpoints
 """
 
@@ -28,7 +30,17 @@ import orjson
 from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 
-from .sections import Data, Model, RankingStage, RunSettings, Stages, Window
+from .sections import (
+    Data,
+    Distillation,
+    Model,
+    RankingStage,
+    RunSettings,
+    Stages,
+    TeacherSettings,
+    Window,
+)
+from .teacher_checks import check_teachers
 from .typed_toml import build
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -45,6 +57,8 @@ class Recipe:
     model: Model
     data: Data
     stage: Stages
+    teachers: tuple[TeacherSettings, ...] = ()
+    distillation: Distillation = field(default_factory=Distillation)
     run: RunSettings = field(default_factory=RunSettings)
     description: str = ""
     path: Path = field(default=Path(), metadata={"internal": True})
@@ -56,6 +70,8 @@ class Recipe:
             del content[aside]
         for aside in _ASIDE:
             del content["run"][aside]
+        for aside in ("cache", "device"):
+            del content["distillation"][aside]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -88,13 +104,17 @@ def shipped_recipes() -> list[str]:
 
 def backbone_folder(recipe: Recipe) -> Path:
     """The folder of the backbone: as written, beside the recipe, or fetched from the hub."""
-    name = recipe.model.backbone
+    return checkpoint_folder(recipe, recipe.model.backbone, key="model.backbone")
+
+
+def checkpoint_folder(recipe: Recipe, name: str, *, key: str) -> Path:
+    """The folder that `key` of a recipe names: as written, beside the recipe, or from the hub."""
     for folder in (Path(name).expanduser(), recipe.path.parent / name):
         if folder.is_dir():
             return folder
     if not _HUB_NAME.fullmatch(name):
         raise RecipeError(
-            f"{recipe.path}: model.backbone = '{name}' is no folder, neither in the working "
+            f"{recipe.path}: {key} = '{name}' is no folder, neither in the working "
             "directory nor beside the recipe; name a folder with config.json, model.safetensors "
             "and tokenizer.json, or a hub name (owner/name)."
         )
@@ -170,6 +190,7 @@ def _check(recipe: Recipe) -> None:
                 f"{file}: stage.{name}.max_length = {stage.max_length} exceeds model.max_length = "
                 f"{model.max_length}; the encoder would never see such long texts."
             )
+    check_teachers(recipe.teachers, recipe.distillation, file)
 
 
 def _check_ranking(ranking: RankingStage, file: Path) -> None:

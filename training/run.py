@@ -14,6 +14,7 @@ from lsr.encoders.folder import replacing
 from lsr.encoders.side import Precision, TransformerSide
 from lsr.errors import EncoderError, RecipeError
 
+from .candidates import limited
 from .card import add_record, measure, training_record
 from .data import load_pairs
 from .gather import in_turn, is_first, join, wait
@@ -42,7 +43,7 @@ def run_recipe(
     folder = output.with_name(f"{output.name}.training")
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    pairs = load_pairs(recipe)
+    pairs = limited(load_pairs(recipe), recipe.distillation.candidates)
     with in_turn():
         record = RunRecord.open(folder, recipe, pairs, writes=is_first())
     deadline = None if stop_after is None else started + stop_after

@@ -239,6 +239,55 @@ class Stages:
 
 
 @dataclass(frozen=True, slots=True)
+class TeacherSettings:
+    """A model whose scores the encoder learns from: one [[teachers]] entry; any number, any mix."""
+
+    kind: Literal["cross-encoder", "dense", "sparse", "bm25"]
+    model: str = ""
+    """A folder (absolute, or relative to the recipe) or a hub name; BM25 has none, it is fitted to
+    the documents of the recipe."""
+    name: str = ""
+    """What logs and `distillation.affine` call it; left out, the last part of `model`, or bm25."""
+    weight: float = number(1.0, low=0)
+    """Its share in the mean. A teacher of weight 0 only serves as `distillation.affine`."""
+    normalize: Literal["min-max", "z", "softmax", "none"] | None = None
+    """Per query; left out, `distillation.normalize`. Softmax is for all teachers or for none."""
+    temperature: float = number(1.0, low=1e-6)
+    """Divides scores before a softmax: cosines need about 0.05, logits 1."""
+    query_prompt: str | None = None
+    """Put before each query; left out, what the model's folder says."""
+    document_prompt: str | None = None
+    max_length: int | None = number(None, low=8)
+    """Tokens read, of a text or of a pair; left out, what the model's folder says."""
+    pooling: Literal["mean", "cls"] | None = None
+    """Of a dense model whose folder does not say it; mean if left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """How the teachers' scores become one target; see `training.ensemble`."""
+
+    normalize: Literal["min-max", "z", "softmax", "none"] = "min-max"
+    scale: float | None = number(None, low=0)
+    """Multiplies the ensemble; left out, 30 if every teacher is min-max'ed (arXiv 2411.04403), else
+    1."""
+    candidates: int = number(0, low=0)
+    """Documents scored per query: its positives, and negatives up to this many; 0 = all."""
+    in_batch: bool = False
+    """Score every pair of the batch with the teachers that embed; a cross-encoder joins in where
+    its score is cached. False: a query's own candidates only, by all teachers."""
+    affine: str = ""
+    """Name of the teacher whose mean and deviation the ensemble is given (SPLADE-v3), instead of
+    a scale: margins for MarginMSE."""
+    cache: str = ""
+    """The score cache, as `lsr score` writes it; left out, one in the run folder."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the teachers' networks multiply in."""
+    device: str = ""
+    """A torch device for the teachers; left out, the first GPU, or the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunSettings:
     """How to run: nothing here changes what is learned, but for seed and precision."""
 

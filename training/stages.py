@@ -24,6 +24,7 @@ from lsr.encoders.model import SparseModel
 
 from .calibrate import calibrate
 from .data import Pairs
+from .distillation import teach
 from .gather import in_turn, is_first, n_processes, wait
 from .models import make_model
 from .network import learn_last, silence_terms
@@ -33,6 +34,7 @@ from .recipe import Recipe
 from .run_record import RunRecord
 from .shards import INDEX, read_into, write_shards
 from .steps import MlmSteps, RankingSteps
+from .teacher_scores import TeacherScores
 from .trainer import StageSettings, run_stage
 
 _KEPT = "network"
@@ -51,6 +53,8 @@ class TrainingRun:
     quiet: bool
     deadline: float | None
     """A time of `time.monotonic` after which a stage saves its state and returns False."""
+    teachers: TeacherScores | None = None
+    """What the teachers think of pairs, once their stage is done; None in a recipe without any."""
 
     @cached_property
     def model(self) -> SparseModel:
@@ -190,6 +194,14 @@ def _calibrate(run: TrainingRun) -> bool:
     return True
 
 
+def _teachers(run: TrainingRun) -> bool:
+    """Make the teachers' scores ready; what an earlier call scored is read and not computed."""
+    run.teachers = teach(
+        run.recipe, run.pairs, run.folder / "teachers", deadline=run.deadline, quiet=run.quiet
+    )
+    return run.teachers is not None
+
+
 def _ranking(run: TrainingRun) -> bool:
     """Rank relevant documents first, with few terms."""
     model, recipe, stage = run.model, run.recipe, run.recipe.stage.ranking
@@ -206,6 +218,7 @@ def _ranking(run: TrainingRun) -> bool:
         n_terms=model.n_terms,
         n_batches=stage.steps * stage.accumulate,
         parts=n_processes(),
+        teachers=run.teachers,
     )
     settings = StageSettings(
         "ranking",
@@ -230,5 +243,6 @@ STAGES = (
     Stage("mlm", lambda recipe: recipe.stage.mlm is not None, _mlm),
     Stage("silence", _always, _silence),
     Stage("calibrate", lambda recipe: recipe.stage.calibrate is not None, _calibrate),
+    Stage("teachers", lambda recipe: bool(recipe.teachers), _teachers, keeps=False),
     Stage("ranking", _always, _ranking),
 )

@@ -1,0 +1,74 @@
+"""What no single key of [[teachers]] and [distillation] can see: whether they fit together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lsr.errors import RecipeError
+
+from .sections import Distillation, TeacherSettings
+
+
+def check_teachers(teachers: Sequence[TeacherSettings], how: Distillation, file: Path) -> None:
+    """Raise `RecipeError` for teachers that do not fit together."""
+    if not teachers:
+        if how != Distillation():
+            raise RecipeError(
+                f"{file}: [distillation] without any [[teachers]]; add a teacher or leave it out."
+            )
+        return
+    for i, teacher in enumerate(teachers):
+        if (teacher.kind == "bm25") == bool(teacher.model):
+            raise RecipeError(
+                f"{file}: teachers[{i}].model = '{teacher.model}' with kind = \"{teacher.kind}\"; "
+                "BM25 has no model, every other kind needs one."
+            )
+        if teacher.pooling and teacher.kind != "dense":
+            raise RecipeError(
+                f"{file}: teachers[{i}].pooling is for dense teachers, this one is "
+                f'"{teacher.kind}"; leave it out.'
+            )
+        prompted = teacher.query_prompt or teacher.document_prompt or teacher.max_length
+        if prompted and teacher.kind in ("sparse", "bm25"):
+            raise RecipeError(
+                f'{file}: teachers[{i}] is "{teacher.kind}", which has prompts and lengths of its '
+                "own; leave query_prompt, document_prompt and max_length out."
+            )
+    names = teacher_names(teachers)
+    if len(set(names)) < len(names):
+        raise RecipeError(
+            f"{file}: two teachers are called '{max(names, key=names.count)}'; give each a name."
+        )
+    if not any(teacher.weight for teacher in teachers):
+        raise RecipeError(f"{file}: every teacher has weight 0; give one a share.")
+    softmax = [(t.normalize or how.normalize) == "softmax" for t in teachers if t.weight]
+    if any(softmax) != all(softmax):
+        raise RecipeError(
+            f"{file}: softmax gives probabilities, which do not mix with other scales; use it for "
+            "every teacher or for none."
+        )
+    if how.affine and how.affine not in names:
+        raise RecipeError(
+            f"{file}: distillation.affine = '{how.affine}' is no teacher; wanted one of "
+            f"{', '.join(names)}."
+        )
+    if how.affine and (how.scale is not None or how.in_batch):
+        raise RecipeError(
+            f"{file}: distillation.affine takes the scale of a teacher over given candidates; "
+            "leave scale and in_batch out."
+        )
+    mixed = how.in_batch and any(t.kind == "cross-encoder" for t in teachers if t.weight)
+    if mixed and any(softmax):
+        raise RecipeError(
+            f"{file}: softmax over a batch and over a cross-encoder's candidates are shares of "
+            "different wholes; with in_batch and a cross-encoder use min-max or z."
+        )
+    if how.in_batch and all(t.kind == "cross-encoder" for t in teachers if t.weight):
+        raise RecipeError(
+            f"{file}: distillation.in_batch with cross-encoders alone: they cannot score every "
+            "pair of a batch; add a teacher that embeds, or leave it out."
+        )
+
+
+def teacher_names(teachers: Sequence[TeacherSettings]) -> list[str]:
+    """What each teacher is called, in the order of the recipe."""
+    return [t.name or Path(t.model).name or t.kind for t in teachers]

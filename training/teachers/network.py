@@ -1,0 +1,170 @@
+"""What the transformer teachers share: a checkpoint read safely, batches of like length."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from lsr.encoders.batching import plan
+from lsr.encoders.folder import Fingerprint, read_object, weight_files
+from lsr.encoders.model import pick_device
+from lsr.encoders.tokens import TextTokenizer
+from lsr.errors import EncoderError
+from lsr.progress import Bar, bar
+
+Precision = Literal["float32", "bfloat16"]
+
+# Tokens in one batch. On one CPU core larger batches are no faster (gte-small: 4,096 as 16,384).
+_BUDGET_CPU = 4_096
+_BUDGET_GPU = 65_536
+_WINDOW = 16_384  # texts tokenised and sorted together
+
+Encoded = tuple[list[int], list[int]]
+"""Token numbers and token types of one text, or of one pair."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A transformers model at rest: no gradient, no dropout, on its device."""
+
+    model: PreTrainedModel
+    tokenizer: TextTokenizer
+    folder: Path
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        auto: Any,
+        *,
+        max_length: int | None,
+        device: str | None,
+        precision: Precision,
+        may_miss: tuple[str, ...] = (),
+    ) -> "Network":
+        """Read a checkpoint with one of transformers' Auto classes: safetensors, no remote code.
+
+        Weights whose names begin with one of `may_miss` may be absent; any other is an
+        `EncoderError`, never a random number.
+        """
+        if not (folder / "config.json").is_file() or not weight_files(folder):
+            raise EncoderError(
+                f"{folder} has no config.json or no safetensors weights, so it is no checkpoint "
+                "that can teach; convert it where you trust it, with save_pretrained"
+            )
+        try:
+            with _quiet():
+                model, report = auto.from_pretrained(
+                    folder,
+                    dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    output_loading_info=True,
+                )
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+            raise EncoderError(f"{folder} cannot be loaded as a teacher: {error}") from error
+        missing = sorted(k for k in report["missing_keys"] if not k.startswith(may_miss))
+        if missing or report["mismatched_keys"]:
+            named = missing[0] if missing else next(iter(report["mismatched_keys"]))[0]
+            raise EncoderError(
+                f"{folder}: the weights do not fit {type(model).__name__}, {named} first; a "
+                "teacher with random weights teaches noise"
+            )
+        tokenizer = TextTokenizer.load(folder, max_length=_length(folder, model, max_length))
+        return cls(model.eval().to(pick_device(device)), tokenizer, folder)
+
+    def mix_into(self, fingerprint: Fingerprint) -> None:
+        """Mix in configuration, weights, vocabulary, length and precision."""
+        config = read_object(self.folder / "config.json")
+        for key in ("transformers_version", "_name_or_path", "dtype", "torch_dtype"):
+            config.pop(key, None)
+        fingerprint.add("config", repr(sorted(config.items())).encode())
+        for path in weight_files(self.folder):
+            fingerprint.add_file("weights", path)
+        fingerprint.add("vocabulary", self.tokenizer.vocabulary())
+        fingerprint.add("run", f"{self.tokenizer.max_length} {self.model.dtype}".encode())
+
+    def run(
+        self,
+        n: int,
+        *,
+        encode: Callable[[slice], list[Encoded]],
+        forward: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor],
+        width: int,
+        desc: str,
+        unit: str,
+        progress: bool,
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """(n, width) float32 of `forward(model, inputs)` for items 0 to n, in their order.
+
+        `encode` gives the tokens of a slice of the items; batches hold items of like length.
+        """
+        model, device = self.model, self.model.device
+        budget = _BUDGET_CPU if device.type == "cpu" else _BUDGET_GPU
+        typed = "token_type_ids" in inspect.signature(model.forward).parameters
+        result = np.empty((n, width), np.float32)
+        done: Bar[None] = bar(total=n, unit=unit, desc=desc, quiet=not progress or None)
+        with done, torch.inference_mode():
+            for at in range(0, n, _WINDOW):
+                items = encode(slice(at, min(n, at + _WINDOW)))
+                for batch in plan([len(ids) for ids, _ in items], token_budget=budget):
+                    ids = _padded([items[i][0] for i in batch], self.tokenizer.pad_id)
+                    inputs = {"input_ids": ids, "attention_mask": _padded_ones(items, batch)}
+                    if typed:
+                        inputs["token_type_ids"] = _padded([items[i][1] for i in batch], 0)
+                    inputs = {name: value.to(device) for name, value in inputs.items()}
+                    result[at + batch] = forward(model, inputs).float().cpu().numpy()
+                    done.update(len(batch))
+        return result
+
+
+def _length(folder: Path, model: PreTrainedModel, wanted: int | None) -> int | None:
+    """The wanted length in tokens, checked against the positions the model has."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return wanted
+    embeddings = getattr(model.base_model, "embeddings", None)
+    padding = getattr(embeddings, "padding_idx", None)
+    # RoBERTa and its kin number positions from the padding token on.
+    room = positions if padding is None else positions - int(padding) - 1
+    if wanted is not None and wanted > room:
+        raise EncoderError(f"{folder} has {room} positions, max_length = {wanted} is too long")
+    return wanted or min(room, TextTokenizer.load(folder).max_length or room)
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+    length = max(1, max(map(len, rows)))
+    table = np.full((len(rows), length), fill, np.int64)
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = row
+    return torch.from_numpy(table)
+
+
+def _padded_ones(items: Sequence[Encoded], batch: Any) -> Tensor:
+    return _padded([[1] * len(items[i][0]) for i in batch], 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' loading report off the terminal; what matters is raised."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

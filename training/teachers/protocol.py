@@ -1,0 +1,74 @@
+"""What a teacher promises: a score for a query and a document, on a scale of its own.
+
+Two kinds. One embeds each text once, and a score is a dot product: a dense or sparse encoder, BM25.
+Its vectors are kept, so every pair of a batch can be scored. The other reads query and document
+together: a cross-encoder, whose scores are kept per pair. A pairwise teacher (duoT5), which
+compares two documents, is left out.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from lsr.types import SparseMatrix
+
+Scores = npt.NDArray[np.float32]
+Vectors: TypeAlias = Scores | SparseMatrix
+"""One row a text: (n, width) float32, or a sparse matrix."""
+
+
+@runtime_checkable
+class PairTeacher(Protocol):
+    """Scores pairs by reading both texts at once."""
+
+    @property
+    def name(self) -> str:
+        """What the recipe calls it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over all that decides its scores: weights, prompts, lengths, precision."""
+        ...
+
+    def score(
+        self, queries: Sequence[str], documents: Sequence[str], *, progress: bool = False
+    ) -> Scores:
+        """(n,) float32: the score of each query with the document at its place."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingTeacher(Protocol):
+    """Embeds queries and documents; the score of a pair is the dot product of its rows."""
+
+    @property
+    def name(self) -> str:
+        """What the recipe calls it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over all that decides its scores: weights, prompts, lengths, precision."""
+        ...
+
+    def embed_queries(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
+        """One row a text."""
+        ...
+
+    def embed_documents(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
+        """One row a text, as wide as the rows of queries."""
+        ...
+
+
+Teacher: TypeAlias = PairTeacher | EmbeddingTeacher
+
+
+def dot(queries: Vectors, documents: Vectors) -> Scores:
+    """(n_queries, n_documents) float32 scores of every pair."""
+    product = queries @ documents.T
+    dense = product.toarray() if sparse.issparse(product) else product
+    return np.ascontiguousarray(dense, np.float32)
