@@ -170,13 +170,19 @@ class DecoderModel(SparseModel):
         return super().pooled_positions(input_ids, mask)
 
     def pooled(
-        self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        terms: Tensor | None = None,
+        *,
+        features: Tensor | None = None,
     ) -> Tensor:
         """As everywhere; the last position is picked before the product with the vocabulary."""
+        if features is None:
+            features = self.features(input_ids, attention_mask)
         if self.pooling != "last":
-            return super().pooled(input_ids, attention_mask, terms)
+            return super().pooled(input_ids, attention_mask, terms, features=features)
         kept = self.pooled_positions(input_ids, attention_mask)
-        features = self.features(input_ids, attention_mask)
         rows = torch.arange(len(features), device=features.device)
         logits = self.logits(features[rows, kept.int().argmax(dim=1)], terms).float()
         return logits.masked_fill(~kept.any(dim=1, keepdim=True), float("-inf"))

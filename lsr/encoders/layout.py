@@ -8,6 +8,9 @@
                     document_0_Transformer/, document_1_SpladePooling/
     separate        router_config.json; query_0_Transformer/, query_1_SpladePooling/, and the
                     two of the documents
+    literal         after the two, a LiteralResidual (PROSPER); only this package knows its class
+    UHD             config.json, model.safetensors, tokenizer.json, 1_UHDHead/ instead of the
+                    pooling; only this package knows its class
     ONNX            the same three, with an OnnxTransformer (graph, config.json, tokenizer) where
                     they have Transformer + SpladePooling; only this package knows its class
     decoders        the same three, with lsr_network.json beside config.json; only this package
@@ -34,11 +37,11 @@ from .onnx_side import OnnxSide
 from .protocol import SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
-from .side import NetworkSide, Precision, Settings, TransformerSide
+from .side import OWN_CLASSES, NetworkSide, OwnModule, Precision, Settings, TransformerSide
 from .table import QueryTable, read_table
 from .tokens import TextTokenizer
 
-Kind = Literal["transformer", "pooling", "table", "router", "bm25", "onnx"]
+Kind = Literal["transformer", "pooling", "table", "router", "bm25", "onnx", "literal", "uhd"]
 
 _ST = "sentence_transformers"
 _KINDS: dict[str, Kind] = {
@@ -60,10 +63,17 @@ _KINDS: dict[str, Kind] = {
     CLASS_NAMES["decoder"]: "transformer",
     bm25.CLASS_NAME: "bm25",
     onnx_side.CLASS_NAME: "onnx",
+    OWN_CLASSES["literal"]: "literal",
+    OWN_CLASSES["uhd"]: "uhd",
 }
 """Every class name that is read, in the spellings of sentence-transformers 5 and 6."""
 
-_NETWORKS: list[list[Kind]] = [["transformer", "pooling"], ["onnx"]]
+_NETWORKS: list[list[Kind]] = [
+    ["transformer", "pooling"],
+    ["transformer", "pooling", "literal"],
+    ["transformer", "uhd"],
+    ["onnx"],
+]
 """The module sequences that make a side of an encoder."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -203,7 +213,7 @@ def _read_router(
 def _read_network(modules: list[_Module], device: str | None, precision: Precision) -> NetworkSide:
     """One of `_NETWORKS`."""
     if modules[0].kind == "transformer":
-        return replace(_read_side(*modules), device=device, precision=precision)
+        return replace(_read_side(modules), device=device, precision=precision)
     folder = modules[0].folder
     if not (folder / onnx_side.GRAPH).is_file():
         raise EncoderError(f"{folder} has no {onnx_side.GRAPH}; copy or export the encoder again")
@@ -216,11 +226,13 @@ def _read_network(modules: list[_Module], device: str | None, precision: Precisi
     return OnnxSide(folder)
 
 
-def _read_side(transformer: _Module, pooling: _Module) -> TransformerSide:
-    folder = transformer.folder
+def _read_side(modules: list[_Module]) -> TransformerSide:
+    """A transformer with a pooling, one with a literal residual too, or one with a UHD head."""
+    folder, last = modules[0].folder, modules[-1]
     config = read_object(folder / "config.json")
     kind = network_kind(folder)
-    if not any(
+    own = OwnModule(last.kind, last.folder) if last.kind in ("literal", "uhd") else None
+    if last.kind != "uhd" and not any(
         isinstance(name, str) and name.endswith(architecture_suffix(kind))
         for name in config.get("architectures") or []
     ):
@@ -248,8 +260,8 @@ def _read_side(transformer: _Module, pooling: _Module) -> TransformerSide:
         stock = read_object(path)
         if (task := stock.get("transformer_task", "fill-mask")) != "fill-mask":
             raise EncoderError(f"{path}: transformer_task is {task!r}, SPLADE needs 'fill-mask'")
-    path = pooling.folder / "config.json"
-    pooled = read_object(path) if pooling.folder.is_dir() else {}
+    path = modules[1].folder / "config.json"
+    pooled = read_object(path) if last.kind != "uhd" and path.parent.is_dir() else {}
     strategy, activation = (
         pooled.get("pooling_strategy", "max"),
         pooled.get("activation_function", "relu"),
@@ -267,6 +279,7 @@ def _read_side(transformer: _Module, pooling: _Module) -> TransformerSide:
         pooling=strategy,
         max_length=max_length if isinstance(max_length, int) else None,
         lower_case=stock.get("do_lower_case") is True,
+        own=own,
     )
 
 

@@ -20,6 +20,7 @@ from scipy import sparse
 from ..errors import EncoderError, MissingExtra
 from ..types import SparseMatrix
 from .batching import Tokens, keep_largest, padded
+from .buckets import Buckets
 from .networks import NetworkKind
 from .tokens import TextTokenizer
 
@@ -30,6 +31,7 @@ try:
     from transformers import PreTrainedModel
 
     from .head import max_logits, sum_activated
+    from .literal import LiteralResidual, Position
 except ImportError as missing:
     raise MissingExtra(
         "a SPLADE model", extra="train", package=missing.name or "transformers"
@@ -48,6 +50,10 @@ class SparseModel(nn.Module):
     """
 
     kind: ClassVar[NetworkKind] = "masked-lm"
+    buckets: Buckets | None = None
+    """Set where terms are latent (UHD); None where they are the tokens of the tokenizer."""
+    literal: LiteralResidual | None
+    """PROSPER's second head, which keeps the words of the text; see `attach_literal`."""
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class SparseModel(nn.Module):
         self.tokenizer = tokenizer
         self.activation: Activation = activation
         self.pooling: Pooling = pooling
+        self.register_module("literal", None)
 
     @property
     def n_terms(self) -> int:
@@ -83,6 +90,12 @@ class SparseModel(nn.Module):
                 "read as term weights"
             )
         return decoder
+
+    def attach_literal(self, *, position: Position, seed: int = 0) -> None:
+        """Give the network a new literal residual, which reads the state of this position."""
+        special, width = self.tokenizer.special_ids(), self.decoder.in_features
+        literal = LiteralResidual(width, self.n_terms, special, position=position, seed=seed)
+        self.literal = literal.to(self.device)
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(batch, length, width): what the decoder would be given."""
@@ -108,11 +121,20 @@ class SparseModel(nn.Module):
         return kept
 
     def pooled(
-        self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        terms: Tensor | None = None,
+        *,
+        features: Tensor | None = None,
     ) -> Tensor:
-        """(batch, terms) float32: the largest logit over the positions of each text."""
-        features, decoder = self.features(input_ids, attention_mask), self.decoder
-        kept = self.pooled_positions(input_ids, attention_mask)
+        """(batch, terms) float32: the largest logit over the positions of each text.
+
+        `features` are those of the same tokens, where they are known already.
+        """
+        if features is None:
+            features = self.features(input_ids, attention_mask)
+        decoder, kept = self.decoder, self.pooled_positions(input_ids, attention_mask)
         return max_logits(features, decoder.weight, decoder.bias, kept, terms=terms)
 
     def weights(
@@ -123,12 +145,18 @@ class SparseModel(nn.Module):
         Positions outside `pooled_positions` take no part. `terms` are the columns wanted; None
         means all.
         """
+        features = self.features(input_ids, attention_mask)
         if self.pooling != "sum":
-            return self.activate(self.pooled(input_ids, attention_mask, terms))
-        features, decoder = self.features(input_ids, attention_mask), self.decoder
-        kept = self.pooled_positions(input_ids, attention_mask)
-        parameters = decoder.weight, decoder.bias, kept
-        return sum_activated(features, *parameters, self.activate, terms=terms)
+            pooled = self.pooled(input_ids, attention_mask, terms, features=features)
+            weights = self.activate(pooled)
+        else:
+            decoder, kept = self.decoder, self.pooled_positions(input_ids, attention_mask)
+            parameters = decoder.weight, decoder.bias, kept
+            weights = sum_activated(features, *parameters, self.activate, terms=terms)
+        if self.literal is None:
+            return weights
+        with_literal: Tensor = self.literal(weights, features, input_ids, attention_mask, terms)
+        return with_literal
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(batch, vocab) float32 term weights; see `weights`."""
@@ -175,6 +203,11 @@ class SparseModel(nn.Module):
     def save_checkpoint(self, folder: str | Path) -> None:
         """Write config, weights and tokenizer as the subclass's loader reads them."""
         raise NotImplementedError
+
+    def save_own(self, folder: Path) -> None:
+        """Write the module that only this package knows, for a network that has one."""
+        assert self.literal is not None
+        self.literal.save(folder)
 
 
 @contextmanager

@@ -110,6 +110,10 @@ class OnnxSide:
             progress=progress,
         )
 
+    def term_strings(self, terms: Sequence[int]) -> list[str]:
+        """What people are shown of these terms."""
+        return self.tokenizer.strings(terms)
+
     def write(self, folder: Path) -> None:
         """Copy graph, configuration and tokenizer into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)

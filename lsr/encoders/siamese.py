@@ -33,7 +33,8 @@ class SpladeEncoder:
     @classmethod
     def of(cls, model: "SparseModel", *, name: str = "splade", **card: Any) -> "SpladeEncoder":
         """An encoder around a model in memory; `card` may set max_weight and text_fields."""
-        return cls(TransformerSide.of(model), Card(name, **card))
+        binary = model.buckets is not None and model.buckets.binary
+        return cls(TransformerSide.of(model), Card(name, binary=binary, **card))
 
     @property
     def name(self) -> str:
@@ -82,7 +83,7 @@ class SpladeEncoder:
 
     def term_strings(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
         """The vocabulary entries of these term numbers."""
-        return self.side.tokenizer.strings([int(term) for term in terms])
+        return self.side.term_strings([int(term) for term in terms])
 
     def save(self, folder: Path, *, queries_only: bool = False) -> None:
         """Write the encoder folder; queries need the network too: nothing is left out."""

@@ -16,6 +16,7 @@ import orjson
 from ..errors import EncoderError
 from ..types import SparseMatrix
 from .batching import encode_sorted
+from .buckets import Buckets
 from .folder import Fingerprint, copy_files, read_object, weight_files
 from .networks import NETWORK_FILE, NetworkKind, load_network, network_kind
 from .onnx_side import OnnxSide
@@ -32,6 +33,20 @@ _VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "u
 
 
 Precision = Literal["float32", "bfloat16"]
+OwnKind = Literal["literal", "uhd"]
+OWN_CLASSES: dict[OwnKind, str] = {
+    "literal": "lsr.encoders.literal.LiteralResidual",
+    "uhd": "lsr.encoders.uhd.UHDHead",
+}
+"""What modules.json calls the modules that stock sentence-transformers cannot express."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnModule:
+    """The folder (config.json, model.safetensors) of a module in `OWN_CLASSES`."""
+
+    kind: OwnKind
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,8 @@ class TransformerSide:
     """A torch device; None takes the first GPU, or the CPU where there is none."""
     precision: Precision = "float32"
     """What the network multiplies in; bfloat16 moves weights by some hundredths."""
+    own: "OwnModule | None" = None
+    """The module beside the checkpoint folder that only this package knows, if there is one."""
 
     @classmethod
     def of(cls, model: "SparseModel") -> "TransformerSide":
@@ -70,14 +87,55 @@ class TransformerSide:
             return self.source
         from .model import pick_device
 
+        return self._load(self.source).to(pick_device(self.device))
+
+    def _load(self, source: Path) -> "SparseModel":
+        if self.own is not None and self.own.kind == "uhd":
+            from .uhd import UHDModel
+
+            return UHDModel.load(
+                source, self.own.folder, max_length=self.max_length, lower_case=self.lower_case
+            )
         model = load_network(
-            self.source,
+            source,
             max_length=self.max_length,
             activation=self.activation,
             pooling=self.pooling,
             lower_case=self.lower_case,
         )
-        return model.to(pick_device(self.device))
+        if self.own is not None:
+            from .literal import LiteralResidual
+
+            special = model.tokenizer.special_ids()
+            model.literal = LiteralResidual.load(self.own.folder, special)
+            if model.literal.guess.out_features != model.n_terms:
+                raise EncoderError(
+                    f"{self.own.folder} has {model.literal.guess.out_features} terms, the network "
+                    f"in {source} {model.n_terms}; they belong to two encoders"
+                )
+        return model
+
+    @cached_property
+    def own_kind(self) -> OwnKind | None:
+        """The kind of module that only this package knows, None for a stock network."""
+        if isinstance(self.source, Path):
+            return None if self.own is None else self.own.kind
+        if self.source.buckets is not None:
+            return "uhd"
+        return None if self.source.literal is None else "literal"
+
+    @cached_property
+    def buckets(self) -> Buckets | None:
+        """How latent terms are numbered; None where terms are tokens."""
+        if not isinstance(self.source, Path):
+            return self.source.buckets
+        if self.own is None or self.own.kind != "uhd":
+            return None
+        return Buckets.read(self.own.folder)
+
+    def term_strings(self, terms: Sequence[int]) -> list[str]:
+        """What people are shown of these terms."""
+        return self.tokenizer.strings(terms) if self.buckets is None else self.buckets.names(terms)
 
     @cached_property
     def kind(self) -> NetworkKind:
@@ -100,6 +158,8 @@ class TransformerSide:
         """The vocabulary size of the language model."""
         if not isinstance(self.source, Path):
             return self.source.n_terms
+        if self.buckets is not None:
+            return self.buckets.n_terms
         path = self.source / "config.json"
         size = read_object(path).get("vocab_size")
         if not isinstance(size, int) or size <= 0:
@@ -135,11 +195,17 @@ class TransformerSide:
         fingerprint.add("pooling", f"{self.pooling} {self.activation}".encode())
         if isinstance(self.source, Path):
             _mix_checkpoint(fingerprint, self.source)
+            if self.own is not None:
+                _mix_own(fingerprint, self.own.kind, self.own.folder)
             return
         # The bytes that saving would write, so that the space does not change on the way to disk.
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
             self.source.save_checkpoint(folder)
-            _mix_checkpoint(fingerprint, Path(folder))
+            _mix_checkpoint(fingerprint, folder)
+            if self.own_kind is not None:
+                self.write_own(folder / "own")
+                _mix_own(fingerprint, self.own_kind, folder / "own")
 
     def write(self, folder: Path) -> None:
         """Write config.json, weights and tokenizer into `folder`, as transformers lays them out."""
@@ -152,6 +218,23 @@ class TransformerSide:
         names += self.source.glob("*.safetensors.index.json")
         copy_files(self.source, folder, names)
         self.tokenizer.write(folder)
+
+    def write_own(self, folder: Path) -> None:
+        """Write the module that only this package knows."""
+        if isinstance(self.source, Path):
+            assert self.own is not None
+            folder.mkdir(parents=True, exist_ok=True)
+            names = [self.own.folder / "config.json", *weight_files(self.own.folder)]
+            copy_files(self.own.folder, folder, names)
+        else:
+            self.source.save_own(folder)
+
+
+def _mix_own(fingerprint: Fingerprint, kind: OwnKind, folder: Path) -> None:
+    settings = read_object(folder / "config.json")
+    fingerprint.add(kind, orjson.dumps(settings, option=orjson.OPT_SORT_KEYS))
+    for path in weight_files(folder):
+        fingerprint.add_file(kind, path)
 
 
 def _budget(model: "SparseModel") -> int:

@@ -11,7 +11,7 @@ from .folder import replacing, write_json
 from .networks import CLASS_NAMES
 from .onnx_side import CLASS_NAME as _ONNX
 from .onnx_side import OnnxSide
-from .side import NetworkSide, Settings
+from .side import OWN_CLASSES, NetworkSide, Settings
 from .table import QueryTable
 
 _POOLING = "sentence_transformers.sparse_encoder.modules.splade_pooling.SpladePooling"
@@ -26,10 +26,9 @@ def write_siamese(folder: Path, side: NetworkSide, settings: Settings, card: Car
     """Write a SPLADE encoder so that this package and stock sentence-transformers read it."""
     with replacing(folder) as fresh:
         classes = _classes(side)
-        if len(classes) == 1:
-            places = ["0_OnnxTransformer"]
-        else:  # where transformers itself finds the checkpoint
-            places = ["", "1_SpladePooling"]
+        places = [f"{i}_{name.rpartition('.')[2]}" for i, name in enumerate(classes)]
+        if not isinstance(side, OnnxSide):  # where transformers itself finds the checkpoint
+            places[0] = ""
         _write_modules(fresh, list(zip(places, classes, strict=True)), settings)
         _write_side(side, [fresh / place for place in places])
         card.write(fresh)
@@ -80,8 +79,12 @@ def write_separate(
 
 
 def _classes(side: NetworkSide) -> list[str]:
-    """The classes of the modules of a side; an ONNX graph pools by itself."""
-    return [_ONNX] if isinstance(side, OnnxSide) else [CLASS_NAMES[side.kind], _POOLING]
+    """The classes of the modules of a side; an ONNX graph and a UHD head pool by themselves."""
+    if isinstance(side, OnnxSide):
+        return [_ONNX]
+    pooling = [] if side.own_kind == "uhd" else [_POOLING]
+    own = [] if side.own_kind is None else [OWN_CLASSES[side.own_kind]]
+    return [CLASS_NAMES[side.kind], *pooling, *own]
 
 
 def _write_route(
@@ -138,6 +141,10 @@ def _write_side(side: NetworkSide, places: list[Path]) -> None:
             "module_output_name": "token_embeddings",
         }
         write_json(places[0] / "sentence_bert_config.json", stock)
+    if side.own_kind is not None:
+        side.write_own(places[-1])
+    if side.own_kind == "uhd":
+        return
     places[1].mkdir()
     pooled = {
         "pooling_strategy": side.pooling,
