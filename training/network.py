@@ -3,7 +3,10 @@
 import torch
 from torch import nn
 
+from lsr.encoders.lora import has_adapters
 from lsr.encoders.model import SparseModel
+
+from .adapters import learn_adapters
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
@@ -14,14 +17,25 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def learn_last(model: SparseModel, layers: int) -> None:
-    """Let the head and the last `layers` layers learn, nothing else; -1 lets everything."""
+    """Let the head and the last `layers` layers learn, nothing else; -1 lets everything.
+
+    Of a network with adapters only these learn, and of its head the bias.
+    """
     backbone = model.backbone
-    backbone.requires_grad_(True)
+    adapted = has_adapters(backbone)
+    if adapted:
+        learn_adapters(model)
+    else:
+        backbone.requires_grad_(True)
     if layers < 0:
         return
     base = backbone.base_model
-    base.requires_grad_(False)
     stack = max((m for m in base.modules() if isinstance(m, nn.ModuleList)), key=len)
+    if adapted:
+        for block in list(stack)[: len(stack) - layers]:
+            block.requires_grad_(False)
+        return
+    base.requires_grad_(False)
     for block in list(stack)[len(stack) - layers :] if layers else []:
         block.requires_grad_(True)
 

@@ -8,6 +8,8 @@ anywhere.
     [model]                     which checkpoint, which kind of encoder
     [model.scratch]             instead of a checkpoint: sizes of a BERT made from nothing
     [data]                      which collections, which negatives
+    [model.decoder]             the backbone is a causal language model: echo, bidirectional, ...
+    [model.lora]                learn low-rank updates instead of all weights
     [stage.mlm]                 optional: teach a new head to speak the vocabulary
     [stage.calibrate]           optional: shift the head so that a known share of terms is active
     [stage.ranking]             rank: InfoNCE and FLOPS
@@ -110,7 +112,7 @@ def backbone_folder(recipe: Recipe) -> Path:
 def checkpoint_folder(recipe: Recipe, name: str, *, key: str) -> Path:
     """The folder that `key` of a recipe names: as written, beside the recipe, or from the hub."""
     for folder in (Path(name).expanduser(), recipe.path.parent / name):
-        if folder.is_dir():
+        if folder.is_dir() or (recipe.model.decoder and _is_gguf(folder)):
             return folder
     if not _HUB_NAME.fullmatch(name):
         raise RecipeError(
@@ -180,17 +182,49 @@ def _check(recipe: Recipe) -> None:
             f'{file}: model.query_table = "{model.query_table}" with kind = "{model.kind}": only '
             "inference-free queries come from a table; leave it out or change the kind."
         )
+    _check_decoder(recipe)
     _check_ranking(ranking, file)
     for name in data.repeat:
         if name not in data.train:
             raise RecipeError(f"{file}: data.repeat names '{name}', which is not in data.train.")
-    for name, stage in (("mlm", recipe.stage.mlm), ("ranking", ranking)):
+    for name, stage in (("mlm", recipe.stage.mlm), ("clm", recipe.stage.clm), ("ranking", ranking)):
         if stage is not None and stage.max_length > model.max_length:
             raise RecipeError(
                 f"{file}: stage.{name}.max_length = {stage.max_length} exceeds model.max_length = "
                 f"{model.max_length}; the encoder would never see such long texts."
             )
     check_teachers(recipe.teachers, recipe.distillation, file)
+
+
+def _check_decoder(recipe: Recipe) -> None:
+    model, file = recipe.model, recipe.path
+    if model.decoder is not None:
+        if model.decoder.echo and model.decoder.attention == "bidirectional":
+            raise RecipeError(
+                f'{file}: model.decoder.echo with attention = "bidirectional": a second copy only '
+                "helps where a position cannot see what follows; leave one of them out."
+            )
+        if model.lora is not None and model.lora.quantize != "none" and not recipe.run.bf16:
+            raise RecipeError(
+                f'{file}: model.lora.quantize = "{model.lora.quantize}" multiplies in bfloat16; '
+                "set run.bf16 = true."
+            )
+        return
+    if recipe.stage.clm is not None:
+        raise RecipeError(
+            f"{file}: [stage.clm] without [model.decoder]: a masked language model names no next "
+            "tokens; use [stage.mlm]."
+        )
+    if model.pooling == "last":
+        raise RecipeError(
+            f'{file}: model.pooling = "last" without [model.decoder]: the last token of a masked '
+            'language model is [SEP]; use "max" or "sum".'
+        )
+    if model.lora is not None and model.lora.quantize != "none":
+        raise RecipeError(
+            f'{file}: model.lora.quantize = "{model.lora.quantize}" without [model.decoder]: only '
+            "decoders are loaded in 4 bits; leave it out."
+        )
 
 
 def _check_ranking(ranking: RankingStage, file: Path) -> None:
@@ -254,3 +288,7 @@ def _check_window(ranking: RankingStage, window: Window, file: Path) -> None:
             raise RecipeError(
                 f"{where}.{side}_start = {start} with {side} = 0, which is no window; leave it out."
             )
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix == ".gguf" and path.is_file()

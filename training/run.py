@@ -14,6 +14,7 @@ from lsr.encoders.folder import replacing
 from lsr.encoders.side import Precision, TransformerSide
 from lsr.errors import EncoderError, RecipeError
 
+from .adapters import merge_lora
 from .candidates import limited
 from .card import add_record, measure, training_record
 from .data import load_pairs
@@ -87,6 +88,7 @@ def _check_output(output: Path) -> None:
 def _save(run: TrainingRun, output: Path, *, seconds: float) -> Measured:
     """Measure the encoder on training texts and write its folder, whole or not at all."""
     recipe = run.recipe
+    merge_lora(run.model)
     model = run.model.cpu().eval()
     precision: Precision = "bfloat16" if recipe.run.bf16 else "float32"
     side = replace(TransformerSide.of(model), precision=precision)

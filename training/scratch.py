@@ -1,4 +1,4 @@
-"""A backbone from nothing: a vocabulary of the texts' commonest words and a BERT of random weights.
+"""A backbone from nothing: a vocabulary of the texts' commonest words and random weights.
 
 For recipes that must run anywhere, such as the smoke test: no checkpoint, no network.
 """
@@ -6,12 +6,13 @@ For recipes that must run anywhere, such as the smoke test: no checkpoint, no ne
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from lsr.encoders.folder import write_json
 
@@ -21,24 +22,36 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def make_backbone(
-    folder: Path, scratch: Scratch, documents: Sequence[str], *, max_length: int, seed: int
+    folder: Path,
+    scratch: Scratch,
+    documents: Sequence[str],
+    *,
+    max_length: int,
+    seed: int,
+    decoder: bool = False,
 ) -> None:
-    """Write a masked-LM checkpoint with its tokenizer into `folder`; same inputs, same weights.
+    """Write a checkpoint with its tokenizer into `folder`; same inputs, same weights.
 
-    The head exists and is tied to the embeddings, but like everything else it knows nothing.
+    It is a BERT for masked-LM, or with `decoder` a Llama with room for an echo. The head exists and
+    is tied to the embeddings, but like everything else it knows nothing.
     """
     words = _vocabulary(documents, scratch.vocabulary)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=scratch.hidden,
-        num_hidden_layers=scratch.layers,
-        num_attention_heads=scratch.heads,
-        intermediate_size=4 * scratch.hidden,
-        max_position_embeddings=max_length,
-    )
+    sizes: dict[str, Any] = {
+        "vocab_size": len(words),
+        "hidden_size": scratch.hidden,
+        "num_hidden_layers": scratch.layers,
+        "num_attention_heads": scratch.heads,
+        "intermediate_size": 4 * scratch.hidden,
+        "max_position_embeddings": 2 * max_length if decoder else max_length,
+    }
+    model: PreTrainedModel
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = BertForMaskedLM(config)
+        if decoder:
+            model = LlamaForCausalLM(LlamaConfig(tie_word_embeddings=True, **sizes))
+        else:
+            model = BertForMaskedLM(BertConfig(**sizes))
+    config = model.config
     folder.mkdir(parents=True, exist_ok=True)
     config.architectures = [type(model).__name__]
     config.save_pretrained(folder)

@@ -12,12 +12,57 @@ from .typed_toml import number
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """Sizes of a BERT with random weights and a WordPiece vocabulary learned from the documents."""
+    """Sizes of a BERT, or with [model.decoder] a Llama, with random weights and a WordPiece
+    vocabulary learned from the documents."""
 
     layers: int = number(2, low=1)
     hidden: int = number(64, low=8)
     heads: int = number(2, low=1)
     vocabulary: int = number(2000, low=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """The backbone is a causal language model: how it is read. See `lsr.encoders.decoder`."""
+
+    attention: Literal["causal", "bidirectional"] = "causal"
+    """What a position sees: what comes before it, or the whole text."""
+    echo: bool = False
+    """Feed the text twice and read the second copy (arXiv 2408.11119)."""
+    exclude: Literal["special", "bos", "none"] = "special"
+    """Positions never pooled: special tokens, those before the text (arXiv 2601.01684), or none."""
+    sink: str = ""
+    """A special token to put before every text where the tokenizer puts none (Qwen, SmolLM): there,
+    the first word would become the sink of attention and its features mean nothing."""
+    scale: Literal["none", "width"] = "none"
+    """Multiply logits by width^(-1/4), as Lion-SP (arXiv 2502.15526)."""
+    shift: float = number(0.0, low=-1e4)
+    """Subtracted from every logit at the start; [stage.calibrate] finds one by itself."""
+    centre: bool = False
+    """Take the mean row off the decoder, so that every position's logits average 0: language models
+    leave that mean free, and a maximum over positions compares them. Unties the head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Learn low-rank updates and the head's bias, nothing else; needs peft."""
+
+    rank: int = number(16, low=1)
+    alpha: int = number(32, low=1)
+    """An update counts alpha / rank."""
+    dropout: float = number(0.05, low=0, high=0.9)
+    targets: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+    """Names of the linear layers that get one; for BERT "query", "key", "value", "dense"."""
+    quantize: Literal["none", "4bit"] = "none"
+    """Keep the frozen weights in 4 bits (QLoRA): CUDA and bitsandbytes. Decoders only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +72,8 @@ class Model:
     kind: Literal["inference-free", "siamese", "separate"]
     """What queries go through: a table, the documents' network, or a network of their own."""
     backbone: str = ""
-    """A folder (absolute, or relative to the recipe) or a hub name; empty with [model.scratch]."""
+    """A folder (absolute, or relative to the recipe) or a hub name; empty with [model.scratch].
+    With [model.decoder] also a .gguf file."""
     query_backbone: str = ""
     """kind = "separate": the network that queries start from; left out, the same as `backbone`."""
     query_table: Literal["idf", "binary", "learned"] = "idf"
@@ -35,14 +81,17 @@ class Model:
     as idf and learns (Li-LSR, arXiv 2505.01452)."""
     activation: Literal["log1p", "double-log1p"] = "log1p"
     """From logits to weights: log(1 + relu(x)), or that twice (arXiv 2504.14839)."""
-    pooling: Literal["max", "sum"] = "max"
-    """Over the positions of a text: the largest, or the sum of all (SPLADE v1)."""
+    pooling: Literal["max", "sum", "last"] = "max"
+    """Over the positions of a text: the largest, the sum of all (SPLADE v1); for decoders also the
+    last alone."""
     query_prompt: str = ""
     """Put before every query, while training and after; likewise for documents."""
     document_prompt: str = ""
     max_active_terms: int | None = number(None, low=1)
     """Keep this many terms of each text, the largest, when the trained encoder is used."""
     scratch: Scratch | None = None
+    decoder: Decoder | None = None
+    lora: Lora | None = None
     new_head: bool = False
     """Make a masked-LM head tied to the word embeddings if the checkpoint has none."""
     max_length: int = number(256, low=8)
@@ -91,6 +140,22 @@ class MlmStage:
     """Share of tokens left visible that must be named: learns the literal terms."""
     layers: int = number(-1, low=-1)
     """How many of the last layers learn, beside the head; -1 = everything, embeddings included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClmStage:
+    """Next-token prediction over the documents, also behind the ReLU (arXiv 2504.10816): what makes
+    a decoder's logits fit for one. The paper takes 10,000 steps of 32 texts of 2,048 tokens."""
+
+    steps: int = number(low=1)
+    batch: int = number(32, low=1)
+    learning_rate: float = number(1e-4, low=0)
+    warmup_steps: int = number(0, low=0)
+    max_length: int = number(256, low=8)
+    relu_weight: float = number(1.0, low=0)
+    """Weight of the loss behind log(1 + relu(x)) against that of the plain logits."""
+    layers: int = number(-1, low=-1)
+    """How many of the last layers learn, beside the head; -1 = everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +300,7 @@ class Stages:
 
     ranking: RankingStage
     mlm: MlmStage | None = None
+    clm: ClmStage | None = None
     calibrate: CalibrateStage | None = None
 
 

@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-import safetensors.torch
 import torch
 
+from lsr.encoders.decoder import DecoderModel
 from lsr.encoders.folder import read_object, write_json
 from lsr.encoders.idf import idf_table
+from lsr.encoders.lora import has_adapters
 from lsr.encoders.model import SparseModel
 
+from .adapted_weights import adapted_state, load_weights, save_weights
 from .calibrate import calibrate
+from .clm import CausalLanguageModel, ClmSteps
 from .data import Pairs
 from .distillation import teach
 from .gather import in_turn, is_first, n_processes, wait
@@ -105,9 +108,10 @@ class TrainingRun:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         if self.recipe.run.checkpoint == "weights":
-            write_shards(self.model.state_dict(), partial)
+            adapted = has_adapters(self.model)
+            write_shards(adapted_state(self.model) if adapted else self.model.state_dict(), partial)
         else:
-            safetensors.torch.save_model(self.model, str(partial / _WEIGHTS))
+            save_weights(self.model, partial / _WEIGHTS)
         write_json(partial / "stage.json", {"stage": stage})
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
@@ -123,7 +127,7 @@ class TrainingRun:
             read_into(self.model, kept)
             self.record.resumed(exact=False)
         else:
-            safetensors.torch.load_model(self.model, str(kept / _WEIGHTS))
+            load_weights(self.model, kept / _WEIGHTS)
         return str(read_object(kept / "stage.json")["stage"])
 
 
@@ -172,6 +176,25 @@ def _mlm(run: TrainingRun) -> bool:
         run=recipe.run,
     )
     return run.train(MaskedLanguageModel(model), steps, settings)
+
+
+def _clm(run: TrainingRun) -> bool:
+    """Teach a decoder to name next tokens behind the ReLU."""
+    model, recipe, stage = run.model, run.recipe, run.recipe.stage.clm
+    assert stage is not None
+    assert isinstance(model, DecoderModel)
+    learn_last(model, stage.layers)
+    steps = ClmSteps(
+        run.pairs.texts, model.tokenizer, stage, seed=recipe.run.seed, parts=n_processes()
+    )
+    settings = StageSettings(
+        "clm",
+        steps=stage.steps,
+        learning_rate=stage.learning_rate,
+        warmup_steps=stage.warmup_steps,
+        run=recipe.run,
+    )
+    return run.train(CausalLanguageModel(model, relu_weight=stage.relu_weight), steps, settings)
 
 
 def _silence(run: TrainingRun) -> bool:
@@ -241,6 +264,7 @@ def _always(_: Recipe) -> bool:
 
 STAGES = (
     Stage("mlm", lambda recipe: recipe.stage.mlm is not None, _mlm),
+    Stage("clm", lambda recipe: recipe.stage.clm is not None, _clm),
     Stage("silence", _always, _silence),
     Stage("calibrate", lambda recipe: recipe.stage.calibrate is not None, _calibrate),
     Stage("teachers", lambda recipe: bool(recipe.teachers), _teachers, keeps=False),

@@ -73,7 +73,7 @@ class MlmSteps(Dataset[Batch]):
     def __getitem__(self, item: int) -> Batch:
         stage, (number, part) = self._stage, divmod(item, self._parts)
         rows = self._order[number * stage.batch : (number + 1) * stage.batch]
-        rows = rows[_own(len(rows), part, self._parts)]
+        rows = rows[own_rows(len(rows), part, self._parts)]
         texts = [self._documents[row] for row in rows]
         tokens, mask = pad(self._tokenizer.ids(texts, special=True), self._tokenizer.pad_id)
         rng = np.random.default_rng([self._seed, 0x6D6D, item])
@@ -164,8 +164,8 @@ class RankingSteps(Dataset[Batch]):
         document_ids = self._documents.ids(
             [self._document_prompt + pairs.documents[row] for row in drawn.documents], special=True
         )
-        own_documents = _own(len(drawn.documents), part, self._parts)
-        own_queries = _own(len(rows), part, self._parts)
+        own_documents = own_rows(len(drawn.documents), part, self._parts)
+        own_queries = own_rows(len(rows), part, self._parts)
         tokens, mask = pad(document_ids[own_documents], self._documents.pad_id)
         batch = {
             "document_ids": tokens,
@@ -203,7 +203,7 @@ class RankingSteps(Dataset[Batch]):
         }
 
 
-def _own(size: int, part: int, parts: int) -> slice:
+def own_rows(size: int, part: int, parts: int) -> slice:
     """The rows of this part of a batch, in the order of parts; numbers differ by at most one."""
     if size < parts:
         raise RecipeError(

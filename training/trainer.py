@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -25,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from lsr.errors import RecipeError
 
+from .adapted_weights import load_weights, save_weights
 from .callbacks import Deadline, OnSave, Report
 from .run_record import RunRecord
 from .sections import RunSettings
@@ -236,15 +236,14 @@ class StageTrainer(Trainer):
         if self.args.save_only_model:
             write_learned(model, folder)
         else:
-            # save_model keeps one copy of tied weights and never writes a pickle.
-            safetensors.torch.save_model(model, str(folder / _WEIGHTS))
+            save_weights(model, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder, model = Path(resume_from_checkpoint), self.model if model is None else model
         if (folder / INDEX).is_file():
             read_into(model, folder)
         else:
-            safetensors.torch.load_model(model, str(folder / _WEIGHTS))
+            load_weights(model, folder / _WEIGHTS)
 
 
 def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -13,7 +13,11 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
 
     `module` is not changed. 4-bit weights (QLoRA) come out in the adapters' precision, merged.
     """
-    adapted = {name: part for name, part in module.named_modules() if _is_adapted(part)}
+    adapted = {
+        name: part
+        for name, part in module.named_modules()
+        if _is_adapted(part) or (_is_quantised(part) and not name.endswith(".base_layer"))
+    }
     if not adapted:
         return module.state_dict()
     from peft.utils.integrations import dequantize_module_weight
@@ -23,9 +27,9 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
         name: tensor for name, tensor in module.state_dict().items() if not name.startswith(inside)
     }
     for name, part in adapted.items():
-        base = part.get_base_layer()
+        base = part.get_base_layer() if _is_adapted(part) else part
         weight = dequantize_module_weight(base)
-        for adapter in part.active_adapters:
+        for adapter in part.active_adapters if _is_adapted(part) else ():
             weight = weight + part.get_delta_weight(adapter).to(weight)
         state[f"{name}.weight"] = weight.detach()
         if base.bias is not None:
@@ -40,3 +44,7 @@ def has_adapters(module: nn.Module) -> bool:
 
 def _is_adapted(part: nn.Module) -> bool:
     return hasattr(part, "lora_A") and hasattr(part, "get_delta_weight")
+
+
+def _is_quantised(part: nn.Module) -> bool:
+    return hasattr(getattr(part, "weight", None), "quant_state")
