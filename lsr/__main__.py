@@ -24,6 +24,7 @@ VERBS = {
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),
+    "score": ("lsr.commands.score:score", "score training candidates with teachers"),
     "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
     "bench": ("lsr.commands.bench:bench", "measure how fast an index is"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),

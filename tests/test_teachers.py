@@ -12,6 +12,7 @@ pytest.importorskip("pyarrow")
 
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
+from lsr.__main__ import run  # noqa: E402
 from lsr.encoders import BM25Encoder  # noqa: E402
 from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
@@ -379,6 +380,42 @@ def test_candidates_limit_what_is_scored(dense: Path, tmp_path: Path) -> None:
     everything = np.arange(len(pairs.documents), dtype=np.int32)
     known = ~np.isnan(scores.matrix(np.arange(4, dtype=np.int32), everything))
     assert known.sum(axis=1).tolist() == [3, 3, 3, 3]
+
+
+def test_the_command_stops_resumes_extends_and_describes(
+    dense: Path, cross: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One teacher, then a second beside it; `lsr info` reads the file; training uses it."""
+
+    def call(*words: str) -> dict:
+        assert run([*words, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    output = tmp_path / "scores.arrow"
+    recipe = recipe_of(tmp_path, entry("bm25"))
+    stopped = call("score", str(recipe.path), str(output), "--stop-after", "1e-9")
+    assert not stopped["finished"]
+    assert not output.exists()
+    first = call("score", str(recipe.path), str(output))
+    assert first["finished"]
+    assert list(first["teachers"]) == ["bm25"]
+    recipe = recipe_of(tmp_path, entry("bm25") + entry("cross-encoder", cross, name="judge"))
+    second = call("score", str(recipe.path), str(output))
+    assert list(second["teachers"]) == ["bm25", "judge"]
+    assert second["teachers"]["bm25"] == first["teachers"]["bm25"]
+    assert not output.with_name("scores.arrow.work").exists()
+    told = call("info", str(output))
+    assert (told["queries"], told["pairs"]) == (4, first["pairs"])
+    assert told["teachers"] == second["teachers"]
+    assert run(["info", str(output)]) == 0
+    assert "distillation.cache=" in capsys.readouterr().out
+    before = output.read_bytes()
+    cached = load_recipe(recipe.path, {"distillation.cache": str(output)})
+    assert teach(cached, load_pairs(cached), tmp_path / "run", quiet=True) is not None
+    assert output.read_bytes() == before
+    recipe = recipe_of(tmp_path, "")
+    assert run(["score", str(recipe.path), str(output)]) == 2
+    assert "no [[teachers]]" in capsys.readouterr().err
 
 
 def test_few_candidates_are_warned_of(dense: Path, tmp_path: Path, capsys) -> None:

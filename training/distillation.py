@@ -62,7 +62,7 @@ def teach(
         teacher = load_teacher(recipe, settings, name, pairs.documents)
         vectors = None
         if isinstance(teacher, EmbeddingTeacher):
-            vectors = _vectors(folder, teacher, pairs, deadline=deadline, quiet=quiet)
+            vectors = _vectors(folder, teacher, pairs, candidates, deadline=deadline, quiet=quiet)
             if vectors is None:
                 return None
         live.append(vectors if how.in_batch else None)
@@ -154,12 +154,23 @@ def load_teacher(
 
 
 def _vectors(
-    folder: Path, teacher: EmbeddingTeacher, pairs: Pairs, *, deadline: float | None, quiet: bool
+    folder: Path,
+    teacher: EmbeddingTeacher,
+    pairs: Pairs,
+    candidates: Candidates,
+    *,
+    deadline: float | None,
+    quiet: bool,
 ) -> Vectors | None:
-    """Both sides of a teacher on disk, in folders named by teacher and texts."""
-    sides: list[VectorStore] = []
+    """Both sides of a teacher on disk, in folders named by teacher and texts.
+
+    Of the documents only candidates: no batch ever draws another, and with mined negatives
+    `pairs.documents` is the whole corpus.
+    """
+    known = np.unique(candidates.documents).astype(np.int32)
+    stores: list[VectorStore] = []
     for side, texts, embed in (
-        ("documents", pairs.documents, teacher.embed_documents),
+        ("documents", [pairs.documents[row] for row in known], teacher.embed_documents),
         ("queries", pairs.queries, teacher.embed_queries),
     ):
         texts_key = keys_fingerprint(text_keys(texts))
@@ -173,8 +184,8 @@ def _vectors(
         )
         if store is None:
             return None
-        sides.append(store)
-    return Vectors(queries=sides[1], documents=sides[0])
+        stores.append(store)
+    return Vectors(queries=stores[1], documents=stores[0], known=known)
 
 
 def _new_scores(

@@ -90,6 +90,34 @@ class ScoreCache:
         """Scored pairs, the same for every teacher."""
         return sum(len(batch.column("documents").values) for batch in self._batches)
 
+    def facts(self) -> dict[str, Any]:
+        """What people ask of it: sizes, teachers with the range of their scores, data."""
+        teachers = {}
+        for column in self.teachers:
+            scores = np.concatenate([np.empty(0, np.float32), *self.column_blocks(column.column)])
+            known = scores[~np.isnan(scores)]
+            teachers[column.column] = {
+                "kind": column.kind,
+                "fingerprint": column.fingerprint,
+                "scored": len(known),
+                "lowest": float(known.min()) if len(known) else None,
+                "mean": float(known.mean(dtype=np.float64)) if len(known) else None,
+                "highest": float(known.max()) if len(known) else None,
+                "settings": column.settings,
+            }
+        return {
+            "path": str(self.path),
+            "queries": self.n_queries,
+            "pairs": self.n_pairs,
+            "file_bytes": self.path.stat().st_size,
+            "data": self.data,
+            "collections": [
+                f"{source['name']} {source['split']} {source['fingerprint']}"
+                for source in self.sources
+            ],
+            "teachers": teachers,
+        }
+
     def teacher(self, fingerprint: str) -> Column | None:
         """The column of the teacher with this fingerprint; None if it has not scored yet."""
         return next((t for t in self.teachers if t.fingerprint == fingerprint), None)

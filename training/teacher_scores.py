@@ -27,16 +27,24 @@ class Vectors:
 
     queries: VectorStore
     documents: VectorStore
+    known: Rows
+    """(n,) sorted rows of `Pairs.documents`: those that are some query's candidate."""
+
+    def _of(self, documents: Rows) -> Rows:
+        """Where these rows lie in the store; a row that is nobody's candidate is a bug of ours."""
+        at = np.searchsorted(self.known, documents).astype(np.int32)
+        assert (self.known[np.minimum(at, len(self.known) - 1)] == documents).all()
+        return at
 
     def matrix(self, queries: Rows, documents: Rows) -> Scores:
         """(len(queries), len(documents)) float32 scores of every pair."""
-        return dot(self.queries.rows(queries), self.documents.rows(documents))
+        return dot(self.queries.rows(queries), self.documents.rows(self._of(documents)))
 
     def listed(self, queries: Rows, documents: Rows, lengths: npt.NDArray[np.int64]) -> Scores:
         """Dot products of each query with its own documents, end to end."""
         of_queries = self.queries.rows(queries)
         distinct, where = np.unique(documents, return_inverse=True)
-        of_documents = self.documents.rows(distinct.astype(np.int32))
+        of_documents = self.documents.rows(self._of(distinct.astype(np.int32)))
         scores: list[Scores] = []
         at = 0
         for i, length in enumerate(lengths):

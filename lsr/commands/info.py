@@ -1,4 +1,4 @@
-"""`lsr info`: what an index, an encoder or this installation is."""
+"""`lsr info`: what an index, an encoder, a score cache or this installation is."""
 
 import importlib
 import importlib.metadata
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import UsageError
+from ..errors import MissingExtra, UsageError
 from . import _printing as out
 
 EXAMPLES = """\b
@@ -35,17 +35,19 @@ EXTRAS = {
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def info(*, path: Path | None, json: bool) -> None:
-    """Describe the index or the encoder at PATH; without PATH, this installation."""
+    """Describe the index, encoder or score cache at PATH; without PATH, this installation."""
     if path is None:
         facts = _installation()
     elif (path / "catalog.sqlite").is_file():
         facts = _index(path)
     elif (path / "modules.json").is_file():
         facts = _encoder(path)
+    elif path.suffix == ".arrow":
+        facts = _scores(path)
     else:
         raise UsageError(
             f"{path}: neither an index (a directory with catalog.sqlite) nor an encoder (a "
-            "directory with modules.json)"
+            "directory with modules.json) nor a score cache (a file .arrow)"
         )
     if json:
         out.as_json(facts)
@@ -53,6 +55,8 @@ def info(*, path: Path | None, json: bool) -> None:
     _print(facts)
     if path is None:
         out.next_step("lsr", "demo")
+    elif path.suffix == ".arrow":
+        out.next_step("lsr", "train", "RECIPE", "OUTPUT", "--set", f"distillation.cache={path}")
     elif "generation" in facts:
         out.next_step("lsr", "search", str(path), "your question")
     else:
@@ -95,6 +99,15 @@ def _index(path: Path) -> dict[str, Any]:
 
     with Index.open(path, read_only=True) as index:
         return index.info() | {"top10_overlap_with_float": index.float_overlap()}
+
+
+def _scores(path: Path) -> dict[str, Any]:
+    try:
+        from training.scores import ScoreCache
+    except ImportError as missing:
+        package = (missing.name or "pyarrow").partition(".")[0]
+        raise MissingExtra("a score cache", extra="train", package=package) from None
+    return ScoreCache.open(path).facts()
 
 
 def _encoder(path: Path) -> dict[str, Any]:

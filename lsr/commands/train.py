@@ -60,7 +60,7 @@ def train(
     from training import load_recipe
     from training import train as run_training
 
-    overrides = dict(_setting(text) for text in settings)
+    overrides = dict(recipe_setting(text) for text in settings)
     if keep is not None:
         overrides["run.checkpoint"] = keep
     loaded = load_recipe(recipe, overrides)
@@ -95,7 +95,7 @@ def train(
     out.next_step("lsr", "evaluate", "DATASET", "--encoder", str(output))
 
 
-def _setting(text: str) -> tuple[str, object]:
+def recipe_setting(text: str) -> tuple[str, object]:
     """`run.seed=2` with the value as TOML reads it; what is no TOML is a string."""
     key, sign, value = text.partition("=")
     if not key or not sign:
