@@ -26,8 +26,8 @@ from .scoring import locked
 from .teachers.protocol import Vectors
 from .teachers.sparse import stacked
 
-BLOCK = 1_024
-"""Texts a block: half a minute of a small transformer on one CPU core."""
+BLOCK = 256
+"""Texts a block, what a kill costs: some twenty seconds of a small transformer on one CPU core."""
 
 Embed = Callable[[Sequence[str]], Vectors]
 
