@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +33,8 @@ class EncoderChoice:
     keep_stopwords: bool
     stemmer: "StemmerName | None"
     precision: "Precision" = "float32"
+    windows: int | None = None
+    """Tokens that windows of a long document share; None leaves it to the encoder's card."""
 
     @property
     def is_bm25(self) -> bool:
@@ -45,13 +47,14 @@ class EncoderChoice:
         for name, value in (("--k1", self.k1), ("--b", self.b), ("--stemmer", self.stemmer)):
             words += [] if value is None else [name, str(value)]
         words += [] if self.precision == "float32" else ["--precision", self.precision]
+        words += [] if self.windows is None else ["--windows", str(self.windows)]
         return [*words, "--keep-stopwords"] if self.keep_stopwords else words
 
     def key(self) -> str:
         """What decides the vectors of a given corpus, found without reading the corpus."""
         if not self.is_bm25:
             encoder = self.load_folder()
-            return f"{encoder.space} {encoder.build} {self.precision}"
+            return f"{encoder.space} {encoder.build} {self.precision} {self.windows}"
         from ..datasets.dataset import fingerprint_files
         from ..encoders import bm25
 
@@ -69,7 +72,12 @@ class EncoderChoice:
 
     def load_folder(self) -> "SparseEncoder":
         """The encoder of a folder."""
-        from ..encoders import load_encoder
+        from ..encoders import (
+            InferenceFreeEncoder,
+            SeparateEncoder,
+            SpladeEncoder,
+            load_encoder,
+        )
 
         hub_name = self.encoder.count("/") == 1 and not self.encoder.startswith((".", "/"))
         if not Path(self.encoder).is_dir() and not hub_name:
@@ -77,7 +85,15 @@ class EncoderChoice:
                 f"{self.encoder}: no such folder; wanted bm25, or a folder with modules.json such "
                 "as `lsr train` writes"
             )
-        return load_encoder(self.encoder, precision=self.precision)
+        encoder = load_encoder(self.encoder, precision=self.precision)
+        if self.windows is None:
+            return encoder
+        if not isinstance(encoder, SpladeEncoder | SeparateEncoder | InferenceFreeEncoder):
+            raise UsageError(
+                f"--windows {self.windows}: the encoder {self.encoder} has no network with a "
+                "length limit; leave the option out"
+            )
+        return replace(encoder, card=replace(encoder.card, window_overlap=self.windows))
 
     def _fit(self, corpus: "Dataset") -> "tuple[SparseEncoder, int]":
         from ..encoders.analysis import Analyser
@@ -121,6 +137,12 @@ def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
         show_default=True,
         help="A network: what it multiplies in. bfloat16 is faster on recent processors.",
     )
+    @click.option(
+        "--windows",
+        type=click.IntRange(min=0),
+        metavar="OVERLAP",
+        help="A network: encode long documents in windows that share so many tokens.",
+    )
     @functools.wraps(function)
     def wrapper(
         *,
@@ -130,6 +152,7 @@ def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
         keep_stopwords: bool,
         stemmer: "StemmerName | None",
         precision: "Precision",
+        windows: int | None,
         **others: Any,
     ) -> R:
         settings = {"--k1": k1, "--b": b, "--stemmer": stemmer}
@@ -140,7 +163,11 @@ def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
                 f"{given[0]} belongs to bm25, which is fitted to the corpus; the encoder {encoder} "
                 "has its settings in its folder"
             )
-        choice = EncoderChoice(encoder or BM25, k1, b, keep_stopwords, stemmer, precision)
+        if encoder in (None, BM25) and windows is not None:
+            raise UsageError(
+                f"--windows {windows} belongs to encoders with a network; bm25 reads all of a text"
+            )
+        choice = EncoderChoice(encoder or BM25, k1, b, keep_stopwords, stemmer, precision, windows)
         return function(choice=choice, **others)
 
     return wrapper

@@ -10,6 +10,7 @@ import click
 
 from ..errors import QueryError, UsageError
 from . import _printing as out
+from ._origins import described, traced
 
 if TYPE_CHECKING:
     from index import Hits, Index
@@ -116,6 +117,7 @@ def search(
         found = [
             _described(opened, encodes, vectors[[i], :], hits) for i, hits in enumerate(answers)
         ]
+        origin = traced(opened, encodes, found) if explain else None
         if json:
             out.as_json(
                 {
@@ -123,6 +125,7 @@ def search(
                     "generation": opened.generation,
                     "algorithm": algorithm,
                     **timing,
+                    **({} if origin is None else {"origin": origin}),
                     "queries": [
                         {
                             "query_id": query_id,
@@ -143,6 +146,8 @@ def search(
                 out.fact("certificate", _certificate(hits))
         n_docs = out.counted(opened.n_docs, "document")
         out.fact("searched", out.columns(n_docs, _times(timing)))
+        if origin is not None:
+            out.fact("origin", origin)
     if explain or not any(found):
         out.next_step("lsr", "serve" if explain else "info", str(index))
     else:
@@ -250,6 +255,7 @@ def _described(
                         "query_weight": part.query_weight,
                         "doc_weight": part.doc_weight,
                         "score": part.score,
+                        "index": part.term,
                     }
                     for term, part in zip(terms, explanation.terms, strict=True)
                 ],
@@ -273,7 +279,7 @@ def _print_answer(text: str, rows: list[dict[str, Any]], *, explain: bool) -> No
             for part in row["terms"]:
                 click.echo(
                     f"{'':16}{part['score']:8.3f} = {part['query_weight']:.3f} query x "
-                    f"{part['doc_weight']:.3f} document   {part['term']}"
+                    f"{part['doc_weight']:.3f} document   {part['term']}{described(part)}"
                 )
         else:
             shown = ", ".join(f"{part['term']} {part['score']:.2f}" for part in row["terms"][:8])

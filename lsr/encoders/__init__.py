@@ -6,6 +6,7 @@ from .card import Card
 from .idf import idf_table
 from .inference_free import InferenceFreeEncoder
 from .layout import load_encoder
+from .origins import Origin, Traces
 from .protocol import QueryStrategy, SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder, is_binary
@@ -19,6 +20,7 @@ __all__ = [
     "BM25Encoder",
     "Card",
     "InferenceFreeEncoder",
+    "Origin",
     "QueryStrategy",
     "QueryTable",
     "SeparateEncoder",
@@ -26,6 +28,7 @@ __all__ = [
     "SparseEncoder",
     "SpladeEncoder",
     "TextTokenizer",
+    "Traces",
     "TransformerSide",
     "idf_table",
     "is_binary",

@@ -28,6 +28,8 @@ class Card:
     text_fields: tuple[str, ...] = DEFAULT_TEXT_FIELDS
     binary: bool = False
     """Every weight is exactly 1: an index keeps presence alone and its scores are match counts."""
+    window_overlap: int | None = None
+    """Tokens that neighbouring windows of a long document share; None cuts it at max_length."""
     space: str | None = None
     build: str | None = None
     export: Mapping[str, Any] | None = None
@@ -58,6 +60,7 @@ class Card:
             if raw.get("binary", False) not in (True, False):
                 raise ValueError(f"binary must be true or false, got {raw['binary']!r}")
             card = replace(card, binary=bool(raw.get("binary", False)))
+            card = replace(card, window_overlap=_overlap(raw))
             if "space" in raw:
                 card = replace(
                     card, space=_string(raw, "space", ""), build=_string(raw, "build", "")
@@ -78,6 +81,8 @@ class Card:
         }
         if self.binary:
             card["binary"] = True
+        if self.window_overlap is not None:
+            card["window_overlap"] = self.window_overlap
         if self.space is not None:
             card |= {"space": self.space, "build": self.build or ""}
         if self.export is not None:
@@ -97,6 +102,13 @@ def _weight(raw: Mapping[str, Any]) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
         raise ValueError(f"max_weight must be a number above 0 and below 1e6, got {value!r}")
     return float(value)
+
+
+def _overlap(raw: Mapping[str, Any]) -> int | None:
+    value = raw.get("window_overlap")
+    if value is not None and (type(value) is not int or value < 0):
+        raise ValueError(f"window_overlap must be a number of tokens or null, got {value!r}")
+    return value
 
 
 def _fields(raw: Mapping[str, Any]) -> tuple[str, ...]:

@@ -20,9 +20,11 @@ from ..errors import EncoderError
 from ..types import SparseMatrix
 from .card import Card
 from .folder import build_fingerprint
+from .origins import Origin, trace
 from .protocol import QueryStrategy
 from .side import NetworkSide, Settings, TransformerSide
 from .table import QueryTable
+from .windows import encode_documents
 from .writing import write_inference_free
 
 if TYPE_CHECKING:
@@ -123,17 +125,19 @@ class InferenceFreeEncoder:
 
     def encode_documents(self, texts: Sequence[str], *, progress: bool = False) -> SparseMatrix:
         """(len(texts), n_terms) document weights; an empty text is an empty row. Needs torch."""
-        if self.documents is None:
-            raise EncoderError(
-                f"encoder '{self.name}' holds only the query side and cannot encode documents; "
-                "load the whole encoder"
-            )
-        return self.documents.encode(
+        return encode_documents(
+            self._network(),
             texts,
             prompt=self.settings.document_prompt,
             top_k=self.settings.max_active_dims,
+            overlap=self.card.window_overlap,
             progress=progress,
         )
+
+    def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
+        """What in a document gives each of `terms` its weight; see `Origin`. Needs torch."""
+        prompt, overlap = self.settings.document_prompt, self.card.window_overlap
+        return trace(self._network(), text, terms, prompt=prompt, overlap=overlap)
 
     def term_strings(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
         """The vocabulary entries of these term numbers."""
@@ -155,3 +159,11 @@ class InferenceFreeEncoder:
             card = replace(card, space=self.space, build=self.build)
         documents = None if queries_only else self.documents
         write_inference_free(Path(folder), self.queries, documents, self.settings, card)
+
+    def _network(self) -> NetworkSide:
+        if self.documents is None:
+            raise EncoderError(
+                f"encoder '{self.name}' holds only the query side and cannot encode documents; "
+                "load the whole encoder"
+            )
+        return self.documents

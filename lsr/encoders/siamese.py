@@ -12,8 +12,10 @@ import numpy.typing as npt
 from ..types import SparseMatrix
 from .card import Card
 from .folder import build_fingerprint
+from .origins import Origin, trace
 from .protocol import QueryStrategy, SparseEncoder
 from .side import NetworkSide, Settings, TransformerSide
+from .windows import encode_documents
 from .writing import write_siamese
 
 if TYPE_CHECKING:
@@ -78,8 +80,19 @@ class SpladeEncoder:
 
     def encode_documents(self, texts: Sequence[str], *, progress: bool = False) -> SparseMatrix:
         """(len(texts), n_terms) document weights; an empty text is an empty row."""
-        prompt, top_k = self.settings.document_prompt, self.settings.max_active_dims
-        return self.side.encode(texts, prompt=prompt, top_k=top_k, progress=progress)
+        return encode_documents(
+            self.side,
+            texts,
+            prompt=self.settings.document_prompt,
+            top_k=self.settings.max_active_dims,
+            overlap=self.card.window_overlap,
+            progress=progress,
+        )
+
+    def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
+        """What in a document gives each of `terms` its weight; see `Origin`. Needs torch."""
+        prompt, overlap = self.settings.document_prompt, self.card.window_overlap
+        return trace(self.side, text, terms, prompt=prompt, overlap=overlap)
 
     def term_strings(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
         """The vocabulary entries of these term numbers."""

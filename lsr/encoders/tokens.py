@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Encoding,
+    Tokenizer,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 from ..errors import EncoderError
 from .folder import Fingerprint, read_object, write_json
@@ -124,6 +132,10 @@ class TextTokenizer:
             ids if text and not text.isspace() and len(ids) > framing else []
             for text, ids in zip(texts, rows, strict=True)
         ]
+
+    def encoding(self, text: str, *, special: bool = False) -> Encoding:
+        """Tokens of one text with their numbers, words and characters, within the length limit."""
+        return self.tokenizer.encode(_encodable(text), add_special_tokens=special)
 
     def strings(self, terms: Sequence[int]) -> list[str]:
         """The vocabulary entries of these token numbers; an unused number is `[n]`."""

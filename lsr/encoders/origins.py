@@ -1,0 +1,117 @@
+"""Where the weight of a term in a document comes from: the window, the token, the word.
+
+The text is encoded again. Max-pooling has one position for every term, the one with the largest
+logit; for sum-pooling that is the position which adds most. A term is literal where the text holds
+its token, an expansion where it does not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import EncoderError
+from .onnx_side import OnnxSide
+from .side import NetworkSide, TransformerSide
+from .windows import Span, pieces
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What gave one term its weight in one text."""
+
+    term: int
+    weight: float
+    """The document weight as encoded now, before an index rounds it; 0 if the text lacks it."""
+    token: str
+    """The vocabulary entry at the position, which may be a special token."""
+    span: Span | None
+    """Characters of the text the position stands for; None for a special token or the prompt."""
+    window: int
+    """Which piece of a long document, from 0."""
+    literal: bool
+    """Whether the term's own token is in the text."""
+
+
+class Traces(Protocol):
+    """An encoder that can say where weights come from."""
+
+    def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
+        """The origin of each of `terms` in a document; needs the document network and torch."""
+        ...
+
+
+def trace(
+    side: NetworkSide,
+    text: str,
+    terms: Sequence[int],
+    *,
+    prompt: str,
+    overlap: int | None,
+) -> list[Origin]:
+    """The origin of each of `terms` in `text`; terms that weigh nothing are left out.
+
+    `overlap` as in `Card.window_overlap`. Raises `EncoderError` for an ONNX graph, which gives
+    pooled weights only, and `MissingExtra` without torch.
+    """
+    if isinstance(side, OnnxSide):
+        raise EncoderError(
+            "an ONNX graph gives pooled weights without positions; give the encoder it was "
+            "exported from to see where terms come from"
+        )
+    tokenizer = side.model.tokenizer
+    spans = [(0, len(text))]
+    if overlap is not None:
+        spans = pieces([text], tokenizer, prompt=prompt, overlap=overlap)[0]
+    cut = [text[a:b] for a, b in spans]
+    columns = np.asarray(terms, np.int64)
+    rows = side.encode(cut, prompt=prompt, top_k=None, progress=False)
+    weights: npt.NDArray[np.float32] = rows[:, columns].toarray()
+    best = weights.argmax(axis=0)
+    present = set(tokenizer.limited(None).ids([text], special=False)[0])
+    found: dict[int, Origin] = {}
+    for window in np.unique(best):
+        mine = np.flatnonzero((best == window) & (weights[window] > 0))
+        if not len(mine):
+            continue
+        places = _positions(side, prompt + cut[window], columns[mine])
+        for column, (token, (start, end)) in zip(mine, places, strict=True):
+            shift = spans[window][0] - len(prompt)
+            inside = end > start and start >= len(prompt)
+            found[int(column)] = Origin(
+                term=int(columns[column]),
+                weight=float(weights[window, column]),
+                token=token,
+                span=(start + shift, end + shift) if inside else None,
+                window=int(window),
+                literal=int(columns[column]) in present,
+            )
+    return [found[column] for column in sorted(found)]
+
+
+def _positions(
+    side: TransformerSide, text: str, terms: npt.NDArray[np.int64]
+) -> list[tuple[str, Span]]:
+    """The token with the largest logit of each term, and its characters; (0, 0) if special."""
+    import torch
+
+    model = side.model
+    encoding = model.tokenizer.encoding(text, special=True)
+    ids = torch.tensor([encoding.ids], device=model.device)
+    mask = torch.ones_like(ids)
+    was_training = model.training
+    model.eval()
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast(model.device.type, torch.bfloat16, enabled=side.precision == "bfloat16"),
+        ):
+            wanted = torch.from_numpy(terms).to(model.device)
+            logits = model.logits(model.features(ids, mask), wanted)[0].float()
+            hidden = ~model.pooled_positions(ids, mask)[0]
+            won = logits.masked_fill(hidden.unsqueeze(1), float("-inf")).argmax(dim=0).tolist()
+    finally:
+        model.train(was_training)
+    return [(encoding.tokens[i], encoding.offsets[i]) for i in won]

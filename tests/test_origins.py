@@ -1,0 +1,143 @@
+"""Which word and window gave a term its weight: against every logit computed by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lsr import __main__ as command  # noqa: E402
+from lsr.encoders import Card, InferenceFreeEncoder, SpladeEncoder  # noqa: E402
+from lsr.encoders.splade import SpladeModel  # noqa: E402
+from lsr.errors import EncoderError  # noqa: E402
+
+TEXT = "the big cat sat on a mat"
+
+
+@pytest.fixture
+def model(tiny_checkpoint: Path) -> SpladeModel:
+    return SpladeModel.from_checkpoint(tiny_checkpoint)
+
+
+@pytest.mark.parametrize("prompt", ["", "a dog "])
+def test_origins_are_the_positions_of_the_largest_logits(model: SpladeModel, prompt: str) -> None:
+    """One pass of the plain network, arg-max by hand, words by hand: each word is one token."""
+    encoder = SpladeEncoder.of(model)
+    encoder = replace(encoder, settings=replace(encoder.settings, document_prompt=prompt))
+    weights = encoder.encode_documents([TEXT])
+    origins = encoder.origins(TEXT, range(model.n_terms))
+    assert [origin.term for origin in origins] == weights.indices.tolist()
+    np.testing.assert_array_equal([origin.weight for origin in origins], weights.data)
+    words = ["[CLS]", *(prompt + TEXT).split(), "[SEP]"]
+    ids = torch.tensor([[model.tokenizer.tokenizer.token_to_id(word) for word in words]])
+    with torch.no_grad():
+        model.eval()
+        logits = model.backbone(input_ids=ids).logits[0].numpy()
+    n_before = 1 + len(prompt.split())
+    for origin in origins:
+        position = int(logits[:, origin.term].argmax())
+        assert origin.token == words[position]
+        inside = n_before <= position < len(words) - 1
+        assert (origin.span is not None) == inside
+        if origin.span is not None:
+            assert TEXT[slice(*origin.span)] == words[position]
+            assert origin.span[0] == f" {TEXT} ".index(f" {words[position]} ")
+        assert origin.literal == (model.tokenizer.strings([origin.term])[0] in TEXT.split())
+    assert any(origin.literal for origin in origins)
+    assert not all(origin.literal for origin in origins)
+
+
+def test_a_term_of_the_tail_comes_from_the_last_window(model: SpladeModel) -> None:
+    """A head that names the token it reads."""
+    table = torch.nn.functional.normalize(torch.randn(model.n_terms, 16, generator=_rng()))
+    with torch.no_grad():
+        model.decoder.weight.copy_(3 * table)
+        model.decoder.bias.fill_(-2.9)
+    model.features = lambda ids, mask: table[ids]  # type: ignore[method-assign,assignment]
+    table_of_queries = np.ones(model.n_terms, np.float32)
+    encoder = InferenceFreeEncoder.of(model, table_of_queries, window_overlap=3)
+    text = f"{'cat dog ' * 40}tree"
+    tree, dog = (model.tokenizer.tokenizer.token_to_id(word) for word in ("tree", "dog"))
+    first, last = encoder.origins(text, [dog, tree])
+    assert (first.window, first.span, first.literal) == (0, (4, 7), True)
+    assert last.window == 2
+    assert last.span == (len(text) - 4, len(text))
+    assert encoder.origins(text, [model.tokenizer.tokenizer.token_to_id("mat")]) == []
+
+
+def test_a_query_side_alone_has_no_origins(model: SpladeModel) -> None:
+    whole = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32))
+    with pytest.raises(EncoderError, match="holds only the query side"):
+        replace(whole, documents=None, card=Card("q", space="0" * 16)).origins(TEXT, [1])
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "docs.jsonl"
+    rows = [{"_id": "d1", "text": TEXT}, {"_id": "d2", "text": "the dog sat"}]
+    path.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert command.run(list(words)) == 0
+    return capsys.readouterr().out
+
+
+def test_explained_searches_name_words_and_add_up_as_before(
+    model: SpladeModel, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the index keeps the query side alone: the encoder that built it is asked."""
+    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32), name="tiny")
+    encoder.save(tmp_path / "tiny")
+    index = str(tmp_path / "docs.index")
+    run(capsys, "index", str(corpus), index, "--encoder", str(tmp_path / "tiny"))
+    asked = ("search", index, "the cat sat")
+    plain = orjson.loads(run(capsys, *asked, "--json"))["queries"][0]["hits"]
+    explained = orjson.loads(run(capsys, *asked, "--json", "--explain"))["queries"][0]["hits"]
+    kinds = set()
+    for before, hit in zip(plain, explained, strict=True):
+        for term in hit["terms"]:
+            origin = term.pop("origin")
+            kinds.add(origin["kind"])
+            start, end = origin["span"] or (0, 0)
+            assert hit["fields"]["text"][start:end] == (origin["text"] or "")
+            assert origin["weight"] == pytest.approx(term["doc_weight"], abs=0.02)  # 8 bits
+        assert hit == before
+        assert sum(term["score"] for term in hit["terms"]) == pytest.approx(hit["score"])
+    assert kinds
+    printed = run(capsys, *asked, "--explain")
+    assert "<- '" in printed
+    assert "origin     encoded 2 documents again" in printed
+
+
+def test_without_the_network_the_origin_is_unavailable(
+    model: SpladeModel, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32), name="tiny")
+    encoder.save(tmp_path / "tiny")
+    index = str(tmp_path / "docs.index")
+    run(capsys, "index", str(corpus), index, "--encoder", str(tmp_path / "tiny"))
+    shutil.rmtree(tmp_path / "tiny")
+    printed = run(capsys, "search", index, "the cat sat", "--explain")
+    assert "origin     unavailable: encoder 'tiny' holds only the query side" in printed
+    assert "query x" in printed
+
+
+def test_bm25_explains_as_ever(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = str(tmp_path / "docs.index")
+    run(capsys, "index", str(corpus), index)
+    printed = run(capsys, "search", index, "cat", "--explain")
+    assert "query x" in printed
+    assert "origin" not in printed
+
+
+def _rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
