@@ -333,4 +333,6 @@ def test_vectors_are_embedded_once_and_come_back_in_any_order(tmp_path: Path, ki
     block.unlink()
     assert store() is not None
     assert asked == texts + texts[10:20]
+    with pytest.raises(ScoresError, match="blocks of another size"):
+        update_vectors(tmp_path / "v", texts, embed, desc="t", quiet=True, block=5)
     assert issubclass(ScoresError, LsrError)

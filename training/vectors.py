@@ -83,7 +83,7 @@ def update_vectors(
                 part = texts[starts[number] : starts[number] + block]
                 there[number] = _write(folder, number, embed(part))
                 done.update(len(part))
-        return _open([there[number] for number in range(len(starts))], block)
+        return _open([there[number] for number in range(len(starts))], len(texts), block)
 
 
 def _write(folder: Path, number: int, vectors: Vectors) -> Path:
@@ -108,10 +108,10 @@ def _write(folder: Path, number: int, vectors: Vectors) -> Path:
     return path
 
 
-def _open(blocks: Sequence[Path], size: int) -> VectorStore:
+def _open(blocks: Sequence[Path], n_texts: int, size: int) -> VectorStore:
     dense: list[npt.NDArray[np.float16]] = []
     rows: list[SparseMatrix] = []
-    for path in blocks:
+    for number, path in enumerate(blocks):
         raw = np.memmap(path, np.uint8, "r")
         if f"{google_crc32c.value(raw.tobytes()):08x}" != path.stem.partition("-")[2]:
             raise ScoresError(
@@ -120,8 +120,15 @@ def _open(blocks: Sequence[Path], size: int) -> VectorStore:
             )
         if path.suffix == ".npy":
             dense.append(np.load(path, mmap_mode="r", allow_pickle=False))
-            continue
-        with np.load(path, allow_pickle=False) as held:
-            parts = (held["data"], held["indices"], held["indptr"])
-            rows.append(sparse.csr_array(parts, shape=tuple(held["shape"])))
+            n_rows = len(dense[-1])
+        else:
+            with np.load(path, allow_pickle=False) as held:
+                parts = (held["data"], held["indices"], held["indptr"])
+                rows.append(sparse.csr_array(parts, shape=tuple(held["shape"])))
+            n_rows = int(rows[-1].shape[0])
+        if n_rows != min(size, n_texts - number * size):
+            raise ScoresError(
+                f"{path} holds {n_rows} texts, wanted {min(size, n_texts - number * size)}: it was "
+                f"written in blocks of another size; remove {path.parent}"
+            )
     return VectorStore(tuple(dense), stacked(rows) if rows else None, size)
