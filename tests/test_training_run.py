@@ -14,7 +14,7 @@ pytest.importorskip("accelerate")
 
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from lsr.encoders import load_encoder  # noqa: E402
+from lsr.encoders import InferenceFreeEncoder, SeparateEncoder, load_encoder  # noqa: E402
 from lsr.errors import EncoderError, MissingHead, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.card import measure, read_record  # noqa: E402
@@ -178,6 +178,55 @@ def test_a_siamese_encoder_trains_and_loads(tmp_path: Path) -> None:
     encoder = load_encoder(report.output)
     assert encoder.query_strategy == "model"
     assert encoder.encode_queries(["how do bees find food"]).nnz > 0
+
+
+def test_queries_may_have_a_network_of_their_own(tmp_path: Path) -> None:
+    """It starts as the documents' network and ends as another one; both are in the folder."""
+    changes = {"model.kind": "separate", "stage.ranking.sparsity.queries": 0.1}
+    report = train(load_recipe("smoke", QUICK | changes), tmp_path / "two", progress=False)
+    encoder = load_encoder(report.output)
+    assert isinstance(encoder, SeparateEncoder)
+    text = ["how do bees find food"]
+    assert (encoder.encode_queries(text) != encoder.encode_documents(text)).nnz > 0
+    again = QUICK | changes | {"model.query_backbone": str(report.output / "query_0_Transformer")}
+    with pytest.raises(EncoderError, match="numbers other tokens"):
+        train(
+            load_recipe("smoke", again | {"model.scratch.vocabulary": 400}),
+            tmp_path / "three",
+            progress=False,
+        )
+
+
+def test_a_learned_table_moves_from_idf_and_a_binary_one_is_ones(tmp_path: Path) -> None:
+    tables = {}
+    for kind in ("idf", "binary", "learned"):
+        recipe = load_recipe("smoke", QUICK | {"model.query_table": kind})
+        report = train(recipe, tmp_path / kind, progress=False)
+        encoder = load_encoder(report.output)
+        assert isinstance(encoder, InferenceFreeEncoder)
+        tables[kind] = encoder.queries.weights
+    assert set(tables["binary"]) == {0.0, 1.0}
+    assert ((tables["binary"] > 0) == (tables["idf"] > 0)).all()
+    moved = tables["learned"] != tables["idf"]
+    assert 0 < moved.sum() < len(moved)
+    assert (tables["learned"] >= 0).all()
+
+
+def test_a_run_that_ended_between_ranking_and_writing_keeps_the_query_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe("smoke", QUICK | {"model.query_table": "learned"})
+    whole = train(recipe, tmp_path / "whole", progress=False)
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr("training.run._save", fails)
+        train(recipe, tmp_path / "broken", progress=False)
+    mended = train(recipe, tmp_path / "broken", progress=False)
+    one, other = (load_encoder(report.output).queries.weights for report in (whole, mended))
+    assert np.array_equal(one, other)
 
 
 def test_every_penalty_and_judged_loss_trains(tmp_path: Path) -> None:

@@ -101,9 +101,12 @@ def _readme(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         for s in record["data"]
     )
     queries = (
-        "A query is its tokens, each weighted by a table of idf: no network is run for it."
+        f"A query is its tokens, each weighted by a table ({model['query_table']}): no network is "
+        "run for it."
         if model["kind"] == "inference-free"
         else "Queries and documents go through the same network."
+        if model["kind"] == "siamese"
+        else "Queries go through a network of their own."
     )
     facts = textwrap.fill(
         f"{queries} Start: {backbone}. Trained by `lsr train` for {stage['steps']:,} ranking steps "

@@ -1,5 +1,6 @@
-"""From the [model] section of a recipe to a network, and from the trained network to an encoder."""
+"""From the [model] section of a recipe to networks, and from trained networks to an encoder."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from lsr.encoders.decoder import DecoderModel, lion_scale
 from lsr.encoders.decoder_settings import DecoderSettings
 from lsr.encoders.inference_free import InferenceFreeEncoder
 from lsr.encoders.model import Activation, SparseModel
+from lsr.encoders.separate import SeparateEncoder
 from lsr.encoders.siamese import SpladeEncoder
 from lsr.encoders.side import Settings
 from lsr.encoders.splade import SpladeModel
-from lsr.errors import RecipeError
+from lsr.errors import EncoderError, RecipeError
 
 from .adapters import add_lora, quantization
-from .network import set_dropout
-from .recipe import Recipe, backbone_folder
+from .network import set_dropout, silence_terms
+from .queries import TableQueries
+from .recipe import Recipe, backbone_folder, checkpoint_folder
 from .scratch import make_backbone
 from .sections import Decoder
 
@@ -28,25 +31,60 @@ _ACTIVATIONS: dict[str, Activation] = {"log1p": "relu", "double-log1p": "log1p_r
 
 
 def make_model(recipe: Recipe, documents: Sequence[str], folder: Path) -> SparseModel:
-    """The backbone with its head, on the CPU.
+    """The network of the documents with its head, on the CPU.
 
     A backbone from nothing learns its vocabulary from `documents` and is kept in
     `folder`/backbone, so that a later call finds the same one.
     """
+    if recipe.model.scratch is None:
+        return _load(recipe, backbone_folder(recipe), new_head=recipe.model.new_head)
+    source = folder / "backbone"
+    if not (source / "tokenizer_config.json").is_file():
+        make_backbone(
+            source,
+            recipe.model.scratch,
+            documents,
+            decoder=recipe.model.decoder is not None,
+            max_length=recipe.model.max_length,
+            seed=recipe.run.seed,
+        )
+    return _load(recipe, source, new_head=recipe.model.new_head)
+
+
+def make_queries(
+    recipe: Recipe, documents: SparseModel, idf: npt.NDArray[np.float32]
+) -> SparseModel | TableQueries:
+    """What queries go through: the documents' network itself, a table, or another network.
+
+    A network of their own starts as a copy of the documents' one, unless the recipe names a
+    backbone; that must have a trained head and the same vocabulary. `idf` is (n_terms,).
+    """
+    wanted, stage = recipe.model, recipe.stage.ranking
+    if wanted.kind == "siamese":
+        return documents
+    if wanted.kind == "inference-free":
+        binary = wanted.query_table == "binary"
+        return TableQueries(
+            torch.from_numpy((idf > 0).astype(np.float32) if binary else idf),
+            specials=documents.tokenizer.special_ids(),
+            learned=wanted.query_table == "learned",
+            frozen_steps=stage.table_frozen_steps,
+        )
+    if not wanted.query_backbone:
+        return copy.deepcopy(documents)
+    folder = checkpoint_folder(recipe, wanted.query_backbone, key="model.query_backbone")
+    queries = _load(recipe, folder, new_head=False)
+    if queries.tokenizer.vocabulary() != documents.tokenizer.vocabulary():
+        raise EncoderError(
+            f"{recipe.path}: model.query_backbone {folder} numbers other tokens than "
+            f"model.backbone; choose two networks that share a vocabulary"
+        )
+    silence_terms(queries, queries.tokenizer.special_ids())
+    return queries
+
+
+def _load(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     wanted = recipe.model
-    if wanted.scratch is not None:
-        source = folder / "backbone"
-        if not (source / "tokenizer_config.json").is_file():
-            make_backbone(
-                source,
-                wanted.scratch,
-                documents,
-                decoder=wanted.decoder is not None,
-                max_length=recipe.model.max_length,
-                seed=recipe.run.seed,
-            )
-    else:
-        source = backbone_folder(recipe)
     model: SparseModel
     if wanted.decoder is not None:
         model = _decoder(recipe, wanted.decoder, source)
@@ -54,7 +92,7 @@ def make_model(recipe: Recipe, documents: Sequence[str], folder: Path) -> Sparse
         model = SpladeModel.from_checkpoint(
             source,
             max_length=wanted.max_length,
-            new_head=wanted.new_head,
+            new_head=new_head,
             seed=recipe.run.seed,
             activation=_ACTIVATIONS[wanted.activation],
             pooling=wanted.pooling,
@@ -100,14 +138,21 @@ def _decoder(recipe: Recipe, wanted: Decoder, source: Path) -> SparseModel:
 
 
 def make_encoder(
-    recipe: Recipe, model: SparseModel, idf: npt.NDArray[np.float32], max_weight: float
-) -> InferenceFreeEncoder | SpladeEncoder:
-    """The kind of encoder the recipe asks for; `idf` (n_terms,) weighs table queries."""
-    wanted = recipe.model
+    recipe: Recipe,
+    documents: SparseModel,
+    queries: SparseModel | TableQueries,
+    max_weight: float,
+) -> InferenceFreeEncoder | SeparateEncoder | SpladeEncoder:
+    """The kind of encoder the recipe asks for, around the trained networks."""
+    wanted, name = recipe.model, recipe.name
     settings = Settings(wanted.query_prompt, wanted.document_prompt, wanted.max_active_terms)
-    if wanted.kind == "inference-free":
-        encoder = InferenceFreeEncoder.of(model, idf, name=recipe.name, max_weight=max_weight)
-        return replace(encoder, settings=settings)
-    return replace(
-        SpladeEncoder.of(model, name=recipe.name, max_weight=max_weight), settings=settings
-    )
+    encoder: InferenceFreeEncoder | SeparateEncoder | SpladeEncoder
+    if isinstance(queries, TableQueries):
+        encoder = InferenceFreeEncoder.of(
+            documents, queries.table(), name=name, max_weight=max_weight
+        )
+    elif queries is documents:
+        encoder = SpladeEncoder.of(documents, name=name, max_weight=max_weight)
+    else:
+        encoder = SeparateEncoder.of(queries, documents, name=name, max_weight=max_weight)
+    return replace(encoder, settings=settings)

@@ -160,10 +160,10 @@ def _check(recipe: Recipe) -> None:
             f"{file}: [model] wants either backbone (a checkpoint) or a section [model.scratch], "
             f"got {'both' if model.backbone else 'neither'}."
         )
-    if model.kind == "siamese" and ranking.sampled_terms:
+    if model.kind != "inference-free" and ranking.sampled_terms:
         raise RecipeError(
             f"{file}: stage.ranking.sampled_terms = {ranking.sampled_terms} with kind = "
-            '"siamese": query expansion may touch any term, so every term must be computed; '
+            f'"{model.kind}": query expansion may touch any term, so every term must be computed; '
             "leave it out."
         )
     if model.kind == "inference-free" and ranking.sparsity.queries:

@@ -90,10 +90,13 @@ def _save(run: TrainingRun, output: Path, *, seconds: float) -> Measured:
     recipe = run.recipe
     merge_lora(run.model)
     model = run.model.cpu().eval()
+    queries = run.queries.cpu().eval()
     precision: Precision = "bfloat16" if recipe.run.bf16 else "float32"
     side = replace(TransformerSide.of(model), precision=precision)
     sample = run.sample(_MEASURED_DOCUMENTS)
-    measured = measure(side.encode(sample, prompt="", top_k=None, progress=False))
+    measured = measure(
+        side.encode(sample, prompt=recipe.model.document_prompt, top_k=None, progress=False)
+    )
     if measured.max_weight == 0:
         raise EncoderError(
             f"{recipe.path}: training collapsed: no document has any term left. Lower "
@@ -102,7 +105,7 @@ def _save(run: TrainingRun, output: Path, *, seconds: float) -> Measured:
         )
     with replacing(output) as fresh:
         written = fresh / "encoder"
-        make_encoder(recipe, model, run.idf, measured.max_weight).save(written)
+        make_encoder(recipe, model, queries, measured.max_weight).save(written)
         add_record(
             written,
             training_record(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import torch
+from torch import nn
 
 from lsr.encoders.decoder import DecoderModel
 from lsr.encoders.folder import read_object, write_json
@@ -29,7 +30,7 @@ from .clm import CausalLanguageModel, ClmSteps
 from .data import Pairs
 from .distillation import teach
 from .gather import in_turn, is_first, n_processes, wait
-from .models import make_model
+from .models import make_model, make_queries
 from .network import learn_last, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
 from .queries import TableQueries
@@ -42,6 +43,7 @@ from .trainer import StageSettings, run_stage
 
 _KEPT = "network"
 _WEIGHTS = "model.safetensors"
+_RANKING = "ranking"
 
 
 @dataclass
@@ -66,6 +68,18 @@ class TrainingRun:
             return make_model(self.recipe, self.pairs.texts, self.folder)
 
     @cached_property
+    def queries(self) -> SparseModel | TableQueries:
+        """What queries go through; made of the documents' network as it is when first asked for."""
+        return make_queries(self.recipe, self.model, self.idf)
+
+    @property
+    def learners(self) -> nn.Module:
+        """What ranking changes: the documents' network, and the query side where it is another."""
+        if self.recipe.model.kind == "siamese":
+            return self.model
+        return nn.ModuleDict({"documents": self.model, "queries": self.queries})
+
+    @cached_property
     def idf(self) -> npt.NDArray[np.float32]:
         """(n_terms,) the query table of an inference-free encoder, from the documents."""
         model = self.model
@@ -74,7 +88,7 @@ class TrainingRun:
     @property
     def last_log(self) -> dict[str, float]:
         """The last line of the ranking stage's log; empty if it has not come that far."""
-        log = self.folder / "ranking" / "log.jsonl"
+        log = self.folder / _RANKING / "log.jsonl"
         lines = log.read_bytes().splitlines() if log.is_file() else []
         return orjson.loads(lines[-1]) if lines else {}
 
@@ -107,11 +121,12 @@ class TrainingRun:
         partial, kept = self.folder / "network.partial", self.folder / _KEPT
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
+        network = self.learners if stage == _RANKING else self.model
         if self.recipe.run.checkpoint == "weights":
-            adapted = has_adapters(self.model)
-            write_shards(adapted_state(self.model) if adapted else self.model.state_dict(), partial)
+            adapted = has_adapters(network)
+            write_shards(adapted_state(network) if adapted else network.state_dict(), partial)
         else:
-            save_weights(self.model, partial / _WEIGHTS)
+            save_weights(network, partial / _WEIGHTS)
         write_json(partial / "stage.json", {"stage": stage})
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
@@ -123,12 +138,14 @@ class TrainingRun:
             partial.rename(kept)  # it was whole; the call ended between two renames
         if not kept.is_dir():
             return None
+        stage = str(read_object(kept / "stage.json")["stage"])
+        network = self.learners if stage == _RANKING else self.model
         if (kept / INDEX).is_file():
-            read_into(self.model, kept)
+            read_into(network, kept)
             self.record.resumed(exact=False)
         else:
-            load_weights(self.model, kept / _WEIGHTS)
-        return str(read_object(kept / "stage.json")["stage"])
+            load_weights(network, kept / _WEIGHTS)
+        return stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +246,9 @@ def _ranking(run: TrainingRun) -> bool:
     """Rank relevant documents first, with few terms."""
     model, recipe, stage = run.model, run.recipe, run.recipe.stage.ranking
     learn_last(model, stage.layers)
-    idf = torch.from_numpy(run.idf)
-    table = TableQueries(idf, specials=model.tokenizer.special_ids())
-    objective = Ranking(
-        model, table if recipe.model.kind == "inference-free" else model, stage, idf=idf
-    )
+    if isinstance(run.queries, SparseModel):
+        learn_last(run.queries, stage.layers)
+    objective = Ranking(model, run.queries, stage, idf=torch.from_numpy(run.idf))
     steps = RankingSteps(
         run.pairs,
         model.tokenizer,
@@ -244,7 +259,7 @@ def _ranking(run: TrainingRun) -> bool:
         teachers=run.teachers,
     )
     settings = StageSettings(
-        "ranking",
+        _RANKING,
         steps=stage.steps,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
@@ -268,5 +283,5 @@ STAGES = (
     Stage("silence", _always, _silence),
     Stage("calibrate", lambda recipe: recipe.stage.calibrate is not None, _calibrate),
     Stage("teachers", lambda recipe: bool(recipe.teachers), _teachers, keeps=False),
-    Stage("ranking", _always, _ranking),
+    Stage(_RANKING, _always, _ranking),
 )
