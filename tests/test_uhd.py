@@ -169,6 +169,11 @@ def test_what_was_saved_is_what_is_loaded(backbone: Path, tmp_path: Path, binary
     assert SpladeEncoder.of(uhd(backbone, binary=binary, seed=4)).space != encoder.space
 
 
+def test_latent_terms_claim_no_origin(backbone: Path) -> None:
+    with pytest.raises(EncoderError, match="have no one origin"):
+        SpladeEncoder.of(uhd(backbone, binary=True)).origins("the red fox", [1])
+
+
 def test_only_this_package_loads_it_and_says_what_is_damaged(
     backbone: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lsr.encoders.buckets import Buckets
 from lsr.encoders.decoder import DecoderModel, lion_scale
 from lsr.encoders.decoder_settings import DecoderSettings
 from lsr.encoders.inference_free import InferenceFreeEncoder
@@ -17,6 +18,7 @@ from lsr.encoders.separate import SeparateEncoder
 from lsr.encoders.siamese import SpladeEncoder
 from lsr.encoders.side import Settings
 from lsr.encoders.splade import SpladeModel
+from lsr.encoders.uhd import UHDModel
 from lsr.errors import EncoderError, RecipeError
 
 from .adapters import add_lora, quantization
@@ -85,18 +87,7 @@ def make_queries(
 
 def _load(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     wanted = recipe.model
-    model: SparseModel
-    if wanted.decoder is not None:
-        model = _decoder(recipe, wanted.decoder, source)
-    else:
-        model = SpladeModel.from_checkpoint(
-            source,
-            max_length=wanted.max_length,
-            new_head=new_head,
-            seed=recipe.run.seed,
-            activation=_ACTIVATIONS[wanted.activation],
-            pooling=wanted.pooling,
-        )
+    model = _network(recipe, source, new_head=new_head)
     positions = getattr(model.backbone.config, "max_position_embeddings", None)
     echo = wanted.decoder is not None and wanted.decoder.echo
     if isinstance(positions, int) and echo:
@@ -134,6 +125,31 @@ def _decoder(recipe: Recipe, wanted: Decoder, source: Path) -> SparseModel:
         model.centre_head()
     if wanted.shift:
         model.shift(wanted.shift)
+    return model
+
+
+def _network(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
+    """The network over the checkpoint in `source`, with the heads the recipe asks for."""
+    wanted, seed = recipe.model, recipe.run.seed
+    if wanted.uhd is not None:
+        uhd = wanted.uhd
+        buckets = Buckets(uhd.layers, uhd.dims, uhd.winners, binary=uhd.binary)
+        return UHDModel.over(source, buckets, max_length=wanted.max_length, seed=seed)
+    model: SparseModel
+    if wanted.decoder is not None:
+        model = _decoder(recipe, wanted.decoder, source)
+    else:
+        model = SpladeModel.from_checkpoint(
+            source,
+            max_length=wanted.max_length,
+            new_head=new_head,
+            seed=seed,
+            activation=_ACTIVATIONS[wanted.activation],
+            pooling=wanted.pooling,
+        )
+    if wanted.literal_residual:
+        # A causal model has read the text at its last position only.
+        model.attach_literal(position="last" if model.kind == "decoder" else "first", seed=seed)
     return model
 
 

@@ -32,6 +32,7 @@ import orjson
 from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 
+from .network_checks import check_uhd, check_window
 from .sections import (
     Data,
     Distillation,
@@ -40,7 +41,6 @@ from .sections import (
     RunSettings,
     Stages,
     TeacherSettings,
-    Window,
 )
 from .teacher_checks import check_teachers
 from .typed_toml import build
@@ -182,6 +182,8 @@ def _check(recipe: Recipe) -> None:
             f'{file}: model.query_table = "{model.query_table}" with kind = "{model.kind}": only '
             "inference-free queries come from a table; leave it out or change the kind."
         )
+    if model.uhd is not None:
+        check_uhd(model, recipe.stage, model.uhd, file)
     _check_decoder(recipe)
     _check_ranking(ranking, file)
     for name in data.repeat:
@@ -242,7 +244,7 @@ def _check_ranking(ranking: RankingStage, file: Path) -> None:
                 "which a sample gives only an estimate; leave one of them out."
             )
     if ranking.window is not None:
-        _check_window(ranking, ranking.window, file)
+        check_window(ranking, ranking.window, file)
     for side in ("documents", "queries"):
         target, start = getattr(ranking.controller, side), getattr(sparsity, side)
         if target is not None and not start:
@@ -263,31 +265,6 @@ def _check_ranking(ranking: RankingStage, file: Path) -> None:
             f"nothing presses on documents of up to sparsity.l0_threshold = "
             f"{sparsity.l0_threshold} terms; lower the threshold."
         )
-
-
-def _check_window(ranking: RankingStage, window: Window, file: Path) -> None:
-    where = f"{file}: stage.ranking.window"
-    if ranking.sampled_terms:
-        raise RecipeError(
-            f"{where} with sampled_terms = {ranking.sampled_terms}: the largest terms of a text "
-            "are known only where all are computed; leave one of them out."
-        )
-    for side in ("queries", "documents"):
-        end, start = getattr(window, side), getattr(window, f"{side}_start")
-        if start and not window.steps:
-            raise RecipeError(
-                f"{where}.{side}_start = {start} without steps; say in how many steps the window "
-                "shrinks, for example steps = 1000."
-            )
-        if start and start < max(1, end):
-            raise RecipeError(
-                f"{where}.{side}_start = {start} is less than {side} = {end}; a window goes from "
-                "coarse to fine."
-            )
-        if start and not end:
-            raise RecipeError(
-                f"{where}.{side}_start = {start} with {side} = 0, which is no window; leave it out."
-            )
 
 
 def _is_gguf(path: Path) -> bool:

@@ -66,6 +66,22 @@ class Lora:
 
 
 @dataclass(frozen=True, slots=True)
+class UHD:
+    """UHD-BERT (arXiv 2104.07198) instead of a language-model head: for each layer a bucket of
+    latent terms, of which every token switches on a few.
+    """
+
+    layers: tuple[int, ...]
+    """Layers that are read, ascending: 0 is the embeddings, 1 the first block; those above go."""
+    dims: tuple[int, ...]
+    """Latent terms of each of these layers, for example 40,000 each."""
+    winners: tuple[int, ...]
+    """Terms that one token may switch on, of each layer: how long vectors are."""
+    binary: bool = True
+    """Weights are 1 and scores count shared terms, while training too; else log(1 + relu(x))."""
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Which network to start from and which kind of encoder to make of it."""
 
@@ -89,6 +105,11 @@ class Model:
     document_prompt: str = ""
     max_active_terms: int | None = number(None, low=1)
     """Keep this many terms of each text, the largest, when the trained encoder is used."""
+    literal_residual: bool = False
+    """PROSPER's second head, which keeps the words of the text (arXiv 2510.18527); such an encoder
+    loads in this package alone."""
+    uhd: UHD | None = None
+    """Latent terms instead of words; kind = "siamese". Loads in this package alone."""
     scratch: Scratch | None = None
     decoder: Decoder | None = None
     lora: Lora | None = None

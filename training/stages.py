@@ -81,8 +81,13 @@ class TrainingRun:
 
     @cached_property
     def idf(self) -> npt.NDArray[np.float32]:
-        """(n_terms,) the query table of an inference-free encoder, from the documents."""
+        """(n_terms,) the query table of an inference-free encoder, from the documents.
+
+        Latent terms are no tokens and have none: (0,).
+        """
         model = self.model
+        if model.buckets is not None:
+            return np.empty(0, np.float32)
         return idf_table(self.pairs.texts, model.tokenizer, n_terms=model.n_terms)
 
     @property
@@ -216,7 +221,8 @@ def _clm(run: TrainingRun) -> bool:
 
 def _silence(run: TrainingRun) -> bool:
     """Special tokens weigh nothing from here on."""
-    silence_terms(run.model, run.model.tokenizer.special_ids())
+    if run.model.buckets is None:  # latent terms stand for no token
+        silence_terms(run.model, run.model.tokenizer.special_ids())
     return True
 
 

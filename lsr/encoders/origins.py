@@ -61,6 +61,11 @@ def trace(
             "an ONNX graph gives pooled weights without positions; give the encoder it was "
             "exported from to see where terms come from"
         )
+    if side.buckets is not None:
+        raise EncoderError(
+            "latent terms are switched on by tokens of several layers and have no one origin; only "
+            "encoders whose terms are tokens say where a weight comes from"
+        )
     tokenizer = side.model.tokenizer
     spans = [(0, len(text))]
     if overlap is not None:
