@@ -286,7 +286,7 @@ def test_damage_and_misuse_are_named(
 
 
 def test_what_has_no_onnx_form_is_refused(
-    splade: SpladeEncoder, twins: dict[str, Path], tmp_path: Path
+    splade: SpladeEncoder, twins: dict[str, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     from lsr.encoders.onnx_export import export_onnx
     from lsr.encoders.splade import SpladeModel
@@ -304,6 +304,10 @@ def test_what_has_no_onnx_form_is_refused(
     other = Literal(model.backbone, model.tokenizer)
     with pytest.raises(EncoderError, match="a Literal, which has no ONNX form"):
         export_onnx(SpladeEncoder.of(other), tmp_path / "x", texts=SAMPLE)
+    residual = SpladeModel.from_checkpoint(tiny_checkpoint)
+    residual.attach_literal(position="first")
+    with pytest.raises(EncoderError, match="literal residual, which has no ONNX form"):
+        export_onnx(SpladeEncoder.of(residual), tmp_path / "x", texts=SAMPLE)
     assert not (tmp_path / "x").exists()
 
 

@@ -44,6 +44,8 @@ import onnxruntime  # type: ignore[import-untyped]  # isort: skip
 import torch  # isort: skip
 
 _OPSET = 20  # the first with Gelu
+_TOLERANCE = 1e-4
+"""Largest difference of a float32 weight, as a share of the encoder's largest weight."""
 _CALIBRATION = 64  # texts whose activations tell int8 its ranges
 _TOP = 100  # terms of a text whose overlap is reported
 
@@ -123,6 +125,13 @@ def export_onnx(
                 **_differences(encoder.encode_documents(samples), made.encode_documents(samples)),
             )
         )
+        # A network whose readout has learned something that the graph does not say.
+        if precision == "float32" and measured.max_difference > _TOLERANCE * encoder.max_weight:
+            raise EncoderError(
+                f"the graphs of encoder '{encoder.name}' give weights that differ by "
+                f"{measured.max_difference:.2g} from the network's; nothing was written. Encode "
+                "with torch, and report the architecture"
+            )
         suffix = "onnx" if precision == "float32" else precision
         card = replace(encoder.card, name=f"{encoder.name}-{suffix}", export=record)
         replace(made, card=card).save(folder)
@@ -135,6 +144,10 @@ def _network(side: NetworkSide, name: str) -> TransformerSide:
         raise EncoderError(
             f"encoder '{name}' is an ONNX graph already ({side.folder}); export the encoder it was "
             "made from"
+        )
+    if side.model.literal is not None:
+        raise EncoderError(
+            f"encoder '{name}' has a literal residual, which has no ONNX form; encode with torch"
         )
     if type(side.model) is not SpladeModel or side.pooling == "last":
         raise EncoderError(
