@@ -14,6 +14,7 @@ SETTINGS = {
     "ramp_steps": 4,
     "rate": 0.05,
     "decay": 0.5,
+    "lookahead": 3.0,
     "lowest": 0.01,
     "highest": 1.0,
 }
@@ -23,21 +24,39 @@ def controller(target: float = 20, **changes: float) -> SparsityController:
     return SparsityController(target, **(SETTINGS | changes))  # type: ignore[arg-type]
 
 
-def test_the_weight_follows_the_written_rule() -> None:
-    """Ramp first; then one move a step by the clipped relative error of the moving average."""
-    control = controller()
-    lengths = [100.0, 60, 30, 22, 20, 18, 5, 5, 5, 30]
-    log_weight, mean, expected, got = math.log(0.1), 0.0, [], []
+def written_out(lengths: list[float]) -> list[float]:
+    """The rule of the module's docstring, in plain numbers, for SETTINGS and the target 20."""
+    weights: list[float] = []
+    log_weight, mean, change, ramped = 0.0, 0.0, 0.0, False
     for step, length in enumerate(lengths):
-        if step >= 4:
-            log_weight += 0.05 * max(-1.0, min(1.0, (mean - 20) / 20))
-        expected.append(0.1 * ((step + 1) / 4) ** 2 if step < 4 else math.exp(log_weight))
-        rate = max(0.5, 1 / (step + 1))
-        mean += rate * (length - mean)
+        expected = mean + 3 * change
+        if not ramped and (step >= 4 or (step > 1 and expected < 20)):
+            ramped, log_weight = True, math.log(0.1 * min(1.0, (step + 1) / 4) ** 2)
+        if ramped:
+            log_weight += 0.05 * max(-1.0, min(1.0, (expected - 20) / 20))
+            log_weight = max(math.log(0.01), min(0.0, log_weight))
+        weights.append(math.exp(log_weight) if ramped else 0.1 * ((step + 1) / 4) ** 2)
+        before = mean
+        mean += max(0.5, 1 / (step + 1)) * (length - mean)
+        change = mean - before if step else 0.0
+    return weights
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [100.0, 90, 80, 70, 60, 40, 22, 20, 18, 5, 5, 30, 60],
+        [100.0, 40, 15, 14, 13, 20, 22],  # falls fast: the ramp ends before its fourth step
+    ],
+)
+def test_the_weight_follows_the_written_rule(lengths: list[float]) -> None:
+    """Ramp, then one move a step by the clipped relative error of the length to be expected."""
+    control, got = controller(), []
+    for step, length in enumerate(lengths):
         got.append(control.weight(step))
         control.observe(torch.tensor(length))
     # The state is float32.
-    assert got == pytest.approx(expected, rel=1e-5)
+    assert got == pytest.approx(written_out(lengths), rel=1e-5)
 
 
 def test_several_batches_a_step_move_the_weight_once() -> None:

@@ -130,6 +130,44 @@ def test_stopped_at_every_step_and_resumed_is_the_same_bit_for_bit(
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
 
+def test_controller_and_document_frequencies_resume_bit_for_bit(tmp_path: Path) -> None:
+    """Their state travels in the checkpoints: forgotten, the next weight would be another."""
+    changes = QUICK | {
+        "stage.ranking.sparsity.ramp": 1,
+        "stage.ranking.sparsity.penalty": "df-flops",
+        "stage.ranking.sparsity.df_refresh": 2,
+        "stage.ranking.sparsity.documents": 10.0,
+        "stage.ranking.controller.documents": 50,
+        "stage.ranking.controller.rate": 0.5,
+    }
+    recipe = load_recipe("smoke", changes)
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    assert whole.last_log["documents_weight"] > 20
+    report = train(recipe, tmp_path / "parts", progress=False, stop_after=0.0)
+    while not report.finished:
+        report = train(recipe, tmp_path / "parts", progress=False, stop_after=0.0)
+    resumed, expected = weights(tmp_path / "parts"), weights(tmp_path / "whole")
+    assert all(np.array_equal(resumed[name], expected[name]) for name in expected)
+    assert report.last_log["documents_weight"] >= whole.last_log["documents_weight"]
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_the_wanted_number_of_terms(tmp_path: Path) -> None:
+    """From a weight far too small and from a tenfold one; within a fifth."""
+    for start in (0.001, 0.01):
+        changes = {
+            "stage.ranking.steps": 240,
+            "stage.ranking.sparsity.documents": start,
+            "stage.ranking.sparsity.ramp": 40,
+            "stage.ranking.controller.documents": 60,
+            "stage.ranking.controller.rate": 0.05,
+        }
+        report = train(load_recipe("smoke", changes), tmp_path / str(start), progress=False)
+        assert report.measured is not None
+        assert report.measured.document_terms == pytest.approx(60, rel=0.2)
+        assert report.last_log["ranked_first"] > 0.8
+
+
 def test_dying_between_checkpoints_falls_back_to_the_last_one(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,13 @@
 """The sparsity controller: the user states how many terms are active, the penalty finds its weight.
 
-After the quadratic ramp the weight lambda of a penalty follows
+After the quadratic ramp, which ends early where it has gone far enough, the weight lambda follows
 
-    log lambda += rate * clip((mean length - target) / target, -1, 1)      once a step
+    log lambda += rate * clip((expected length - target) / target, -1, 1)      once a step
 
-between a floor and a ceiling, where the mean length is an exponential moving average of the active
-terms per vector. Published weights do not transfer between batch sizes, losses and backbones; a
+between a floor and a ceiling. The length is an exponential moving average of the active terms per
+vector, and the one expected `lookahead` batches ahead is that average plus so many times its last
+change: a weight that grew until the length was right would press on long after, and terms that
+are off seldom come back. Published weights do not transfer between batch sizes, losses and backbones; a
 length does. The state is in buffers, so checkpoints hold it and a resumed run goes on exactly.
 """
 
@@ -28,30 +30,42 @@ class SparsityController(nn.Module):
         ramp_steps: int,
         rate: float,
         decay: float,
+        lookahead: float,
         lowest: float,
         highest: float,
     ) -> None:
         """`start` is the weight at the end of the ramp; `decay` is that of the moving average."""
         super().__init__()
         self.target, self.start, self.ramp_steps = target, start, ramp_steps
-        self.rate, self.decay = rate, decay
+        self.rate, self.decay, self.lookahead = rate, decay, lookahead
         self.lowest, self.highest = math.log(lowest), math.log(highest)
         self.log_weight: Tensor
         self.length: Tensor
+        self.change: Tensor
+        self.ramped: Tensor
         self.n_batches: Tensor
         self.last_step: Tensor
         self.register_buffer("log_weight", torch.tensor(math.log(start)))
         self.register_buffer("length", torch.zeros(()))
+        self.register_buffer("change", torch.zeros(()))
+        self.register_buffer("ramped", torch.tensor(False))
         self.register_buffer("n_batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("last_step", torch.full((), -1, dtype=torch.int64))
 
     @torch.no_grad()
     def weight(self, step: int) -> float:
         """The weight for this 0-based step: the same however many batches the step has."""
-        if step < self.ramp_steps:
-            return quadratic(step, peak=self.start, ramp_steps=self.ramp_steps)
+        expected = self.length + self.lookahead * self.change
+        if not bool(self.ramped):
+            ramp = quadratic(step, peak=self.start, ramp_steps=self.ramp_steps)
+            short = int(self.n_batches) > 1 and bool(expected < self.target)
+            if step < self.ramp_steps and not (short and self.training):
+                return ramp
+            if self.training:
+                self.ramped.fill_(True)
+                self.log_weight.fill_(math.log(ramp)).clamp_(self.lowest, self.highest)
         if self.training and step > int(self.last_step) and int(self.n_batches):
-            error = ((self.length - self.target) / self.target).clamp(-1, 1)
+            error = ((expected - self.target) / self.target).clamp(-1, 1)
             self.log_weight.add_(self.rate * error).clamp_(self.lowest, self.highest)
             self.last_step.fill_(step)
         return math.exp(float(self.log_weight))
@@ -63,5 +77,8 @@ class SparsityController(nn.Module):
             return
         # The plain average of the batches so far until there are enough of them for the decay.
         rate = max(1 - self.decay, 1 / (int(self.n_batches) + 1))
+        before = self.length.clone()
         self.length.lerp_(length.to(self.length), rate)
+        if int(self.n_batches):
+            self.change.copy_(self.length - before)
         self.n_batches += 1

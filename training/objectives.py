@@ -95,6 +95,7 @@ class Ranking(nn.Module):
                     ramp_steps=sparsity.ramp,
                     rate=wanted.rate,
                     decay=wanted.decay,
+                    lookahead=wanted.lookahead,
                     lowest=wanted.lowest,
                     highest=wanted.highest,
                 )

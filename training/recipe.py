@@ -46,7 +46,16 @@ from .teacher_checks import check_teachers
 from .typed_toml import build
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_ASIDE = ("log_every", "checkpoint_every", "keep_checkpoints", "checkpoint", "rewarm_steps")
+_ASIDE = (
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "checkpoint",
+    "rewarm_steps",
+    "fsdp",
+    "fsdp_config",
+    "deepspeed",
+)
 """Keys of [run] that say how a run is kept and shown, not what it learns."""
 SHIPPED = Path(__file__).resolve().parent / "recipes"
 

@@ -249,6 +249,8 @@ class Controller:
     """How much the logarithm of the weight moves a step where lengths are off by their target."""
     decay: float = number(0.9, low=0, high=0.999999)
     """How much of the running mean length a batch leaves."""
+    lookahead: float = number(40.0, low=0)
+    """Batches ahead for which the length is expected, by its last change: brakes in time."""
     lowest: float = number(1e-8, low=1e-30)
     highest: float = number(1e3, low=1e-30)
 
@@ -388,3 +390,9 @@ class RunSettings:
     "weights" keeps float16 weights in files of at most 15 MB and a little JSON."""
     rewarm_steps: int = number(50, low=1)
     """Steps in which the learning rate climbs back after a resume from weights alone."""
+    fsdp: bool = False
+    """Shard parameters and optimiser over the GPUs (FSDP); on CPUs accelerate uses DDP instead."""
+    fsdp_config: str = ""
+    """A JSON file of settings for it, as transformers.TrainingArguments takes them."""
+    deepspeed: str = ""
+    """A DeepSpeed JSON file; needs the package deepspeed."""

@@ -95,8 +95,16 @@ def run_stage(
             dataloader_num_workers=2 if torch.cuda.is_available() else 0,
             disable_tqdm=True,
             report_to="none",
+            fsdp=settings.run.fsdp or None,  # type: ignore[arg-type]  # wants a bool, says str
+            fsdp_config=settings.run.fsdp_config or None,
+            deepspeed=settings.run.deepspeed or None,
         )
-    except ValueError as error:
+    except ImportError as error:
+        raise RecipeError(
+            f"run.deepspeed = {settings.run.deepspeed!r} wants a package that is missing "
+            f"({error}); pip install deepspeed, or leave the key out."
+        ) from error
+    except (ValueError, OSError) as error:
         raise RecipeError(f"transformers.Trainer refuses these [run] settings: {error}") from error
     checkpoint = _last_checkpoint(folder)
     exact = checkpoint is None or not (checkpoint / INDEX).is_file()
