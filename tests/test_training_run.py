@@ -139,6 +139,7 @@ def test_controller_and_document_frequencies_resume_bit_for_bit(tmp_path: Path) 
         "stage.ranking.sparsity.documents": 10.0,
         "stage.ranking.controller.documents": 50,
         "stage.ranking.controller.rate": 0.5,
+        "stage.ranking.controller.lookahead": 0,
     }
     recipe = load_recipe("smoke", changes)
     whole = train(recipe, tmp_path / "whole", progress=False)
