@@ -115,6 +115,9 @@ class Model:
     lora: Lora | None = None
     new_head: bool = False
     """Make a masked-LM head tied to the word embeddings if the checkpoint has none."""
+    seen: tuple[str, ...] = ()
+    """What backbone and teachers had been trained on before, for the card: judge results on it with
+    care."""
     max_length: int = number(256, low=8)
     """Tokens read from a document when the trained encoder is used; stages may train on fewer."""
     query_length: int = number(64, low=4)
