@@ -41,6 +41,15 @@ def wait() -> None:
         dist.barrier()
 
 
+def anyone(mine: bool) -> bool:
+    """Whether any process says so: those that disagreed about stopping would wait for ever."""
+    if n_processes() == 1:
+        return mine
+    flag = torch.tensor(float(mine), device=PartialState().device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
 @contextmanager
 def in_turn() -> Iterator[None]:
     """The first process goes through the block before the others: it makes what they then find."""

@@ -29,7 +29,7 @@ from .calibrate import calibrate
 from .clm import CausalLanguageModel, ClmSteps
 from .data import Pairs
 from .distillation import teach
-from .gather import in_turn, is_first, n_processes, wait
+from .gather import anyone, in_turn, is_first, n_processes, wait
 from .models import make_model, make_queries
 from .network import learn_last, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
@@ -242,10 +242,11 @@ def _calibrate(run: TrainingRun) -> bool:
 
 def _teachers(run: TrainingRun) -> bool:
     """Make the teachers' scores ready; what an earlier call scored is read and not computed."""
-    run.teachers = teach(
-        run.recipe, run.pairs, run.folder / "teachers", deadline=run.deadline, quiet=run.quiet
-    )
-    return run.teachers is not None
+    with in_turn():
+        run.teachers = teach(
+            run.recipe, run.pairs, run.folder / "teachers", deadline=run.deadline, quiet=run.quiet
+        )
+    return not anyone(run.teachers is None)
 
 
 def _ranking(run: TrainingRun) -> bool:
