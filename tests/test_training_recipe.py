@@ -124,6 +124,7 @@ def test_overrides_replace_values_and_are_checked_like_the_file(tmp_path: Path) 
     path = write(tmp_path, MINIMAL)
     recipe = load_recipe(path, {"run.seed": 3, "stage.ranking.scale": 2})
     assert (recipe.run.seed, recipe.stage.ranking.scale) == (3, 2.0)
+    assert load_recipe("smoke", {"stage.mlm": None, "run.nothing": None}).stage.mlm is None
     with pytest.raises(RecipeError, match="unknown key 'sed' in \\[run\\]; did you mean 'seed'"):
         load_recipe(path, {"run.sed": 3})
     with pytest.raises(RecipeError, match="name is a value, not a section"):

@@ -90,7 +90,8 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     """Read and check a recipe: a file, or the name of a shipped one such as "smoke".
 
     `overrides` maps dotted keys to values that replace the file's, e.g.
-    `{"model.backbone": "/models/minilm"}`. Raises `RecipeError` with file, key and what was wanted.
+    `{"model.backbone": "/models/minilm"}`; None takes the key or section out. Raises `RecipeError`
+    with file, key and what was wanted.
 
     >>> load_recipe("smoke").stage.ranking.losses.info_nce
     1.0
@@ -153,7 +154,10 @@ def _override(table: dict[str, Any], key: str, value: Any, file: Path) -> None:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
             raise RecipeError(f"{file}: cannot set {key}: {parent} is a value, not a section.")
-    table[last] = value
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
 
 
 def _check(recipe: Recipe) -> None:
