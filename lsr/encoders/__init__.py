@@ -3,7 +3,7 @@
 from .analysis import ENGLISH, Analyser
 from .bm25 import BM25Encoder
 from .card import Card
-from .idf import idf_table
+from .idf import blend_idf, idf_table
 from .inference_free import InferenceFreeEncoder
 from .layout import load_encoder
 from .origins import Origin, Traces
@@ -12,6 +12,7 @@ from .separate import SeparateEncoder
 from .siamese import SpladeEncoder, is_binary
 from .side import Settings, TransformerSide
 from .table import QueryTable
+from .token_counts import TokenCounts, count_tokens
 from .tokens import TextTokenizer
 
 __all__ = [
@@ -28,8 +29,11 @@ __all__ = [
     "SparseEncoder",
     "SpladeEncoder",
     "TextTokenizer",
+    "TokenCounts",
     "Traces",
     "TransformerSide",
+    "blend_idf",
+    "count_tokens",
     "idf_table",
     "is_binary",
     "load_encoder",
