@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format bench bench-engine bench-head bench-encode dev stub clean
+.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format bench bench-engine bench-head bench-encode bench-training dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ bench-engine: $(VENV)/.bench  ## Compare with the engines that lead the field (a
 
 bench-head: $(VENV)/.dev  ## Compare training steps with the stock SPLADE head (minutes; tests/bench/README.md)
 	$(BIN)/python tests/bench/head.py $(BENCH)
+
+bench-training: $(VENV)/.dev  ## Train every named system and ablation alike (hours; BENCH="--models DIR")
+	$(BIN)/python tests/bench/training_bench.py $(BENCH)
 
 bench-encode: $(VENV)/.dev  ## Encode beside stock sentence-transformers (minutes; BENCH="--backbone FOLDER")
 	$(BIN)/python tests/bench/encode.py $(BENCH)
