@@ -1,8 +1,8 @@
 """Static pruning: leaving weights out of an index to make it smaller and faster, at a price.
 
 Pure functions over canonical (n_docs, n_terms) float32 matrices. By document: the heaviest terms
-(Lassance et al., SIGIR 2022 call it top-k pruning), or those that hold a share of its mass. By
-posting list: the heaviest postings of each term (Carmel et al., SIGIR 2001). Ties keep the smaller
+(Lassance et al., SIGIR 2022 call it top-k pruning), those that hold a share of its mass, or those
+that reach a share of its heaviest (as OpenSearch does). By posting list: the heaviest postings of each term (Carmel et al., SIGIR 2001). Ties keep the smaller
 term, the earlier document.
 """
 
@@ -38,6 +38,20 @@ def prune_mass(vectors: SparseMatrix, share: float) -> SparseMatrix:
     keep = np.zeros(vectors.nnz, np.bool_)
     within_mass(vectors.indptr, order, vectors.data, share, keep)
     return _kept(vectors, keep)
+
+
+def prune_ratio(vectors: SparseMatrix, share: float) -> SparseMatrix:
+    """The terms of every document that weigh more than `share` of its heaviest; that one stays.
+
+    >>> prune_ratio(sparse.csr_array(np.array([[3.0, 1.0, 2.0]], np.float32)), 0.5).toarray()
+    array([[3., 0., 2.]], dtype=float32)
+    """
+    _check_share(share)
+    heaviest = np.zeros(vectors.shape[0], np.float32)
+    rows = _rows(vectors)
+    np.maximum.at(heaviest, rows, vectors.data)
+    keep = vectors.data > np.float32(share) * heaviest[rows]
+    return _kept(vectors, keep | (vectors.data == heaviest[rows]))
 
 
 def prune_postings(vectors: SparseMatrix, share_or_n: float) -> SparseMatrix:

@@ -18,7 +18,7 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 class Pruning:
     """What is left out of an index (pruning.py); None leaves nothing out.
 
-    `terms` and `mass` apply to every vector before it is stored, those of later adds included.
+    `terms`, `mass` and `ratio` apply to every vector before it is stored, those of later adds included.
     `postings` applies to whole lists: the first finished bulk build or full merge finds each list's
     cut, and that and every later one drop what lies below; what is added in between is whole.
     """
@@ -26,12 +26,15 @@ class Pruning:
     terms: int | None = None
     mass: float | None = None
     postings: float | None = None
+    ratio: float | None = None
 
     def __post_init__(self) -> None:
         if self.terms is not None and self.terms < 1:
             raise UsageError(f"prune to {self.terms} terms: wanted at least 1")
         if self.mass is not None and not 0 < self.mass <= 1:
             raise UsageError(f"prune to a mass of {self.mass}: wanted above 0 and at most 1")
+        if self.ratio is not None and not 0 < self.ratio <= 1:
+            raise UsageError(f"prune to a ratio of {self.ratio}: wanted above 0 and at most 1")
         if self.postings is not None and not (
             0 < self.postings < 1 or (self.postings >= 1 and self.postings == int(self.postings))
         ):
@@ -41,13 +44,15 @@ class Pruning:
             )
 
     def of_documents(self, vectors: SparseMatrix) -> SparseMatrix:
-        """The vectors without what `terms` and `mass` leave out; `mass` counts whole vectors."""
-        if self.terms is None and self.mass is None:
+        """The vectors without what is left out of each; `mass` counts whole vectors."""
+        if self.terms is None and self.mass is None and self.ratio is None:
             return vectors
-        from .pruning import prune_mass, prune_terms
+        from .pruning import prune_mass, prune_ratio, prune_terms
 
         if self.mass is not None:
             vectors = prune_mass(vectors, self.mass)
+        if self.ratio is not None:
+            vectors = prune_ratio(vectors, self.ratio)
         return vectors if self.terms is None else prune_terms(vectors, self.terms)
 
 

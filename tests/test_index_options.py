@@ -45,7 +45,7 @@ def test_pruning_is_reported_by_index_and_info(
     assert " of 11, " in line
     assert run(["info", "i", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
-    assert info["pruning"] == {"terms": 2, "mass": 1.0, "postings": 2.0}
+    assert info["pruning"] == {"terms": 2, "mass": 1.0, "postings": 2.0, "ratio": None}
     assert info["given_postings"] == 11
     assert line.split()[1] == str(info["n_postings"])
     assert info["n_postings"] < 8
@@ -67,7 +67,11 @@ def test_rounding_is_reported_by_index_and_info(
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--prune-mass", "2"], "mass of 2.0"), (["--prune-postings", "-1"], "lists to -1.0")],
+    [
+        (["--prune-mass", "2"], "mass of 2.0"),
+        (["--prune-ratio", "0"], "ratio of 0.0"),
+        (["--prune-postings", "-1"], "lists to -1.0"),
+    ],
 )
 def test_a_pruning_that_cannot_be_is_named(
     corpus: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from index.cut_kernels import gather_kept, kept_lengths
 from index.cuts import Cuts, find_cuts
-from index.pruning import prune_mass, prune_postings, prune_terms
+from index.pruning import prune_mass, prune_postings, prune_ratio, prune_terms
 from index.quantize import halves
 from index.settings import Pruning
 from index.stored_vectors import Forward
@@ -65,6 +65,16 @@ def test_terms_stay_until_they_hold_the_share(rows: Rows, share: float) -> None:
                 kept[term] = row[term]
         expected.append(kept)
     assert rows_of(prune_mass(matrix(rows), share)) == expected
+
+
+@given(rows=rows_of_weights, share=st.sampled_from([0.1, 0.5, 0.9, 1.0]))
+def test_terms_stay_that_reach_a_share_of_the_heaviest(rows: Rows, share: float) -> None:
+    expected = []
+    for row in rows:
+        top = max(row.values(), default=0.0)
+        least = float(np.float32(share) * np.float32(top))
+        expected.append({t: w for t, w in row.items() if w == top or w > least})
+    assert rows_of(prune_ratio(matrix(rows), share)) == expected
 
 
 @given(rows=rows_of_weights, share_or_n=st.sampled_from([0.1, 0.5, 0.99, 1, 2, 5]))

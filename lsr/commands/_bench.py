@@ -21,7 +21,7 @@ from index.latency import (
     timed,
 )
 from index.live import positions_in
-from index.pruning import prune_mass, prune_postings, prune_terms
+from index.pruning import prune_mass, prune_postings, prune_ratio, prune_terms
 from index.segment import Segment
 
 from ..measures import evaluate
@@ -34,6 +34,7 @@ PRUNINGS: tuple[tuple[str, Callable[[SparseMatrix], SparseMatrix]], ...] = (
     ("64 terms", lambda vectors: prune_terms(vectors, 64)),
     ("32 terms", lambda vectors: prune_terms(vectors, 32)),
     ("95 % of mass", lambda vectors: prune_mass(vectors, 0.95)),
+    ("above 0.1 of the largest", lambda vectors: prune_ratio(vectors, 0.1)),
     ("80 % of mass", lambda vectors: prune_mass(vectors, 0.8)),
     ("half of each list", lambda vectors: prune_postings(vectors, 0.5)),
 )

@@ -65,6 +65,12 @@ Examples:
     help="Keep the heaviest terms that hold this share of a document's weight.",
 )
 @click.option(
+    "--prune-ratio",
+    type=float,
+    metavar="SHARE",
+    help="Keep the terms that weigh more than this share of a document's heaviest.",
+)
+@click.option(
     "--prune-postings",
     type=float,
     metavar="SHARE_OR_N",
@@ -91,6 +97,7 @@ def index(
     order_seconds: float,
     prune_terms: int | None,
     prune_mass: float | None,
+    prune_ratio: float | None,
     prune_postings: float | None,
     binary: bool,
     overwrite: bool,
@@ -107,7 +114,8 @@ def index(
     from ..datasets import load_dataset
     from ..encoders import is_binary
 
-    settings = Settings(order, Pruning(prune_terms, prune_mass, prune_postings), binary)
+    pruning = Pruning(prune_terms, prune_mass, prune_postings, prune_ratio)
+    settings = Settings(order, pruning, binary)
     kinds = dict(_field(text) for text in fields)
     windows = None if passages is None else _windows(passages)
     source = load_dataset(corpus)
