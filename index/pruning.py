@@ -2,8 +2,8 @@
 
 Pure functions over canonical (n_docs, n_terms) float32 matrices. By document: the heaviest terms
 (Lassance et al., SIGIR 2022 call it top-k pruning), those that hold a share of its mass, or those
-that reach a share of its heaviest (as OpenSearch does). By posting list: the heaviest postings of each term (Carmel et al., SIGIR 2001). Ties keep the smaller
-term, the earlier document.
+that reach a share of its heaviest (as OpenSearch does). By posting list: the heaviest postings of
+each term (Carmel et al., SIGIR 2001). Ties keep the smaller term, the earlier document.
 """
 
 import numpy as np

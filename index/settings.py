@@ -18,7 +18,7 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 class Pruning:
     """What is left out of an index (pruning.py); None leaves nothing out.
 
-    `terms`, `mass` and `ratio` apply to every vector before it is stored, those of later adds included.
+    `terms`, `mass` and `ratio` apply to every vector before it is stored, later ones included.
     `postings` applies to whole lists: the first finished bulk build or full merge finds each list's
     cut, and that and every later one drop what lies below; what is added in between is whole.
     """
