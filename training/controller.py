@@ -7,8 +7,9 @@ After the quadratic ramp, which ends early where it has gone far enough, the wei
 between a floor and a ceiling. The length is an exponential moving average of the active terms per
 vector, and the one expected `lookahead` batches ahead is that average plus so many times its last
 change: a weight that grew until the length was right would press on long after, and terms that
-are off seldom come back. Published weights do not transfer between batch sizes, losses and backbones;
-a length does. The state is in buffers, so checkpoints hold it and a resumed run goes on exactly.
+are off seldom come back. Published weights do not transfer between batch sizes, losses and
+backbones; a length does. The state is in buffers, so checkpoints hold it and a resumed run goes on
+exactly.
 """
 
 import math
