@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import torch
-import torch.distributed as dist
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lsr.progress import Bar, bar
+
+from .gather import anyone
 
 
 class Report(TrainerCallback):
@@ -73,7 +73,7 @@ class Deadline(TrainerCallback):
         """Look at the clock."""
         if self._deadline is None:
             return
-        if agreed(time.monotonic() >= self._deadline, args.device):
+        if anyone(time.monotonic() >= self._deadline):  # they would wait for each other for ever
             control.should_save = True
             control.should_training_stop = True
 
@@ -92,19 +92,11 @@ class OnSave(TrainerCallback):
             self._call()
 
 
-def agreed(mine: bool, device: torch.device) -> bool:
-    """Whether any process says so: processes that disagreed about stopping would wait for ever."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return mine
-    flag = torch.tensor(float(mine), device=device)
-    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-    return bool(flag.item())
-
-
-def summary(logs: Mapping[str, float]) -> str:
-    """The loss parts of one log entry in a few words."""
-    names = ("loss", "rank_loss", "penalty", "ranked_first", "named_right")
-    counts = ("document_terms", "query_terms")
+def summary(logs: Mapping[str, Any]) -> str:
+    """The loss parts of one log entry in a few words, and what a look at the vectors gave."""
+    names = ("loss", "rank_loss", "penalty", "ranked_first", "named_right", "develop")
+    counts = ("document_terms", "query_terms", "dead_terms")
     words = [f"{name.replace('_', ' ')} {logs[name]:.3f}" for name in names if name in logs]
     words += [f"{name.replace('_', ' ')} {logs[name]:.0f}" for name in counts if name in logs]
+    words += [f"in most: {logs['top_terms']}"] if logs.get("top_terms") else []
     return ", ".join(words)

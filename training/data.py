@@ -74,7 +74,7 @@ def load_pairs(recipe: Recipe, text_fields: Sequence[str] = ("title", "text")) -
             fingerprint = fingerprint_files([file], root=file.parent)
             _read_pair_file(collected, file, recipe)
         else:
-            dataset = load_dataset(_beside(name, recipe.path))
+            dataset = load_dataset(beside(name, recipe.path))
             fingerprint = dataset.fingerprint
             given = _given_negatives(dataset) if recipe.data.negatives else {}
             _read_judged(collected, dataset, recipe, given, text_fields)
@@ -105,7 +105,7 @@ def _read_corpus(
     corpus: list[str], name: str, recipe: Recipe, text_fields: Sequence[str]
 ) -> Source:
     """Append the texts of a corpus, or as many as the recipe allows, to `corpus`."""
-    dataset = load_dataset(_beside(name, recipe.path))
+    dataset = load_dataset(beside(name, recipe.path))
     texts = [t for document in dataset.documents() if (t := document.text(text_fields).strip())]
     kept = _some(texts, recipe.data.corpus_documents, recipe)
     corpus.extend(kept)
@@ -257,7 +257,7 @@ def _pair_file(name: str, recipe: Path) -> Path | None:
     )
 
 
-def _beside(name: str, recipe: Path) -> str:
+def beside(name: str, recipe: Path) -> str:
     """A folder written relative to the recipe, else the name as it is."""
     folder = recipe.parent / name
     return str(folder) if "/" in name and folder.is_dir() else name

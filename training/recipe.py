@@ -15,6 +15,7 @@ anywhere.
     [stage.ranking]             rank: InfoNCE and FLOPS
     [[teachers]]                optional: models whose scores to learn from, any number
     [distillation]              how their scores become one target
+    [develop]                   optional: early stopping on queries that training never sees
     [run]                       seed, precision, checkpoints
 """
 
@@ -35,6 +36,7 @@ from lsr.errors import RecipeError
 from .network_checks import check_uhd, check_window
 from .sections import (
     Data,
+    Develop,
     Distillation,
     Model,
     RankingStage,
@@ -55,6 +57,10 @@ _ASIDE = (
     "fsdp",
     "fsdp_config",
     "deepspeed",
+    "watch_pairs",
+    "on_collapse",
+    "tensorboard",
+    "report_to",
 )
 """Keys of [run] that say how a run is kept and shown, not what it learns."""
 SHIPPED = Path(__file__).resolve().parent / "recipes"
@@ -70,6 +76,7 @@ class Recipe:
     stage: Stages
     teachers: tuple[TeacherSettings, ...] = ()
     distillation: Distillation = field(default_factory=Distillation)
+    develop: Develop | None = None
     run: RunSettings = field(default_factory=RunSettings)
     description: str = ""
     path: Path = field(default=Path(), metadata={"internal": True})
@@ -209,6 +216,12 @@ def _check(recipe: Recipe) -> None:
                 f"{model.max_length}; the encoder would never see such long texts."
             )
     check_teachers(recipe.teachers, recipe.distillation, file)
+    develop = recipe.develop
+    if develop is not None and bool(develop.dataset) == bool(develop.held_out):
+        raise RecipeError(
+            f"{file}: [develop] wants either dataset (a collection) or held_out (a share of the "
+            f"training queries), got {'both' if develop.dataset else 'neither'}."
+        )
 
 
 def _check_decoder(recipe: Recipe) -> None:

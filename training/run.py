@@ -18,12 +18,14 @@ from .adapters import merge_lora
 from .candidates import limited
 from .card import add_record, measure, training_record
 from .data import load_pairs
+from .develop import load_development
 from .gather import in_turn, is_first, join, wait
 from .models import make_encoder
 from .recipe import Recipe
 from .report import Measured, TrainReport
 from .run_record import RunRecord
-from .stages import TrainingRun, run_stages
+from .stages import run_stages
+from .training_run import TrainingRun
 
 _MEASURED_DOCUMENTS = 500
 
@@ -44,11 +46,21 @@ def run_recipe(
     folder = output.with_name(f"{output.name}.training")
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    pairs = limited(load_pairs(recipe), recipe.distillation.candidates)
+    development, pairs = load_development(recipe, load_pairs(recipe))
+    pairs = limited(pairs, recipe.distillation.candidates)
     with in_turn():
         record = RunRecord.open(folder, recipe, pairs, writes=is_first())
     deadline = None if stop_after is None else started + stop_after
-    run = TrainingRun(recipe, pairs, folder, record, quiet=quiet, deadline=deadline)
+    run = TrainingRun(
+        recipe,
+        pairs,
+        folder,
+        record,
+        quiet=quiet,
+        logs=output.with_name(f"{output.name}.tensorboard"),
+        development=development,
+        deadline=deadline,
+    )
     finished = run_stages(run)
     seconds = record.save()
     last_log = run.last_log

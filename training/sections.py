@@ -380,6 +380,27 @@ class Distillation:
 
 
 @dataclass(frozen=True, slots=True)
+class Develop:
+    """Early stopping: the ranking stage ends with the weights that ranked these queries best."""
+
+    dataset: str = ""
+    """A collection to rank; left out, a share of the training queries is held out."""
+    split: str = "dev"
+    """With "test" the results on that split are no test results any more, as the card will say."""
+    held_out: float = number(0.0, low=0, high=0.9)
+    """Share of the training queries, where no dataset is named."""
+    queries: int = number(500, low=1)
+    """At most so many queries, drawn by `run.seed`."""
+    documents: int = number(5000, low=1)
+    """The judged documents, and others up to this number; more make a look slower and harder."""
+    every: int = number(100, low=1)
+    """Steps between two looks; the last step gets one as well."""
+    patience: int = number(0, low=0)
+    """Stop after so many looks without a better one; 0 = run to the end, then take the best."""
+    measure: str = "nDCG@10"
+
+
+@dataclass(frozen=True, slots=True)
 class RunSettings:
     """How to run: nothing here changes what is learned, but for seed and precision."""
 
@@ -393,6 +414,15 @@ class RunSettings:
     "weights" keeps float16 weights in files of at most 15 MB and a little JSON."""
     rewarm_steps: int = number(50, low=1)
     """Steps in which the learning rate climbs back after a resume from weights alone."""
+    watch_pairs: int = number(32, low=0)
+    """At each log of the ranking stage, look at the vectors of this many pairs for dead terms,
+    frequent terms and signs of collapse; 0 = never. Looking does not change the run."""
+    on_collapse: Literal["warn", "stop"] = "warn"
+    """What to do about signs of collapse: say so, or end the run when they persist."""
+    tensorboard: bool = False
+    """Write the log to <output>.tensorboard as well."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that transformers.Trainer should report to as well, such as "wandb"."""
     fsdp: bool = False
     """Shard parameters and optimiser over the GPUs (FSDP); on CPUs accelerate uses DDP instead."""
     fsdp_config: str = ""

@@ -5,7 +5,7 @@ safetensors checkpoints of modules with tied weights, a progress line, a time li
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,22 +16,26 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging as transformers_logging
 
-from lsr.errors import RecipeError
+from lsr.errors import MissingExtra, RecipeError
 
 from .adapted_weights import load_weights, save_weights
 from .callbacks import Deadline, OnSave, Report
+from .gather import is_first
 from .run_record import RunRecord
 from .sections import RunSettings
 from .shards import INDEX, read_into, write_learned
 
 _WEIGHTS = "model.safetensors"
 
+Aside = Callable[[int], dict[str, Any]]
+"""From a global step to numbers and words that its line of the log should hold, too."""
 Penalties = Callable[[int], dict[str, float]]
 """From a global step to keyword arguments of the objective."""
 
@@ -61,6 +65,9 @@ def run_stage(
     *,
     deadline: float | None = None,
     record: RunRecord | None = None,
+    asides: Sequence[Aside] = (),
+    callbacks: Sequence[TrainerCallback] = (),
+    tensorboard: Path | None = None,
     quiet: bool = False,
 ) -> bool:
     """Train `objective` in place; True once every step is done, False if the deadline came first.
@@ -68,7 +75,8 @@ def run_stage(
     Continues from the newest checkpoint in `folder`. From a full one it does so exactly: the same
     weights as without the interruption. From one of weights alone the optimiser starts anew, and
     its rate climbs back to the schedule over `run.rewarm_steps`. `deadline` is a time of
-    `time.monotonic`; the state is saved when it passes. `record` keeps the books.
+    `time.monotonic`; the state is saved when it passes. `record` keeps the books. With a folder
+    `tensorboard` the log also goes there, as TensorBoard reads it.
     """
     try:
         arguments = TrainingArguments(
@@ -94,7 +102,8 @@ def run_stage(
             dataloader_pin_memory=torch.cuda.is_available(),
             dataloader_num_workers=2 if torch.cuda.is_available() else 0,
             disable_tqdm=True,
-            report_to="none",
+            logging_nan_inf_filter=False,  # a loss that is no number should be seen
+            report_to=list(settings.run.report_to) or "none",
             fsdp=settings.run.fsdp or None,  # type: ignore[arg-type]  # wants a bool, says str
             fsdp_config=settings.run.fsdp_config or None,
             deepspeed=settings.run.deepspeed or None,
@@ -108,20 +117,34 @@ def run_stage(
         raise RecipeError(f"transformers.Trainer refuses these [run] settings: {error}") from error
     checkpoint = _last_checkpoint(folder)
     exact = checkpoint is None or not (checkpoint / INDEX).is_file()
-    trainer = StageTrainer(
-        model=objective,
-        args=arguments,
-        train_dataset=batches,
-        data_collator=_only_item,
-        penalties=settings.penalties,
-        rates=settings.rates,
-        rewarm_steps=0 if exact else settings.run.rewarm_steps,
-        callbacks=[
-            Report(settings.name, settings.steps, folder / "log.jsonl", quiet=quiet),
-            Deadline(deadline),
-            OnSave(None if record is None else record.save),
-        ],
-    )
+    extra = [*callbacks]
+    if tensorboard is not None and is_first():
+        extra.append(_to_tensorboard(tensorboard, checkpoint))
+    try:
+        trainer = StageTrainer(
+            model=objective,
+            args=arguments,
+            train_dataset=batches,
+            data_collator=_only_item,
+            penalties=settings.penalties,
+            rates=settings.rates,
+            rewarm_steps=0 if exact else settings.run.rewarm_steps,
+            asides=asides,
+            callbacks=[
+                *extra,
+                Report(settings.name, settings.steps, folder / "log.jsonl", quiet=quiet),
+                Deadline(deadline),
+                OnSave(None if record is None else record.save),
+            ],
+        )
+    except (RuntimeError, ImportError, ValueError) as error:
+        if not settings.run.report_to:
+            raise
+        wanted = ", ".join(settings.run.report_to)
+        raise RecipeError(
+            f"run.report_to = {wanted}: transformers cannot report there ({error}); install the "
+            "tracker's package or leave it out."
+        ) from error
     for unwanted in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(unwanted)
     if checkpoint is not None and record is not None:
@@ -129,6 +152,17 @@ def run_stage(
     with _quiet():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return trainer.state.global_step >= settings.steps
+
+
+def _to_tensorboard(folder: Path, checkpoint: Path | None) -> TensorBoardCallback:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtra("run.tensorboard", extra="train", package="tensorboard") from None
+    # Steps after the checkpoint are taken again; without the purge they would be drawn twice.
+    purge = None if checkpoint is None else int(checkpoint.name.rpartition("-")[2]) + 1
+    writer = SummaryWriter(str(folder), purge_step=purge)
+    return TensorBoardCallback(writer)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -169,9 +203,11 @@ class StageTrainer(Trainer):
         penalties: Penalties | None = None,
         rates: Mapping[str, float] | None = None,
         rewarm_steps: int = 0,
+        asides: Sequence[Aside] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._asides = asides
         self._penalties = penalties
         self._rates = rates or {}
         self._rewarm_steps = rewarm_steps
@@ -198,6 +234,8 @@ class StageTrainer(Trainer):
         if self._n_sums:
             means = {name: total / self._n_sums for name, total in self._sums.items()}
             logs = {**logs, **means}
+            for aside in self._asides:
+                logs |= aside(self.state.global_step)
             self._sums.clear()
             self._n_sums = 0
         super().log(logs, start_time)

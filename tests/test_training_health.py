@@ -1,0 +1,122 @@
+"""Collapse has names: hand-made matrices of each kind, and runs that are driven into it."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from lsr.types import SparseMatrix
+from training import load_recipe
+from training.health import Illness, advice, diagnose, vitals
+from training.recipe import Recipe
+
+
+def matrix(rows: Any) -> SparseMatrix:
+    return sparse.csr_array(np.asarray(rows, np.float32))
+
+
+def words(terms: Sequence[int]) -> list[str]:
+    return [f"w{term}" for term in terms]
+
+
+def healthy(n: int = 40, n_terms: int = 400, active: int = 20) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    rows = np.zeros((n, n_terms), np.float32)
+    for row in rows:
+        row[rng.choice(n_terms, active, replace=False)] = rng.gamma(2.0, 0.5, active) + 0.1
+    return rows
+
+
+def names(rows: Any, **given: Any) -> list[str]:
+    return [finding.illness for finding in diagnose(matrix(rows), words, **given)]
+
+
+def test_healthy_vectors_have_no_finding() -> None:
+    assert names(healthy()) == []
+
+
+def test_empty_documents_are_named() -> None:
+    rows = healthy()
+    rows[:3] = 0
+    assert names(rows) == []  # 3 of 40 may be odd texts
+    rows[:10] = 0
+    assert names(rows) == ["all-zero"]
+    assert names(np.zeros((5, 9))) == ["all-zero"]
+
+
+def test_a_vocabulary_that_is_on_is_named() -> None:
+    rows = np.random.default_rng(1).gamma(0.3, 1.0, (20, 50)) + 0.01
+    assert names(rows) == ["all-on"]
+
+
+def test_the_same_vector_for_every_text_is_named() -> None:
+    rows = np.tile(healthy(1), (30, 1)) * np.linspace(1, 3, 30)[:, None]
+    assert names(rows) == ["constant"]
+
+
+def test_stop_words_that_carry_the_score_are_named_with_their_words() -> None:
+    """Two terms in every document, with weights far above the rest."""
+    rows = healthy()
+    rows[:, [7, 3]] = np.random.default_rng(2).uniform(2, 6, (40, 2))
+    (finding,) = diagnose(matrix(rows), words)
+    assert finding.illness == "stop-words"
+    assert "w7" in finding.evidence
+    assert "w3" in finding.evidence
+
+
+def test_frequent_terms_that_no_query_has_are_no_shortcut() -> None:
+    """The score is the product with the query, and these terms are in none."""
+    rows = healthy()
+    queries = rows.copy()
+    rows[:, [7, 3]] = np.random.default_rng(2).uniform(2, 6, (40, 2))
+    queries[:, [7, 3]] = 0
+    assert names(rows, queries=matrix(queries)) == []
+
+
+def test_not_a_number_is_named_before_anything_else() -> None:
+    rows = np.zeros((4, 9))
+    rows[1, 2] = np.nan
+    assert names(rows) == ["not-finite"]
+
+
+def test_the_mean_cosine_is_that_of_all_pairs() -> None:
+    rows = healthy(12)
+    rows[4] = 0
+    unit = [row / np.linalg.norm(row) for row in rows.astype(np.float64) if row.any()]
+    expected = np.mean([a @ b for a, b in itertools.combinations(unit, 2)])
+    assert vitals(matrix(rows)).cosine == pytest.approx(expected)  # sums in another order
+
+
+def test_the_commonest_terms_come_first_with_their_shares() -> None:
+    signs = vitals(matrix([[1, 1, 0, 0], [0, 2, 0, 0], [0, 1, 5, 0], [0, 0, 1, 0]]))
+    assert signs.top_terms.tolist() == [1, 2, 0]
+    assert signs.top_shares.tolist() == [0.75, 0.5, 0.25]
+    assert signs.frequent_terms == 1
+
+
+def known_keys(cls: Any, prefix: str = "") -> set[str]:
+    """Every dotted key a recipe may hold."""
+    found: set[str] = set()
+    for key, hint in get_type_hints(cls).items():
+        if key not in {field.name for field in fields(cls)}:
+            continue
+        kinds = [kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)]
+        found.add(prefix + key)
+        for kind in kinds:
+            found |= known_keys(kind, f"{prefix}{key}.")
+    return found
+
+
+@pytest.mark.parametrize("illness", get_args(Illness))
+@pytest.mark.parametrize("recipe", ["smoke", "splade-mini"])
+def test_advice_names_keys_that_recipes_have(illness: Illness, recipe: str) -> None:
+    """A renamed key must not leave stale advice behind."""
+    said = advice(illness, load_recipe(recipe, {"run.bf16": True}))
+    keys = re.findall(r"\b(?:run|stage|model|data)(?:\.[a-z_0-9]+)+", said)
+    assert keys
+    assert set(keys) <= known_keys(Recipe)

@@ -1,0 +1,259 @@
+"""Early stopping: ranks a development collection now and then, keeps the best weights.
+
+The collection is judged queries that training never sees: a split of some collection, or a share of
+the training queries held out. Its documents are those judged and a sample of others, so that a look
+takes seconds; its scores compare one step with another and are not those of the whole collection.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from lsr.datasets import load_dataset
+from lsr.encoders.folder import read_object, write_json
+from lsr.encoders.protocol import SparseEncoder
+from lsr.errors import RecipeError
+from lsr.measures import evaluate
+from lsr.types import Qrels
+
+from .data import Pairs, beside
+from .gather import anyone
+from .recipe import Recipe
+from .shards import INDEX, learned, read_into, write_shards
+from .watch import Notes
+
+_DEPTH = 100
+
+
+@dataclass(frozen=True)
+class Development:
+    """Queries, documents and judgements; ids are the positions in the lists, as strings."""
+
+    name: str
+    split: str
+    fingerprint: str
+    queries: list[str]
+    documents: list[str]
+    qrels: Qrels
+
+
+def load_development(recipe: Recipe, pairs: Pairs) -> tuple[Development | None, Pairs]:
+    """The development collection of the recipe, and the pairs that are left to learn from."""
+    wanted = recipe.develop
+    if wanted is None:
+        return None, pairs
+    return (_from_collection(recipe), pairs) if wanted.dataset else _held_out(recipe, pairs)
+
+
+def _from_collection(recipe: Recipe) -> Development:
+    wanted = recipe.develop
+    assert wanted is not None
+    dataset = load_dataset(beside(wanted.dataset, recipe.path))
+    judged = dataset.qrels(wanted.split)
+    answerable = [
+        query
+        for query in dataset.queries(wanted.split)
+        if any(grade > 0 for grade in judged[query.query_id].values())
+    ]
+    rng = np.random.default_rng([recipe.run.seed, 0x6465])
+    rows = rng.choice(len(answerable), size=min(wanted.queries, len(answerable)), replace=False)
+    queries = [answerable[row] for row in np.sort(rows)]
+    if not queries:
+        raise RecipeError(
+            f"{recipe.path}: develop.dataset = '{wanted.dataset}' has no query with a relevant "
+            f"document in split '{wanted.split}'; it has {', '.join(dataset.splits()) or 'none'}."
+        )
+    needed = {doc_id for query in queries for doc_id in judged[query.query_id]}
+    texts: dict[str, str] = {}
+
+    def others() -> Iterator[tuple[bytes, str, str]]:
+        for document in dataset.documents():
+            text = document.text(("title", "text"))
+            if document.doc_id in needed:
+                texts[document.doc_id] = text
+            else:
+                key = f"{recipe.run.seed} {document.doc_id}".encode()
+                yield hashlib.blake2b(key, digest_size=8).digest(), document.doc_id, text
+
+    # The smallest hashes are a random sample that does not depend on the order of the corpus.
+    sample = heapq.nsmallest(wanted.documents, others())
+    for _, doc_id, text in sample[: max(0, wanted.documents - len(texts))]:
+        texts[doc_id] = text
+    row_of = {doc_id: str(row) for row, doc_id in enumerate(texts)}
+    return Development(
+        name=Path(wanted.dataset).name if "/" in wanted.dataset else wanted.dataset,
+        split=wanted.split,
+        fingerprint=dataset.fingerprint,
+        queries=[query.text for query in queries],
+        documents=list(texts.values()),
+        qrels={
+            str(row): {
+                row_of[doc_id]: grade
+                for doc_id, grade in judged[query.query_id].items()
+                if doc_id in row_of
+            }
+            for row, query in enumerate(queries)
+        },
+    )
+
+
+def _held_out(recipe: Recipe, pairs: Pairs) -> tuple[Development, Pairs]:
+    wanted = recipe.develop
+    assert wanted is not None
+    n_queries = len(pairs.queries)
+    size = min(wanted.queries, max(1, round(wanted.held_out * n_queries)))
+    if size >= n_queries:
+        raise RecipeError(
+            f"{recipe.path}: develop.held_out = {wanted.held_out} leaves nothing of "
+            f"{n_queries} queries to learn from; lower it or name a develop.dataset."
+        )
+    rng = np.random.default_rng([recipe.run.seed, 0x6465])
+    out = np.sort(rng.choice(n_queries, size=size, replace=False))
+    judged = np.unique(np.concatenate([pairs.positives[row] for row in out]))
+    rest = np.setdiff1d(np.arange(len(pairs.documents)), judged)
+    n_others = min(len(rest), max(0, wanted.documents - len(judged)))
+    others = rng.choice(rest, size=n_others, replace=False) if n_others else rest[:0]
+    rows = np.sort(np.concatenate([judged, others]))
+    place = {int(document): str(at) for at, document in enumerate(rows)}
+    development = Development(
+        name="held out of training",
+        split=recipe.data.split,
+        fingerprint=recipe.fingerprint(),
+        queries=[pairs.queries[row] for row in out],
+        documents=[pairs.documents[row] for row in rows],
+        qrels={
+            str(at): {place[int(document)]: 1 for document in pairs.positives[row]}
+            for at, row in enumerate(out)
+        },
+    )
+    kept = np.setdiff1d(np.arange(n_queries), out)
+    left = replace(
+        pairs,
+        queries=[pairs.queries[row] for row in kept],
+        source_of=pairs.source_of[kept],
+        positives=[pairs.positives[row] for row in kept],
+        negatives=[pairs.negatives[row] for row in kept],
+    )
+    return development, left
+
+
+def score(development: Development, encoder: SparseEncoder, measure: str) -> float:
+    """The mean of `measure`, an ir_measures name, over exact scores of every document."""
+    queries = encoder.encode_queries(development.queries)
+    documents = encoder.encode_documents(development.documents)
+    scores = (queries @ documents.T).tocsr()
+    run: dict[str, dict[str, float]] = {}
+    for row in range(scores.shape[0]):
+        at = slice(scores.indptr[row], scores.indptr[row + 1])
+        columns, values = scores.indices[at], scores.data[at]
+        best = np.lexsort((columns, -values))[:_DEPTH]
+        # Ranks instead of scores: ties are ours to break, by position, and not the measure's.
+        run[str(row)] = {
+            str(columns[place]): float(_DEPTH - rank) for rank, place in enumerate(best)
+        }
+    return evaluate(run, development.qrels, [measure]).means[measure]
+
+
+@dataclass
+class Progress:
+    """The scores so far, as `develop.json` keeps them beside the checkpoints."""
+
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    """(step, score), in order."""
+    stopped: bool = False
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The earliest of the highest scores."""
+        return max(self.scores, key=lambda pair: (pair[1], -pair[0]), default=None)
+
+    @property
+    def looks_since_best(self) -> int:
+        """How many looks brought nothing better."""
+        best = self.best
+        return 0 if best is None else sum(step > best[0] for step, _ in self.scores)
+
+    @classmethod
+    def read(cls, file: Path) -> "Progress":
+        """What the file says; nothing yet if there is none."""
+        if not file.is_file():
+            return cls()
+        content = read_object(file)
+        return cls([(int(s), float(v)) for s, v in content["scores"]], bool(content["stopped"]))
+
+
+class StopEarly(TrainerCallback):
+    """Looks every so many steps; stops after `patience` looks without a better score.
+
+    A better score is followed by a checkpoint, so that the checkpoints never lag behind the best
+    weights: a run that dies goes on from a state that knows of them.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        look: Callable[[], float],
+        folder: Path,
+        *,
+        every: int,
+        patience: int,
+        exact: bool,
+    ) -> None:
+        self._objective, self._look = objective, look
+        self._file, self._weights = folder / "develop.json", folder / "best"
+        self._every, self._patience, self._exact = every, patience, exact
+        self._note: Notes = {}
+        self.progress = Progress.read(self._file)
+
+    def say(self, _: int) -> Notes:
+        """The score since the last line of the log, if there was a look."""
+        note, self._note = self._note, {}
+        return note
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Forget looks at steps that will be taken again."""
+        self.progress = Progress([p for p in self.progress.scores if p[0] <= state.global_step])
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Look if it is time, or the end."""
+        step = state.global_step
+        if step % self._every and step < state.max_steps:
+            return
+        better = stop = False
+        if state.is_world_process_zero:
+            better = self._looked(step)
+            stop = 0 < self._patience <= self.progress.looks_since_best
+        if anyone(better):
+            control.should_save = True
+        if anyone(stop) and step < state.max_steps:
+            self.progress.stopped = True
+            control.should_save = control.should_training_stop = True
+        if state.is_world_process_zero:
+            write_json(self._file, asdict(self.progress))
+
+    def _looked(self, step: int) -> bool:
+        """Score the network as it is; whether it is the best so far, which is then kept."""
+        best, value = self.progress.best, self._look()
+        self.progress.scores.append((step, value))
+        self._note = {"develop": value}
+        if best is not None and value <= best[1]:
+            return False
+        tensors = learned(self._objective)
+        write_shards(tensors, self._weights, exact=frozenset(tensors if self._exact else ()))
+        return True
+
+    def restore_best(self) -> None:
+        """Put the weights of the best look back into the objective."""
+        if (self._weights / INDEX).is_file():
+            read_into(self._objective, self._weights)

@@ -1,0 +1,183 @@
+"""Names what is wrong with a sample of term weights, and what to change in the recipe.
+
+Collapse comes in few forms, each known from public bug reports: nothing is active, everything is,
+every text gets the same vector, or a handful of terms that every document has carry the score.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.types import SparseMatrix
+
+from .recipe import Recipe
+
+Illness = Literal["not-finite", "all-zero", "all-on", "constant", "stop-words"]
+
+# Healthy vectors are far from all of these: of natural texts some per cent of the vocabulary are
+# active, two random ones have a cosine of .1 to .4, and none is empty.
+_EMPTY_SHARE = 0.1
+_ACTIVE_SHARE = 0.5
+_COSINE = 0.9
+_FREQUENT = 0.5  # share of the documents that make a term a frequent one
+_FEW, _CARRIED = 10, 0.5  # so few frequent terms with so much of the score are a shortcut
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong, by a fixed name, and the numbers that say so."""
+
+    illness: Illness
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """Numbers of a sample of document vectors, with the terms that most documents have."""
+
+    empty_share: float
+    active_terms: float
+    """Mean over the documents."""
+    cosine: float
+    """Mean over all pairs of documents that are not empty; 0 if there are fewer than two."""
+    frequent_terms: int
+    """Terms in more than half of the documents."""
+    top_terms: npt.NDArray[np.int64]
+    """The five terms in most documents, the commonest first."""
+    top_shares: npt.NDArray[np.float64]
+    """The shares of documents they are in."""
+
+
+def vitals(documents: SparseMatrix) -> Vitals:
+    """Measure a (documents, terms) sample; it must have a row."""
+    n_documents = documents.shape[0]
+    frequency = np.bincount(documents.indices, minlength=documents.shape[1]) / n_documents
+    top = np.argsort(-frequency, kind="stable")[:5]
+    top = top[frequency[top] > 0]
+    per_document = np.diff(documents.indptr)
+    return Vitals(
+        empty_share=float((per_document == 0).mean()),
+        active_terms=float(per_document.mean()),
+        cosine=_mean_cosine(documents),
+        frequent_terms=int((frequency > _FREQUENT).sum()),
+        top_terms=top,
+        top_shares=frequency[top],
+    )
+
+
+def diagnose(
+    documents: SparseMatrix,
+    words: Callable[[Sequence[int]], list[str]],
+    *,
+    queries: SparseMatrix | None = None,
+) -> list[Finding]:
+    """What is wrong with (n, terms) document weights, worst first; nothing if they are healthy.
+
+    `queries` (n, terms) are queries that the documents answer, row by row; without them a document
+    stands for its own query. `words` decodes term numbers.
+    """
+    if not np.isfinite(documents.data).all():
+        share = 1 - float(np.isfinite(documents.data).mean())
+        return [Finding("not-finite", f"{share:.0%} of the weights are no finite numbers")]
+    found: list[Finding] = []
+    signs = vitals(documents)
+    n_terms = documents.shape[1]
+    if signs.empty_share > _EMPTY_SHARE:
+        found.append(
+            Finding("all-zero", f"{signs.empty_share:.0%} of the documents have no term at all")
+        )
+    if signs.active_terms > _ACTIVE_SHARE * n_terms:
+        found.append(
+            Finding(
+                "all-on",
+                f"{signs.active_terms:,.0f} of {n_terms:,} terms are active in the mean document",
+            )
+        )
+    if signs.cosine > _COSINE:
+        found.append(
+            Finding("constant", f"two documents have a cosine of {signs.cosine:.2f} on average")
+        )
+    elif "all-on" not in {finding.illness for finding in found}:
+        shortcut = _shortcut(documents, documents if queries is None else queries, words)
+        found += [shortcut] if shortcut is not None else []
+    return found
+
+
+def advice(illness: Illness, recipe: Recipe) -> str:
+    """What to change: keys of the recipe, with values where they follow from what it says now."""
+    ranking = recipe.stage.ranking
+    pressure = ranking.sparsity.documents
+    rate = ranking.learning_rate
+    match illness:
+        case "not-finite":
+            precision = "set run.bf16 = false, " if recipe.run.bf16 else ""
+            return f"{precision}set stage.ranking.learning_rate = {rate / 10:g}"
+        case "all-zero":
+            ramp = max(2 * ranking.sparsity.ramp, ranking.steps // 3)
+            first = (
+                f"set stage.ranking.sparsity.documents = {pressure / 10:g} and "
+                f"stage.ranking.sparsity.ramp = {ramp}"
+                if pressure
+                else f"set stage.ranking.learning_rate = {rate / 10:g}"
+            )
+            return (
+                first
+                + ("" if recipe.stage.calibrate else "; add [stage.calibrate] active_terms = 256")
+                + (
+                    ""
+                    if ranking.sparsity.anti_zero
+                    else "; set stage.ranking.sparsity.anti_zero = 1"
+                )
+            )
+        case "all-on":
+            more = f"set stage.ranking.sparsity.documents = {10 * pressure or 1e-3:g}"
+            if recipe.stage.calibrate is None:
+                return f"add [stage.calibrate] active_terms = 256; if that is not enough, {more}"
+            return more
+        case "constant":
+            batch = 2 * ranking.batch
+            return (
+                f"set stage.ranking.learning_rate = {rate / 4:g} and stage.ranking.batch = {batch}"
+                + ("" if recipe.stage.mlm else "; a new head wants [stage.mlm] first")
+            )
+        case "stop-words":
+            return (
+                'set stage.ranking.sparsity.penalty = "df-flops"'
+                if ranking.sparsity.penalty != "df-flops"
+                else f"set stage.ranking.sparsity.documents = {3 * pressure or 1e-3:g}"
+            )
+
+
+def _mean_cosine(rows: SparseMatrix) -> float:
+    """Over all pairs of rows that are not empty: (|sum of unit rows|^2 - n) / (n (n - 1))."""
+    lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1), np.float64).ravel())
+    full = lengths > 0
+    n = int(full.sum())
+    if n < 2:
+        return 0.0
+    total = (1 / lengths[full]) @ rows[full].astype(np.float64)
+    return float((total @ total - n) / (n * (n - 1)))
+
+
+def _shortcut(
+    documents: SparseMatrix, queries: SparseMatrix, words: Callable[[Sequence[int]], list[str]]
+) -> Finding | None:
+    frequency = np.bincount(documents.indices, minlength=documents.shape[1]) / documents.shape[0]
+    carried = np.asarray(queries.multiply(documents).sum(axis=0), np.float64).ravel()
+    total = carried.sum()
+    if documents.shape[0] < 2 or total <= 0:
+        return None
+    common = np.flatnonzero(frequency > _FREQUENT)
+    few = common[np.argsort(-carried[common], kind="stable")[:_FEW]]
+    few = few[carried[few] > 0]
+    share = carried[few].sum() / total
+    if share <= _CARRIED:
+        return None
+    named = ", ".join(words([int(term) for term in few[:5]]))
+    return Finding(
+        "stop-words",
+        f"{share:.0%} of the score come from {len(few)} terms that most documents have: {named}",
+    )

@@ -1,0 +1,203 @@
+"""What the stages of one run share: its recipe and data, the network so far, where things lie."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from torch import nn
+
+from lsr.encoders.folder import read_object, write_json
+from lsr.encoders.idf import idf_table
+from lsr.encoders.lora import has_adapters
+from lsr.encoders.model import SparseModel
+from lsr.encoders.protocol import SparseEncoder
+
+from .adapted_weights import adapted_state, load_weights, save_weights
+from .data import Pairs
+from .develop import Development, StopEarly, score
+from .gather import in_turn, is_first, wait
+from .models import make_encoder, make_model, make_queries
+from .queries import TableQueries
+from .recipe import Recipe
+from .run_record import RunRecord
+from .shards import INDEX, read_into, write_shards
+from .teacher_scores import TeacherScores
+from .trainer import StageSettings, run_stage
+from .watch import Watch, draw
+
+T = TypeVar("T")
+
+RANKING = "ranking"
+_KEPT = "network"
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass
+class TrainingRun:
+    """One recipe at work: what every stage shares."""
+
+    recipe: Recipe
+    pairs: Pairs
+    folder: Path
+    """Where everything lies until the encoder is written."""
+    record: RunRecord
+    quiet: bool
+    logs: Path
+    """Where TensorBoard's files go."""
+    development: Development | None
+    deadline: float | None
+    """A time of `time.monotonic` after which a stage saves its state and returns False."""
+    teachers: TeacherScores | None = None
+    """What the teachers think of pairs, once their stage is done; None in a recipe without any."""
+
+    @cached_property
+    def model(self) -> SparseModel:
+        """The network, as the stages so far have left it."""
+        with in_turn():
+            return make_model(self.recipe, self.pairs.texts, self.folder)
+
+    @cached_property
+    def queries(self) -> SparseModel | TableQueries:
+        """What queries go through; made of the documents' network as it is when first asked for."""
+        return make_queries(self.recipe, self.model, self.idf)
+
+    @property
+    def learners(self) -> nn.Module:
+        """What ranking changes: the documents' network, and the query side where it is another."""
+        if self.recipe.model.kind == "siamese":
+            return self.model
+        return nn.ModuleDict({"documents": self.model, "queries": self.queries})
+
+    @cached_property
+    def idf(self) -> npt.NDArray[np.float32]:
+        """(n_terms,) the query table of an inference-free encoder, from the documents.
+
+        Latent terms are no tokens and have none: (0,).
+        """
+        model = self.model
+        if model.buckets is not None:
+            return np.empty(0, np.float32)
+        return idf_table(self.pairs.texts, model.tokenizer, n_terms=model.n_terms)
+
+    @property
+    def last_log(self) -> dict[str, float]:
+        """The numbers in the last line of the ranking stage's log; none before there is one."""
+        log = self.folder / RANKING / "log.jsonl"
+        lines = log.read_bytes().splitlines() if log.is_file() else []
+        last = orjson.loads(lines[-1]) if lines else {}
+        return {name: value for name, value in last.items() if isinstance(value, int | float)}
+
+    def sample(self, size: int) -> list[str]:
+        """Up to `size` of the documents, the same ones each time, in their order."""
+        rng = np.random.default_rng([self.recipe.run.seed, 0x736D])
+        documents = self.pairs.documents
+        rows = rng.choice(len(documents), size=min(size, len(documents)), replace=False)
+        return [documents[row] for row in np.sort(rows)]
+
+    def train(
+        self, objective: nn.Module, steps: Any, settings: StageSettings, *, ranks: bool = False
+    ) -> bool:
+        """Run the loop of a stage; see `run_stage`.
+
+        Where the objective `ranks`, its vectors are watched, and with [develop] the stage stops
+        early and ends with the best weights.
+        """
+        recipe, folder = self.recipe, self.folder / settings.name
+        watch = self._watch() if ranks and recipe.run.watch_pairs else None
+        stop_early = None
+        if ranks and recipe.develop is not None and self.development is not None:
+            wanted, development = recipe.develop, self.development
+            stop_early = StopEarly(
+                objective,
+                lambda: self._as_encoder(lambda e: score(development, e, wanted.measure)),
+                folder,
+                every=wanted.every,
+                patience=wanted.patience,
+                exact=recipe.run.checkpoint == "full",
+            )
+            if stop_early.progress.stopped:
+                stop_early.restore_best()
+                return True
+        tensorboard = self.logs / settings.name if recipe.run.tensorboard else None
+        done = run_stage(
+            objective,
+            steps,
+            settings,
+            folder,
+            deadline=self.deadline,
+            record=self.record,
+            asides=[
+                *(() if stop_early is None else (stop_early.say,)),
+                *(() if watch is None else (watch.look,)),
+            ],
+            callbacks=[callback for callback in (watch, stop_early) if callback is not None],
+            tensorboard=tensorboard,
+            quiet=self.quiet,
+        )
+        if stop_early is not None and (done or stop_early.progress.stopped):
+            stop_early.restore_best()
+            return True
+        return done
+
+    def _watch(self) -> Watch:
+        run, seed = self.recipe.run, self.recipe.run.seed
+        return Watch(
+            self.recipe,
+            lambda step: self._as_encoder(
+                lambda encoder: draw(encoder, self.pairs, step, size=run.watch_pairs, seed=seed)
+            ),
+            self.model.tokenizer.strings,
+            quiet=self.quiet,
+            main=is_first(),
+        )
+
+    def _as_encoder(self, look: Callable[[SparseEncoder], T]) -> T:
+        """What `look` makes of the network as an encoder, which then goes on learning."""
+        learners, training = self.learners, self.model.training
+        learners.eval()
+        try:
+            return look(make_encoder(self.recipe, self.model, self.queries, max_weight=1.0))
+        finally:
+            learners.train(training)
+
+    def keep(self, stage: str) -> None:
+        """Write the network as `stage` has left it, in place of that of the stage before."""
+        if is_first():
+            self._write(stage)
+        wait()
+
+    def _write(self, stage: str) -> None:
+        partial, kept = self.folder / "network.partial", self.folder / _KEPT
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        network = self.learners if stage == RANKING else self.model
+        if self.recipe.run.checkpoint == "weights":
+            adapted = has_adapters(network)
+            write_shards(adapted_state(network) if adapted else network.state_dict(), partial)
+        else:
+            save_weights(network, partial / _WEIGHTS)
+        write_json(partial / "stage.json", {"stage": stage})
+        shutil.rmtree(kept, ignore_errors=True)
+        partial.rename(kept)
+
+    def restore(self) -> str | None:
+        """Load the network that was kept last; the name of its stage, None if there is none."""
+        kept, partial = self.folder / _KEPT, self.folder / "network.partial"
+        if not kept.is_dir() and (partial / "stage.json").is_file():
+            partial.rename(kept)  # it was whole; the call ended between two renames
+        if not kept.is_dir():
+            return None
+        stage = str(read_object(kept / "stage.json")["stage"])
+        network = self.learners if stage == RANKING else self.model
+        if (kept / INDEX).is_file():
+            read_into(network, kept)
+            self.record.resumed(exact=False)
+        else:
+            load_weights(network, kept / _WEIGHTS)
+        return stage
