@@ -26,6 +26,7 @@ VERBS = {
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),
     "score": ("lsr.commands.score:score", "score training candidates with teachers"),
     "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
+    "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),
     "bench": ("lsr.commands.bench:bench", "measure how fast an index is"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),

@@ -11,7 +11,6 @@ from lsr.errors import DatasetError, RecipeError
 from training import load_recipe
 from training.batches import draw, plan_batches, sample_terms
 from training.data import Pairs, Source, load_pairs
-from training.mine import mine_bm25
 
 
 def collection(folder: Path, *, negatives: dict[str, list[str]] | None = None) -> Path:
@@ -133,16 +132,6 @@ def test_missing_and_useless_collections_are_refused(tmp_path: Path) -> None:
         load_pairs(recipe_for(tmp_path, ["empty.jsonl"]))
     with pytest.raises(DatasetError, match="no dataset"):
         load_pairs(recipe_for(tmp_path, ["no-such-collection"]))
-
-
-def test_mined_negatives_are_the_bm25_ranking_without_the_positives() -> None:
-    documents = ["fox fox", "fox den", "fox in the snow tonight", "whale"]
-    rows = np.asarray([10, 11, 12, 13], np.int32)
-    mined = mine_bm25(["fox", "zebra"], [[11], [13]], documents, rows, first=0, depth=3)
-    assert [m.tolist() for m in mined] == [[10, 12], []]
-    # By rank: "fox fox" first (tf 2), "fox den" second, the long text last.
-    later = mine_bm25(["fox"], [[13]], documents, rows, first=1, depth=2)
-    assert [m.tolist() for m in later] == [[11]]
 
 
 def synthetic(n_queries: int, per_source: int) -> Pairs:

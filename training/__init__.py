@@ -1,14 +1,27 @@
 """From texts and teachers to an encoder: recipes in, encoder folders out."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from lsr.datasets import Dataset, load_dataset
 from lsr.errors import MissingExtra
 
+from .mining.collections import MiningReport, mine_collection
+from .mining.negatives import MiningPlan
 from .recipe import Recipe, load_recipe, shipped_recipes
 from .report import Measured, TrainReport
 
-__all__ = ["Measured", "Recipe", "TrainReport", "load_recipe", "shipped_recipes", "train"]
+__all__ = [
+    "Measured",
+    "MiningReport",
+    "Recipe",
+    "TrainReport",
+    "load_recipe",
+    "mine",
+    "shipped_recipes",
+    "train",
+]
 
 
 def train(
@@ -40,3 +53,37 @@ def train(
         else not progress,
         stop_after=stop_after,
     )
+
+
+def mine(
+    dataset: str | Path | Dataset,
+    output: str | Path,
+    *,
+    miners: Sequence[str] = ("bm25",),
+    split: str = "train",
+    windows: Sequence[str] = ("10-50",),
+    margin: float | None = None,
+    share: float | None = None,
+    teacher: str = "",
+    near_copy: float = 0.9,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> MiningReport:
+    """Find hard negatives for the queries of a collection and write them to `output`.
+
+    `miners` are "bm25", folders of sparse encoders and "dense:FOLDER"; each draws from every window
+    of ranks, "FIRST-LAST" or "FIRST-LAST:TAKE". Documents above `margin` or `share` of the best
+    positive, by `teacher` or else by the miner, are left out. See `training.mining`.
+    """
+    plan = MiningPlan.of(
+        miners,
+        windows,
+        margin=margin,
+        share=share,
+        teacher=teacher,
+        near_copy=near_copy,
+        seed=seed,
+    )
+    found = load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
+    quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
+    return mine_collection(found, Path(output), plan, split=split, quiet=quiet)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .data import Pairs
-from .mine import Rows
+from .rows import Rows
 
 
 def plan_batches(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .data import Pairs
-from .mine import Rows
+from .rows import Rows
 
 Keys = npt.NDArray[np.uint64]
 """Fingerprints of texts."""

@@ -53,6 +53,11 @@ def training_record(
     # Where the checkpoint lay on the machine that trained is nobody's business; its name is.
     settings["model"]["backbone"] = Path(recipe.model.backbone).name
     settings["distillation"]["cache"] = Path(recipe.distillation.cache).name
+    if recipe.data.mining is not None:
+        settings["data"]["mining"]["miners"] = [
+            Path(name).name for name in recipe.data.mining.miners
+        ]
+        settings["data"]["mining"]["teacher"] = Path(recipe.data.mining.teacher).name
     for teacher in settings["teachers"]:
         teacher["model"] = Path(teacher["model"]).name
     return {

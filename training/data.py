@@ -17,9 +17,11 @@ from lsr.datasets import Dataset, load_dataset
 from lsr.datasets.dataset import fingerprint_files
 from lsr.errors import DatasetError, RecipeError
 from lsr.files import read_lines
+from lsr.types import Query
 
-from .mine import Rows, mine_bm25
+from .mining.recipes import mined_negatives, mining_plan
 from .recipe import Recipe
+from .rows import Rows
 
 T = TypeVar("T")
 
@@ -63,8 +65,14 @@ class Pairs:
         return [*self.documents, *self.corpus]
 
 
-def load_pairs(recipe: Recipe, text_fields: Sequence[str] = ("title", "text")) -> Pairs:
-    """Read every collection of the recipe's [data] section."""
+def load_pairs(
+    recipe: Recipe,
+    text_fields: Sequence[str] = ("title", "text"),
+    *,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Pairs:
+    """Read every collection of the recipe's [data] section; `cache` keeps mined negatives."""
     collected = _Collected()
     sources: list[Source] = []
     for name in recipe.data.train:
@@ -77,7 +85,7 @@ def load_pairs(recipe: Recipe, text_fields: Sequence[str] = ("title", "text")) -
             dataset = load_dataset(beside(name, recipe.path))
             fingerprint = dataset.fingerprint
             given = _given_negatives(dataset) if recipe.data.negatives else {}
-            _read_judged(collected, dataset, recipe, given, text_fields)
+            _read_judged(collected, dataset, recipe, given, text_fields, cache=cache, quiet=quiet)
         n_queries = len(collected.queries) - first
         if n_queries == 0:
             raise RecipeError(
@@ -153,9 +161,12 @@ def _read_judged(
     recipe: Recipe,
     given: Mapping[str, Sequence[str]],
     text_fields: Sequence[str],
+    *,
+    cache: Path | None,
+    quiet: bool,
 ) -> None:
     split, first = recipe.data.split, len(collected.queries)
-    mining = bool(recipe.data.negatives and recipe.data.mined_depth and not given)
+    plan = None if given else mining_plan(recipe)
     relevant = {
         query_id: [doc_id for doc_id, grade in judged.items() if grade > 0]
         for query_id, judged in dataset.qrels(split).items()
@@ -167,24 +178,28 @@ def _read_judged(
     row_of = {
         document.doc_id: collected.document(text)
         for document in dataset.documents()
-        if (mining or document.doc_id in wanted) and (text := document.text(text_fields).strip())
+        if (plan is not None or document.doc_id in wanted)
+        and (text := document.text(text_fields).strip())
     }
+    kept: list[Query] = []
     for query in queries:
         positives = [row_of[d] for d in relevant[query.query_id] if d in row_of]
         if positives and query.text.strip():
             negatives = [row_of[d] for d in given.get(query.query_id, ()) if d in row_of]
             collected.add(query.text, positives, negatives)
-    if mining:
-        rows = sorted(set(row_of.values()))
-        mined = mine_bm25(
+            kept.append(query)
+    if plan is not None:
+        rows = np.asarray(sorted(set(row_of.values())), np.int32)
+        collected.negatives[first:] = mined_negatives(
+            plan,
             collected.queries[first:],
             collected.positives[first:],
             [collected.documents[row] for row in rows],
-            np.asarray(rows, np.int32),
-            first=recipe.data.mined_from,
-            depth=recipe.data.mined_depth,
+            rows,
+            own=[row_of.get(query.query_id) for query in kept],
+            cache=cache,
+            quiet=quiet,
         )
-        collected.negatives[first:] = [negatives.tolist() for negatives in mined]
 
 
 def _some(items: Sequence[T], most: int, recipe: Recipe) -> Sequence[T]:

@@ -13,6 +13,7 @@ from lsr.encoders.buckets import Buckets
 from lsr.encoders.decoder import DecoderModel, lion_scale
 from lsr.encoders.decoder_settings import DecoderSettings
 from lsr.encoders.inference_free import InferenceFreeEncoder
+from lsr.encoders.layout import load_encoder
 from lsr.encoders.model import Activation, SparseModel
 from lsr.encoders.separate import SeparateEncoder
 from lsr.encoders.siamese import SpladeEncoder
@@ -24,7 +25,7 @@ from lsr.errors import EncoderError, RecipeError
 from .adapters import add_lora, quantization
 from .network import set_dropout, silence_terms
 from .queries import TableQueries
-from .recipe import Recipe, backbone_folder, checkpoint_folder
+from .recipe import Recipe, backbone_folder, checkpoint_folder, encoder_folder
 from .scratch import make_backbone
 from .sections import Decoder
 
@@ -65,9 +66,8 @@ def make_queries(
     if wanted.kind == "siamese":
         return documents
     if wanted.kind == "inference-free":
-        binary = wanted.query_table == "binary"
         return TableQueries(
-            torch.from_numpy((idf > 0).astype(np.float32) if binary else idf),
+            torch.from_numpy(_first_table(recipe, documents, idf)),
             specials=documents.tokenizer.special_ids(),
             learned=wanted.query_table == "learned",
             frozen_steps=stage.table_frozen_steps,
@@ -83,6 +83,27 @@ def make_queries(
         )
     silence_terms(queries, queries.tokenizer.special_ids())
     return queries
+
+
+def _first_table(
+    recipe: Recipe, documents: SparseModel, idf: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """(n_terms,) the table that inference-free queries start from."""
+    kind = recipe.model.query_table
+    if kind == "binary":
+        return (idf > 0).astype(np.float32)
+    folder = encoder_folder(recipe) if kind in ("kept", "learned") else None
+    encoder = None if folder is None else load_encoder(folder, queries_only=True)
+    if isinstance(encoder, InferenceFreeEncoder):
+        if encoder.queries.tokenizer.vocabulary() != documents.tokenizer.vocabulary():
+            raise EncoderError(f"{folder}: queries and documents number their tokens differently")
+        return encoder.queries.weights.copy()
+    if kind == "kept":
+        raise RecipeError(
+            f'{recipe.path}: model.query_table = "kept", but model.backbone = '
+            f"'{recipe.model.backbone}' is not the folder of an inference-free encoder; choose idf."
+        )
+    return idf
 
 
 def _load(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:

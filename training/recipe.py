@@ -33,6 +33,7 @@ import orjson
 from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 
+from .mining.windows import parse_window
 from .network_checks import check_uhd, check_window
 from .sections import (
     Data,
@@ -130,14 +131,29 @@ def checkpoint_folder(recipe: Recipe, name: str, *, key: str) -> Path:
     """The folder that `key` of a recipe names: as written, beside the recipe, or from the hub."""
     for folder in (Path(name).expanduser(), recipe.path.parent / name):
         if folder.is_dir() or (recipe.model.decoder and _is_gguf(folder)):
-            return folder
+            return _network_in(folder, queries=key == "model.query_backbone")
     if not _HUB_NAME.fullmatch(name):
         raise RecipeError(
             f"{recipe.path}: {key} = '{name}' is no folder, neither in the working "
             "directory nor beside the recipe; name a folder with config.json, model.safetensors "
             "and tokenizer.json, or a hub name (owner/name)."
         )
-    return download(name)
+    return _network_in(download(name), queries=key == "model.query_backbone")
+
+
+def _network_in(folder: Path, *, queries: bool) -> Path:
+    """The checkpoint inside the folder of an encoder with two sides; any other folder itself."""
+    place = folder / ("query_0_Transformer" if queries else "document_0_Transformer")
+    return place if (place / "config.json").is_file() else folder
+
+
+def encoder_folder(recipe: Recipe) -> Path | None:
+    """The encoder whose folder model.backbone names; None where it is a bare checkpoint."""
+    if not recipe.model.backbone:
+        return None
+    found = backbone_folder(recipe)
+    folder = found.parent if found.name == "document_0_Transformer" else found
+    return folder if (folder / "modules.json").is_file() else None
 
 
 def _find(path: str | Path) -> Path:
@@ -206,6 +222,7 @@ def _check(recipe: Recipe) -> None:
         check_uhd(model, recipe.stage, model.uhd, file)
     _check_decoder(recipe)
     _check_ranking(ranking, file)
+    _check_mining(recipe)
     for name in data.repeat:
         if name not in data.train:
             raise RecipeError(f"{file}: data.repeat names '{name}', which is not in data.train.")
@@ -253,6 +270,33 @@ def _check_decoder(recipe: Recipe) -> None:
             f'{file}: model.lora.quantize = "{model.lora.quantize}" without [model.decoder]: only '
             "decoders are loaded in 4 bits; leave it out."
         )
+
+
+def _check_mining(recipe: Recipe) -> None:
+    data, model, file = recipe.data, recipe.model, recipe.path
+    if data.mining is None:
+        return
+    if data.mined_depth:
+        raise RecipeError(
+            f"{file}: data.mined_depth is short for [data.mining] with BM25; leave one of them out."
+        )
+    if not data.negatives:
+        raise RecipeError(
+            f"{file}: [data.mining] with data.negatives = 0: none of the mined documents would be "
+            "drawn; set data.negatives to 1 or more."
+        )
+    own = model.literal_residual or model.uhd or model.decoder
+    if data.mining.rounds > 1 and own:
+        raise RecipeError(
+            f"{file}: data.mining.rounds = {data.mining.rounds}: a later round starts from the "
+            "masked-LM network of the one before, which literal_residual, uhd and decoder are more "
+            "than; set rounds to 1."
+        )
+    try:
+        for window in data.mining.windows:
+            parse_window(window)
+    except RecipeError as error:
+        raise RecipeError(f"{file}: data.mining.windows: {error}") from None
 
 
 def _check_ranking(ranking: RankingStage, file: Path) -> None:

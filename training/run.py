@@ -23,6 +23,7 @@ from .gather import in_turn, is_first, join, wait
 from .models import make_encoder
 from .recipe import Recipe
 from .report import Measured, TrainReport
+from .rounds import run_rounds
 from .run_record import RunRecord
 from .stages import run_stages
 from .training_run import TrainingRun
@@ -39,6 +40,14 @@ def run_recipe(
     stop_after: float | None,
 ) -> TrainReport:
     """Do what `training.train` promises."""
+    if recipe.data.mining is not None and recipe.data.mining.rounds > 1:
+
+        def once(one: Recipe, place: Path, seconds: float | None) -> TrainReport:
+            return run_recipe(one, place, resume=resume, quiet=quiet, stop_after=seconds)
+
+        join()
+        _check_output(output)
+        return run_rounds(recipe, output, once, resume=resume, stop_after=stop_after)
     started = time.monotonic()
     join()
     _check_output(output)
@@ -46,7 +55,8 @@ def run_recipe(
     folder = output.with_name(f"{output.name}.training")
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    development, pairs = load_development(recipe, load_pairs(recipe))
+    loaded = load_pairs(recipe, cache=folder / "mined", quiet=quiet)
+    development, pairs = load_development(recipe, loaded)
     pairs = limited(pairs, recipe.distillation.candidates)
     with in_turn():
         record = RunRecord.open(folder, recipe, pairs, writes=is_first())

@@ -88,13 +88,15 @@ class Model:
     kind: Literal["inference-free", "siamese", "separate"]
     """What queries go through: a table, the documents' network, or a network of their own."""
     backbone: str = ""
-    """A folder (absolute, or relative to the recipe) or a hub name; empty with [model.scratch].
+    """A folder (absolute, or relative to the recipe) or a hub name; empty with [model.scratch]. An
+    encoder's folder goes on from its document network.
     With [model.decoder] also a .gguf file."""
     query_backbone: str = ""
     """kind = "separate": the network that queries start from; left out, the same as `backbone`."""
-    query_table: Literal["idf", "binary", "learned"] = "idf"
-    """kind = "inference-free": idf of the training texts, 1 for every token, or a table that starts
-    as idf and learns (Li-LSR, arXiv 2505.01452)."""
+    query_table: Literal["idf", "binary", "learned", "kept"] = "idf"
+    """kind = "inference-free": idf of the training texts, 1 for every token, a table that starts as
+    idf and learns (Li-LSR, arXiv 2505.01452), or the table of the encoder that `backbone` names. A
+    learned table starts from that encoder's, too."""
     activation: Literal["log1p", "double-log1p"] = "log1p"
     """From logits to weights: log(1 + relu(x)), or that twice (arXiv 2504.14839)."""
     pooling: Literal["max", "sum", "last"] = "max"
@@ -127,6 +129,29 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Mining:
+    """Negatives found by rankers, where a collection gives none; see `training.mining`."""
+
+    miners: tuple[str, ...] = ("bm25",)
+    """"bm25", "dense:FOLDER", or the folder of a sparse encoder (absolute, or relative to the
+    recipe); each draws from every window."""
+    windows: tuple[str, ...] = ("10-50",)
+    """Ranks "FIRST-LAST" from 0, the last left out, or "FIRST-LAST:TAKE" for so many of them at
+    random. The very top often holds unjudged answers."""
+    margin: float | None = number(None, low=0)
+    """Leave out what scores above the best positive minus this."""
+    share: float | None = number(None, low=0)
+    """Leave out what scores above this share of the best positive, such as 0.95."""
+    teacher: str = ""
+    """Whose scores these are: bm25, dense:FOLDER, cross-encoder:FOLDER or a sparse encoder's
+    folder; left out, each miner's own."""
+    near_copy: float = number(0.9, low=0, high=1)
+    """Leave out documents that share so much of their words with a positive (Jaccard)."""
+    rounds: int = number(1, low=1)
+    """Train so often: each round starts from the encoder of the last and mines with it, too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """Which judged collections to learn from."""
 
@@ -136,9 +161,10 @@ class Data:
     negatives: int = number(0, low=0)
     """Given negatives drawn per query, where a collection has them; others are in-batch."""
     mined_depth: int = number(0, low=0)
-    """Where a collection gives no negatives, use its BM25 ranking down to this rank; 0 = never."""
+    """Short for [data.mining] with BM25 and the one window mined_from-mined_depth; 0 = none."""
     mined_from: int = number(10, low=0)
-    """First rank taken as a mined negative: the very top often holds unjudged answers."""
+    """First rank taken with `mined_depth`."""
+    mining: Mining | None = None
     max_queries: int = number(0, low=0)
     """At most this many queries of each collection, drawn by `run.seed`; 0 takes all."""
     corpora: tuple[str, ...] = ()

@@ -18,8 +18,8 @@ from lsr.errors import RecipeError
 
 from .batches import draw, plan_batches, sample_terms
 from .data import Pairs
-from .mine import Rows
 from .recipe import Recipe
+from .rows import Rows
 from .sections import MlmStage, RankingStage
 
 Batch = dict[str, Tensor]

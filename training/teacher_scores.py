@@ -13,7 +13,7 @@ from lsr.errors import ScoresError
 
 from .candidates import Candidates
 from .ensemble import Moments, Normalize, Scores, combine, normalise
-from .mine import Rows
+from .rows import Rows
 from .scores import ScoreCache
 from .teachers.protocol import dot
 from .vectors import VectorStore

@@ -21,7 +21,7 @@ from lsr.files import atomic_write
 from lsr.progress import Bar, bar
 from lsr.types import SparseMatrix
 
-from .mine import Rows
+from .rows import Rows
 from .scoring import locked
 from .teachers.protocol import Vectors
 from .teachers.sparse import stacked

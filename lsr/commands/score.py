@@ -61,8 +61,8 @@ def score(
         raise UsageError(f"{loaded.path}: the recipe has no [[teachers]]; add at least one")
     how = replace(loaded.distillation, cache=str(output.absolute()), in_batch=False)
     loaded = replace(loaded, distillation=how)
-    pairs = limited(load_pairs(loaded), how.candidates)
     work = output.with_name(f"{output.name}.work")
+    pairs = limited(load_pairs(loaded, cache=work / "mined", quiet=False), how.candidates)
     deadline = None if stop_after is None else started + stop_after
     scores = teach(loaded, pairs, work, deadline=deadline)
     seconds = time.monotonic() - started

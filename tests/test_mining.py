@@ -1,0 +1,295 @@
+"""Mining: rankings against brute force, windows, what is left out, files, recipes, rounds."""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lsr.commands.mine import mine as mine_command
+from lsr.encoders import BM25Encoder
+from lsr.errors import DatasetError, EncoderError, MissingExtra, RecipeError, UsageError
+from training import load_recipe, mine
+from training.data import load_pairs
+from training.mining.cleaning import Copies
+from training.mining.judges import judged
+from training.mining.negatives import MiningPlan, mine_texts
+from training.mining.rankers import DenseRanker, SparseRanker, open_miner
+from training.mining.windows import Window, draw, parse_window
+from training.rows import Rows
+
+WORDS = ["red", "green", "blue", "fox", "owl", "bee", "tree", "sea", "sky", "sun", "moon"]
+WORDS += ["star", "rain", "wind", "snow"]
+
+
+def rows(*numbers: int) -> Rows:
+    return np.asarray(numbers, np.int32)
+
+
+def texts(n: int, seed: int = 0) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, size=6)) for _ in range(n)]
+
+
+def test_the_engine_ranks_as_the_product_of_the_matrices_does() -> None:
+    """Oracle: float scores of every pair. The engine rounds weights, so near ties may swap."""
+    documents, queries = texts(80), ["red fox", "blue sea sky", "unknown"]
+    encoder = BM25Encoder.fit(documents)
+    scores = (encoder.encode_queries(queries) @ encoder.encode_documents(documents).T).toarray()
+    asked = [rows(3, 7), rows(), rows(1)]
+    ranked = SparseRanker(encoder, documents, quiet=True).search(queries, 20, asked)
+    for i, answer in enumerate(ranked):
+        n_found = min(20, int((scores[i] > 0).sum()))
+        assert len(answer.rows) == n_found
+        best = np.sort(scores[i])[::-1][:n_found]
+        np.testing.assert_allclose(scores[i][answer.rows], best, rtol=0.01)
+        np.testing.assert_allclose(answer.scores, scores[i][answer.rows], rtol=0.01)
+        np.testing.assert_allclose(answer.asked, scores[i][asked[i]], rtol=1e-6)
+
+
+class Projection:
+    """A dense teacher that counts words and turns them by a fixed random matrix."""
+
+    name = "projection"
+    fingerprint = "0" * 16
+
+    def _embed(self, batch: list[str]) -> np.ndarray:
+        matrix = np.random.default_rng(5).normal(size=(len(WORDS), 8))
+        counts = [[text.split().count(word) for word in WORDS] for text in batch]
+        return (np.asarray(counts, np.float32) @ matrix).astype(np.float32)
+
+    def embed_queries(self, batch: list[str], *, progress: bool = False) -> np.ndarray:
+        return self._embed(batch)
+
+    def embed_documents(self, batch: list[str], *, progress: bool = False) -> np.ndarray:
+        return self._embed(batch)
+
+
+def test_faiss_ranks_as_numpy_does() -> None:
+    faiss = pytest.importorskip("faiss")
+    documents, queries = texts(60), texts(5, seed=1)
+    teacher = Projection()
+    wanted = teacher.embed_queries(queries) @ teacher.embed_documents(documents).T
+    asked = [rows(2)] * len(queries)
+    ranker = DenseRanker(teacher, documents, faiss, quiet=True)
+    for i, answer in enumerate(ranker.search(queries, 10, asked)):
+        np.testing.assert_array_equal(np.sort(answer.rows), np.sort(np.argsort(-wanted[i])[:10]))
+        np.testing.assert_allclose(answer.scores, np.sort(wanted[i])[::-1][:10], rtol=1e-4)
+        np.testing.assert_allclose(answer.asked, wanted[i][[2]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_scores_the_asked_pairs() -> None:
+    documents, queries = texts(9), texts(2, seed=1)
+    teacher = Projection()
+    wanted = teacher.embed_queries(queries) @ teacher.embed_documents(documents).T
+    found = judged(teacher, queries, documents, [rows(4, 0), rows(4)], quiet=True)
+    np.testing.assert_allclose(found[0], wanted[0][[4, 0]], rtol=1e-5)
+    np.testing.assert_allclose(found[1], wanted[1][[4]], rtol=1e-5)
+
+
+def test_windows_take_what_they_say_and_the_seed_decides() -> None:
+    windows = [parse_window("0-5:5"), parse_window("5-100:7")]
+    first = draw(100, windows, lambda rank: True, query="q", seed=1)
+    assert first[:5] == [0, 1, 2, 3, 4]
+    assert len(first) == 12 == len(set(first))
+    assert all(5 <= rank < 100 for rank in first[5:])
+    assert first == draw(100, windows, lambda rank: True, query="q", seed=1)
+    assert first != draw(100, windows, lambda rank: True, query="q", seed=2)
+    assert first != draw(100, windows, lambda rank: True, query="r", seed=1)
+    even = draw(100, windows, lambda rank: rank % 2 == 0, query="q", seed=1)
+    assert even[:3] == [0, 2, 4]
+    assert len(even) == 3 + 7, "refused ranks are replaced by others of the window"
+    assert draw(3, [Window(1, 9)], lambda rank: True, query="q", seed=1) == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["5", "5-5", "9-3", "0-9:0", "a-b", "-1-5"])
+def test_a_window_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="FIRST-LAST"):
+        parse_window(text)
+
+
+def test_copies_and_near_copies_are_known_by_their_words() -> None:
+    documents = ["The red fox!", "the RED  fox", "a red fox", "the red fox ran", "owl", "..."]
+    copies = Copies(documents, near_copy=0.75)
+    assert copies.copies_one_of(1, [0])
+    assert not copies.copies_one_of(2, [0])  # 2 of 4 words shared
+    assert copies.copies_one_of(3, [4, 0])  # 3 of 4
+    assert not copies.copies_one_of(4, [0, 5])
+
+
+def test_answers_their_copies_the_querys_own_document_and_repeats_are_left_out() -> None:
+    documents = ["red fox", "red fox den", "Red fox den.", "red fox sea", "red fox moon"]
+    documents += ["Red, fox", "fox of the red sky", "owl"]
+    plan = MiningPlan.of(["bm25"], ["0-20"])
+    (found,) = mine_texts(plan, ["red fox"], [rows(4)], documents, forbidden=[rows(3)], quiet=True)
+    left = {documents[row] for row in found.rows}
+    assert left & {"red fox", "Red, fox"} == set(), "the query itself is no document to learn from"
+    assert len(left & {"red fox den", "Red fox den."}) == 1
+    assert left - {"red fox den", "Red fox den."} == {"fox of the red sky"}
+    assert np.all(np.diff(found.scores) <= 0)
+
+
+def test_a_share_of_the_positives_score_leaves_out_likely_answers() -> None:
+    documents = ["red fox", "red fox owl", "red sea sky sun", "fox bee tree moon"]
+    encoder = BM25Encoder.fit(documents)
+    scores = encoder.encode_queries(["red fox tail"]) @ encoder.encode_documents(documents).T
+    line = float(scores.toarray()[0][1]) * 0.8
+    plan = MiningPlan.of(["bm25"], ["0-9"], share=0.8)
+    (found,) = mine_texts(plan, ["red fox tail"], [rows(1)], documents, quiet=True)
+    assert set(found.rows.tolist()) == {
+        row for row in (0, 2, 3) if 0 < scores.toarray()[0][row] < line
+    }
+    assert 0 not in found.rows
+
+
+def test_a_teachers_scores_decide_where_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The teacher is BM25 here; a margin of 0 leaves what scores below the positive."""
+    documents = texts(40)
+    plan = MiningPlan.of(["bm25"], ["0-40"], margin=0.0, teacher="bm25")
+    (found,) = mine_texts(plan, ["red fox"], [rows(11)], documents, quiet=True)
+    encoder = BM25Encoder.fit(documents)
+    scores = (encoder.encode_queries(["red fox"]) @ encoder.encode_documents(documents).T).toarray()
+    np.testing.assert_allclose(found.scores, scores[0][found.rows], rtol=1e-5)
+    assert np.all(found.scores < scores[0][11]) or scores[0][11] == 0
+    with pytest.raises(RecipeError, match="nothing to decide"):
+        MiningPlan.of(["bm25"], ["0-40"], teacher="bm25")
+
+
+def test_two_miners_add_up_without_repeats(tmp_path: Path) -> None:
+    documents = texts(40)
+    BM25Encoder.fit(documents).save(tmp_path / "enc")
+    one = MiningPlan.of(["bm25"], ["0-5"])
+    two = MiningPlan.of(["bm25", str(tmp_path / "enc")], ["0-5", "5-9"])
+    (single,) = mine_texts(one, ["red fox"], [rows()], documents, quiet=True)
+    (both,) = mine_texts(two, ["red fox"], [rows()], documents, quiet=True)
+    assert len(set(both.rows.tolist())) == len(both.rows)
+    assert set(single.rows.tolist()) < set(both.rows.tolist())
+
+
+def test_what_is_missing_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EncoderError, match="is no folder"):
+        open_miner("nowhere")
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'lsr-search\[dense\]'"):
+        open_miner(f"dense:{tmp_path}")
+
+
+def collection(folder: Path) -> Path:
+    (folder / "qrels").mkdir(parents=True)
+    lines = [json.dumps({"_id": f"d{i}", "text": text}) for i, text in enumerate(texts(40))]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    queries = {"d5": texts(40)[5] + " tail", "q1": "blue sea", "q2": "owl bee"}
+    lines = [json.dumps({"_id": i, "text": text}) for i, text in queries.items()]
+    (folder / "queries.jsonl").write_text("\n".join(lines))
+    judgements = "d5\td1\t1\nq1\td2\t1\nq1\td3\t2\nq2\td4\t1\n"
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + judgements)
+    return folder
+
+
+def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
+    folder = collection(tmp_path / "zoo")
+    output = folder / "negatives.jsonl.gz"
+    arguments = [str(folder), "--window", "0-8:6", "--output", str(output), "--json"]
+    result = CliRunner().invoke(mine_command, arguments, catch_exceptions=False)
+    report = json.loads(result.stdout)
+    with gzip.open(output, "rt") as file:
+        mined = {record["_id"]: record for record in map(json.loads, file)}
+    assert set(mined) == {"d5", "q1", "q2"}
+    assert report["n_negatives"] == sum(len(record["neg"]) for record in mined.values()) > 0
+    assert "d5" not in mined["d5"]["neg"], "a query that is a document does not find itself"
+    assert not {"d2", "d3"} & set(mined["q1"]["neg"])
+    assert all(len(record["neg"]) == len(record["scores"]) <= 6 for record in mined.values())
+    recipe = recipe_for(tmp_path, "negatives = 2")
+    pairs = load_pairs(recipe)
+    negatives = {
+        query: {pairs.documents[row] for row in found}
+        for query, found in zip(pairs.queries, pairs.negatives, strict=True)
+    }
+    documents = texts(40)
+    wanted = {documents[int(name[1:])] for name in mined["q1"]["neg"]}
+    assert negatives["blue sea"] == wanted
+    with pytest.raises(UsageError, match="--overwrite"):
+        CliRunner().invoke(mine_command, arguments, catch_exceptions=False)
+    with pytest.raises(DatasetError):
+        mine(folder, tmp_path / "x.jsonl", split="dev")
+
+
+def recipe_for(folder: Path, data: str, rest: str = ""):
+    path = folder / "recipe.toml"
+    path.write_text(
+        'name = "t"\n[model]\nkind = "siamese"\nmax_length = 16\nquery_length = 8\n'
+        "[model.scratch]\nlayers = 1\nhidden = 16\nheads = 2\nvocabulary = 300\n"
+        f'[data]\ntrain = ["./zoo"]\n{data}\n'
+        "[stage.ranking]\nsteps = 2\nbatch = 2\nmax_length = 16\n[run]\ncheckpoint_every = 50\n"
+        + rest
+    )
+    return load_recipe(path)
+
+
+def test_a_recipe_mines_by_itself_once_a_run(tmp_path: Path) -> None:
+    collection(tmp_path / "zoo")
+    section = 'negatives = 1\n[data.mining]\nwindows = ["0-4:2", "4-30:3"]\nshare = 0.99\n'
+    recipe = recipe_for(tmp_path, section)
+    pairs = load_pairs(recipe, cache=tmp_path / "cache")
+    assert 0 < max(map(len, pairs.negatives)) <= 5
+    for given, mined in zip(pairs.positives, pairs.negatives, strict=True):
+        assert not set(given) & set(mined)
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_text("[0]\n[]\n[1]\n")
+    again = load_pairs(recipe, cache=tmp_path / "cache")
+    assert [found.tolist() for found in again.negatives] == [[0], [], [1]]
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ("negatives = 1\nmined_depth = 9\n[data.mining]\n", "leave one of them out"),
+        ("[data.mining]\n", "data.negatives = 0"),
+        ('negatives = 1\n[data.mining]\nwindows = ["9-3"]\n', "data.mining.windows"),
+    ],
+)
+def test_contradictions_in_a_recipe_are_refused(data: str, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=complaint):
+        recipe_for(tmp_path, data)
+
+
+def test_the_short_form_is_bm25_between_two_ranks(tmp_path: Path) -> None:
+    collection(tmp_path / "zoo")
+    short = load_pairs(recipe_for(tmp_path, "negatives = 1\nmined_from = 2\nmined_depth = 9"))
+    long = load_pairs(recipe_for(tmp_path, 'negatives = 1\n[data.mining]\nwindows = ["2-9"]\n'))
+    assert [r.tolist() for r in short.negatives] == [r.tolist() for r in long.negatives]
+    assert any(len(r) for r in short.negatives)
+
+
+@pytest.mark.slow
+def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> None:
+    """Stopped between rounds or not, the result is one encoder, and nothing is left behind."""
+    pytest.importorskip("transformers")
+    from training import train
+    from training.rounds import round_recipe
+
+    collection(tmp_path / "zoo")
+    section = 'negatives = 1\n[data.mining]\nwindows = ["0-9:3"]\nrounds = 2\n'
+    recipe = recipe_for(tmp_path, section)
+    second = round_recipe(recipe, tmp_path / "rounds", 2)
+    assert second.data.mining is not None
+    assert second.data.mining.miners == ("bm25", str(tmp_path / "rounds" / "1"))
+    assert (second.model.backbone, second.model.scratch) == (str(tmp_path / "rounds" / "1"), None)
+    output = tmp_path / "out"
+    stopped = train(recipe, output, progress=False, stop_after=0.01)
+    assert not stopped.finished
+    report = train(recipe, output, progress=False)
+    assert report.finished
+    assert report.seconds > stopped.seconds
+    card = json.loads((output / "lsr.json").read_text())
+    written = card["training"]["recipe"]
+    assert (written["model"]["backbone"], written["data"]["mining"]["miners"]) == (
+        "1",
+        ["bm25", "1"],
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.toml", "zoo"]

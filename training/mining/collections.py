@@ -1,0 +1,80 @@
+"""Mine a judged collection and write the file of negatives that training reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from lsr.datasets import Dataset
+from lsr.errors import DatasetError
+from lsr.files import atomic_write
+
+from ..rows import Rows
+from .negatives import MiningPlan, mine_texts
+
+
+@dataclass(frozen=True, slots=True)
+class MiningReport:
+    """What `mine` found."""
+
+    output: Path
+    n_queries: int
+    n_negatives: int
+    n_without: int
+    """Queries for which nothing was left."""
+
+
+def mine_collection(
+    dataset: Dataset,
+    output: Path,
+    plan: MiningPlan,
+    *,
+    split: str = "train",
+    text_fields: Sequence[str] = ("title", "text"),
+    quiet: bool = False,
+) -> MiningReport:
+    """Write a line {"_id": query id, "neg": [doc ids], "scores": [...]} for each judged query.
+
+    The file appears when all is done. Every relevant document of a query is kept out, and the
+    document that has the query's own id.
+    """
+    doc_ids: list[str] = []
+    texts: list[str] = []
+    row_of: dict[str, int] = {}
+    for document in dataset.documents():
+        if text := document.text(tuple(text_fields)).strip():
+            row_of[document.doc_id] = len(texts)
+            doc_ids.append(document.doc_id)
+            texts.append(text)
+    relevant = dataset.qrels(split)
+    queries = [query for query in dataset.queries(split) if query.text.strip()]
+    if not queries or not texts:
+        raise DatasetError(
+            f"{dataset.name}: split '{split}' has {len(queries)} queries with text and "
+            f"{len(texts)} documents; wanted at least one of each"
+        )
+    positives = [
+        np.asarray(
+            [row_of[d] for d, grade in relevant[q.query_id].items() if grade > 0 and d in row_of],
+            np.int32,
+        )
+        for q in queries
+    ]
+    own: list[Rows] = [
+        np.asarray([row_of[q.query_id]] if q.query_id in row_of else [], np.int32) for q in queries
+    ]
+    mined = mine_texts(
+        plan, [q.text for q in queries], positives, texts, forbidden=own, quiet=quiet
+    )
+    with atomic_write(output) as file:
+        for query, found in zip(queries, mined, strict=True):
+            line = {
+                "_id": query.query_id,
+                "neg": [doc_ids[row] for row in found.rows.tolist()],
+                "scores": [round(score, 4) for score in found.scores.tolist()],
+            }
+            file.write(orjson.dumps(line) + b"\n")
+    sizes = [len(found.rows) for found in mined]
+    return MiningReport(output, len(queries), sum(sizes), sizes.count(0))

@@ -1,0 +1,195 @@
+"""Hard negatives for texts in memory: rank, leave out what may be an answer, draw from windows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lsr.errors import RecipeError
+from lsr.progress import Bar, bar
+
+from ..filters import false_negatives
+from ..rows import Rows
+from .cleaning import Copies, normalised
+from .judges import judged, open_judge
+from .rankers import Ranked, Scores, open_miner
+from .windows import Window, draw, parse_window
+
+_BLOCK = 256  # queries searched between two signs of progress
+
+
+@dataclass(frozen=True, slots=True)
+class MiningPlan:
+    """Whom to ask and what to take; the keys of [data.mining], read and checked."""
+
+    miners: tuple[str, ...] = ("bm25",)
+    """"bm25", "dense:FOLDER", or the folder of a sparse encoder; each draws from the windows."""
+    windows: tuple[Window, ...] = (Window(10, 50),)
+    margin: float | None = None
+    """Leave out what scores above positive - margin; see `training.filters`."""
+    share: float | None = None
+    """Leave out what scores above share x positive."""
+    teacher: str = ""
+    """Whose scores `margin` and `share` are of; "" takes each miner's own."""
+    near_copy: float = 0.9
+    """Leave out documents whose set of words is this similar (Jaccard) to a positive's."""
+    seed: int = 0
+    folder: Path | None = None
+    """Where folders are looked for, beside the working directory."""
+
+    @classmethod
+    def of(
+        cls,
+        miners: Sequence[str],
+        windows: Sequence[str],
+        *,
+        margin: float | None = None,
+        share: float | None = None,
+        teacher: str = "",
+        near_copy: float = 0.9,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> "MiningPlan":
+        """Windows as "FIRST-LAST:TAKE"; refuses what can mean nothing."""
+        if not miners or not windows:
+            raise RecipeError("mining wants at least one miner and one window of ranks")
+        if teacher and margin is None and share is None:
+            raise RecipeError(
+                f"mining: the teacher '{teacher}' has nothing to decide; give a margin or a share"
+            )
+        return cls(
+            tuple(miners),
+            tuple(parse_window(text) for text in windows),
+            margin,
+            share,
+            teacher,
+            near_copy,
+            seed,
+            folder,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """The negatives of one query."""
+
+    rows: Rows
+    """By miner, window and rank."""
+    scores: Scores
+    """The teacher's, or those of the miner that found the document first."""
+
+
+def mine_texts(
+    plan: MiningPlan,
+    queries: Sequence[str],
+    positives: Sequence[Rows],
+    documents: Sequence[str],
+    *,
+    forbidden: Sequence[Rows] | None = None,
+    quiet: bool = False,
+) -> list[Mined]:
+    """Negatives for each query among `documents`, which rows number.
+
+    Left out are the positives, their copies and near-copies, `forbidden` documents such as the one
+    a query was made from, copies of the query, further copies of a negative, and by score what may
+    be an unjudged answer: a document is compared with the positive that scores best. A miner's own
+    scores are looked at before the draw, a teacher's after it, so that it reads only what is drawn.
+    Ranks are those of the whole ranking.
+    """
+    miners = [open_miner(name, folder=plan.folder) for name in plan.miners]
+    if plan.teacher:
+        open_judge(plan.teacher, documents[:1], folder=plan.folder)  # fails before the work
+    copies = Copies(documents, near_copy=plan.near_copy)
+    found: list[list[tuple[int, float]]] = [[] for _ in queries]
+    seen: list[set[str]] = [{normalised(query)} for query in queries]
+    depth = max(window.last for window in plan.windows)
+    for miner in miners:
+        ranker = miner.rank(documents, quiet=quiet)
+        counter: Bar[None] = bar(
+            None, total=len(queries), unit="queries", desc="mining", quiet=quiet or None
+        )
+        with counter:
+            for at in range(0, len(queries), _BLOCK):
+                block = range(at, min(at + _BLOCK, len(queries)))
+                asked = [positives[i] for i in block]
+                ranked = ranker.search([queries[i] for i in block], depth, asked)
+                for i, answer in zip(block, ranked, strict=True):
+                    out = set(positives[i].tolist())
+                    if forbidden is not None:
+                        out.update(forbidden[i].tolist())
+                    found[i] += _take(
+                        plan, answer, queries[i], positives[i].tolist(), out, seen[i], copies
+                    )
+                counter.update(len(block))
+    mined = [
+        Mined(
+            np.asarray([row for row, _ in of_query], np.int32),
+            np.asarray([score for _, score in of_query], np.float32),
+        )
+        for of_query in found
+    ]
+    return (
+        mined
+        if not plan.teacher
+        else _by_teacher(plan, mined, queries, positives, documents, quiet=quiet)
+    )
+
+
+def _take(
+    plan: MiningPlan,
+    answer: Ranked,
+    query: str,
+    positives: list[int],
+    out: set[int],
+    seen: set[str],
+    copies: Copies,
+) -> list[tuple[int, float]]:
+    """What one ranking gives; `seen` are the texts taken so far, and grows."""
+    suspect = np.zeros(len(answer.rows), np.bool_)
+    if not plan.teacher and len(answer.asked):
+        suspect = false_negatives(
+            answer.scores, float(answer.asked.max()), margin=plan.margin, share=plan.share
+        )
+
+    def accept(rank: int) -> bool:
+        row = int(answer.rows[rank])
+        if row in out or suspect[rank] or copies.text(row) in seen:
+            return False
+        if copies.copies_one_of(row, positives):
+            return False
+        seen.add(copies.text(row))
+        return True
+
+    taken = draw(len(answer.rows), plan.windows, accept, query=query, seed=plan.seed)
+    return [(int(answer.rows[rank]), float(answer.scores[rank])) for rank in taken]
+
+
+def _by_teacher(
+    plan: MiningPlan,
+    mined: Sequence[Mined],
+    queries: Sequence[str],
+    positives: Sequence[Rows],
+    documents: Sequence[str],
+    *,
+    quiet: bool,
+) -> list[Mined]:
+    """Leave out what the teacher finds too good; scores become the teacher's."""
+    teacher = open_judge(plan.teacher, documents, folder=plan.folder)
+    rows = [
+        np.concatenate([given, of_query.rows]).astype(np.int32)
+        for given, of_query in zip(positives, mined, strict=True)
+    ]
+    kept: list[Mined] = []
+    for given, of_query, scores in zip(
+        positives, mined, judged(teacher, queries, documents, rows, quiet=quiet), strict=True
+    ):
+        best = float(scores[: len(given)].max(initial=-np.inf))
+        own = scores[len(given) :]
+        good = (
+            ~false_negatives(own, best, margin=plan.margin, share=plan.share)
+            if len(given)
+            else np.ones(len(own), np.bool_)
+        )
+        kept.append(Mined(of_query.rows[good], own[good]))
+    return kept

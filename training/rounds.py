@@ -1,0 +1,89 @@
+"""Iterative mining: train, mine with what was trained, train on from there.
+
+Rounds but the last lie in `<output>.rounds/1`, 2, ... as whole encoder folders until all is done. A
+round starts from the network, and the query table, of the one before, and asks its encoder for
+negatives beside the recipe's miners.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from lsr.encoders.folder import read_object, write_json
+from lsr.errors import RecipeError
+
+from .gather import is_first, wait
+from .recipe import Recipe
+from .report import TrainReport
+
+RunOnce = Callable[[Recipe, Path, float | None], TrainReport]
+"""Train one recipe into one folder, within so many seconds."""
+
+
+def run_rounds(
+    recipe: Recipe, output: Path, run: RunOnce, *, resume: bool, stop_after: float | None
+) -> TrainReport:
+    """Run every round that is left; the report is that of the last, with the seconds of all."""
+    started = time.monotonic()
+    folder = output.with_name(f"{output.name}.rounds")
+    if not resume and is_first():
+        shutil.rmtree(folder, ignore_errors=True)
+    wait()
+    _check_owner(folder, recipe)
+    assert recipe.data.mining is not None
+    n_rounds = recipe.data.mining.rounds
+    before = 0.0
+    for number in range(1, n_rounds + 1):
+        place = output if number == n_rounds else folder / str(number)
+        if number < n_rounds and (place / "modules.json").is_file():
+            before += float(read_object(place / "lsr.json")["training"]["seconds"])
+            continue
+        left = None if stop_after is None else max(0.0, stop_after + started - time.monotonic())
+        report = run(round_recipe(recipe, folder, number), place, left)
+        if not report.finished:
+            return replace(report, seconds=before + report.seconds)
+        before += report.seconds
+    if is_first():
+        shutil.rmtree(folder)
+    wait()
+    return replace(report, seconds=before)
+
+
+def round_recipe(recipe: Recipe, folder: Path, number: int) -> Recipe:
+    """What round `number`, from 1, trains."""
+    mining = recipe.data.mining
+    assert mining is not None
+    if number == 1:
+        return replace(recipe, data=replace(recipe.data, mining=replace(mining, rounds=1)))
+    last = str(folder / str(number - 1))
+    mining = replace(mining, rounds=1, miners=(*mining.miners, last))
+    model = replace(
+        recipe.model,
+        backbone=last,
+        query_backbone=last if recipe.model.kind == "separate" else "",
+        scratch=None,
+        new_head=False,
+    )
+    return replace(
+        recipe,
+        model=model,
+        data=replace(recipe.data, mining=mining),
+        stage=replace(recipe.stage, mlm=None, clm=None, calibrate=None),
+    )
+
+
+def _check_owner(folder: Path, recipe: Recipe) -> None:
+    """The rounds in `folder` are those of this recipe, or there are none yet."""
+    path = folder / "rounds.json"
+    mine = {"recipe": recipe.fingerprint()}
+    if path.is_file() and read_object(path) != mine:
+        raise RecipeError(
+            f"{folder} holds rounds of another recipe than {recipe.path}; finish them as they "
+            "were, or start over (--fresh)."
+        )
+    if is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, mine)
+    wait()
