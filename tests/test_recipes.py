@@ -40,6 +40,8 @@ def toy(name: str) -> dict[str, Any]:
         "run.log_every": 2,
         "run.checkpoint_every": 3,
     }
+    if "mining" in table["data"]:
+        changes |= {"data.mining.miners": ["bm25"], "data.mining.windows": ["0-5:3"]}
     if model.get("query_backbone"):
         changes["model.query_backbone"] = ""
     if "lora" in model:
