@@ -25,6 +25,7 @@ VERBS = {
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),
     "score": ("lsr.commands.score:score", "score training candidates with teachers"),
+    "push": ("lsr.commands.push:push", "publish an encoder on the hub, or copy it to a folder"),
     "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
     "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),

@@ -12,6 +12,7 @@
     + EncoderError               an encoder folder that cannot be loaded or used
     | + EncoderMismatch          an index was built by another encoder
     | + MissingHead              a checkpoint has no language-model head
+    | + NotFinite                a network gives weights that are no finite numbers
     + IndexFailure               anything about an index directory
       + IndexNotFound            there is no index at this path
       + IndexExists              there already is one
@@ -77,6 +78,10 @@ class EncoderError(LsrError):
 
 class EncoderMismatch(EncoderError):
     """The index was built by an encoder of another space."""
+
+
+class NotFinite(EncoderError):
+    """A network gives weights that are no finite numbers."""
 
 
 class MissingHead(EncoderError):

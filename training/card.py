@@ -1,8 +1,7 @@
 """What a trained encoder says of itself: measured scale and density, provenance, a short README."""
 
 import math
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,22 @@ import orjson
 
 from lsr.encoders.card import CARD
 from lsr.encoders.folder import read_object, write_json
+from lsr.errors import EncoderError
 from lsr.types import SparseMatrix
 
 from .data import Source
+from .provenance import (
+    backbone_licence,
+    command_line,
+    commit,
+    data_licences,
+    in_beir,
+    versions,
+)
+from .readme import readme
 from .recipe import Recipe
 from .report import Measured
+from .run_record import RunRecord
 
 _PERCENTILE = 99.99
 
@@ -42,16 +52,19 @@ def training_record(
     recipe: Recipe,
     sources: tuple[Source, ...],
     *,
-    seconds: float,
+    backbone: Path | None,
+    development: Mapping[str, Any] | None,
     measured: Measured,
     last_log: Mapping[str, float],
-    resumes: Mapping[str, int],
+    run: RunRecord,
+    processes: int,
 ) -> dict[str, Any]:
-    """What `lsr.json` holds under "training"."""
+    """What `lsr.json` holds under "training"; `backbone` is the folder it started from."""
     settings = asdict(recipe)
     settings.pop("path")
-    # Where the checkpoint lay on the machine that trained is nobody's business; its name is.
-    settings["model"]["backbone"] = Path(recipe.model.backbone).name
+    # Where things lay on the machine that trained is nobody's business; their names are.
+    for key in ("backbone", "query_backbone"):
+        settings["model"][key] = _last_name(settings["model"][key])
     settings["distillation"]["cache"] = Path(recipe.distillation.cache).name
     if recipe.data.mining is not None:
         settings["data"]["mining"]["miners"] = [
@@ -59,23 +72,82 @@ def training_record(
         ]
         settings["data"]["mining"]["teacher"] = Path(recipe.data.mining.teacher).name
     for teacher in settings["teachers"]:
-        teacher["model"] = Path(teacher["model"]).name
+        teacher["model"] = _last_name(teacher["model"])
+    licences = data_licences(recipe, sources)
     return {
         "recipe": settings,
         "recipe_fingerprint": recipe.fingerprint(),
-        "data": [asdict(source) for source in sources],
-        "seconds": round(seconds),
-        "resumes": dict(resumes),
+        "backbone": {
+            "name": settings["model"]["backbone"] or "random weights",
+            "licence": backbone_licence(recipe, backbone),
+        },
+        "data": [
+            {
+                **asdict(source),
+                "name": _public_name(source.name),
+                "licence": licence,
+                "beir": in_beir(source.name),
+            }
+            for source, licence in zip(sources, licences, strict=True)
+        ],
+        "development": development,
+        "seconds": round(run.seconds),
+        "stages": {name: round(seconds) for name, seconds in run.stage_seconds.items()},
+        "processes": processes,
+        "resumes": run.resumes,
         "measured": asdict(measured),
         "last_log": {name: round(value, 6) for name, value in last_log.items()},
+        "command": command_line(),
+        "versions": versions(),
+        "commit": commit(),
     }
+
+
+def _last_name(path_or_hub_name: str) -> str:
+    path = Path(path_or_hub_name).expanduser()
+    return path.name if path.is_absolute() or path.is_dir() else path_or_hub_name
+
+
+def _public_name(collection: str) -> str:
+    return Path(collection).name if Path(collection).expanduser().is_absolute() else collection
 
 
 def add_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Put the training record into the card of an encoder folder, and a README beside it."""
+    card = {**read_object(folder / CARD), "training": record}
+    write_json(folder / CARD, card)
+    (folder / "README.md").write_text(readme(folder, card, record), encoding="utf-8")
+
+
+def attach_results(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """Put what `lsr evaluate --json` printed into the card and the README of an encoder folder.
+
+    A result for the same collection and split takes the place of an earlier one.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise EncoderError(
+            f"{folder}: {CARD} has no record of a training by `lsr train`, so there is no model "
+            "card to put results into; write them into its README.md by hand."
+        )
     card = read_object(folder / CARD)
-    write_json(folder / CARD, {**card, "training": record})
-    (folder / "README.md").write_text(_readme(card, record), encoding="utf-8")
+    by_place = {(row["dataset"], row["split"]): row for row in card.get("results", [])}
+    by_place |= {(row["dataset"], row["split"]): row for row in map(_result, results)}
+    card["results"] = list(by_place.values())
+    write_json(folder / CARD, card)
+    (folder / "README.md").write_text(readme(folder, card, record), encoding="utf-8")
+
+
+_OF_RESULT = ("dataset", "split", "dataset_fingerprint", "n_queries", "measures", "command")
+
+
+def _result(row: Mapping[str, Any]) -> dict[str, Any]:
+    missing = [key for key in _OF_RESULT if key not in row]
+    if missing:
+        raise EncoderError(
+            f"an evaluation has no {', '.join(missing)}; wanted what `lsr evaluate --json` prints"
+        )
+    return {key: row[key] for key in _OF_RESULT}
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -88,50 +160,3 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (orjson.JSONDecodeError, AttributeError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _resumed(record: Mapping[str, Any]) -> str:
-    n = record["resumes"]["weights"]
-    times = "once" if n == 1 else f"{n} times"
-    return f" (resumed from weights {times}, optimiser re-warmed)" if n else ""
-
-
-def _readme(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    recipe, measured = record["recipe"], record["measured"]
-    model, stage = recipe["model"], recipe["stage"]["ranking"]
-    backbone = model["backbone"] or "random weights"
-    rows = "\n".join(
-        f"| {s['name']} | {s['split']} | {s['n_queries']:,} | {s['n_positives']:,} "
-        f"| {s['fingerprint']} |"
-        for s in record["data"]
-    )
-    queries = (
-        f"A query is its tokens, each weighted by a table ({model['query_table']}): no network is "
-        "run for it."
-        if model["kind"] == "inference-free"
-        else "Queries and documents go through the same network."
-        if model["kind"] == "siamese"
-        else "Queries go through a network of their own."
-    )
-    facts = textwrap.fill(
-        f"{queries} Start: {backbone}. Trained by `lsr train` for {stage['steps']:,} ranking steps "
-        f"of {stage['batch']} queries in {record['seconds']:,} seconds{_resumed(record)}. "
-        f"Documents have {measured['document_terms']} terms on average; the 99.99th percentile of "
-        f"their weights, rounded up, is {card['max_weight']}.",
-        width=100,
-    )
-    return f"""# {recipe["name"]}
-
-{recipe["description"] or "A learned sparse encoder."}
-
-{facts}
-
-| data | split | queries | relevant pairs | fingerprint |
-|---|---|---|---|---|
-{rows}
-
-Scores on the test splits of these collections are in-domain, not zero-shot. Whatever the starting
-checkpoint had seen before is its publisher's to say. The recipe is in `lsr.json` under "training".
-
-Load it with `lsr.encoders.load_encoder(folder)`, or with sentence-transformers' `SparseEncoder`.
-"""

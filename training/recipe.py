@@ -89,6 +89,7 @@ class Recipe:
             del content[aside]
         for aside in _ASIDE:
             del content["run"][aside]
+        del content["data"]["licences"], content["model"]["licence"], content["model"]["seen"]
         for aside in ("cache", "device"):
             del content["distillation"][aside]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

@@ -17,11 +17,12 @@ from lsr.errors import EncoderError, RecipeError
 from .adapters import merge_lora
 from .candidates import limited
 from .card import add_record, measure, training_record
+from .curve import draw, read_log
 from .data import load_pairs
 from .develop import load_development
-from .gather import in_turn, is_first, join, wait
+from .gather import in_turn, is_first, join, n_processes, wait
 from .models import make_encoder
-from .recipe import Recipe
+from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
 from .rounds import run_rounds
 from .run_record import RunRecord
@@ -76,7 +77,7 @@ def run_recipe(
     last_log = run.last_log
     measured = None
     if finished and is_first():
-        measured = _save(run, output, seconds=seconds)
+        measured = _save(run, output)
         shutil.rmtree(folder)
     wait()
     return TrainReport(
@@ -107,7 +108,7 @@ def _check_output(output: Path) -> None:
         )
 
 
-def _save(run: TrainingRun, output: Path, *, seconds: float) -> Measured:
+def _save(run: TrainingRun, output: Path) -> Measured:
     """Measure the encoder on training texts and write its folder, whole or not at all."""
     recipe = run.recipe
     merge_lora(run.model)
@@ -128,15 +129,19 @@ def _save(run: TrainingRun, output: Path, *, seconds: float) -> Measured:
     with replacing(output) as fresh:
         written = fresh / "encoder"
         make_encoder(recipe, model, queries, measured.max_weight).save(written)
+        logs = {stage: read_log(run.folder / stage / "log.jsonl") for stage in run.logged}
+        draw(written, logs)
         add_record(
             written,
             training_record(
                 recipe,
                 run.pairs.sources,
-                seconds=seconds,
+                backbone=backbone_folder(recipe) if recipe.model.backbone else None,
+                development=run.developed,
                 measured=measured,
                 last_log=run.last_log,
-                resumes=run.record.resumes,
+                run=run.record,
+                processes=n_processes(),
             ),
         )
         for path in written.iterdir():

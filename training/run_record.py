@@ -1,6 +1,8 @@
 """The file `run.json` of a run folder: whose run it is, and how long it has been at work."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,28 @@ class RunRecord:
         return record
 
     @property
+    def seconds(self) -> float:
+        """How long all calls together have been at work."""
+        return self._before + time.monotonic() - self._opened
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """The same for each stage, in the order they ran."""
+        return dict(self._content.get("stages", {}))
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Count the time of the block as that of a stage."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            before = self.stage_seconds
+            spent = before.get(stage, 0.0) + time.monotonic() - started
+            self._content["stages"] = {**before, stage: spent}
+            self.save()
+
+    @property
     def resumes(self) -> dict[str, int]:
         """How many calls went on from a full state ("exact"), or from "weights" alone."""
         return {"exact": 0, "weights": 0, **self._content.get("resumes", {})}
@@ -64,7 +88,7 @@ class RunRecord:
 
     def save(self) -> float:
         """Write how long all calls together have been at work, in seconds, and return it."""
-        seconds = self._before + time.monotonic() - self._opened
+        seconds = self.seconds
         if self._writes:
             write_json(self._path, {**self._content, "seconds": seconds})
         return seconds

@@ -117,6 +117,8 @@ class Model:
     lora: Lora | None = None
     new_head: bool = False
     """Make a masked-LM head tied to the word embeddings if the checkpoint has none."""
+    licence: str = ""
+    """Of the backbone, for the card; left out, what the README in its folder says."""
     seen: tuple[str, ...] = ()
     """What backbone and teachers had been trained on before, for the card: judge results on it with
     care."""
@@ -171,6 +173,9 @@ class Data:
     """Names, folders or files of more documents for masked-LM and the idf table; never ranked."""
     corpus_documents: int = number(0, low=0)
     """At most this many documents of each corpus, drawn by `run.seed`; 0 takes all."""
+    licences: Mapping[str, str] = field(default_factory=dict)
+    """By name as in `train`, for the card; left out, what the README in a collection's folder
+    says."""
     repeat: Mapping[str, int] = field(default_factory=dict)
     """How often a collection's queries come per pass, by name as in `train`; default 1."""
 

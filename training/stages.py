@@ -42,10 +42,11 @@ def run_stages(run: TrainingRun) -> bool:
     kept = run.restore()
     done = 1 + [stage.name for stage in wanted].index(kept) if kept else 0
     for stage in wanted[done:]:
-        if not stage.work(run):
-            return False
-        if stage.keeps:
-            run.keep(stage.name)
+        with run.record.timing(stage.name):
+            if not stage.work(run):
+                return False
+            if stage.keeps:
+                run.keep(stage.name)
     return True
 
 

@@ -20,7 +20,7 @@ from lsr.encoders.protocol import SparseEncoder
 
 from .adapted_weights import adapted_state, load_weights, save_weights
 from .data import Pairs
-from .develop import Development, StopEarly, score
+from .develop import Development, Progress, StopEarly, score
 from .gather import in_turn, is_first, wait
 from .models import make_encoder, make_model, make_queries
 from .queries import TableQueries
@@ -92,6 +92,34 @@ class TrainingRun:
         lines = log.read_bytes().splitlines() if log.is_file() else []
         last = orjson.loads(lines[-1]) if lines else {}
         return {name: value for name, value in last.items() if isinstance(value, int | float)}
+
+    @property
+    def logged(self) -> list[str]:
+        """The stages that took steps, the earliest first."""
+        logs = sorted(self.folder.glob("*/log.jsonl"), key=lambda log: log.stat().st_mtime)
+        return [log.parent.name for log in logs]
+
+    @property
+    def developed(self) -> dict[str, Any] | None:
+        """How the development collection ranked, for the card; None in a recipe without one."""
+        wanted, development = self.recipe.develop, self.development
+        if wanted is None or development is None:
+            return None
+        progress = Progress.read(self.folder / RANKING / "develop.json")
+        best = progress.best
+        assert best is not None, "the last step of the ranking stage has a look"
+        return {
+            "name": development.name,
+            "split": development.split,
+            "fingerprint": development.fingerprint,
+            "is_test": bool(wanted.dataset) and development.split.startswith("test"),
+            "n_queries": len(development.queries),
+            "n_documents": len(development.documents),
+            "measure": wanted.measure,
+            "best": best[1],
+            "best_step": best[0],
+            "stopped_at": progress.scores[-1][0] if progress.stopped else None,
+        }
 
     def sample(self, size: int) -> list[str]:
         """Up to `size` of the documents, the same ones each time, in their order."""

@@ -1,9 +1,9 @@
 """A TOML table becomes a frozen dataclass, or an error says which key of which file is wrong.
 
 Fields may be whole numbers, numbers, strings, booleans, literals, lists of strings or of whole
-numbers, tables of numbers by name, further dataclasses, and lists of those ([[section]]). `number`
-gives a numeric field its range; a field with the metadata key `internal` is set by the program and
-never read from a file.
+numbers, tables of numbers or strings by name, further dataclasses, and lists of those
+([[section]]). `number` gives a numeric field its range; a field with the metadata key `internal` is
+set by the program and never read from a file.
 """
 
 import difflib
@@ -63,6 +63,8 @@ def _value(kind: Any, got: Any, file: str, where: str, spec: "Field[Any]") -> An
     if origin is tuple:
         return _items(args[0], got, file, where)
     if origin is not None and issubclass(origin, Mapping):
+        if args[1] is str:
+            return _named_strings(got, file, where)
         return _named_numbers(args[1], got, file, where)
     if kind is float and type(got) is int:
         got = float(got)
@@ -97,6 +99,12 @@ def _named_numbers(kind: type, got: Any, file: str, where: str) -> dict[str, Any
         numbers = "whole numbers" if kind is int else "numbers"
         raise RecipeError(f"{file}: {where} = {got!r}; wanted {numbers} above 0 by name.")
     return {name: kind(value) for name, value in got.items()}
+
+
+def _named_strings(got: Any, file: str, where: str) -> dict[str, str]:
+    if not isinstance(got, dict) or not all(type(v) is str for v in got.values()):
+        raise RecipeError(f"{file}: {where} = {got!r}; wanted strings by name.")
+    return dict(got)
 
 
 def _kind(kind: type) -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lsr.encoders.protocol import SparseEncoder
-from lsr.errors import EncoderError
+from lsr.errors import EncoderError, NotFinite
 from lsr.types import SparseMatrix
 
 from .data import Pairs
@@ -29,8 +29,9 @@ Notes = dict[str, Any]
 
 _WINDOW = 10
 """Looks after which a term that none of them saw is called dead."""
-_PERSISTENT = 3
-"""Looks in a row that find an illness before a run is stopped: some pass by themselves."""
+_TOLD, _PERSISTENT = 2, 3
+"""Looks in a row that find an illness before it is told, and before a run is stopped: what a dense
+start looks like passes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,19 @@ class Watch(TrainerCallback):
         """What the log of this step should say beside the loss parts; warns where that is due."""
         if not self._main:
             return {}
-        sample = self._sample(step)
-        findings = diagnose(sample.documents, self._decode, queries=sample.queries)
         notes: Notes = {}
-        if not findings or findings[0].illness != "not-finite":
+        try:
+            sample = self._sample(step)
+        except NotFinite as error:
+            findings = [Finding("not-finite", str(error))]
+        else:
+            findings = diagnose(sample.documents, self._decode, queries=sample.queries)
             notes = self._notes(sample.documents)
-        fresh = [f for f in findings if f.illness not in self._in_a_row]
         self._in_a_row = {f.illness: self._in_a_row.get(f.illness, 0) + 1 for f in findings}
         if findings:
             notes["health"] = ", ".join(finding.illness for finding in findings)
-        for finding in fresh:
-            if not self._quiet:
+        for finding in findings:
+            if not self._quiet and self._in_a_row[finding.illness] == _TOLD:
                 tqdm.write(f"warning     step {step}: {self._told(finding)}", sys.stderr)
         lasting = [
             self._told(finding)

@@ -1,23 +1,84 @@
-"""Fetch a published encoder by its hub name: weights, graphs, JSON and text, never code."""
+"""Published encoders: fetch one by its hub name, publish one.
+
+JSON, safetensors, text and pictures go both ways, never code or pickles.
+"""
 
 from pathlib import Path
 
 from ..errors import EncoderError
+from .folder import DATA_SUFFIXES, copy_files, replacing
 
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*_OnnxTransformer/model.onnx"]
+_WANTED = [f"*{suffix}" for suffix in DATA_SUFFIXES]
 _UNWANTED = ["onnx/*", "openvino/*"]
+_PUBLISHED = (*DATA_SUFFIXES, ".md", ".png", ".svg")
 
 
-def download(name: str) -> Path:
-    """Return the folder of `owner/name` in the hub's local cache, downloading what is missing."""
+def download(name: str, *, revision: str | None = None) -> Path:
+    """Return the folder of `owner/name` in the hub's local cache, downloading what is missing.
+
+    `name` may end in `@revision`: a branch, tag or commit. Without a network the cache answers.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    repository, _, written = name.partition("@")
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or written or None,
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
+            )
+        )
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
             f"there is no folder {name}, and the hub gave no encoder of this name: {reason}. Check "
             "the name and the network, or give the path of a folder"
         ) from error
+
+
+def published_files(folder: Path) -> list[Path]:
+    """The files of an encoder folder that are published, by relative path."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.suffix in _PUBLISHED
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def copy_published(folder: Path, target: Path) -> None:
+    """Copy what would be published to `target`, whole or not at all."""
+    with replacing(target) as fresh:
+        copy_files(folder, fresh, published_files(folder))
+
+
+def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
+    """Publish an encoder folder as `owner/name` in one commit; the address of that commit.
+
+    The repository is made if it is not there. Credentials are the hub client's own business.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi()
+    try:
+        api.create_repo(name, private=private, exist_ok=True, repo_type="model")
+        done = api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            repo_type="model",
+            commit_message=message,
+            allow_patterns=[f"*{suffix}" for suffix in _PUBLISHED],
+            ignore_patterns=[".*", "*/.*"],
+        )
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EncoderError(
+            f"the hub did not take {name}: {reason}. Check the name and your login (the command "
+            "`hf auth login`), or write a folder with --to-folder"
+        ) from error
+    return str(done.commit_url)

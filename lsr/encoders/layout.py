@@ -76,7 +76,7 @@ _NETWORKS: list[list[Kind]] = [
 ]
 """The module sequences that make a side of an encoder."""
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ def load_encoder(
 ) -> SparseEncoder:
     """Load the encoder in `folder`, or of the hub name `owner/name`; torch waits until needed.
 
+    A hub name may end in `@revision`: a branch, a tag or a commit.
+
     With `queries_only` a folder that `save(..., queries_only=True)` wrote will do. `device` names a
     torch device for the network; by default the first GPU, or the CPU. `precision="bfloat16"` makes
     the network's products in bfloat16, on many processors several times as many a second; weights
@@ -110,6 +112,7 @@ def load_encoder(
         from .hub import download
 
         path = download(str(folder))
+        name = name.partition("@")[0]
     card = Card.read(path, name=name)
     if card.queries_only and not queries_only:
         raise EncoderError(

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy import sparse
 
-from ..errors import EncoderError, MissingExtra
+from ..errors import EncoderError, MissingExtra, NotFinite
 from ..types import SparseMatrix
 from .batching import Tokens, keep_largest, padded
 from .buckets import Buckets
@@ -186,7 +186,7 @@ class SparseModel(nn.Module):
         finally:
             self.train(was_training)
         if not bool(torch.isfinite(weights).all()):
-            raise EncoderError(
+            raise NotFinite(
                 "the network gave weights that are not finite; its training diverged, or its "
                 "checkpoint is damaged"
             )
