@@ -1,8 +1,9 @@
 """From texts and teachers to an encoder: recipes in, encoder folders out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lsr.datasets import Dataset, load_dataset
 from lsr.errors import MissingExtra
@@ -12,11 +13,15 @@ from .mining.negatives import MiningPlan
 from .recipe import Recipe, load_recipe, shipped_recipes
 from .report import Measured, TrainReport
 
+if TYPE_CHECKING:
+    from .adapting.run import AdaptReport
+
 __all__ = [
     "Measured",
     "MiningReport",
     "Recipe",
     "TrainReport",
+    "adapt",
     "load_recipe",
     "mine",
     "shipped_recipes",
@@ -87,3 +92,58 @@ def mine(
     found = load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
     quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
     return mine_collection(found, Path(output), plan, split=split, quiet=quiet)
+
+
+def adapt(
+    corpus: str,
+    output: str | Path,
+    *,
+    encoder: str | Path,
+    queries: Path | None = None,
+    teacher: str = "",
+    judged: Sequence[str] = (),
+    split: str = "test",
+    held_out: float = 0.1,
+    max_documents: int = 5_000,
+    steps: int = 300,
+    batch: int = 16,
+    negatives: int = 2,
+    learning_rate: float = 3e-5,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    stop_after: float | None = None,
+    progress: bool | None = None,
+) -> "AdaptReport":
+    """Adapt an encoder to a corpus without labels and write its folder to `output`.
+
+    See `training.adapting.run.AdaptPlan` for what each argument means. `<output>.adapt` keeps what
+    every step made; a call that `stop_after` seconds ended, or that was killed, goes on where it
+    was.
+    Raises `MissingExtra` without torch and transformers.
+    """
+    try:
+        from .adapting.run import AdaptPlan, run_adapt
+    except ImportError as missing:
+        package = (missing.name or "torch").partition(".")[0]
+        raise MissingExtra("adapting an encoder", extra="train", package=package) from None
+    plan = AdaptPlan(
+        corpus,
+        str(encoder),
+        queries=queries,
+        teacher=teacher,
+        judged=tuple(judged),
+        split=split,
+        held_out=held_out,
+        max_documents=max_documents,
+        steps=steps,
+        batch=batch,
+        negatives=negatives,
+        learning_rate=learning_rate,
+        seed=seed,
+        settings=settings or {},
+    )
+    quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
+    return run_adapt(
+        plan, Path(output).absolute(), resume=resume, stop_after=stop_after, quiet=quiet
+    )

@@ -110,6 +110,13 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: not a TOML file: {error}") from error
+    return make_recipe(table, file, overrides)
+
+
+def make_recipe(
+    table: dict[str, Any], file: Path, overrides: Mapping[str, Any] | None = None
+) -> Recipe:
+    """A recipe from what its TOML file would hold; `file` says where names are relative to."""
     for key, value in (overrides or {}).items():
         _override(table, key, value, file)
     recipe = build(Recipe, table, str(file))

@@ -13,7 +13,7 @@ from ..filters import false_negatives
 from ..rows import Rows
 from .cleaning import Copies, normalised
 from .judges import judged, open_judge
-from .rankers import Ranked, Scores, open_miner
+from .rankers import Ranked, Ranker, Scores, open_miner
 from .windows import Window, draw, parse_window
 
 _BLOCK = 256  # queries searched between two signs of progress
@@ -87,6 +87,7 @@ def mine_texts(
     documents: Sequence[str],
     *,
     forbidden: Sequence[Rows] | None = None,
+    rankers: Sequence[Ranker] | None = None,
     quiet: bool = False,
 ) -> list[Mined]:
     """Negatives for each query among `documents`, which rows number.
@@ -95,17 +96,18 @@ def mine_texts(
     a query was made from, copies of the query, further copies of a negative, and by score what may
     be an unjudged answer: a document is compared with the positive that scores best. A miner's own
     scores are looked at before the draw, a teacher's after it, so that it reads only what is drawn.
-    Ranks are those of the whole ranking.
+    Ranks are those of the whole ranking. `rankers` over the same documents stand in for the miners.
     """
-    miners = [open_miner(name, folder=plan.folder) for name in plan.miners]
+    named = plan.miners if rankers is None else ()
+    miners = [open_miner(name, folder=plan.folder) for name in named]
+    ready = (miner.rank(documents, quiet=quiet) for miner in miners)
     if plan.teacher:
         open_judge(plan.teacher, documents[:1], folder=plan.folder)  # fails before the work
     copies = Copies(documents, near_copy=plan.near_copy)
     found: list[list[tuple[int, float]]] = [[] for _ in queries]
     seen: list[set[str]] = [{normalised(query)} for query in queries]
     depth = max(window.last for window in plan.windows)
-    for miner in miners:
-        ranker = miner.rank(documents, quiet=quiet)
+    for ranker in ready if rankers is None else rankers:
         counter: Bar[None] = bar(
             None, total=len(queries), unit="queries", desc="mining", quiet=quiet or None
         )

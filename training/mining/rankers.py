@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from index.engine import search_batch
 from index.quantize import integer_query, presence_query, scale_for
@@ -20,6 +21,7 @@ from lsr.encoders import BM25Encoder, SparseEncoder, load_encoder
 from lsr.encoders.siamese import is_binary
 from lsr.errors import EncoderError, MissingExtra
 from lsr.progress import Bar, bar
+from lsr.types import SparseMatrix
 
 from ..rows import Rows
 
@@ -92,21 +94,15 @@ class SparseRanker:
     """The exact engine over an index in memory: impacts of 8 bits, as in an index on disk."""
 
     def __init__(
-        self, encoder: SparseEncoder, documents: Sequence[str], *, quiet: bool = False
+        self,
+        encoder: SparseEncoder,
+        documents: Sequence[str],
+        *,
+        vectors: SparseMatrix | None = None,
+        quiet: bool = False,
     ) -> None:
-        from scipy import sparse
-
         self._encoder = encoder
-        counter: Bar[None] = bar(
-            None, total=len(documents), unit="documents", desc=encoder.name, quiet=quiet or None
-        )
-        blocks = []
-        with counter:
-            for at in range(0, len(documents), _BLOCK):
-                block = documents[at : at + _BLOCK]
-                blocks.append(encoder.encode_documents(block))
-                counter.update(len(block))
-        self.vectors = sparse.csr_array(sparse.vstack(blocks, format="csr"))
+        self.vectors = _encoded(encoder, documents, quiet=quiet) if vectors is None else vectors
         self._scale = 1.0 if is_binary(encoder) else scale_for(encoder.max_weight)
         rows = np.arange(len(documents), dtype=np.uint32)
         self._segment = Segment.in_memory(
@@ -138,6 +134,19 @@ class SparseRanker:
                 known[:] = (self.vectors[asked[i]] @ vectors[[i]].T).toarray()[:, 0]
             ranked.append(Ranked(answer[0].astype(np.int32), scores, known))
         return ranked
+
+
+def _encoded(encoder: SparseEncoder, documents: Sequence[str], *, quiet: bool) -> SparseMatrix:
+    counter: Bar[None] = bar(
+        None, total=len(documents), unit="documents", desc=encoder.name, quiet=quiet or None
+    )
+    blocks = []
+    with counter:
+        for at in range(0, len(documents), _BLOCK):
+            blocks.append(encoder.encode_documents(documents[at : at + _BLOCK]))
+            counter.update(blocks[-1].shape[0])
+    stacked: SparseMatrix = sparse.csr_array(sparse.vstack(blocks, format="csr"))
+    return stacked
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,213 @@
+"""Adapting an encoder: queries from documents, and the whole way on sixty documents."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsr.types import Document
+from training.adapting.pseudo_queries import Passage, take_queries, take_query
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+from click.testing import CliRunner  # noqa: E402
+
+from lsr.commands.adapt import adapt as adapt_command  # noqa: E402
+from lsr.encoders import InferenceFreeEncoder, idf_table, load_encoder  # noqa: E402
+from lsr.encoders.splade import SpladeModel  # noqa: E402
+from lsr.errors import DatasetError, EncoderError, RecipeError  # noqa: E402
+from training import adapt  # noqa: E402
+from training.adapting.measure import interval  # noqa: E402
+from training.scratch import make_backbone  # noqa: E402
+from training.sections import Scratch  # noqa: E402
+
+ANIMALS = ["fox", "owl", "bee", "cat", "dog", "cow"]
+PLACES = ["forest", "river", "desert", "island", "city", "swamp", "valley", "beach", "farm", "moor"]
+
+
+def documents() -> list[Document]:
+    """Sixty; each says its animal and its place in the text, too."""
+    return [
+        Document(
+            f"d{animal}-{place}",
+            {
+                "title": f"The {animal} of the {place}",
+                "text": f"Every {animal} lives in a {place}. It eats at night and sleeps all day "
+                f"near the {place}, like any {animal} would.",
+            },
+        )
+        for animal in ANIMALS
+        for place in PLACES
+    ]
+
+
+def write_corpus(path: Path, corpus: list[Document]) -> Path:
+    path.write_text("\n".join(json.dumps({"_id": d.doc_id, **d.fields}) for d in corpus))
+    return path
+
+
+def test_what_became_the_query_is_gone_from_the_text() -> None:
+    long = "it has many words so that enough of them are left here"
+    text = f"# A long heading\nThe first sentence is this. But {long}."
+    origins = set()
+    for seed in range(30):
+        found = take_query(Passage("d", "Some title here", text), seed=seed)
+        assert found is not None
+        query, rest = found
+        origins.add(query.origin)
+        assert query.text not in rest.whole
+        assert long in rest.text
+        assert query.doc_id == rest.doc_id == "d"
+    assert origins == {"title", "heading"}, "a text that begins with a heading has no sentence"
+    found = take_query(Passage("d", "", f"The first one is this. But {long}."), seed=0)
+    assert found is not None
+    assert found[0].text == "The first one is this."
+    assert found[1].text == f"But {long}."
+
+
+def test_a_title_that_the_text_repeats_goes_from_both() -> None:
+    found = take_query(Passage("d", "Red foxes", "Red foxes: " + "they eat " * 9), seed=0)
+    assert found is not None
+    assert found[1] == Passage("d", "", ("they eat " * 9))
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        Passage("d", "Title", "one word is no query and there is but one sentence in this text"),
+        Passage("d", "A good title", "too short"),
+        Passage("d", "", ""),
+    ],
+)
+def test_a_document_with_nothing_to_ask_gives_no_query(passage: Passage) -> None:
+    assert take_query(passage, seed=0) is None
+
+
+def test_a_query_that_two_documents_would_give_is_none() -> None:
+    body = "what follows has enough words to be an answer to something"
+    passages = [
+        Passage(f"d{i}", "Twice the same" if i < 2 else f"Title no {i}", body) for i in range(4)
+    ]
+    queries, left = take_queries(passages, seed=0)
+    assert [query.doc_id for query in queries] == ["d2", "d3"]
+    assert left[:2] == passages[:2], "their documents stay whole"
+    assert [passage.title for passage in left[2:]] == ["", ""]
+
+
+def test_the_interval_is_of_the_differences() -> None:
+    before = {f"q{i}": 0.2 for i in range(50)}
+    same = interval(before, {name: value + 0.1 for name, value in before.items()})
+    np.testing.assert_allclose(same, (0.1, 0.1))
+    rng = np.random.default_rng(3)
+    noisy = {name: float(rng.normal(0.2, 0.3)) for name in before}
+    low, high = interval(before, noisy)
+    differences = np.asarray([noisy[name] - before[name] for name in before])
+    error = differences.std() / np.sqrt(50)
+    np.testing.assert_allclose(
+        [low, high], differences.mean() + np.asarray([-1.96, 1.96]) * error, atol=0.2 * error
+    )
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An inference-free encoder of two random layers; its table is the idf of one sentence."""
+    folder = tmp_path_factory.mktemp("adapt")
+    texts = [document.text() for document in documents()]
+    sizes = Scratch(layers=2, hidden=32, heads=2, vocabulary=400)
+    make_backbone(folder / "checkpoint", sizes, texts, max_length=48, seed=3)
+    model = SpladeModel.from_checkpoint(folder / "checkpoint", max_length=48)
+    table = idf_table(["the fox of the forest"], model.tokenizer)
+    InferenceFreeEncoder.of(model, table, name="tiny").save(folder / "encoder")
+    return folder / "encoder"
+
+
+def test_one_command_from_documents_to_a_measured_encoder(encoder: Path, tmp_path: Path) -> None:
+    """Stopped, resumed, measured on held-out and on judged queries; what was there is kept."""
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    judged = tmp_path / "judged"
+    (judged / "qrels").mkdir(parents=True)
+    write_corpus(judged / "corpus.jsonl", documents())
+    lines = [{"_id": f"q{a}", "text": f"where does the {a} of the farm live"} for a in ANIMALS]
+    (judged / "queries.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    qrels = "".join(f"q{a}\td{a}-farm\t1\n" for a in ANIMALS)
+    (judged / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{qrels}")
+    output = tmp_path / "out"
+    arguments = [str(corpus), str(output), "--encoder", str(encoder), "--judged", str(judged)]
+    arguments += ["--steps", "4", "--batch", "4", "--set", "run.checkpoint_every=2"]
+    run = CliRunner()
+    stopped = run.invoke(
+        adapt_command, [*arguments, "--stop-after", "0.001"], catch_exceptions=False
+    )
+    assert "stopped" in stopped.stdout
+    assert not output.exists()
+    done = run.invoke(adapt_command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "idf refresh only" in done.stdout
+    work = tmp_path / "out.adapt"
+    report = json.loads((work / "report.json").read_text())
+    tables = report["collections"]
+    assert list(tables) == ["held-out queries", "judged test"]
+    for systems in tables.values():
+        assert list(systems) == ["bm25", "before", "idf", "after"]
+        assert all(0 <= row["means"]["nDCG@10"] <= 1 for row in systems.values())
+    assert tables["judged test"]["bm25"]["n_queries"] == 6
+    after = load_encoder(output)
+    assert isinstance(after, InferenceFreeEncoder)
+    refreshed = load_encoder(work / "refreshed")
+    texts = [document.text() for document in documents()]
+    wanted = idf_table(texts, after.queries.tokenizer, n_terms=after.n_terms)
+    np.testing.assert_allclose(after.queries.weights, wanted, rtol=1e-6)
+    assert refreshed.space == load_encoder(encoder).space != after.space
+    before = load_encoder(encoder).encode_documents(texts[:3])
+    assert abs(after.encode_documents(texts[:3]) - before).max() > 0, "training moved the network"
+    assert json.loads((output / "lsr.json").read_text())["adapted"]["from"] == "tiny"
+
+    stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*.npz")}
+    again = run.invoke(adapt_command, [*arguments, "--json"], catch_exceptions=False)
+    assert json.loads(again.stdout)["table"] == tables
+    assert stamps == {path: path.stat().st_mtime_ns for path in work.rglob("*.npz")}
+    with pytest.raises(RecipeError, match="another corpus, encoder or settings"):
+        adapt(str(corpus), output, encoder=encoder, steps=5, progress=False)
+
+
+def test_given_queries_take_the_place_of_those_from_documents(
+    encoder: Path, tmp_path: Path
+) -> None:
+    """Their answers are what BM25 and the encoder rank best together: the one that says both."""
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    pairs = [(animal, place) for animal in ANIMALS[:3] for place in PLACES[:2]]
+    lines = [{"_id": f"x{i}", "text": f"{a} {p}"} for i, (a, p) in enumerate(pairs)]
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    report = adapt(
+        str(corpus),
+        tmp_path / "out",
+        encoder=encoder,
+        queries=tmp_path / "queries.jsonl",
+        teacher="bm25",
+        steps=2,
+        batch=4,
+        progress=False,
+    )
+    assert report.finished
+    collection = tmp_path / "out.adapt" / "collection"
+    rows = (collection / "qrels" / "train.tsv").read_text().splitlines()[1:]
+    found = [row.split("\t")[1] for row in rows]
+    right = sum(doc_id == f"d{a}-{p}" for doc_id, (a, p) in zip(found, pairs, strict=True))
+    assert right == len(pairs)
+    card = json.loads((tmp_path / "out" / "lsr.json").read_text())
+    assert card["training"]["recipe"]["stage"]["ranking"]["losses"]["kl"] == 1.0
+
+
+def test_what_cannot_be_adapted_is_refused(encoder: Path, tmp_path: Path) -> None:
+    from lsr.encoders import BM25Encoder
+
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    BM25Encoder.fit(["a", "b"]).save(tmp_path / "bm25")
+    with pytest.raises(EncoderError, match="nothing to train"):
+        adapt(str(corpus), tmp_path / "out", encoder=tmp_path / "bm25")
+    bare = write_corpus(tmp_path / "bare.jsonl", [Document("d", {"text": "one"})])
+    with pytest.raises(DatasetError, match="Give queries"):
+        adapt(str(bare), tmp_path / "none", encoder=encoder, progress=False)
