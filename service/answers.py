@@ -120,6 +120,7 @@ class PruningInfo(Answer):
     terms: int | None
     mass: float | None
     postings: float | None
+    ratio: float | None
 
 
 class IndexInfo(Answer):
@@ -141,6 +142,8 @@ class IndexInfo(Answer):
     order: Literal["none", "bp"]
     n_ordered: int = Field(description="Rows whose similar neighbours lie beside them.")
     pruning: PruningInfo
+    binary: bool = Field(description="Whether presence alone is kept.")
+    scores: str = Field(description="What a score is: sums of 8-bit impacts, or match counts.")
     given_postings: int = Field(description="Postings before pruning.")
     mass_kept: float = Field(description="Share of the sum of weights that pruning kept.")
     error_mean: float = Field(description="Mean absolute error of a rounded weight.")

@@ -213,5 +213,5 @@ def test_there_is_no_onnx_form(model: SpladeModel, tmp_path: Path) -> None:
     from lsr.encoders.onnx_export import export_onnx
 
     SpladeEncoder.of(model).save(tmp_path / "e")
-    with pytest.raises(EncoderError, match="literal residual network, which has no ONNX form"):
+    with pytest.raises(EncoderError, match="literal residual, which has no ONNX form"):
         export_onnx(load_encoder(tmp_path / "e"), tmp_path / "onnx", texts=TEXTS)

@@ -1,6 +1,6 @@
 """Published encoders: fetch one by its hub name, publish one.
 
-JSON, safetensors, text and pictures go both ways, never code or pickles.
+Weights, graphs, JSON and text come in, and pictures go out; never code or pickles.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import EncoderError
 from .folder import DATA_SUFFIXES, copy_files, replacing
 
-_WANTED = [f"*{suffix}" for suffix in DATA_SUFFIXES]
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*_OnnxTransformer/model.onnx"]
 _UNWANTED = ["onnx/*", "openvino/*"]
 _PUBLISHED = (*DATA_SUFFIXES, ".md", ".png", ".svg")
 
