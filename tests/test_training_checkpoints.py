@@ -11,6 +11,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
+from safetensors.numpy import load_file  # noqa: E402
+
 from lsr.commands._durations import Duration  # noqa: E402
 from lsr.commands.train import train as train_command  # noqa: E402
 from lsr.errors import EncoderError  # noqa: E402
@@ -172,6 +174,21 @@ def test_a_run_stopped_at_every_step_finishes_from_weights_and_the_card_says_so(
     assert (
         f"resumed from weights {record['resumes']['weights']} times, optimiser re-warmed" in words
     )
+
+
+def test_a_resume_is_exact_when_a_step_has_several_batches(tmp_path: Path) -> None:
+    """The batches of a step left unfinished are drawn again; those of a whole one are not."""
+    recipe = load_recipe(
+        "smoke",
+        QUICK | {"stage.mlm.steps": 1, "stage.ranking.steps": 3, "stage.ranking.accumulate": 2},
+    )
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    report = None
+    while report is None or not report.finished:
+        report = train(recipe, tmp_path / "parts", progress=False, stop_after=0.0)
+    name = Path("document_0_Transformer") / "model.safetensors"
+    one, other = load_file(whole.output / name), load_file(report.output / name)
+    assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
 def test_an_uninterrupted_run_says_nothing_of_resumes(tmp_path: Path) -> None:

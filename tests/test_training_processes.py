@@ -97,6 +97,25 @@ def test_two_processes_train_the_encoder_of_one_and_resume_it(tmp_path: Path) ->
     assert all(np.array_equal(again[name], parted[name]) for name in parted)
 
 
+@pytest.mark.slow
+def test_two_processes_stop_early_together_and_one_keeps_the_books(tmp_path: Path) -> None:
+    """Only the first looks and decides; the other must neither wait for ever nor write."""
+    recipe = tmp_path / "recipe.toml"
+    pairs = load_recipe("smoke").path.parent / "smoke.jsonl"
+    develop = "[develop]\nheld_out = 0.2\nevery = 1\npatience = 2\n"
+    text = RECIPE.format(pairs=json.dumps(str(pairs))) + "tensorboard = true\n" + develop
+    # Nothing is learned at this rate, so no look is better than the first.
+    recipe.write_text(text.replace("learning_rate = 1e-4", "learning_rate = 1e-12"))
+    report = train(recipe, tmp_path / "encoder", processes=2)
+    assert report["finished"]
+    record = json.loads((tmp_path / "encoder" / "lsr.json").read_text())["training"]
+    assert record["processes"] == 2
+    assert record["development"]["best_step"] == 1
+    assert record["development"]["stopped_at"] == 3
+    assert report["last_log"]["dead_terms"] >= 0
+    assert len(list((tmp_path / "encoder.tensorboard" / "ranking").iterdir())) == 1
+
+
 class Reached(Exception):
     """The trainer would be made now."""
 

@@ -17,8 +17,8 @@ from .recipe import Recipe
 
 Illness = Literal["not-finite", "all-zero", "all-on", "constant", "stop-words"]
 
-# Healthy vectors are far from all of these: of natural texts some per cent of the vocabulary are
-# active, two random ones have a cosine of .1 to .4, and none is empty.
+# Chosen far from what works: the smoke recipe ends with a mean cosine of .3, a sixth of its small
+# vocabulary active and no empty document.
 _EMPTY_SHARE = 0.1
 _ACTIVE_SHARE = 0.5
 _COSINE = 0.9
