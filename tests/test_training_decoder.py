@@ -25,7 +25,8 @@ from training.adapters import add_lora, merge_lora, quantization  # noqa: E402
 from training.calibrate import calibrate  # noqa: E402
 from training.clm import CausalLanguageModel, ClmSteps  # noqa: E402
 from training.network import learn_last, silence_terms  # noqa: E402
-from training.sections import ClmStage, Lora  # noqa: E402
+from training.sections import Lora  # noqa: E402
+from training.stage_sections import ClmStage  # noqa: E402
 from training.trainer import StageTrainer  # noqa: E402
 
 TEXTS = ["aspirin risk of a heart attack", "goal", "the team", "a cat a dog the cat of the dog"]

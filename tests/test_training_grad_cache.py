@@ -13,7 +13,8 @@ from training.network import set_dropout  # noqa: E402
 from training.objectives import Ranking  # noqa: E402
 from training.queries import TableQueries  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
-from training.sections import Controller, RankingStage, Scratch, Sparsity  # noqa: E402
+from training.sections import Scratch  # noqa: E402
+from training.stage_sections import Controller, RankingStage, Sparsity  # noqa: E402
 from training.steps import pad  # noqa: E402
 
 TEXT = "the red fox runs and a blue whale swims in the green sea while frogs sit"

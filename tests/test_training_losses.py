@@ -18,7 +18,7 @@ from training.losses import (  # noqa: E402
     pairwise,
 )
 from training.schedule import quadratic  # noqa: E402
-from training.sections import Losses, RankingStage  # noqa: E402
+from training.stage_sections import Losses, RankingStage  # noqa: E402
 
 
 class World:

@@ -16,7 +16,8 @@ from training.network import learn_last, silence_terms  # noqa: E402
 from training.objectives import MaskedLanguageModel, Ranking  # noqa: E402
 from training.queries import TableQueries  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
-from training.sections import MlmStage, RankingStage, Scratch, Sparsity  # noqa: E402
+from training.sections import Scratch  # noqa: E402
+from training.stage_sections import MlmStage, RankingStage, Sparsity  # noqa: E402
 from training.steps import MlmSteps, pad  # noqa: E402
 
 TEXTS = ["the red fox runs", "a blue whale swims in the sea", "green frogs sit", "the sea is blue"]

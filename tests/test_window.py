@@ -14,7 +14,7 @@ from lsr.errors import RecipeError  # noqa: E402
 from training import load_recipe  # noqa: E402
 from training.objectives import Ranking  # noqa: E402
 from training.regularizers import flops  # noqa: E402
-from training.sections import Losses, RankingStage, Sparsity, Window  # noqa: E402
+from training.stage_sections import Losses, RankingStage, Sparsity, Window  # noqa: E402
 from training.window import focused, in_window, window_size  # noqa: E402
 
 # Few distinct values, so that ties and zeros are common.

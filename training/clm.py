@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from lsr.encoders.decoder import DecoderModel
 from lsr.encoders.tokens import TextTokenizer
 
-from .sections import ClmStage
+from .stage_sections import ClmStage
 from .steps import Batch, own_rows, pad
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .sections import RankingStage
+from .stage_sections import RankingStage
 
 # Stands for minus infinity where a whole row may be hidden: exp gives 0 and no gradient is NaN.
 _HIDDEN = -1e9

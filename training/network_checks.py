@@ -5,7 +5,8 @@ from pathlib import Path
 from lsr.encoders.buckets import Buckets
 from lsr.errors import EncoderError, RecipeError
 
-from .sections import UHD, Model, RankingStage, Stages, Window
+from .sections import UHD, Model
+from .stage_sections import RankingStage, Stages, Window
 
 
 def check_uhd(model: Model, stage: Stages, uhd: UHD, file: Path) -> None:

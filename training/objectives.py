@@ -26,7 +26,7 @@ from .regularizers import (
     long_only,
 )
 from .schedule import quadratic
-from .sections import RankingStage
+from .stage_sections import RankingStage
 from .window import in_window
 
 Parts = dict[str, Tensor]

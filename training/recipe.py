@@ -35,16 +35,8 @@ from lsr.errors import RecipeError
 
 from .mining.windows import parse_window
 from .network_checks import check_uhd, check_window
-from .sections import (
-    Data,
-    Develop,
-    Distillation,
-    Model,
-    RankingStage,
-    RunSettings,
-    Stages,
-    TeacherSettings,
-)
+from .sections import Data, Develop, Distillation, Model, RunSettings, TeacherSettings
+from .stage_sections import RankingStage, Stages
 from .teacher_checks import check_teachers
 from .typed_toml import build
 

@@ -20,7 +20,7 @@ from .batches import draw, plan_batches, sample_terms
 from .data import Pairs
 from .recipe import Recipe
 from .rows import Rows
-from .sections import MlmStage, RankingStage
+from .stage_sections import MlmStage, RankingStage
 
 Batch = dict[str, Tensor]
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .sections import Window
+from .stage_sections import Window
 
 
 def focused(weights: Tensor, k: int) -> Tensor:
