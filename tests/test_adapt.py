@@ -16,7 +16,13 @@ pytest.importorskip("accelerate")
 from click.testing import CliRunner  # noqa: E402
 
 from lsr.commands.adapt import adapt as adapt_command  # noqa: E402
-from lsr.encoders import InferenceFreeEncoder, idf_table, load_encoder  # noqa: E402
+from lsr.encoders import (  # noqa: E402
+    InferenceFreeEncoder,
+    SeparateEncoder,
+    SpladeEncoder,
+    idf_table,
+    load_encoder,
+)
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.errors import DatasetError, EncoderError, RecipeError  # noqa: E402
 from training import adapt  # noqa: E402
@@ -142,6 +148,8 @@ def test_one_command_from_documents_to_a_measured_encoder(encoder: Path, tmp_pat
         adapt_command, [*arguments, "--stop-after", "0.001"], catch_exceptions=False
     )
     assert "stopped" in stopped.stdout
+    again = f"lsr adapt {corpus} {output} --encoder {encoder} --judged {judged} --steps 4 --batch 4"
+    assert f"{again} --set run.checkpoint_every=2 --stop-after 0.001s" in stopped.stdout
     assert not output.exists()
     done = run.invoke(adapt_command, arguments, catch_exceptions=False)
     assert done.exit_code == 0
@@ -163,7 +171,10 @@ def test_one_command_from_documents_to_a_measured_encoder(encoder: Path, tmp_pat
     assert refreshed.space == load_encoder(encoder).space != after.space
     before = load_encoder(encoder).encode_documents(texts[:3])
     assert abs(after.encode_documents(texts[:3]) - before).max() > 0, "training moved the network"
-    assert json.loads((output / "lsr.json").read_text())["adapted"]["from"] == "tiny"
+    card = json.loads((output / "lsr.json").read_text())
+    assert card["adapted"]["from"] == "tiny"
+    wanted_terms = card["training"]["recipe"]["stage"]["ranking"]["controller"]["documents"]
+    assert wanted_terms == round(tables["held-out queries"]["before"]["document_terms"])
 
     stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*.npz")}
     again = run.invoke(adapt_command, [*arguments, "--json"], catch_exceptions=False)
@@ -199,6 +210,31 @@ def test_given_queries_take_the_place_of_those_from_documents(
     assert right == len(pairs)
     card = json.loads((tmp_path / "out" / "lsr.json").read_text())
     assert card["training"]["recipe"]["stage"]["ranking"]["losses"]["kl"] == 1.0
+
+
+@pytest.mark.parametrize("kind", ["siamese", "separate"])
+def test_encoders_whose_queries_go_through_a_network_are_adapted_too(
+    encoder: Path, kind: str, tmp_path: Path
+) -> None:
+    """There is no table to refresh, both sides learn, and both keep their lengths."""
+    checkpoint = encoder.parent / "checkpoint"
+    made: SpladeEncoder | SeparateEncoder
+    documents_model = SpladeModel.from_checkpoint(checkpoint, max_length=48)
+    if kind == "siamese":
+        made = SpladeEncoder.of(documents_model)
+    else:
+        queries_model = SpladeModel.from_checkpoint(checkpoint, max_length=48)
+        made = SeparateEncoder.of(queries_model, documents_model)
+    made.save(tmp_path / "start")
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    report = adapt(
+        str(corpus), tmp_path / "out", encoder=tmp_path / "start", steps=2, batch=4, progress=False
+    )
+    assert list(report.table["held-out queries"]) == ["bm25", "before", "after"]
+    after = load_encoder(tmp_path / "out")
+    assert type(after) is type(made)
+    before = load_encoder(tmp_path / "start").encode_queries(["the fox"])
+    assert abs(after.encode_queries(["the fox"]) - before).max() > 0
 
 
 def test_what_cannot_be_adapted_is_refused(encoder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
 from . import _printing as out
@@ -137,11 +138,28 @@ def adapt(
         return
     if not report.finished:
         out.fact("stopped", f"in step '{report.step}', after {out.duration(report.seconds)}")
-        out.next_step("lsr", "adapt", corpus, str(output), "--encoder", encoder, "...")
+        out.next_step(*_again(click.get_current_context()))
         return
     _print_table(report)
     out.fact("wrote", out.columns(str(output), f"report in {output}.adapt/report.json"))
     out.next_step("lsr", "index", corpus, "NEW.index", "--encoder", str(output))
+
+
+def _again(ctx: click.Context) -> list[str]:
+    """The command that goes on: what was given, without --fresh, which would start over."""
+    words = ["lsr", "adapt"]
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE or name == "resume":
+            continue
+        value = ctx.params[name]
+        if isinstance(parameter, click.Argument):
+            words.append(str(value))
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                seconds = f"{one:g}s" if name == "stop_after" else str(one)
+                words += [parameter.opts[0], seconds]
+    return words
 
 
 def _print_table(report: "AdaptReport") -> None:

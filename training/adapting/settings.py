@@ -89,11 +89,13 @@ def adapt_recipe(
         model["query_table"] = "kept"
     if isinstance(encoder, SeparateEncoder):
         model["query_backbone"] = str(start)
-    controller = {"documents": max(1, round(document_terms))}
-    sparsity: dict[str, Any] = {"documents": 0.005, "ramp": max(1, steps // 4)}
+    # A run is short: with the ordinary rate of 0.02 and a ramp, documents of 142 terms had 349
+    # after 60 steps; with these, 150, and they ranked better (Cranfield, MiniLM).
+    controller: dict[str, Any] = {"documents": max(1, round(document_terms)), "rate": 0.1}
+    sparsity: dict[str, Any] = {"documents": 0.02, "ramp": 1}
     if not free:
         controller["queries"] = max(1, round(query_terms))
-        sparsity["queries"] = 0.01
+        sparsity["queries"] = 0.02
     ranking: dict[str, Any] = {
         "steps": steps,
         "batch": batch,
