@@ -259,9 +259,11 @@ def test_another_thread_cancels_a_batch_that_would_take_minutes(
 def test_ctrl_c_ends_a_batch() -> None:
     """The batch runs outside the GIL, where no Python signal handler gets a turn by itself."""
     code = """
+    import signal
     import numpy as np
     from scipy import sparse
     from index.engine import search_batch
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
     from index.quantize import integer_query
     from index.segment import Segment
     rng = np.random.default_rng(0)

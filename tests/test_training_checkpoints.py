@@ -154,6 +154,7 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_every_step_finishes_from_weights_and_the_card_says_so(
     tmp_path: Path,
 ) -> None:

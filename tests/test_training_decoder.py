@@ -319,6 +319,7 @@ def test_a_decoder_trains_saves_and_loads(changes: dict[str, Any], tmp_path: Pat
     assert not any("lora" in key for key in keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["full", pytest.param("weights", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stop_in", ["clm", "ranking"])
 def test_a_run_with_adapters_stopped_in_any_stage_goes_on(

@@ -223,6 +223,7 @@ def test_without_patience_it_runs_to_the_end_and_takes_the_best(tmp_path: Path) 
     assert float(objective.x.detach()) == seen[2]
 
 
+@pytest.mark.slow
 def test_an_interrupted_walk_remembers_its_best(tmp_path: Path) -> None:
     """Stopped after every step; looks and weights are those of a walk without interruptions."""
     scores = [0.1, 0.5, 0.4, 0.5, 0.3]
@@ -236,6 +237,7 @@ def test_an_interrupted_walk_remembers_its_best(tmp_path: Path) -> None:
     assert Progress.read(tmp_path / "parts" / "develop.json") == progress
 
 
+@pytest.mark.slow
 def test_early_stopping_in_a_run_is_exact_over_interruptions(tmp_path: Path) -> None:
     """With held-out queries, a look at every second step, and stops in between."""
     recipe = load_recipe(

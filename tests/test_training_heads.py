@@ -117,6 +117,7 @@ def test_prosper_trains_both_heads_inside_its_window(
     assert len(words - set(encoder.term_strings(rows.indices))) <= 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_prosper_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     """The window is a function of the step, and the second head is in the checkpoint."""
     window = "[stage.ranking.window]\ndocuments = 12\ndocuments_start = 100\nsteps = 4\n"

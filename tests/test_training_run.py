@@ -130,6 +130,7 @@ def test_stopped_at_every_step_and_resumed_is_the_same_bit_for_bit(
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_controller_and_document_frequencies_resume_bit_for_bit(tmp_path: Path) -> None:
     """Their state travels in the checkpoints: forgotten, the next weight would be another."""
     changes = QUICK | {
