@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lsr.encoders.batching import padded
 from lsr.encoders.tokens import TextTokenizer
 from lsr.errors import RecipeError
 
@@ -27,12 +28,7 @@ Batch = dict[str, Tensor]
 
 def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     """(batch, longest) int64 token numbers and 0/1 mask."""
-    length = max(1, max(map(len, ids)))
-    tokens = np.full((len(ids), length), pad_id, np.int64)
-    mask = np.zeros((len(ids), length), np.int64)
-    for row, row_ids in enumerate(ids):
-        tokens[row, : len(row_ids)] = row_ids
-        mask[row, : len(row_ids)] = 1
+    tokens, mask = padded(ids, pad_id)
     return torch.from_numpy(tokens), torch.from_numpy(mask)
 
 

@@ -91,7 +91,7 @@ def padded(tokens: Tokens, pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDAr
     >>> [a.tolist() for a in padded([[5, 6], [7]], 0)]
     [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]
     """
-    longest = max(map(len, tokens))
+    longest = max(1, max(map(len, tokens)))
     ids = np.full((len(tokens), longest), pad_id, np.int64)
     mask = np.zeros((len(tokens), longest), np.int64)
     for row, numbers in enumerate(tokens):

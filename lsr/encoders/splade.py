@@ -45,7 +45,7 @@ class SpladeModel(SparseModel):
         folder = Path(folder)
         backbone = _load_backbone(folder, new_head=new_head, seed=seed)
         tokenizer = TextTokenizer.load(folder, max_length=max_length, lower_case=lower_case)
-        if (positions := _n_positions(backbone)) is not None:
+        if (positions := n_positions(backbone)) is not None:
             tokenizer = tokenizer.limited(min(tokenizer.max_length or positions, positions))
         n_terms = int(backbone.config.vocab_size)
         if tokenizer.n_tokens > n_terms:
@@ -104,7 +104,7 @@ def _load_backbone(folder: Path, *, new_head: bool, seed: int) -> PreTrainedMode
     return model
 
 
-def _n_positions(backbone: PreTrainedModel) -> int | None:
+def n_positions(backbone: PreTrainedModel) -> int | None:
     """The longest input in tokens; None where positions are not counted (relative, rotary)."""
     positions = getattr(backbone.config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:

@@ -1,9 +1,7 @@
 """What the transformer teachers share: a checkpoint read safely, batches of like length."""
 
 import inspect
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +11,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
-from lsr.encoders.batching import plan
+from lsr.encoders.batching import padded, plan
 from lsr.encoders.folder import Fingerprint, read_object, weight_files
 from lsr.encoders.model import pick_device
+from lsr.encoders.quiet import quiet_transformers
+from lsr.encoders.splade import n_positions
 from lsr.encoders.tokens import TextTokenizer
 from lsr.errors import EncoderError
 from lsr.progress import Bar, bar
@@ -63,7 +62,7 @@ class Network:
                 "that can teach; convert it where you trust it, with save_pretrained"
             )
         try:
-            with _quiet():
+            with quiet_transformers():
                 model, report = auto.from_pretrained(
                     folder,
                     dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
@@ -119,11 +118,11 @@ class Network:
             for at in range(0, n, _WINDOW):
                 items = encode(slice(at, min(n, at + _WINDOW)))
                 for batch in plan([len(ids) for ids, _ in items], token_budget=budget):
-                    ids = _padded([items[i][0] for i in batch], self.tokenizer.pad_id)
-                    inputs = {"input_ids": ids, "attention_mask": _padded_ones(items, batch)}
+                    ids, mask = padded([items[i][0] for i in batch], self.tokenizer.pad_id)
+                    arrays = {"input_ids": ids, "attention_mask": mask}
                     if typed:
-                        inputs["token_type_ids"] = _padded([items[i][1] for i in batch], 0)
-                    inputs = {name: value.to(device) for name, value in inputs.items()}
+                        arrays["token_type_ids"], _ = padded([items[i][1] for i in batch], 0)
+                    inputs = {name: torch.from_numpy(a).to(device) for name, a in arrays.items()}
                     result[at + batch] = forward(model, inputs).float().cpu().numpy()
                     done.update(len(batch))
         return result
@@ -131,40 +130,9 @@ class Network:
 
 def _length(folder: Path, model: PreTrainedModel, wanted: int | None) -> int | None:
     """The wanted length in tokens, checked against the positions the model has."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions <= 0:
+    room = n_positions(model)
+    if room is None:
         return wanted
-    embeddings = getattr(model.base_model, "embeddings", None)
-    padding = getattr(embeddings, "padding_idx", None)
-    # RoBERTa and its kin number positions from the padding token on.
-    room = positions if padding is None else positions - int(padding) - 1
     if wanted is not None and wanted > room:
         raise EncoderError(f"{folder} has {room} positions, max_length = {wanted} is too long")
     return wanted or min(room, TextTokenizer.load(folder).max_length or room)
-
-
-def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
-    length = max(1, max(map(len, rows)))
-    table = np.full((len(rows), length), fill, np.int64)
-    for i, row in enumerate(rows):
-        table[i, : len(row)] = row
-    return torch.from_numpy(table)
-
-
-def _padded_ones(items: Sequence[Encoded], batch: Any) -> Tensor:
-    return _padded([[1] * len(items[i][0]) for i in batch], 0)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' loading report off the terminal; what matters is raised."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
