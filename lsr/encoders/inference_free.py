@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..errors import EncoderError
 from ..types import SparseMatrix
 from .card import Card
-from .folder import build_fingerprint
+from .described import Described
 from .origins import Origin, trace
 from .protocol import QueryStrategy
 from .side import NetworkSide, Settings, TransformerSide
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class InferenceFreeEncoder:
+class InferenceFreeEncoder(Described):
     """A query table, and the SPLADE network of the documents unless only queries are wanted."""
 
     queries: QueryTable
@@ -73,11 +73,6 @@ class InferenceFreeEncoder:
         table = QueryTable(model.tokenizer, np.asarray(weights, np.float32))
         return cls(table, TransformerSide.of(model), Card(name, **card))
 
-    @property
-    def name(self) -> str:
-        """Short human name."""
-        return self.card.name
-
     @cached_property
     def space(self) -> str:
         """16 hex digits: vocabulary + document encoder; the query table may be swapped."""
@@ -90,27 +85,10 @@ class InferenceFreeEncoder:
             )
         return self.documents.space
 
-    @cached_property
-    def build(self) -> str:
-        """16 hex digits: every file of the folder; in memory, the same as the space."""
-        if self.card.build is not None:
-            return self.card.build
-        return self.space if self.folder is None else build_fingerprint(self.folder)
-
     @property
     def n_terms(self) -> int:
         """Length of the query table."""
         return len(self.queries.weights)
-
-    @property
-    def max_weight(self) -> float:
-        """The document weight that the largest impact represents."""
-        return self.card.max_weight
-
-    @property
-    def text_fields(self) -> tuple[str, ...]:
-        """The document fields it reads."""
-        return self.card.text_fields
 
     @property
     def query_strategy(self) -> QueryStrategy:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..errors import EncoderError
 from ..types import SparseMatrix
 from .card import Card
-from .folder import build_fingerprint
+from .described import Described
 from .origins import Origin, trace
 from .protocol import QueryStrategy
 from .side import NetworkSide, Settings, TransformerSide
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SeparateEncoder:
+class SeparateEncoder(Described):
     """A network for queries, and another for documents unless only queries are wanted."""
 
     queries: NetworkSide
@@ -62,11 +62,6 @@ class SeparateEncoder:
         sides = TransformerSide.of(queries), TransformerSide.of(documents)
         return cls(*sides, Card(name, **card))
 
-    @property
-    def name(self) -> str:
-        """Short human name."""
-        return self.card.name
-
     @cached_property
     def space(self) -> str:
         """16 hex digits: vocabulary + document encoder; the query network may be exchanged."""
@@ -74,27 +69,10 @@ class SeparateEncoder:
             return self.card.space
         return self._documents().space
 
-    @cached_property
-    def build(self) -> str:
-        """16 hex digits: every file of the folder; in memory, the same as the space."""
-        if self.card.build is not None:
-            return self.card.build
-        return self.space if self.folder is None else build_fingerprint(self.folder)
-
     @property
     def n_terms(self) -> int:
         """Vocabulary size of both networks."""
         return self.queries.n_terms
-
-    @property
-    def max_weight(self) -> float:
-        """The document weight that the largest impact represents."""
-        return self.card.max_weight
-
-    @property
-    def text_fields(self) -> tuple[str, ...]:
-        """The document fields it reads."""
-        return self.card.text_fields
 
     @property
     def query_strategy(self) -> QueryStrategy:

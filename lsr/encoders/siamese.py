@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..types import SparseMatrix
 from .card import Card
-from .folder import build_fingerprint
+from .described import Described
 from .origins import Origin, trace
 from .protocol import QueryStrategy, SparseEncoder
 from .side import NetworkSide, Settings, TransformerSide
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SpladeEncoder:
+class SpladeEncoder(Described):
     """One SPLADE network for queries and documents (the siamese form)."""
 
     side: NetworkSide
@@ -38,35 +38,15 @@ class SpladeEncoder:
         binary = model.buckets is not None and model.buckets.binary
         return cls(TransformerSide.of(model), Card(name, binary=binary, **card))
 
-    @property
-    def name(self) -> str:
-        """Short human name."""
-        return self.card.name
-
     @cached_property
     def space(self) -> str:
         """16 hex digits: vocabulary + document encoder."""
         return self.side.space
 
-    @cached_property
-    def build(self) -> str:
-        """16 hex digits: every file of the folder; in memory, the same as the space."""
-        return self.space if self.folder is None else build_fingerprint(self.folder)
-
     @property
     def n_terms(self) -> int:
         """Vocabulary size of the network."""
         return self.side.n_terms
-
-    @property
-    def max_weight(self) -> float:
-        """The document weight that the largest impact represents."""
-        return self.card.max_weight
-
-    @property
-    def text_fields(self) -> tuple[str, ...]:
-        """The document fields it reads."""
-        return self.card.text_fields
 
     @property
     def query_strategy(self) -> QueryStrategy:
