@@ -1,5 +1,6 @@
 """Plain, gzip and zstd files: numbered lines in, whole files out or none."""
 
+import fcntl
 import gzip
 import io
 import os
@@ -154,3 +155,18 @@ class _ZstdFile(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; the second process waits, e.g. another rank of the same run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder.mkdir(parents=True, exist_ok=True)  # the first one may have tidied up
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / "lock").unlink()
+                folder.rmdir()

@@ -18,6 +18,9 @@ from .errors import VectorError
 SparseMatrix = sparse.csr_array[Any, tuple[int, int]]
 """(rows, n_terms) float32, canonical, finite, > 0."""
 
+DenseMatrix = npt.NDArray[np.float32]
+"""(rows, width) float32."""
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 Qrels = dict[str, dict[str, int]]

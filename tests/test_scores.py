@@ -13,11 +13,11 @@ import pytest
 pa = pytest.importorskip("pyarrow")
 
 from lsr.errors import LsrError, ScoresError  # noqa: E402
+from lsr.vectors import update_vectors  # noqa: E402
 from training.candidates import Candidates, limited, text_keys  # noqa: E402
 from training.data import Pairs, Source  # noqa: E402
 from training.scores import ScoreCache  # noqa: E402
 from training.scoring import NewScores, update_cache  # noqa: E402
-from training.vectors import update_vectors  # noqa: E402
 
 SOURCE = Source("tiny", "train", "0123456789abcdef", 0, 0, 0)
 

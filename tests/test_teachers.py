@@ -14,6 +14,8 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from lsr.__main__ import run  # noqa: E402
 from lsr.encoders import BM25Encoder  # noqa: E402
+from lsr.encoders.cross_encoder import CrossEncoder  # noqa: E402
+from lsr.encoders.dense import DenseEncoder  # noqa: E402
 from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.candidates import limited  # noqa: E402
@@ -21,8 +23,6 @@ from training.data import Pairs, load_pairs  # noqa: E402
 from training.distillation import teach  # noqa: E402
 from training.teachers import EmbeddingTeacher, PairTeacher  # noqa: E402
 from training.teachers.bm25 import BM25Teacher  # noqa: E402
-from training.teachers.cross_encoder import CrossEncoderTeacher  # noqa: E402
-from training.teachers.dense import DenseTeacher  # noqa: E402
 from training.teachers.sparse import SparseTeacher  # noqa: E402
 
 TEXTS = ["the big dog", "a cat sat on the mat", "", "tree", "Café! " * 30, "dogs and cats"]
@@ -105,7 +105,7 @@ def test_a_dense_folder_gives_the_vectors_of_stock_sentence_transformers(
     stock = pytest.importorskip("sentence_transformers").SentenceTransformer
     folder = as_sentence_transformers(dense, tmp_path / "st", pooling, unit=unit)
     theirs = stock(str(folder), device="cpu")
-    ours = DenseTeacher.load(folder, name="t", device="cpu")
+    ours = DenseEncoder.load(folder, name="t", device="cpu")
     for embed, their_embed in (
         (ours.embed_queries, theirs.encode_query),
         (ours.embed_documents, theirs.encode_document),
@@ -126,7 +126,7 @@ def test_mean_and_cls_pooling_are_those_of_one_text_at_a_time(dense: Path) -> No
         for name, vector in (("mean", states.mean(dim=0)), ("cls", states[0])):
             wanted[name].append((vector / vector.norm()).numpy())
     for pooling in ("mean", "cls"):
-        teacher = DenseTeacher.load(
+        teacher = DenseEncoder.load(
             dense, name="t", pooling=pooling, document_prompt="a ", max_length=12, device="cpu"
         )
         assert isinstance(teacher, EmbeddingTeacher)
@@ -144,15 +144,13 @@ def test_a_cross_encoder_gives_raw_logits_of_one_pair_at_a_time(cross: Path) -> 
         tokens = tokenizer([query], [document], return_tensors="pt", truncation=True, max_length=20)
         with torch.inference_mode():
             wanted.append(model(**tokens).logits.item())
-    teacher = CrossEncoderTeacher.load(cross, name="t", max_length=20, device="cpu")
+    teacher = CrossEncoder.load(cross, name="t", max_length=20, device="cpu")
     assert isinstance(teacher, PairTeacher)
     assert not isinstance(teacher, EmbeddingTeacher)
     scores = teacher.score(TEXTS, documents)
     assert np.ptp(scores) > 0.1
     np.testing.assert_allclose(scores, wanted, atol=1e-5)
-    half = CrossEncoderTeacher.load(
-        cross, name="t", max_length=20, device="cpu", precision="bfloat16"
-    )
+    half = CrossEncoder.load(cross, name="t", max_length=20, device="cpu", precision="bfloat16")
     # bfloat16 keeps eight bits; the logits are sums of some units
     np.testing.assert_allclose(half.score(TEXTS, documents), wanted, atol=0.2)
     assert half.fingerprint != teacher.fingerprint
@@ -161,25 +159,25 @@ def test_a_cross_encoder_gives_raw_logits_of_one_pair_at_a_time(cross: Path) -> 
 def test_what_cannot_teach_is_refused(dense: Path, cross: Path, tmp_path: Path) -> None:
     """A head made up in silence would teach noise."""
     with pytest.raises(EncoderError, match="weights do not fit BertForSequence"):
-        CrossEncoderTeacher.load(dense, name="t")
+        CrossEncoder.load(dense, name="t")
     config = json.loads((cross / "config.json").read_text())
     two = tmp_path / "two"
     labels = transformers.AutoConfig.from_pretrained(cross, num_labels=2)
     _save(transformers.BertForSequenceClassification(labels), cross, two)
     with pytest.raises(EncoderError, match="classifier of 2 labels"):
-        CrossEncoderTeacher.load(two, name="t")
+        CrossEncoder.load(two, name="t")
     assert config["num_hidden_layers"] == 1
     headless = tmp_path / "headless"
     headless.mkdir()
     with pytest.raises(EncoderError, match=r"no config\.json or no safetensors"):
-        DenseTeacher.load(headless, name="t")
+        DenseEncoder.load(headless, name="t")
     folder = as_sentence_transformers(
         dense, tmp_path / "st", {"pooling_mode_max_tokens": True}, unit=True
     )
     with pytest.raises(EncoderError, match="pooling by pooling_mode_max_tokens"):
-        DenseTeacher.load(folder, name="t")
+        DenseEncoder.load(folder, name="t")
     with pytest.raises(EncoderError, match="32 positions, max_length = 64"):
-        DenseTeacher.load(dense, name="t", max_length=64)
+        DenseEncoder.load(dense, name="t", max_length=64)
 
 
 def test_a_fingerprint_changes_with_all_that_changes_scores(dense: Path, tmp_path: Path) -> None:
@@ -190,7 +188,7 @@ def test_a_fingerprint_changes_with_all_that_changes_scores(dense: Path, tmp_pat
         (copy / path.name).write_bytes(path.read_bytes())
 
     def fingerprint(folder: Path, **settings: object) -> str:
-        return DenseTeacher.load(folder, name="t", **settings).fingerprint  # type: ignore[arg-type]
+        return DenseEncoder.load(folder, name="t", **settings).fingerprint  # type: ignore[arg-type]
 
     plain = fingerprint(dense)
     assert fingerprint(copy) == plain
@@ -256,8 +254,8 @@ def min_max(values: np.ndarray) -> np.ndarray:
 
 def raw_scores(pairs: Pairs, dense: Path, cross: Path) -> dict[str, np.ndarray]:
     """(queries, documents) of each teacher, all pairs, straight from the models."""
-    bm25, gte = BM25Teacher.fit(pairs.documents), DenseTeacher.load(dense, name="d")
-    ce = CrossEncoderTeacher.load(cross, name="c")
+    bm25, gte = BM25Teacher.fit(pairs.documents), DenseEncoder.load(dense, name="d")
+    ce = CrossEncoder.load(cross, name="c")
     n, m = len(pairs.queries), len(pairs.documents)
     return {
         "bm25": (
@@ -435,7 +433,7 @@ def test_a_deadline_stops_and_the_next_call_computes_no_text_again(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr(DenseTeacher, "_embed", never)
+    monkeypatch.setattr(DenseEncoder, "_embed", never)
     assert teach(recipe, pairs, tmp_path / "run", quiet=True) is not None
 
 
@@ -498,7 +496,7 @@ def test_real_teachers_prefer_the_answer(shared_data: Path) -> None:
     folder = shared_data.parent / "models" / "gte-small"
     if not folder.is_dir():
         pytest.skip("gte-small is not beside the checkout")
-    teacher = DenseTeacher.load(folder, name="gte-small", max_length=64, device="cpu")
+    teacher = DenseEncoder.load(folder, name="gte-small", max_length=64, device="cpu")
     query = teacher.embed_queries(["how do bees tell each other where food is"])
     documents = teacher.embed_documents(
         ["A honeybee dances to show the way to flowers.", "Steel rusts when it is wet."]

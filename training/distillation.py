@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lsr.vectors import VectorStore, update_vectors
+
 from .candidates import Candidates, keys_fingerprint, text_keys
 from .data import Pairs
 from .ensemble import FEW, Normalize, Scores, affine
@@ -24,7 +26,6 @@ from .teacher_scores import Member, TeacherScores, Vectors
 from .teachers.bm25 import BM25Teacher
 from .teachers.protocol import EmbeddingTeacher, PairTeacher, Teacher
 from .teachers.sparse import SparseTeacher
-from .vectors import VectorStore, update_vectors
 
 PAPER_SCALE = 30.0  # arXiv 2411.04403, for the mean of min-max'ed teachers
 
@@ -128,9 +129,9 @@ def load_teacher(
     if settings.kind == "sparse":
         return SparseTeacher.load(folder, name=name, device=device, precision=how.precision)
     if settings.kind == "dense":
-        from .teachers.dense import DenseTeacher
+        from lsr.encoders.dense import DenseEncoder
 
-        return DenseTeacher.load(
+        return DenseEncoder.load(
             folder,
             name=name,
             pooling=settings.pooling,
@@ -140,9 +141,9 @@ def load_teacher(
             device=device,
             precision=how.precision,
         )
-    from .teachers.cross_encoder import CrossEncoderTeacher
+    from lsr.encoders.cross_encoder import CrossEncoder
 
-    return CrossEncoderTeacher.load(
+    return CrossEncoder.load(
         folder,
         name=name,
         query_prompt=settings.query_prompt or "",

@@ -5,11 +5,9 @@ file is replaced at once. A teacher is a column: those that are there are copied
 again.
 """
 
-import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import google_crc32c
 import numpy as np
 
 from lsr.errors import ScoresError
-from lsr.files import atomic_write
+from lsr.files import atomic_write, locked
 from lsr.progress import Bar, bar
 
 from .candidates import Candidates, Keys, keys_fingerprint
@@ -171,18 +169,3 @@ def _columns(old: ScoreCache | None, missing: Sequence[NewScores]) -> tuple[list
         taken.add(name)
         columns.append(Column(name, new.name, new.kind, new.fingerprint, new.settings))
     return columns, {new.fingerprint for new in missing}
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; the second process waits, e.g. another rank of the same run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder.mkdir(parents=True, exist_ok=True)  # the first one may have tidied up
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                (folder / "lock").unlink()
-                folder.rmdir()

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import ScoresError
+from lsr.vectors import VectorStore
 
 from .candidates import Candidates
 from .ensemble import Moments, Normalize, Scores, combine, normalise
 from .rows import Rows
 from .scores import ScoreCache
 from .teachers.protocol import dot
-from .vectors import VectorStore
 
 _BLOCK = 4_096  # queries whose targets are made at once for the moments
 

@@ -21,9 +21,10 @@ CROSS_ENCODER = "cross-encoder:"
 def open_judge(name: str, documents: Sequence[str], *, folder: Path | None = None) -> "Teacher":
     """The teacher of this name: bm25, dense:FOLDER, cross-encoder:FOLDER or a sparse encoder."""
     try:
+        from lsr.encoders.cross_encoder import CrossEncoder
+        from lsr.encoders.dense import DenseEncoder
+
         from ..teachers.bm25 import BM25Teacher
-        from ..teachers.cross_encoder import CrossEncoderTeacher
-        from ..teachers.dense import DenseTeacher
         from ..teachers.sparse import SparseTeacher
     except ImportError as missing:
         package = (missing.name or "torch").partition(".")[0]
@@ -39,9 +40,9 @@ def open_judge(name: str, documents: Sequence[str], *, folder: Path | None = Non
             "cross-encoder:FOLDER or the folder of a sparse encoder"
         )
     if name.startswith(DENSE):
-        return DenseTeacher.load(found, name=found.name)
+        return DenseEncoder.load(found, name=found.name)
     if name.startswith(CROSS_ENCODER):
-        return CrossEncoderTeacher.load(found, name=found.name)
+        return CrossEncoder.load(found, name=found.name)
     return SparseTeacher.load(found, name=found.name)
 
 

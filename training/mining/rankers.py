@@ -166,13 +166,13 @@ class DenseMiner:
                 "mining with dense vectors", extra="dense", package="faiss-cpu"
             ) from None
         try:
-            from ..teachers.dense import DenseTeacher
+            from lsr.encoders.dense import DenseEncoder
         except ImportError as missing:
             package = (missing.name or "torch").partition(".")[0]
             raise MissingExtra(
                 "mining with dense vectors", extra="train", package=package
             ) from None
-        return cls(DenseTeacher.load(folder, name=folder.resolve().name), faiss)
+        return cls(DenseEncoder.load(folder, name=folder.resolve().name), faiss)
 
     def rank(self, documents: Sequence[str], *, quiet: bool = False) -> "DenseRanker":
         """Embed the documents."""

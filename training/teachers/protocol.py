@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from lsr.types import SparseMatrix
+from lsr.types import DenseMatrix
+from lsr.vectors import Vectors
 
-Scores = npt.NDArray[np.float32]
-Vectors: TypeAlias = Scores | SparseMatrix
-"""One row a text: (n, width) float32, or a sparse matrix."""
+Scores = DenseMatrix
+"""(n,) or (n, m) float32."""
 
 
 @runtime_checkable

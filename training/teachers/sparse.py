@@ -10,6 +10,7 @@ from lsr.encoders.batching import empty
 from lsr.encoders.folder import Fingerprint
 from lsr.progress import Bar, bar
 from lsr.types import SparseMatrix
+from lsr.vectors import stacked
 
 _BLOCK = 4_096  # texts between two moves of the bar
 
@@ -64,11 +65,3 @@ class SparseTeacher:
                 blocks.append(encode(block))
                 done.update(len(block))
         return stacked(blocks)
-
-
-def stacked(blocks: Sequence[SparseMatrix]) -> SparseMatrix:
-    """The rows of all blocks, one after the other."""
-    from scipy import sparse
-
-    rows: SparseMatrix = sparse.vstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
-    return rows

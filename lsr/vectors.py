@@ -1,4 +1,4 @@
-"""Vectors of an embedding teacher on disk: each text embedded once, every pair scored from them.
+"""Vectors of an encoder on disk: each text is encoded once, and a kill costs one block of them.
 
 Blocks of rows, `000007-<crc32c>.npy` (dense, float16, memory-mapped) or `.npz` (sparse rows,
 float32, read into memory). A block is durable before the next is begun; a kill costs one. float16
@@ -10,21 +10,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from lsr.errors import ScoresError
-from lsr.files import atomic_write
-from lsr.progress import Bar, bar
-from lsr.types import SparseMatrix
+from .errors import ScoresError
+from .files import atomic_write, locked
+from .progress import Bar, bar
+from .types import DenseMatrix, SparseMatrix
 
-from .rows import Rows
-from .scoring import locked
-from .teachers.protocol import Vectors
-from .teachers.sparse import stacked
+Vectors: TypeAlias = DenseMatrix | SparseMatrix
+"""One row a text: (n, width) float32, or a sparse matrix."""
 
 BLOCK = 256
 """Texts a block, what a kill costs: some twenty seconds of a small transformer on one CPU core."""
@@ -34,14 +33,14 @@ Embed = Callable[[Sequence[str]], Vectors]
 
 @dataclass(frozen=True)
 class VectorStore:
-    """All rows of one side of one teacher, in the order of the texts."""
+    """All rows of one side of one encoder, in the order of the texts."""
 
     dense: tuple[npt.NDArray[np.float16], ...] = ()
     """Memory maps of `block` rows each, but for the last."""
     sparse_rows: SparseMatrix | None = None
     block: int = BLOCK
 
-    def rows(self, which: Rows) -> Vectors:
+    def rows(self, which: npt.NDArray[np.integer]) -> Vectors:
         """The vectors of these texts, float32, in the order asked for."""
         if self.sparse_rows is not None:
             chosen: SparseMatrix = self.sparse_rows[which]
@@ -67,7 +66,7 @@ def update_vectors(
 ) -> VectorStore | None:
     """Embed what `folder` does not hold yet; None if `deadline` (of `time.monotonic`) came first.
 
-    The folder belongs to these texts and this teacher: its name is made of their fingerprints. A
+    The folder belongs to these texts and this encoder: its name is made of their fingerprints. A
     block that contradicts the checksum in its name is a `ScoresError`.
     """
     with locked(folder):
@@ -92,7 +91,7 @@ def _write(folder: Path, number: int, vectors: Vectors) -> Path:
         if not np.isfinite(vectors).all() or np.abs(vectors).max(initial=0.0) > 60_000:
             raise ScoresError(
                 f"{folder.name}: a text of block {number} has an infinite, undefined or too large "
-                "vector; use precision = float32, or another teacher"
+                "vector; use precision = float32, or another encoder"
             )
         np.save(buffer, vectors.astype(np.float16), allow_pickle=False)
         suffix = ".npy"
@@ -132,3 +131,9 @@ def _open(blocks: Sequence[Path], n_texts: int, size: int) -> VectorStore:
                 f"written in blocks of another size; remove {path.parent}"
             )
     return VectorStore(tuple(dense), stacked(rows) if rows else None, size)
+
+
+def stacked(blocks: Sequence[SparseMatrix]) -> SparseMatrix:
+    """The rows of all blocks, one after the other."""
+    rows: SparseMatrix = sparse.vstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
+    return rows

@@ -1,4 +1,4 @@
-"""What the transformer teachers share: a checkpoint read safely, batches of like length."""
+"""What dense and cross-encoders share: a checkpoint read safely, batches of like length."""
 
 import inspect
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lsr.encoders.batching import padded, plan
-from lsr.encoders.folder import Fingerprint, read_object, weight_files
-from lsr.encoders.model import pick_device
-from lsr.encoders.quiet import quiet_transformers
-from lsr.encoders.splade import n_positions
-from lsr.encoders.tokens import TextTokenizer
-from lsr.errors import EncoderError
-from lsr.progress import Bar, bar
+from ..errors import EncoderError
+from ..progress import Bar, bar
+from .batching import padded, plan
+from .folder import Fingerprint, read_object, weight_files
+from .model import pick_device
+from .quiet import quiet_transformers
+from .splade import n_positions
+from .tokens import TextTokenizer
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -59,7 +59,7 @@ class Network:
         if not (folder / "config.json").is_file() or not weight_files(folder):
             raise EncoderError(
                 f"{folder} has no config.json or no safetensors weights, so it is no checkpoint "
-                "that can teach; convert it where you trust it, with save_pretrained"
+                "that can be used; convert it where you trust it, with save_pretrained"
             )
         try:
             with quiet_transformers():
@@ -72,13 +72,13 @@ class Network:
                     output_loading_info=True,
                 )
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-            raise EncoderError(f"{folder} cannot be loaded as a teacher: {error}") from error
+            raise EncoderError(f"{folder} cannot be loaded: {error}") from error
         missing = sorted(k for k in report["missing_keys"] if not k.startswith(may_miss))
         if missing or report["mismatched_keys"]:
             named = missing[0] if missing else next(iter(report["mismatched_keys"]))[0]
             raise EncoderError(
                 f"{folder}: the weights do not fit {type(model).__name__}, {named} first; a "
-                "teacher with random weights teaches noise"
+                "network with random weights ranks by noise"
             )
         tokenizer = TextTokenizer.load(folder, max_length=_length(folder, model, max_length))
         return cls(model.eval().to(pick_device(device)), tokenizer, folder)

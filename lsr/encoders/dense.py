@@ -1,4 +1,6 @@
-"""A dense bi-encoder as teacher: one vector a text, pooled over its tokens.
+"""A dense bi-encoder: one vector a text, pooled over its tokens.
+
+It teaches, and it retrieves beside sparse ones (`lsr.retrieval`).
 
 Reads a folder in the layout of sentence-transformers (Transformer, Pooling, Normalize), whose
 modules.json says how to pool, or a plain transformers checkpoint, where the caller says it.
@@ -15,11 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 
-from lsr.encoders.folder import Fingerprint, inside, read_json, read_object
-from lsr.errors import EncoderError
-
-from .network import Encoded, Network, Precision
-from .protocol import Scores
+from ..errors import EncoderError
+from ..types import DenseMatrix
+from .checkpoint import Encoded, Network, Precision
+from .folder import Fingerprint, inside, read_json, read_object
 
 Pooling = Literal["mean", "cls"]
 
@@ -50,15 +51,15 @@ class Layout:
         kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
         if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
             raise EncoderError(
-                f"{named}: modules {' + '.join(kinds)} are no dense teacher; wanted Transformer + "
+                f"{named}: modules {' + '.join(kinds)} are no dense encoder; wanted Transformer + "
                 "Pooling, with or without Normalize"
             )
         checkpoint = inside(folder, modules[0].get("path"), named_in=named)
         settings = _optional(checkpoint / "sentence_bert_config.json")
         if settings.get("do_lower_case"):
             raise EncoderError(
-                f"{checkpoint / 'sentence_bert_config.json'}: do_lower_case is not read for "
-                "teachers; put the lower-casing into tokenizer.json"
+                f"{checkpoint / 'sentence_bert_config.json'}: do_lower_case is not read "
+                "here; put the lower-casing into tokenizer.json"
             )
         card = _optional(folder / "config_sentence_transformers.json")
         prompts = card.get("prompts") or {}
@@ -73,7 +74,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseTeacher:
+class DenseEncoder:
     """A transformer, pooled over the tokens of a text; scores are cosines where `unit`."""
 
     network: Network
@@ -95,7 +96,7 @@ class DenseTeacher:
         max_length: int | None = None,
         device: str | None = None,
         precision: Precision = "float32",
-    ) -> "DenseTeacher":
+    ) -> "DenseEncoder":
         """Read a folder; what is None is as the folder says, else mean pooling and no prompt."""
         layout = Layout.read(folder)
         network = Network.load(
@@ -124,15 +125,15 @@ class DenseTeacher:
         self.network.mix_into(fingerprint)
         return fingerprint.hex()
 
-    def embed_queries(self, texts: Sequence[str], *, progress: bool = False) -> Scores:
+    def embed_queries(self, texts: Sequence[str], *, progress: bool = False) -> DenseMatrix:
         """(len(texts), width) float32."""
         return self._embed(texts, self.query_prompt, progress=progress)
 
-    def embed_documents(self, texts: Sequence[str], *, progress: bool = False) -> Scores:
+    def embed_documents(self, texts: Sequence[str], *, progress: bool = False) -> DenseMatrix:
         """(len(texts), width) float32."""
         return self._embed(texts, self.document_prompt, progress=progress)
 
-    def _embed(self, texts: Sequence[str], prompt: str, *, progress: bool) -> Scores:
+    def _embed(self, texts: Sequence[str], prompt: str, *, progress: bool) -> DenseMatrix:
         tokenizer = self.network.tokenizer
 
         def encode(part: slice) -> list[Encoded]:
@@ -179,6 +180,6 @@ def _pooling(path: Path) -> Pooling:
     if names == {"cls"}:
         return "cls"
     raise EncoderError(
-        f"{path}: pooling by {' and '.join(sorted(names)) or 'nothing'}; teachers pool by mean or "
-        "by cls"
+        f"{path}: pooling by {' and '.join(sorted(names)) or 'nothing'}; dense encoders pool by "
+        "mean or by cls"
     )

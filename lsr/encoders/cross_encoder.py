@@ -1,4 +1,4 @@
-"""A cross-encoder as teacher: query and document go through one network together.
+"""A cross-encoder: query and document go through one network together.
 
 Scores are raw logits, as MarginMSE and KL want them: no sigmoid, whatever the checkpoint's other
 users apply.
@@ -13,15 +13,14 @@ import numpy as np
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from lsr.encoders.folder import Fingerprint
-from lsr.errors import EncoderError
-
-from .network import Encoded, Network, Precision
-from .protocol import Scores
+from ..errors import EncoderError
+from ..types import DenseMatrix
+from .checkpoint import Encoded, Network, Precision
+from .folder import Fingerprint
 
 
 @dataclass(frozen=True, eq=False)
-class CrossEncoderTeacher:
+class CrossEncoder:
     """A sequence classifier with one logit, the relevance of the second text to the first."""
 
     network: Network
@@ -40,7 +39,7 @@ class CrossEncoderTeacher:
         max_length: int | None = None,
         device: str | None = None,
         precision: Precision = "float32",
-    ) -> "CrossEncoderTeacher":
+    ) -> "CrossEncoder":
         """Read a checkpoint folder; `max_length` counts the tokens of query and document."""
         network = Network.load(
             folder,
@@ -66,7 +65,7 @@ class CrossEncoderTeacher:
 
     def score(
         self, queries: Sequence[str], documents: Sequence[str], *, progress: bool = False
-    ) -> Scores:
+    ) -> DenseMatrix:
         """(n,) float32 logits; the longer text of a pair is cut first where both do not fit."""
         tokenizer = self.network.tokenizer.tokenizer
 
