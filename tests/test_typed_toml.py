@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from lsr.errors import RecipeError
-from training.typed_toml import build
+from lsr.typed_toml import build
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ import orjson
 
 from lsr.encoders.hub import download
 from lsr.errors import RecipeError
+from lsr.typed_toml import build
 
 from .mining.windows import parse_window
 from .network_checks import check_uhd, check_window
 from .sections import Data, Develop, Distillation, Model, RunSettings, TeacherSettings
 from .stage_sections import RankingStage, Stages
 from .teacher_checks import check_teachers
-from .typed_toml import build
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _ASIDE = (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .typed_toml import number
+from lsr.typed_toml import number
 
 
 @dataclass(frozen=True, slots=True)

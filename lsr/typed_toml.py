@@ -1,6 +1,6 @@
 """A TOML table becomes a frozen dataclass, or an error says which key of which file is wrong.
 
-Fields may be whole numbers, numbers, strings, booleans, literals, lists of strings or of whole
+Fields may be whole numbers, numbers, strings, booleans, literals, lists of strings or of
 numbers, tables of numbers or strings by name, further dataclasses, and lists of those
 ([[section]]). `number` gives a numeric field its range; a field with the metadata key `internal` is
 set by the program and never read from a file.
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
-from lsr.errors import RecipeError
+from .errors import RecipeError
 
 T = TypeVar("T")
 
@@ -78,18 +78,17 @@ def _value(kind: Any, got: Any, file: str, where: str, spec: "Field[Any]") -> An
 
 
 def _items(kind: Any, got: Any, file: str, where: str) -> tuple[Any, ...]:
-    """A list whose items are strings, whole numbers or tables."""
+    """A list whose items are strings, numbers or tables."""
     if is_dataclass(kind):
         if not isinstance(got, list):
             raise RecipeError(f"{file}: {where} must be sections [[{where}]], got {got!r}.")
         cls = typing.cast("type[Any]", kind)
         return tuple(build(cls, item, file, f"{where}[{i}]") for i, item in enumerate(got))
-    if not isinstance(got, list) or not all(type(v) is kind for v in got):
-        raise RecipeError(
-            f"{file}: {where} = {got!r}; wanted a list of "
-            f"{'strings' if kind is str else 'whole numbers'}."
-        )
-    return tuple(got)
+    wanted = (int, float) if kind is float else (kind,)
+    if not isinstance(got, list) or not all(type(v) in wanted for v in got):
+        names = {str: "strings", int: "whole numbers", float: "numbers"}
+        raise RecipeError(f"{file}: {where} = {got!r}; wanted a list of {names[kind]}.")
+    return tuple(kind(v) for v in got)
 
 
 def _named_numbers(kind: type, got: Any, file: str, where: str) -> dict[str, Any]:
