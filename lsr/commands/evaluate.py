@@ -1,26 +1,22 @@
 """`lsr evaluate`: how good an encoder is on a judged collection, as one row of a table."""
 
-import hashlib
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-import orjson
 
 from .. import __version__
-from ..errors import IndexFailure, UsageError
+from ..errors import UsageError
 from . import _printing as out
 from ._encoders import EncoderChoice, encoder_options
+from ._systems import SparseStage, cached_index
 
 if TYPE_CHECKING:
-    from index import Index
     from lsr.datasets import Dataset
-    from lsr.types import Qrels, Run, SparseMatrix
+    from lsr.types import Qrels, Run
 
 EXAMPLES = """\b
 Examples:
@@ -138,77 +134,14 @@ def _searched(
     """Search every judged query; the run, and what to report of the system that made it."""
     from index import Index, query_encoder
 
-    from ..types import Run
-
-    queries = source.queries(split)
-    index = Index.open(index_path) if index_path is not None else _cached_index(source, choice)
+    index = Index.open(index_path) if index_path is not None else cached_index(source, choice)
     with index:
         encoder = query_encoder(index, None if choice.is_bm25 else choice.encoder)
-        started = time.perf_counter()
-        vectors = encoder.encode_queries([query.text for query in queries])
-        hits = index.search_batch(vectors, k)
-        took = time.perf_counter() - started
-        run = Run.from_rows(
-            (query.query_id, one.doc_ids, one.ranking.weights())
-            for query, one in zip(queries, hits, strict=True)
-        )
-        facts = index.info()
-        return run, {
-            "system": encoder.name,
-            "encoder": encoder.name,
-            "encoder_space": encoder.space,
-            "encoder_build": encoder.build,
-            "index": str(index.path),
-            "index_fingerprint": _fingerprint(facts),
-            "n_docs": facts["n_docs"],
-            "terms_per_document": facts["postings_per_passage"],
-            "terms_per_query": vectors.nnz / max(1, len(queries)),
-            "flops": _flops(vectors, index),
-            "search_s": took,
-        }
-
-
-def _flops(queries: "SparseMatrix", index: "Index") -> float:
-    in_queries = np.bincount(queries.indices, minlength=index.n_terms) / max(1, queries.shape[0])
-    return float(in_queries @ index.term_probabilities())
-
-
-def _cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
-    """The index of this collection and encoder in the cache, built when it is not there."""
-    from index import Index, build_index
-
-    from ..datasets.names import cache_folder
-
-    key = f"{__version__} {source.fingerprint} {choice.key()}"
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    path = cache_folder() / "indexes" / f"{source.name.replace('/', '-')}-{digest}"
-    if path.exists():
-        try:
-            return Index.open(path)
-        except IndexFailure as error:
-            out.note("rebuilds", f"{path}, which cannot be opened: {error}")
-    encoder, total = choice.load(source)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = build_index(
-        path,
-        source.documents(),
-        encoder,
-        source=f"{source.name} {source.fingerprint}",
-        overwrite=path.exists(),
-        total=total,
-    )
-    n_docs = out.counted(report.n_docs, "document")
-    out.note("indexed", out.columns(n_docs, f"{out.duration(report.total_s)}, kept in {path}"))
-    return Index.open(path)
-
-
-def _fingerprint(facts: dict[str, Any]) -> str:
-    """16 hex digits of what an index holds, wherever it lies and whatever its segments."""
-    names = ("n_docs", "n_passages", "n_terms", "n_postings", "scale", "encoder")
-    kept = {name: facts[name] for name in names}
-    if kept["encoder"] is not None:
-        kept["encoder"] = kept["encoder"]["build"]
-    return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+        stage = SparseStage(index, encoder)
+        run = stage.search({query.query_id: query.text for query in source.queries(split)}, k)
+        facts = stage.describe()
+        del facts["encode_queries_s"]
+        return run, {"system": encoder.name, **facts}
 
 
 def _arguments(

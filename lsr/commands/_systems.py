@@ -1,0 +1,174 @@
+"""A system opened over a collection: its indexes and vectors come from the cache, or go there."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from .. import __version__
+from ..errors import IndexFailure
+from ..systems import BM25, System
+from . import _printing as out
+from ._encoders import EncoderChoice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from index import Index
+    from lsr.datasets import Dataset
+    from lsr.encoders.protocol import SparseEncoder
+    from lsr.types import Retriever, Run, SparseMatrix
+
+
+@dataclass
+class SparseStage:
+    """An index searched with an encoder, which remembers what its last searches cost."""
+
+    index: "Index"
+    encoder: "SparseEncoder"
+    facts: dict[str, Any] = field(default_factory=dict)
+    """terms_per_query, flops, encode_queries_s and search_s of the last call of `search`."""
+
+    def search(self, texts: Mapping[str, str], k: int) -> "Run":
+        """Answer `{query_id: text}` with the k best documents each."""
+        from ..types import Run
+
+        started = time.perf_counter()
+        vectors = self.encoder.encode_queries(list(texts.values()))
+        encoded = time.perf_counter()
+        hits = self.index.search_batch(vectors, k)
+        self.facts = {
+            "terms_per_query": vectors.nnz / max(1, len(texts)),
+            "flops": _flops(vectors, self.index),
+            "encode_queries_s": encoded - started,
+            "search_s": time.perf_counter() - started,
+        }
+        return Run.from_rows(
+            (query_id, one.doc_ids, one.ranking.weights())
+            for query_id, one in zip(texts, hits, strict=True)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What a results row says of the encoder and the index, and of the last search."""
+        facts = self.index.info()
+        return {
+            "encoder": self.encoder.name,
+            "encoder_space": self.encoder.space,
+            "encoder_build": self.encoder.build,
+            "index": str(self.index.path),
+            "index_fingerprint": index_fingerprint(facts),
+            "n_docs": facts["n_docs"],
+            "terms_per_document": facts["postings_per_passage"],
+            **self.facts,
+        }
+
+
+class Opened:
+    """A `Retriever` made of a system over one collection; a context manager that closes it."""
+
+    def __init__(self, system: System, source: "Dataset") -> None:
+        """Index and embed what the cache does not hold yet, with progress."""
+        self.system = system
+        self.sparse: list[SparseStage] = []
+        with ExitStack() as stack:
+            retrievers = [self._stage(name, source, stack) for name in system.retrievers]
+            self._retriever = retrievers[0]
+            self._closing = stack.pop_all()
+
+    def search(self, texts: Mapping[str, str], k: int) -> "Run":
+        """Answer `{query_id: text}` with the k best documents each."""
+        return self._retriever.search(texts, k)
+
+    def facts(self) -> dict[str, Any]:
+        """What a results row says of this system; of its first sparse stage where it has some."""
+        described = self.sparse[0].describe() if self.sparse else {}
+        return {"system": self.system.name, **described}
+
+    def _stage(self, name: str, source: "Dataset", stack: ExitStack) -> "Retriever":
+        from index import query_encoder
+
+        choice = encoder_choice(name, self.system)
+        index = stack.enter_context(cached_index(source, choice))
+        stage = SparseStage(index, query_encoder(index, None if choice.is_bm25 else name))
+        self.sparse.append(stage)
+        return stage
+
+    def close(self) -> None:
+        """Close its indexes."""
+        self._closing.close()
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_system(system: System, source: "Dataset") -> Opened:
+    """Open `system` over the collection `source`: builds or finds its indexes in the cache."""
+    return Opened(system, source)
+
+
+def encoder_choice(name: str, system: System) -> EncoderChoice:
+    """A sparse retriever of a system as the commands' options would ask for it."""
+    precision = "float32" if name == BM25 else system.precision
+    return EncoderChoice(name, None, None, False, None, precision)
+
+
+def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
+    """The index of this collection and encoder in the cache, built when it is not there."""
+    from index import Index, build_index
+
+    key = f"{__version__} {source.fingerprint} {choice.key()}"
+    path = cached("indexes", source, key)
+    if path.exists():
+        try:
+            return Index.open(path)
+        except IndexFailure as error:
+            out.note("rebuilds", f"{path}, which cannot be opened: {error}")
+    encoder, total = choice.load(source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = build_index(
+        path,
+        source.documents(),
+        encoder,
+        source=f"{source.name} {source.fingerprint}",
+        overwrite=path.exists(),
+        total=total,
+    )
+    n_docs = out.counted(report.n_docs, "document")
+    out.note("indexed", out.columns(n_docs, f"{out.duration(report.total_s)}, kept in {path}"))
+    return Index.open(path)
+
+
+def cached(kind: str, source: "Dataset", key: str) -> "Path":
+    """Where the cache keeps what `key` decides about a collection."""
+    from ..datasets.names import cache_folder
+
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache_folder() / kind / f"{source.name.replace('/', '-')}-{digest}"
+
+
+def index_fingerprint(facts: dict[str, Any]) -> str:
+    """16 hex digits of what an index holds, wherever it lies and whatever its segments."""
+    names = ("n_docs", "n_passages", "n_terms", "n_postings", "scale", "encoder")
+    kept = {name: facts[name] for name in names}
+    if kept["encoder"] is not None:
+        kept["encoder"] = kept["encoder"]["build"]
+    return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _flops(queries: "SparseMatrix", index: "Index") -> float:
+    in_queries = np.bincount(queries.indices, minlength=index.n_terms) / max(1, queries.shape[0])
+    return float(in_queries @ index.term_probabilities())
