@@ -1,5 +1,6 @@
 """How good a run is, by ir_measures: means over every judged query, and each query's own value.
 
+`AllSources@k` and `Sources@k`, for questions that need several documents, are in lsr/sources.py.
 A judged query that the run does not answer counts as 0: answering fewer queries never helps.
 """
 
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import ir_measures
 
 from .errors import DatasetError, UsageError
+from .sources import Sources, SourcesMeasure, parse_sources_measure
 from .types import Qrels
 
 DEFAULT = ("nDCG@10", "RR@10", "R@100", "R@1000", "AP")
@@ -32,8 +34,13 @@ def evaluate(
     run: Mapping[str, Mapping[str, float]],
     qrels: Qrels,
     measures: Sequence[str] = DEFAULT,
+    *,
+    sources: Sources | None = None,
 ) -> Evaluation:
     """Evaluate `{query_id: {doc_id: score}}` or a `Run`; queries without judgements are left out.
+
+    `sources` says which documents stand in for one another in `AllSources@k` and `Sources@k`; for a
+    query that it lacks, every relevant document is needed.
 
     >>> evaluate({"q1": {"a": 2.0, "b": 1.0}}, {"q1": {"b": 1}, "q2": {"c": 1}}, ["RR@10"]).means
     {'RR@10': 0.25}
@@ -46,9 +53,17 @@ def evaluate(
     judged = {query_id: dict(run[query_id]) for query_id in qrels if query_id in run}
     # A fresh evaluator each time: pytrec_eval's keep state from one run to the next.
     values: dict[str, dict[str, float]] = {name: {} for name in parsed}
-    names = {measure: name for name, measure in parsed.items()}
-    for metric in ir_measures.iter_calc(list(parsed.values()), qrels, judged):
-        values[names[metric.measure]][metric.query_id] = float(metric.value)
+    theirs: dict[ir_measures.Measure, str] = {}
+    for name, measure in parsed.items():
+        if not isinstance(measure, SourcesMeasure):
+            theirs[measure] = name
+            continue
+        for query_id, grades in qrels.items():
+            needed = None if sources is None else sources.get(query_id)
+            values[name][query_id] = measure.value(judged.get(query_id, {}), grades, needed)
+    # ir_measures fails when it is asked for nothing.
+    for metric in ir_measures.iter_calc(list(theirs), qrels, judged) if theirs else ():
+        values[theirs[metric.measure]][metric.query_id] = float(metric.value)
     for name, row in values.items():
         assert row.keys() == qrels.keys(), f"{name} is missing queries"
         assert all(0.0 <= value <= 1.0 + 1e-9 for value in row.values()), f"{name} leaves [0, 1]"
@@ -65,7 +80,10 @@ def printed_name(measure: str) -> str:
     return _PRINTED.get(measure, measure)
 
 
-def _parse(name: str) -> ir_measures.Measure:
+def _parse(name: str) -> ir_measures.Measure | SourcesMeasure:
+    ours = parse_sources_measure(name)
+    if ours is not None:
+        return ours
     try:
         measure = ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError) as error:
