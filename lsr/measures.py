@@ -1,7 +1,7 @@
 """How good a run is, by ir_measures: means over every judged query, and each query's own value.
 
-`AllSources@k` and `Sources@k`, for questions that need several documents, are in lsr/sources.py.
 A judged query that the run does not answer counts as 0: answering fewer queries never helps.
+`holes` says how much of what was found nobody has judged, which every measure counts as irrelevant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import ir_measures
 
 from .errors import DatasetError, UsageError
-from .sources import Sources, SourcesMeasure, parse_sources_measure
 from .types import Qrels
 
 DEFAULT = ("nDCG@10", "RR@10", "R@100", "R@1000", "AP")
@@ -28,6 +27,8 @@ class Evaluation:
     n_queries: int
     n_unanswered: int
     """Judged queries without any document in the run; each counts as 0."""
+    relevant_from: int = 1
+    """The grade from which measures without grades called a document relevant."""
 
 
 def evaluate(
@@ -35,12 +36,12 @@ def evaluate(
     qrels: Qrels,
     measures: Sequence[str] = DEFAULT,
     *,
-    sources: Sources | None = None,
+    relevant_from: int = 1,
 ) -> Evaluation:
     """Evaluate `{query_id: {doc_id: score}}` or a `Run`; queries without judgements are left out.
 
-    `sources` says which documents stand in for one another in `AllSources@k` and `Sources@k`; for a
-    query that it lacks, every relevant document is needed.
+    Measures that know no grades (RR, R, AP, P) call a document relevant from grade `relevant_from`
+    on, unless their own name says (`RR(rel=2)@10`).
 
     >>> evaluate({"q1": {"a": 2.0, "b": 1.0}}, {"q1": {"b": 1}, "q2": {"c": 1}}, ["RR@10"]).means
     {'RR@10': 0.25}
@@ -49,21 +50,16 @@ def evaluate(
         raise DatasetError(
             "there are no judgements to evaluate with; wanted at least one judged query"
         )
-    parsed = {name: _parse(name) for name in measures}
+    parsed = {name: _from_grade(_parse(name), relevant_from) for name in measures}
     judged = {query_id: dict(run[query_id]) for query_id in qrels if query_id in run}
     # A fresh evaluator each time: pytrec_eval's keep state from one run to the next.
     values: dict[str, dict[str, float]] = {name: {} for name in parsed}
-    theirs: dict[ir_measures.Measure, str] = {}
+    names: dict[ir_measures.Measure, list[str]] = {}  # RR@10 and RR(rel=1)@10 are one measure
     for name, measure in parsed.items():
-        if not isinstance(measure, SourcesMeasure):
-            theirs[measure] = name
-            continue
-        for query_id, grades in qrels.items():
-            needed = None if sources is None else sources.get(query_id)
-            values[name][query_id] = measure.value(judged.get(query_id, {}), grades, needed)
-    # ir_measures fails when it is asked for nothing.
-    for metric in ir_measures.iter_calc(list(theirs), qrels, judged) if theirs else ():
-        values[theirs[metric.measure]][metric.query_id] = float(metric.value)
+        names.setdefault(measure, []).append(name)
+    for metric in ir_measures.iter_calc(list(names), qrels, judged):
+        for name in names[metric.measure]:
+            values[name][metric.query_id] = float(metric.value)
     for name, row in values.items():
         assert row.keys() == qrels.keys(), f"{name} is missing queries"
         assert all(0.0 <= value <= 1.0 + 1e-9 for value in row.values()), f"{name} leaves [0, 1]"
@@ -72,7 +68,29 @@ def evaluate(
         per_query=values,
         n_queries=len(qrels),
         n_unanswered=sum(not judged.get(query_id) for query_id in qrels),
+        relevant_from=relevant_from,
     )
+
+
+def holes(
+    run: Mapping[str, Mapping[str, float]], qrels: Qrels, *, cutoff: int = 10
+) -> dict[str, float]:
+    """For each judged query the share of its first `cutoff` documents that nobody has judged.
+
+    1 - Judged@10 of ir_measures where a query has ten documents; of fewer it is the share of those
+    there are, and 0 of none.
+
+    >>> holes({"q1": {"a": 3.0, "b": 2.0}}, {"q1": {"b": 0}, "q2": {"c": 1}})
+    {'q1': 0.5, 'q2': 0.0}
+    """
+    shares: dict[str, float] = {}
+    for query_id, grades in qrels.items():
+        row = run.get(query_id, {})
+        # As trec_eval orders: by score, then by doc_id, both descending.
+        best = sorted(row, key=lambda doc_id: (row[doc_id], doc_id), reverse=True)[:cutoff]
+        unjudged = sum(doc_id not in grades for doc_id in best)
+        shares[query_id] = unjudged / len(best) if best else 0.0
+    return shares
 
 
 def printed_name(measure: str) -> str:
@@ -80,10 +98,14 @@ def printed_name(measure: str) -> str:
     return _PRINTED.get(measure, measure)
 
 
-def _parse(name: str) -> ir_measures.Measure | SourcesMeasure:
-    ours = parse_sources_measure(name)
-    if ours is not None:
-        return ours
+def _from_grade(measure: ir_measures.Measure, grade: int) -> ir_measures.Measure:
+    if grade == 1 or "rel" in measure.params or "rel" not in measure.SUPPORTED_PARAMS:
+        return measure
+    graded: ir_measures.Measure = measure(rel=grade)
+    return graded
+
+
+def _parse(name: str) -> ir_measures.Measure:
     try:
         measure = ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError) as error:
