@@ -1,7 +1,9 @@
 """Collections of documents, queries and judgements, read from disk as a stream."""
 
 from .beir import BeirFolder
+from .catalogue import members
 from .dataset import CorpusFile, Dataset
+from .judged import JudgedBy
 from .names import available, load_dataset
 from .records import read_documents, read_queries
 
@@ -9,8 +11,10 @@ __all__ = [
     "BeirFolder",
     "CorpusFile",
     "Dataset",
+    "JudgedBy",
     "available",
     "load_dataset",
+    "members",
     "read_documents",
     "read_queries",
 ]

@@ -64,6 +64,10 @@ class BeirFolder:
             )
         return list(found.values())
 
+    def all_queries(self) -> Iterator[Query]:
+        """Stream every query of the folder, judged or not."""
+        return read_queries(self._wanted(_QUERIES))
+
     def qrels(self, split: str = "test") -> Qrels:
         """The judgements of this split."""
         files = self._qrels_files()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..errors import DatasetError
 from ..types import Document, Qrels, Query
 
+_JSON = str | int | float | None
 _SPLITS = ("test", "dev", "train", "validation", "valid", "val")
 
 
@@ -31,18 +33,20 @@ class IrDataset:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of the id and its document count; ir_datasets verifies its downloads."""
-        count = self._corpus().docs_count()
+        with self._reading():
+            count = self._corpus().docs_count()
         return hashlib.sha256(f"{self._base}\0{count}".encode()).hexdigest()[:16]
 
     def documents(self) -> Iterator[Document]:
         """Stream the corpus; every field that JSON can hold is kept."""
-        for row in self._corpus().docs_iter():
-            columns = row._asdict()
-            doc_id = columns.pop("doc_id")
-            fields = {k: v for k, v in columns.items() if isinstance(v, str | int | float | None)}
-            if "text" not in fields:
-                fields["text"] = row.default_text()
-            yield Document(str(doc_id), fields)
+        with self._reading():
+            for row in self._corpus().docs_iter():
+                columns = row._asdict()
+                doc_id = columns.pop("doc_id")
+                fields = {k: v for k, v in columns.items() if isinstance(v, _JSON)}
+                if "text" not in fields:
+                    fields["text"] = row.default_text()
+                yield Document(str(doc_id), fields)
 
     def splits(self) -> list[str]:
         """The splits with judgements; an id without splits is called test."""
@@ -51,18 +55,32 @@ class IrDataset:
     def queries(self, split: str = "test") -> list[Query]:
         """The queries judged in this split, in the order of the source."""
         judged = self.qrels(split)
-        return [
-            Query(str(row.query_id), row.text if hasattr(row, "text") else row.default_text())
-            for row in self._wanted(split).queries_iter()
-            if str(row.query_id) in judged
-        ]
+        with self._reading():
+            return [
+                Query(str(row.query_id), row.text if hasattr(row, "text") else row.default_text())
+                for row in self._wanted(split).queries_iter()
+                if str(row.query_id) in judged
+            ]
 
     def qrels(self, split: str = "test") -> Qrels:
         """The judgements of this split."""
         qrels: Qrels = {}
-        for row in self._wanted(split).qrels_iter():
+        with self._reading():
+            rows = list(self._wanted(split).qrels_iter())
+        for row in rows:
             qrels.setdefault(str(row.query_id), {})[str(row.doc_id)] = int(row.relevance)
         return qrels
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say which collection it was that ir_datasets could not download or read."""
+        try:
+            yield
+        except (OSError, RuntimeError, EOFError) as error:  # requests' errors are OSErrors
+            raise DatasetError(
+                f"ir_datasets: {self._base} cannot be read ({error}); it downloads what it lacks, "
+                "so look at the network, or name a folder of this disk instead"
+            ) from error
 
     def _corpus(self) -> Any:
         for irds_id in (self._base, *(f"{self._base}/{split}" for split in _SPLITS)):

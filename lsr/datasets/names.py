@@ -1,4 +1,4 @@
-"""From a name to a collection: a path, `$LSR_DATA`, the cache, what we ship, ir_datasets."""
+"""From a name to a collection: a path, `$LSR_DATA`, the cache, ours, ir_datasets, an archive."""
 
 import importlib
 import importlib.util
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import DatasetError, MissingExtra, UsageError
+from .archives import fetch
 from .beir import BeirFolder
+from .catalogue import GROUPS, archive_of, irds_id
 from .dataset import CorpusFile, Dataset
 from .irds import IrDataset
 from .records import record_format
@@ -21,7 +23,8 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
 
     In order: a BEIR folder or corpus file at this path; `$LSR_DATA/<name>` and
     `$LSR_DATA/beir/<name>`; the cache; the sets this project ships (`python-docs`); ir_datasets, if
-    installed. `irds:<id>` asks ir_datasets alone.
+    installed; the archive that BEIR publishes, which is downloaded into the cache. `irds:<id>` asks
+    ir_datasets alone. `catalogue.members` turns the name of a group into those of its members.
     """
     name = str(name_or_path)
     if not name:
@@ -31,22 +34,34 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
     if name.startswith(IRDS_PREFIX):
         return _from_ir_datasets(name.removeprefix(IRDS_PREFIX), name)
     looked: list[str] = []
-    for path in (Path(name).expanduser(), *(folder / name for folder in _folders())):
+    given = Path(name).expanduser()
+    for path in (given, *(folder / name for folder in _folders())):
         if BeirFolder.is_one(path):
-            return BeirFolder(path.resolve().name, path)
+            return BeirFolder(_name_of(path) if path == given else name, path)
         if path.is_file() and record_format(path) is not None:
             return CorpusFile(path)
         looked.append(f"  {path}  ({_what_is_at(path)})")
     if name == PYTHON_DOCS:
         return PythonDocs()
     looked.append(f"  the sets that are shipped  ({PYTHON_DOCS})")
+    if name in GROUPS:
+        raise DatasetError(
+            f"{name} is a group of {len(GROUPS[name])} collections: {', '.join(GROUPS[name])}; "
+            "name one of them here (`lsr evaluate` takes the group)"
+        )
     if importlib.util.find_spec("ir_datasets") is None:
         looked.append("  ir_datasets  (not installed: pip install 'lsr-search[datasets]')")
     elif not _is_path_like(name):
         try:
-            return _from_ir_datasets(f"beir/{name}", name)
+            return _from_ir_datasets(irds_id(name), name)
         except DatasetError:
-            looked.append(f"  ir_datasets  (knows no beir/{name}; ask for others as irds:<id>)")
+            looked.append(f"  ir_datasets  (knows no {irds_id(name)}; ask for others as irds:<id>)")
+    archive = archive_of(name)
+    if archive is not None:
+        try:
+            return BeirFolder(name, fetch(archive, cache_folder() / "datasets"))
+        except DatasetError as error:
+            looked.append(f"  {error}")
     names = available()
     raise DatasetError(
         f"no dataset {name!r}. Looked at\n"
@@ -79,6 +94,12 @@ def _folders() -> Iterator[Path]:
         yield Path(root).expanduser()
         yield Path(root).expanduser() / "beir"
     yield cache_folder() / "datasets"
+
+
+def _name_of(path: Path) -> str:
+    """The folder's name; a part of CQADupStack is known by both its names."""
+    *_, above, own = ("", *path.resolve().parts)
+    return f"{above}/{own}" if above == "cqadupstack" else own
 
 
 def _is_path_like(name: str) -> bool:
