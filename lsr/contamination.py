@@ -1,0 +1,138 @@
+"""Whether a system has seen the collection it is measured on: what its cards admit, in sentences.
+
+Three sources: the training record that `lsr train` writes into `lsr.json`, the `datasets:` of a
+model card's front matter, and what publishers say of the few models many others start from. No
+sentence is no proof of innocence: most models do not say what they have read.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .encoders.card import CARD
+from .encoders.folder import read_object
+
+_FAMILIES = {
+    "msmarco": r"ms[-_ ]?marco|\bdl-?(20)?(19|20)\b|trec-?dl",
+    "nq": r"\bnq\b|natural[-_ ]?questions",
+    "squad": r"squad|xquad",
+    "quora": r"quora|\bqqp\b",
+    "stackexchange": r"stack[-_ ]?(exchange|overflow)|cqadupstack|askubuntu",
+    "scidocs": r"scidocs|specter",
+    "hotpotqa": r"hotpot[-_ ]?qa",
+    "fever": r"(?<!climate)(?<!climate-)(?<!climate_)fever",
+    "climate-fever": r"climate[-_]?fever",
+    "triviaqa": r"trivia[-_ ]?qa",
+}
+"""Collections that go by several names, or share their texts or questions with one another: XQuAD
+is a part of SQuAD, CQADupStack of Stack Exchange, TREC DL of MS MARCO."""
+
+_SBERT_ALL = ("msmarco", "nq", "squad", "quora", "stackexchange", "scidocs", "triviaqa")
+_GTE = ("msmarco", "nq", "squad", "quora", "stackexchange", "hotpotqa", "fever", "triviaqa")
+
+UPSTREAM: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (r"all-minilm-l\d+|all-mpnet-base", _SBERT_ALL, "the model card's table of training data"),
+    (r"\bgte-(small|base|large)\b", _GTE, "arXiv 2308.03281"),
+    (r"ms-?marco|splade[-_]?(v\d|pp|cocondenser)", ("msmarco",), "its name"),
+)
+"""(pattern of the model's name, families it was trained on, who says so)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One reason for a mark: what was seen, and who says so."""
+
+    what: str
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.says})"
+
+
+def contamination(
+    folders: Iterable[Path], *, dataset: str, split: str, fingerprint: str
+) -> tuple[Seen, ...]:
+    """Why figures of a system made of these model folders on this collection are not zero-shot.
+
+    `fingerprint` is the collection's own: the same texts under another name are found by it.
+    """
+    found: dict[Seen, None] = {}
+    for folder in folders:
+        for seen in _of_folder(folder, dataset, split, fingerprint):
+            found.setdefault(seen)
+    return tuple(found)
+
+
+def family(name: str) -> str:
+    """What a collection's name has in common with its relatives'.
+
+    >>> family("irds:beir/nfcorpus/train"), family("nfcorpus-stopped"), family("xquad-en")
+    ('nfcorpus', 'nfcorpus', 'squad')
+    """
+    for known, pattern in _FAMILIES.items():
+        if re.search(pattern, name, re.I):
+            return known
+    bare = re.sub(r"^irds:|/(train|test|dev)$", "", name.lower())
+    bare = re.sub(r"\.(jsonl|json|tsv)(\.gz|\.zst)?$", "", bare).rsplit("/", 1)[-1]
+    return re.sub(r"-(mini|stopped|small|sample)$", "", re.sub(r"^nano", "", bare))
+
+
+def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iterator[Seen]:
+    card = read_object(folder / CARD) if (folder / CARD).is_file() else {}
+    record = card.get("training")
+    own, readme = folder.resolve().name, folder / "README.md"
+    if isinstance(record, Mapping):  # it knows better than names and the README made of it
+        yield from _of_record(record, dataset, split, fingerprint)
+        names = _parents(record)
+    else:
+        names = [own, str(card.get("name", "")), *_front_matter(readme, "base_model")]
+        for said in _front_matter(readme, "datasets"):
+            if family(said) == family(dataset):
+                yield Seen(f"{own} was trained on {said}", "its model card")
+    for name in dict.fromkeys(filter(None, names)):
+        for pattern, families, says in UPSTREAM:
+            if re.search(pattern, name, re.I) and family(dataset) in families:
+                yield Seen(f"{name} was trained on {family(dataset)}", says)
+
+
+def _of_record(
+    record: Mapping[str, Any], dataset: str, split: str, fingerprint: str
+) -> Iterator[Seen]:
+    says = "its training record"
+    for source in record.get("data", []):
+        same = source.get("fingerprint") == fingerprint
+        if same or family(source["name"]) == family(dataset):
+            which = source.get("split") or "all"
+            these = "these very judgements" if same and which == split else f"its {which} split"
+            yield Seen(f"trained on {source['name']}, {these}", says)
+    develop = record.get("development")
+    if isinstance(develop, Mapping) and family(str(develop.get("name", ""))) == family(dataset):
+        yield Seen(f"its weights were chosen on {develop['name']} {develop.get('split')}", says)
+    for name in record.get("recipe", {}).get("model", {}).get("seen", []):
+        if family(name) == family(dataset):
+            yield Seen(f"what it started from, or a teacher, was trained on {name}", says)
+
+
+def _parents(record: Mapping[str, Any]) -> list[str]:
+    """Names of the backbone and of the teachers, from which what they saw may be inherited."""
+    recipe = record.get("recipe", {})
+    teachers = [str(teacher.get("model", "")) for teacher in recipe.get("teachers", [])]
+    return [str(record.get("backbone", {}).get("name", "")), *teachers]
+
+
+def _front_matter(readme: Path, key: str) -> list[str]:
+    """The words of a list, or of one value, in the YAML front matter of a model card."""
+    if not readme.is_file():
+        return []
+    text = readme.read_text(encoding="utf-8", errors="replace")
+    matter = re.match(r"---\r?\n(.*?)\r?\n---", text, re.S)
+    found = matter and re.search(
+        rf"^{key}:[ \t]*(\S[^\n]*)?((?:\r?\n[ \t]*-[ \t]+[^\n]+)*)", matter[1], re.M
+    )
+    if not found:
+        return []
+    inline = re.split(r"[,\[\]]", found[1] or "")
+    listed = re.findall(r"-[ \t]+([^\n]+)", found[2])
+    return [word.strip().strip("\"'") for word in (*inline, *listed) if word.strip()]
