@@ -1,5 +1,6 @@
 """How good a run is, by ir_measures: means over every judged query, and each query's own value.
 
+`AllSources@k` and `Sources@k`, for questions that need several documents, are in lsr/sources.py.
 A judged query that the run does not answer counts as 0: answering fewer queries never helps.
 `holes` says how much of what was found nobody has judged, which every measure counts as irrelevant.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import ir_measures
 
 from .errors import DatasetError, UsageError
+from .sources import Sources, SourcesMeasure, parse_sources_measure
 from .types import Qrels
 
 DEFAULT = ("nDCG@10", "RR@10", "R@100", "R@1000", "AP")
@@ -37,11 +39,14 @@ def evaluate(
     measures: Sequence[str] = DEFAULT,
     *,
     relevant_from: int = 1,
+    sources: Sources | None = None,
 ) -> Evaluation:
     """Evaluate `{query_id: {doc_id: score}}` or a `Run`; queries without judgements are left out.
 
     Measures that know no grades (RR, R, AP, P) call a document relevant from grade `relevant_from`
     on, unless their own name says (`RR(rel=2)@10`).
+    `sources` says which documents stand in for one another in `AllSources@k` and `Sources@k`; for a
+    query that it lacks, every relevant document is needed.
 
     >>> evaluate({"q1": {"a": 2.0, "b": 1.0}}, {"q1": {"b": 1}, "q2": {"c": 1}}, ["RR@10"]).means
     {'RR@10': 0.25}
@@ -50,15 +55,21 @@ def evaluate(
         raise DatasetError(
             "there are no judgements to evaluate with; wanted at least one judged query"
         )
-    parsed = {name: _from_grade(_parse(name), relevant_from) for name in measures}
+    parsed = {name: _parse(name) for name in measures}
     judged = {query_id: dict(run[query_id]) for query_id in qrels if query_id in run}
     # A fresh evaluator each time: pytrec_eval's keep state from one run to the next.
     values: dict[str, dict[str, float]] = {name: {} for name in parsed}
-    names: dict[ir_measures.Measure, list[str]] = {}  # RR@10 and RR(rel=1)@10 are one measure
+    theirs: dict[ir_measures.Measure, list[str]] = {}  # RR@10 and RR(rel=1)@10 are one measure
     for name, measure in parsed.items():
-        names.setdefault(measure, []).append(name)
-    for metric in ir_measures.iter_calc(list(names), qrels, judged):
-        for name in names[metric.measure]:
+        if not isinstance(measure, SourcesMeasure):
+            theirs.setdefault(_from_grade(measure, relevant_from), []).append(name)
+            continue
+        for query_id, grades in qrels.items():
+            needed = None if sources is None else sources.get(query_id)
+            values[name][query_id] = measure.value(judged.get(query_id, {}), grades, needed)
+    # ir_measures fails when it is asked for nothing.
+    for metric in ir_measures.iter_calc(list(theirs), qrels, judged) if theirs else ():
+        for name in theirs[metric.measure]:
             values[name][metric.query_id] = float(metric.value)
     for name, row in values.items():
         assert row.keys() == qrels.keys(), f"{name} is missing queries"
@@ -105,7 +116,10 @@ def _from_grade(measure: ir_measures.Measure, grade: int) -> ir_measures.Measure
     return graded
 
 
-def _parse(name: str) -> ir_measures.Measure:
+def _parse(name: str) -> ir_measures.Measure | SourcesMeasure:
+    ours = parse_sources_measure(name)
+    if ours is not None:
+        return ours
     try:
         measure = ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError) as error:

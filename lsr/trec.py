@@ -82,6 +82,32 @@ def read_qrels(path: str | Path) -> Qrels:
     return qrels
 
 
+def read_sources(path: str | Path) -> dict[str, dict[str, set[str]]]:
+    """Read which documents stand in for one another: `sources[query_id][source]` of lsr.sources.
+
+    Three columns (query-id corpus-id source), with or without header, or the four of TREC's
+    diversity tasks (query_id source doc_id grade), of which grades below 1 are left out.
+    """
+    path = Path(path)
+    sources: dict[str, dict[str, set[str]]] = {}
+    for i, (number, cells) in enumerate(_cells(path)):
+        if i == 0 and cells[0].lower() in _HEADER_NAMES:
+            continue
+        if len(cells) == 3:
+            query_id, doc_id, source = cells
+        elif len(cells) == 4 and cells[3].lstrip("-").isdigit():
+            query_id, source, doc_id, grade = cells
+            if int(grade) < 1:
+                continue
+        else:
+            raise DatasetError(
+                f"{path}:{number}: got {len(cells)} columns, wanted 3 (query-id corpus-id source) "
+                "or 4 (query_id source doc_id grade, a whole number)"
+            )
+        sources.setdefault(query_id, {}).setdefault(source, set()).add(doc_id)
+    return sources
+
+
 def write_qrels(path: str | Path, qrels: Qrels) -> None:
     """Write judgements atomically: BEIR's three columns to a .tsv, TREC's four to any other."""
     path = Path(path)

@@ -5,6 +5,7 @@ data sets (https://github.com/beir-cellar/beir/wiki/Datasets-available).
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,28 +65,8 @@ NANO_BEIR = (
     "webis-touche2020",
 )
 
-MIRACL = tuple(
-    [
-        "ar",
-        "bn",
-        "de",
-        "en",
-        "es",
-        "fa",
-        "fi",
-        "fr",
-        "hi",
-        "id",
-        "ja",
-        "ko",
-        "ru",
-        "sw",
-        "te",
-        "th",
-        "yo",
-        "zh",
-    ]
-)
+_LANGUAGES = "ar bn de en es fa fi fr hi id ja ko ru sw te th yo zh"
+MIRACL = tuple(f"miracl/{language}" for language in re.findall(r"\w+", _LANGUAGES))
 
 GROUPS = {
     "beir-13": BEIR_13,
@@ -103,7 +84,7 @@ _IRDS = {
     "dl19": "msmarco-passage/trec-dl-2019/judged",
     "dl20": "msmarco-passage/trec-dl-2020/judged",
     **{f"nanobeir/{name}": f"nano-beir/{name}" for name in NANO_BEIR},
-    **{f"miracl/{language}": f"miracl/{language}" for language in MIRACL},
+    **{name: name for name in MIRACL},
 }
 
 
