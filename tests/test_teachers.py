@@ -16,13 +16,16 @@ from lsr.__main__ import run  # noqa: E402
 from lsr.encoders import BM25Encoder  # noqa: E402
 from lsr.encoders.cross_encoder import CrossEncoder  # noqa: E402
 from lsr.encoders.dense import DenseEncoder  # noqa: E402
+from lsr.encoders.pairwise import load_duo  # noqa: E402
 from lsr.errors import EncoderError, RecipeError  # noqa: E402
+from lsr.reranking import PairwiseReranker  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.candidates import limited  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
 from training.distillation import teach  # noqa: E402
 from training.teachers import EmbeddingTeacher, PairTeacher  # noqa: E402
 from training.teachers.bm25 import BM25Teacher  # noqa: E402
+from training.teachers.pairwise import PairwiseTeacher  # noqa: E402
 from training.teachers.sparse import SparseTeacher  # noqa: E402
 
 TEXTS = ["the big dog", "a cat sat on the mat", "", "tree", "Café! " * 30, "dogs and cats"]
@@ -416,6 +419,56 @@ def test_the_command_stops_resumes_extends_and_describes(
     assert "no [[teachers]]" in capsys.readouterr().err
 
 
+def test_a_pairwise_teacher_compares_candidates_and_an_encoder_learns_from_it(
+    cross: Path, tmp_path: Path
+) -> None:
+    """The aggregated scores are in the cache, and train."""
+    how = {"name": "duo", "aggregation": "additive", "budget": 1.0}
+    recipe = recipe_of(tmp_path, entry("pairwise", cross, **how) + "[distillation]\nscale = 1\n")
+    pairs = load_pairs(recipe)
+    scores = teach(recipe, pairs, tmp_path / "run", quiet=True)
+    assert scores is not None
+    assert scores.cache is not None
+    assert [(t.name, t.kind) for t in scores.cache.teachers] == [("duo", "pairwise")]
+    assert scores.cache.teachers[0].settings["budget"] == 1.0
+    duo = load_duo(cross)
+    for q in range(len(pairs.queries)):
+        own = np.concatenate([pairs.positives[q], pairs.negatives[q]]).tolist()
+        texts = [pairs.documents[row] for row in own]
+        wins = [0.0] * len(texts)
+        for i, first in enumerate(texts):
+            for j, second in enumerate(texts):
+                if i != j:
+                    p = float(duo.prefer(pairs.queries[q], [first], [second])[0])
+                    wins[i] += p
+                    wins[j] += 1 - p
+        got = scores.cache.scores("duo", q, q + 1)
+        np.testing.assert_allclose(got, wins, atol=1e-4)
+        target = scores.matrix(np.array([q], np.int32), np.array(own, np.int32))[0]
+        np.testing.assert_allclose(target, min_max(np.array(wins)), atol=1e-3)
+    kept = list((tmp_path / "run" / "preferences").iterdir())
+    assert len(kept) == 1, "comparisons are remembered beside the cache"
+    small = {"model.max_length": 32, "model.scratch.vocabulary": 300}
+    learn = {"stage.ranking.max_length": 32, "stage.ranking.losses.kl": 1.0}
+    taught = load_recipe(recipe.path, {**small, **learn})
+    report = train(taught, tmp_path / "encoder", progress=False)
+    assert report.finished
+    record = json.loads((tmp_path / "encoder" / "lsr.json").read_text())["training"]
+    assert record["recipe"]["teachers"][0]["kind"] == "pairwise"
+
+
+def test_a_pairwise_teacher_does_not_see_where_the_positive_stands(cross: Path) -> None:
+    teacher = PairwiseTeacher(PairwiseReranker(load_duo(cross), budget=0.4), "t")
+    texts = ["the big dog", "a cat", "tree on mat", "dogs", "a big tree", "the mat"]
+    scores = teacher.score_lists(["dog", "cat"], [texts, texts[::-1]])
+    again = teacher.score_lists(["cat", "dog"], [texts, texts[::-1]])
+    np.testing.assert_allclose(scores[:6], again[6:][::-1], atol=1e-6)
+    np.testing.assert_allclose(scores[6:], again[:6][::-1], atol=1e-6)
+    assert teacher.score_lists([], []).shape == (0,)
+    other = PairwiseTeacher(PairwiseReranker(load_duo(cross), budget=0.5), "t")
+    assert teacher.fingerprint != other.fingerprint
+
+
 def test_few_candidates_are_warned_of(dense: Path, tmp_path: Path, capsys) -> None:
     recipe = recipe_of(tmp_path, entry("dense", dense) + "[distillation]\ncandidates = 3\n")
     teach(recipe, limited(load_pairs(recipe), 3), tmp_path / "run")
@@ -452,8 +505,12 @@ def test_a_deadline_stops_and_the_next_call_computes_no_text_again(
         (entry("bm25") + '[distillation]\naffine = "bm25"\nscale = 2\n', "leave scale"),
         (
             entry("cross-encoder", Path("x")) + "[distillation]\nin_batch = true\n",
-            "with cross-encoders alone",
+            "with cross-encoders and pairwise teachers alone",
         ),
+        (entry("bm25", budget=0.5), r"\[0\].sampler, aggregation and budget are for pairwise"),
+        (entry("pairwise", Path("x"), budget=0.0), "compares nothing"),
+        (entry("pairwise", Path("x"), budget=1.5), "budget"),
+        (entry("pairwise", Path("x"), query_prompt="q: "), "have no prompts"),
         (entry("oracle"), "teachers.*kind = 'oracle'; wanted one of"),
     ],
 )

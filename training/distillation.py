@@ -1,17 +1,19 @@
 """From the teachers of a recipe to targets: what a batch's loss asks is `TeacherScores.matrix`.
 
 Before the ranking stage every teacher is made ready: one that embeds embeds each text once, a
-cross-encoder scores each query's candidates, and (unless `in_batch`) so do all, into one score
-cache. Everything on disk is keyed by fingerprints of teacher and texts and is resumable.
+cross-encoder scores each query's candidates, a pairwise re-ranker compares them, and (unless
+`in_batch`) so do all, into one score cache. Everything on disk is keyed by fingerprints of teacher
+and texts and is resumable.
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
+from lsr.reranking import KeptPreferences, PairwiseReranker
 from lsr.vectors import VectorStore, update_vectors
 
 from .candidates import Candidates, keys_fingerprint, text_keys
@@ -24,7 +26,8 @@ from .sections import TeacherSettings
 from .teacher_checks import teacher_names
 from .teacher_scores import Member, TeacherScores, Vectors
 from .teachers.bm25 import BM25Teacher
-from .teachers.protocol import EmbeddingTeacher, PairTeacher, Teacher
+from .teachers.pairwise import PairwiseTeacher
+from .teachers.protocol import EmbeddingTeacher, ListTeacher, PairTeacher, Teacher
 from .teachers.sparse import SparseTeacher
 
 PAPER_SCALE = 30.0  # arXiv 2411.04403, for the mean of min-max'ed teachers
@@ -61,6 +64,8 @@ def teach(
     columns: list[NewScores | None] = []
     for settings, name in zip(recipe.teachers, names, strict=True):
         teacher = load_teacher(recipe, settings, name, pairs.documents)
+        if isinstance(teacher, PairwiseTeacher):
+            teacher = _remembering(teacher, folder / "preferences")
         vectors = None
         if isinstance(teacher, EmbeddingTeacher):
             vectors = _vectors(folder, teacher, pairs, candidates, deadline=deadline, quiet=quiet)
@@ -141,6 +146,23 @@ def load_teacher(
             device=device,
             precision=how.precision,
         )
+    if settings.kind == "pairwise":
+        from lsr.encoders.pairwise import load_duo
+
+        model = load_duo(
+            folder,
+            name=name,
+            max_length=settings.max_length,
+            device=device,
+            precision=how.precision,
+        )
+        reranker = PairwiseReranker(
+            model,
+            sampler=settings.sampler or "skip",
+            aggregation=settings.aggregation or "bradley-terry",
+            budget=settings.budget or 1 / 3,
+        )
+        return PairwiseTeacher(reranker, name)
     from lsr.encoders.cross_encoder import CrossEncoder
 
     return CrossEncoder.load(
@@ -152,6 +174,12 @@ def load_teacher(
         device=device,
         precision=how.precision,
     )
+
+
+def _remembering(teacher: PairwiseTeacher, folder: Path) -> PairwiseTeacher:
+    """The teacher with its comparisons on disk: a part of the score cache may take an hour."""
+    kept = KeptPreferences(teacher.reranker.model, folder)
+    return replace(teacher, reranker=replace(teacher.reranker, model=kept))
 
 
 def _vectors(
@@ -206,6 +234,12 @@ def _new_scores(
         lengths = candidates.lengths[block]
         if vectors is not None:
             return vectors.listed(rows, documents, lengths)
+        if isinstance(teacher, ListTeacher):
+            lists = np.split(documents, np.cumsum(lengths)[:-1])
+            return teacher.score_lists(
+                [pairs.queries[row] for row in rows],
+                [[pairs.documents[row] for row in own] for own in lists],
+            )
         assert isinstance(teacher, PairTeacher)
         return teacher.score(
             [pairs.queries[row] for row in np.repeat(rows, lengths)],

@@ -185,7 +185,7 @@ class Data:
 class TeacherSettings:
     """A model whose scores the encoder learns from: one [[teachers]] entry; any number, any mix."""
 
-    kind: Literal["cross-encoder", "dense", "sparse", "bm25"]
+    kind: Literal["cross-encoder", "pairwise", "dense", "sparse", "bm25"]
     model: str = ""
     """A folder (absolute, or relative to the recipe) or a hub name; BM25 has none, it is fitted to
     the documents of the recipe."""
@@ -204,6 +204,15 @@ class TeacherSettings:
     """Tokens read, of a text or of a pair; left out, what the model's folder says."""
     pooling: Literal["mean", "cls"] | None = None
     """Of a dense model whose folder does not say it; mean if left out."""
+    sampler: Literal["exhaustive", "skip", "random"] | None = None
+    """Of a pairwise teacher: which of a query's candidates are compared; skip if left out."""
+    aggregation: Literal["additive", "bradley-terry", "greedy", "kwiksort", "pagerank"] | None = (
+        None
+    )
+    """Of a pairwise teacher: how comparisons become scores; bradley-terry, log strengths, if left
+    out."""
+    budget: float | None = number(None, low=0, high=1)
+    """Of a pairwise teacher: the share of the k² - k comparisons made; a third if left out."""
 
 
 @dataclass(frozen=True, slots=True)

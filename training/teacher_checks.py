@@ -7,6 +7,9 @@ from lsr.errors import RecipeError
 
 from .sections import Distillation, TeacherSettings
 
+_OF_CANDIDATES = ("cross-encoder", "pairwise")
+"""Teachers that know a query's candidates only."""
+
 
 def check_teachers(teachers: Sequence[TeacherSettings], how: Distillation, file: Path) -> None:
     """Raise `RecipeError` for teachers that do not fit together."""
@@ -26,6 +29,21 @@ def check_teachers(teachers: Sequence[TeacherSettings], how: Distillation, file:
             raise RecipeError(
                 f"{file}: teachers[{i}].pooling is for dense teachers, this one is "
                 f'"{teacher.kind}"; leave it out.'
+            )
+        pairwise = teacher.sampler or teacher.aggregation or teacher.budget is not None
+        if pairwise and teacher.kind != "pairwise":
+            raise RecipeError(
+                f"{file}: teachers[{i}].sampler, aggregation and budget are for pairwise teachers, "
+                f'this one is "{teacher.kind}"; leave them out.'
+            )
+        if teacher.budget == 0:
+            raise RecipeError(
+                f"{file}: teachers[{i}].budget = 0 compares nothing; wanted a share above 0."
+            )
+        if teacher.kind == "pairwise" and (teacher.query_prompt or teacher.document_prompt):
+            raise RecipeError(
+                f'{file}: teachers[{i}] is "pairwise", whose texts have no prompts; leave '
+                "query_prompt and document_prompt out."
             )
         prompted = teacher.query_prompt or teacher.document_prompt or teacher.max_length
         if prompted and teacher.kind in ("sparse", "bm25"):
@@ -56,16 +74,16 @@ def check_teachers(teachers: Sequence[TeacherSettings], how: Distillation, file:
             f"{file}: distillation.affine takes the scale of a teacher over given candidates; "
             "leave scale and in_batch out."
         )
-    mixed = how.in_batch and any(t.kind == "cross-encoder" for t in teachers if t.weight)
+    mixed = how.in_batch and any(t.kind in _OF_CANDIDATES for t in teachers if t.weight)
     if mixed and any(softmax):
         raise RecipeError(
             f"{file}: softmax over a batch and over a cross-encoder's candidates are shares of "
-            "different wholes; with in_batch and a cross-encoder use min-max or z."
+            "different wholes; with in_batch and such a teacher use min-max or z."
         )
-    if how.in_batch and all(t.kind == "cross-encoder" for t in teachers if t.weight):
+    if how.in_batch and all(t.kind in _OF_CANDIDATES for t in teachers if t.weight):
         raise RecipeError(
-            f"{file}: distillation.in_batch with cross-encoders alone: they cannot score every "
-            "pair of a batch; add a teacher that embeds, or leave it out."
+            f"{file}: distillation.in_batch with cross-encoders and pairwise teachers alone: they "
+            "cannot score every pair of a batch; add a teacher that embeds, or leave it out."
         )
 
 

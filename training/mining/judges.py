@@ -13,12 +13,12 @@ from ..rows import Rows
 from .rankers import BM25, DENSE, Scores
 
 if TYPE_CHECKING:
-    from ..teachers import Teacher
+    from ..teachers import Judge
 
 CROSS_ENCODER = "cross-encoder:"
 
 
-def open_judge(name: str, documents: Sequence[str], *, folder: Path | None = None) -> "Teacher":
+def open_judge(name: str, documents: Sequence[str], *, folder: Path | None = None) -> "Judge":
     """The teacher of this name: bm25, dense:FOLDER, cross-encoder:FOLDER or a sparse encoder."""
     try:
         from lsr.encoders.cross_encoder import CrossEncoder
@@ -47,7 +47,7 @@ def open_judge(name: str, documents: Sequence[str], *, folder: Path | None = Non
 
 
 def judged(
-    teacher: "Teacher",
+    teacher: "Judge",
     queries: Sequence[str],
     documents: Sequence[str],
     rows: Sequence[Rows],

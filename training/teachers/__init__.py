@@ -1,5 +1,5 @@
-"""Teachers: cross-encoders, dense and sparse encoders and BM25 behind one small protocol."""
+"""Teachers: cross-encoders, pairwise re-rankers, dense and sparse encoders and BM25."""
 
-from .protocol import EmbeddingTeacher, PairTeacher, Teacher
+from .protocol import EmbeddingTeacher, Judge, ListTeacher, PairTeacher, Teacher
 
-__all__ = ["EmbeddingTeacher", "PairTeacher", "Teacher"]
+__all__ = ["EmbeddingTeacher", "Judge", "ListTeacher", "PairTeacher", "Teacher"]

@@ -1,9 +1,9 @@
 """What a teacher promises: a score for a query and a document, on a scale of its own.
 
-Two kinds. One embeds each text once, and a score is a dot product: a dense or sparse encoder, BM25.
-Its vectors are kept, so every pair of a batch can be scored. The other reads query and document
-together: a cross-encoder, whose scores are kept per pair. A pairwise teacher (duoT5), which
-compares two documents, is left out.
+Three kinds. One embeds each text once, and a score is a dot product: a dense or sparse encoder,
+BM25. Its vectors are kept, so every pair of a batch can be scored. The second reads query and
+document together: a cross-encoder, whose scores are kept per pair. The third compares the
+candidates of a query with each other, as duoT5 does, and scores the list.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,29 @@ class EmbeddingTeacher(Protocol):
         ...
 
 
-Teacher: TypeAlias = PairTeacher | EmbeddingTeacher
+@runtime_checkable
+class ListTeacher(Protocol):
+    """Scores a query's candidates together; scores of two lists are not comparable."""
+
+    @property
+    def name(self) -> str:
+        """What the recipe calls it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over all that decides its scores."""
+        ...
+
+    def score_lists(self, queries: Sequence[str], documents: Sequence[Sequence[str]]) -> Scores:
+        """(n,) float32: the scores of each query's own documents, end to end."""
+        ...
+
+
+Judge: TypeAlias = PairTeacher | EmbeddingTeacher
+"""Scores any query with any document."""
+
+Teacher: TypeAlias = Judge | ListTeacher
 
 
 def dot(queries: Vectors, documents: Vectors) -> Scores:
