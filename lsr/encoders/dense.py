@@ -21,6 +21,7 @@ from ..errors import EncoderError
 from ..types import DenseMatrix
 from .checkpoint import Encoded, Network, Precision
 from .folder import Fingerprint, inside, read_json, read_object
+from .tokens import TextTokenizer
 
 Pooling = Literal["mean", "cls"]
 
@@ -125,6 +126,11 @@ class DenseEncoder:
         self.network.mix_into(fingerprint)
         return fingerprint.hex()
 
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """What cuts texts into tokens, with the length limit of the network."""
+        return self.network.tokenizer
+
     def embed_queries(self, texts: Sequence[str], *, progress: bool = False) -> DenseMatrix:
         """(len(texts), width) float32."""
         return self._embed(texts, self.query_prompt, progress=progress)
@@ -134,7 +140,7 @@ class DenseEncoder:
         return self._embed(texts, self.document_prompt, progress=progress)
 
     def _embed(self, texts: Sequence[str], prompt: str, *, progress: bool) -> DenseMatrix:
-        tokenizer = self.network.tokenizer
+        tokenizer = self.tokenizer
 
         def encode(part: slice) -> list[Encoded]:
             rows = tokenizer.ids([prompt + text for text in texts[part]], special=True)
