@@ -1,4 +1,4 @@
-"""Retrieval beside the inverted index: dense vectors through faiss, fusion, hybrids.
+"""Retrieval beside the inverted index: dense vectors through faiss, fusion, hybrids, their weights.
 
 faiss is imported when a dense index is made or read, torch by the encoder that the caller brings.
 """
@@ -7,16 +7,22 @@ from .dense import Chunks, DenseRetriever, TextEmbedder
 from .dense_index import DenseIndex, Flat, Hnsw
 from .fusion import METHODS, Method, fuse
 from .hybrid import HybridRetriever
+from .tuning import Development, Tuned, read_weights, tune, write_weights
 
 __all__ = [
     "METHODS",
     "Chunks",
     "DenseIndex",
     "DenseRetriever",
+    "Development",
     "Flat",
     "Hnsw",
     "HybridRetriever",
     "Method",
     "TextEmbedder",
+    "Tuned",
     "fuse",
+    "read_weights",
+    "tune",
+    "write_weights",
 ]

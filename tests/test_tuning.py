@@ -1,0 +1,133 @@
+"""Weights: the grid finds what is best, the test set stays unseen, the file says where from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsr.datasets import load_dataset
+from lsr.errors import RecipeError, UsageError
+from lsr.measures import evaluate
+from lsr.retrieval import Development, fuse, read_weights, tune, write_weights
+from lsr.retrieval.tuning import simplex
+from lsr.types import Query, Run
+
+N = 40
+QRELS = {f"q{i}": {f"d{i}": 1} for i in range(N)}
+DEVELOPMENT = Development(
+    "toy", "dev", "0" * 16, tuple(Query(q, f"text of {q}") for q in QRELS), QRELS, 0
+)
+
+
+def noisy(noise: float, seed: int) -> Run:
+    """The relevant document of each query scores 1 plus noise, twenty others noise."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number, query_id in enumerate(QRELS):
+        ids = [f"d{(number + j) % N}" for j in range(21)]
+        scores = noise * rng.normal(size=21) + np.eye(1, 21)[0]
+        order = np.argsort(-scores)
+        rows.append((query_id, [ids[j] for j in order], scores[order]))
+    return Run.from_rows(rows)
+
+
+def test_no_weighting_of_the_grid_beats_the_one_that_is_chosen() -> None:
+    runs = [noisy(0.6, 1), noisy(0.5, 2), noisy(2.0, 3)]
+    tuned = tune(runs, ["a", "b", "c"], DEVELOPMENT, steps=6, depth=15)
+    grid = {
+        weights: evaluate(fuse(runs, "zscore", weights, depth=15), QRELS, ["nDCG@10"]).means[
+            "nDCG@10"
+        ]
+        for weights in simplex(3, 6)
+    }
+    assert len(grid) == 28
+    assert tuned.tuned.value == pytest.approx(max(grid.values()), abs=1e-12)
+    closest = min(grid, key=lambda w: np.abs(np.subtract(w, tuned.weights)).max())
+    assert grid[closest] == pytest.approx(tuned.tuned.value, abs=1e-12)
+    assert tuned.weights[2] < 1 / 3  # the noisiest says least
+    assert tuned.tuned.alone == tuple(
+        evaluate(run, QRELS, ["nDCG@10"]).means["nDCG@10"] for run in runs
+    )
+    assert tuned.tuned.value > max(tuned.tuned.alone)
+
+
+def test_where_all_weights_are_as_good_equal_ones_are_chosen() -> None:
+    perfect = noisy(0.0, 0)
+    tuned = tune([perfect, perfect], ["a", "b"], DEVELOPMENT)
+    assert tuned.weights == (0.5, 0.5)
+    assert tuned.tuned.value == tuned.tuned.held_out == tuned.tuned.alike == 1.0
+
+
+def test_held_out_queries_had_no_say_in_their_own_weights() -> None:
+    """Pure noise: the best of 231 points looks better than it is, held out it does not."""
+    runs = [noisy(50.0, seed) for seed in range(3)]
+    tuned = tune(runs, ["a", "b", "c"], DEVELOPMENT)
+    assert tuned.tuned.value > tuned.tuned.alike + 0.02
+    assert tuned.tuned.held_out < tuned.tuned.value - 0.02
+
+
+def test_the_file_brings_back_what_was_written(tmp_path: Path) -> None:
+    tuned = tune([noisy(0.6, 1), noisy(0.5, 2)], ['say "a"', "dense:/m/é"], DEVELOPMENT)
+    write_weights(tmp_path / "w.toml", tuned)
+    assert read_weights(tmp_path / "w.toml") == tuned
+    assert 'dataset = "toy"' in (tmp_path / "w.toml").read_text()
+
+
+def test_a_wrong_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.toml"
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_weights(path)
+    write_weights(path, tune([noisy(1.0, 1), noisy(1.0, 2)], ["a", "b"], DEVELOPMENT))
+    text = path.read_text()
+    path.write_text(text.replace('["a","b"]', '["a","b","c"]'))
+    with pytest.raises(RecipeError, match=r"w\.toml: 2 weights for 3 retrievers"):
+        read_weights(path)
+    path.write_text(text.replace("depth =", "depht ="))
+    with pytest.raises(RecipeError, match="did you mean 'depth'"):
+        read_weights(path)
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    """q1 is a test query; q2 says what it says; q3 and q4 are nobody's but train's."""
+    folder = tmp_path / "toy"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "d1", "text": "tea"}\n')
+    texts = {"q1": "Is tea green?", "q2": "is  TEA green?", "q3": "coffee", "q4": "milk"}
+    (folder / "queries.jsonl").write_text(
+        "".join(f'{{"_id": "{q}", "text": "{text}"}}\n' for q, text in texts.items())
+    )
+    head = "query-id\tcorpus-id\tscore\n"
+    (folder / "qrels" / "test.tsv").write_text(f"{head}q1\td1\t1\n")
+    (folder / "qrels" / "dev.tsv").write_text(f"{head}q1\td1\t1\nq2\td1\t1\n")
+    rows = "".join(f"{q}\td1\t1\n" for q in texts)
+    (folder / "qrels" / "train.tsv").write_text(head + rows)
+    return folder
+
+
+def test_queries_of_the_test_split_are_never_tuned_on(collection: Path) -> None:
+    dataset = load_dataset(collection)
+    train = Development.of(dataset, "train")
+    assert [query.query_id for query in train.queries] == ["q3", "q4"] == list(train.qrels)
+    assert train.n_left_out == 2
+    with pytest.raises(UsageError, match="never tuned on the test split"):
+        Development.of(dataset, "test")
+    with pytest.raises(UsageError, match="nothing to tune on"):
+        Development.of(dataset, "dev")
+    assert len(Development.of(dataset, "train", limit=1).queries) == 1
+
+
+def test_runs_that_do_not_fit_are_refused() -> None:
+    run = noisy(1.0, 1)
+    with pytest.raises(UsageError, match="two or more"):
+        tune([run], ["a"], DEVELOPMENT)
+    with pytest.raises(UsageError, match="each name once"):
+        tune([run, run], ["a", "a"], DEVELOPMENT)
+    with pytest.raises(UsageError, match="b answers none"):
+        tune([run, Run.from_rows([("other", ["d1"], [1.0])])], ["a", "b"], DEVELOPMENT)
+    few = replace(DEVELOPMENT, qrels={"q1": {"d1": 1}})
+    with pytest.raises(UsageError, match="at least 5"):
+        tune([run, run], ["a", "b"], few)
+    with pytest.raises(UsageError, match="more than 2,000 weightings"):
+        list(simplex(5, 20))
