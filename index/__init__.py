@@ -5,7 +5,7 @@ from .card import EncoderCard, encoder_card
 from .check import CheckReport
 from .effort import Effort
 from .engine import Cancel
-from .explain import Contribution, Explanation
+from .explain import Contribution, Explanation, Missing
 from .ingest import BuildReport, build_index
 from .quantize import MAX_QUERY_TERMS
 from .retriever import SparseRetriever, check_same_space, query_encoder
@@ -28,6 +28,7 @@ __all__ = [
     "Explanation",
     "Hits",
     "Index",
+    "Missing",
     "Passage",
     "Pruning",
     "SearchReport",

@@ -20,8 +20,17 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """A term of the query that the document lacks: its weight in the query, as rounded."""
+
+    term: int
+    query_weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """The terms that the query and the document share, largest contribution first.
+    """The terms that the query and the document share, largest contribution first, and those of
+    the query that the document lacks, heaviest first.
 
     `integer_score` is the sum of (integer query weight x impact), exactly what search ranks by;
     `score` is that sum in the encoder's unit. Weights shown are the quantised ones.
@@ -31,6 +40,7 @@ class Explanation:
     integer_score: int
     score: float
     terms: tuple[Contribution, ...]
+    missing: tuple[Missing, ...] = ()
 
 
 def explained(segment: Segment, position: int, query: IntegerQuery) -> Explanation:
@@ -54,4 +64,11 @@ def explained(segment: Segment, position: int, query: IntegerQuery) -> Explanati
         )
         for i in np.lexsort((shared, -parts))
     ]
-    return Explanation(segment.doc_id(position), total, total * query.unit, tuple(contributions))
+    absent = np.setdiff1d(np.arange(len(query.terms)), in_query, assume_unique=True)
+    missing = [
+        Missing(term=int(query.terms[i]), query_weight=float(query.weights[i]) * query_unit)
+        for i in absent[np.argsort(-query.weights[absent].astype(np.int64), kind="stable")]
+    ]
+    return Explanation(
+        segment.doc_id(position), total, total * query.unit, tuple(contributions), tuple(missing)
+    )

@@ -243,6 +243,10 @@ class Segment:
         _, terms, impacts = self._transposed(np.array([position]))
         return terms, impacts
 
+    def max_impacts(self) -> npt.NDArray[np.uint8]:
+        """(n_terms,) the largest impact of each term, 0 where no document has it."""
+        return self._named("max_impact")
+
     def document_frequencies(self) -> npt.NDArray[np.int64]:
         """(n_terms,) in how many stored documents each term weighs something, deleted ones too."""
         return np.bincount(self.forward().terms, minlength=self.n_terms)

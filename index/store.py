@@ -453,6 +453,16 @@ class Index:
         counts = sum((s.document_frequencies() for s in segments), np.zeros(self.n_terms, np.int64))
         return counts / max(1, sum(segment.n_docs for segment in segments))
 
+    def heaviest(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """(len(terms),) the largest weight each term has in a document, as rounded to 8 bits.
+
+        A deleted document counts until its segment is merged, so this is an upper bound.
+        """
+        of_segments = [view.segment.max_impacts() for view in self.refresh().views]
+        impacts = np.max([np.zeros(self.n_terms, np.uint8), *of_segments], axis=0)
+        weights: npt.NDArray[np.float64] = impacts[np.asarray(terms, np.int64)] * float(self.scale)
+        return weights
+
     def float_overlap(self) -> float | None:
         """Share of float top tens that exact search over 8-bit impacts returns; None if too
         large.

@@ -20,6 +20,7 @@ VERBS = {
     "demo": ("lsr.commands.demo:demo", "index and search the Python documentation, offline"),
     "index": ("lsr.commands.index:index", "build an index of a corpus"),
     "search": ("lsr.commands.search:search", "search an index"),
+    "explain": ("lsr.commands.explain:explain", "say why a document has its score and rank"),
     "evaluate": ("lsr.commands.evaluate:evaluate", "measure an encoder on a judged collection"),
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),

@@ -10,7 +10,8 @@ import click
 
 from ..errors import QueryError, UsageError
 from . import _printing as out
-from ._origins import described, traced
+from ._explaining import SNIPPET, matched, print_products
+from ._origins import traced
 
 if TYPE_CHECKING:
     from index import Hits, Index
@@ -26,7 +27,6 @@ Examples:
 """
 
 ALGORITHMS = ("auto", "exhaustive", "blockmax")
-SNIPPET = 88
 
 
 @click.command(epilog=EXAMPLES)
@@ -242,23 +242,13 @@ def _described(
     documents = index.documents(hits.ranking.docids)
     for rank, ((doc_id, score), document) in enumerate(zip(hits, documents, strict=True), start=1):
         explanation = index.explain(query, doc_id)
-        terms = encoder.term_strings([part.term for part in explanation.terms])
         rows.append(
             {
                 "rank": rank,
                 "score": score,
                 "doc_id": doc_id,
                 "fields": document.fields,
-                "terms": [
-                    {
-                        "term": term,
-                        "query_weight": part.query_weight,
-                        "doc_weight": part.doc_weight,
-                        "score": part.score,
-                        "index": part.term,
-                    }
-                    for term, part in zip(terms, explanation.terms, strict=True)
-                ],
+                "terms": matched(encoder, explanation),
             }
         )
     return rows
@@ -276,11 +266,7 @@ def _print_answer(text: str, rows: list[dict[str, Any]], *, explain: bool) -> No
         if body:
             click.echo(f"{'':16}{out.shortened(body, SNIPPET)}")
         if explain:
-            for part in row["terms"]:
-                click.echo(
-                    f"{'':16}{part['score']:8.3f} = {part['query_weight']:.3f} query x "
-                    f"{part['doc_weight']:.3f} document   {part['term']}{described(part)}"
-                )
+            print_products(row["terms"])
         else:
             shown = ", ".join(f"{part['term']} {part['score']:.2f}" for part in row["terms"][:8])
             more = len(row["terms"]) - 8
