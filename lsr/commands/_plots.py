@@ -1,35 +1,18 @@
 """The plots of `lsr bench`: latencies, the price of asking for less, throughput; PNG and SVG."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtra
+from ._drawing import LINES, saved
 
 if TYPE_CHECKING:
     from ._bench import Row
 
-# Okabe and Ito's palette, told apart by all kinds of eyes.
 COLOURS = {"exact": "#000000", "approximate": "#0072B2", "pruned": "#D55E00"}
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlepad": 14,
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "axes.axisbelow": True,
-    "figure.dpi": 150,
-    "svg.hashsalt": "lsr",
-}
 
 
 def draw_all(
@@ -41,51 +24,21 @@ def draw_all(
     k: int,
 ) -> list[Path]:
     """Write every plot twice; the files, each whole or not there. Raises `MissingExtra`."""
-    require_matplotlib()
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     written = []
-    with mpl.rc_context(_STYLE):
-        for name, draw in (
-            ("latency", lambda axes: _latency(axes, times)),
-            ("throughput", lambda axes: _throughput(axes, queries_a_second, k)),
-        ):
-            written += _saved(folder / name, draw)
-        compared = [row for row in rows if row.k == k]
-        n_panels = 2 if any(row.kind == "pruned" for row in compared) else 1
-        written += _saved(
-            folder / "trade-off",
-            lambda *panels: _trade_off(panels[0], panels[-1], compared),
-            n_panels=n_panels,
-        )
+    for name, draw in (
+        ("latency", lambda axes: _latency(axes, times)),
+        ("throughput", lambda axes: _throughput(axes, queries_a_second, k)),
+    ):
+        written += saved(folder / name, draw)
+    compared = [row for row in rows if row.k == k]
+    n_panels = 2 if any(row.kind == "pruned" for row in compared) else 1
+    written += saved(
+        folder / "trade-off",
+        lambda *panels: _trade_off(panels[0], panels[-1], compared),
+        width=5.4 * n_panels + 1.8 * (n_panels == 1),
+        n_panels=n_panels,
+    )
     return written
-
-
-def require_matplotlib() -> None:
-    """Raise `MissingExtra` with the install line where matplotlib is not installed."""
-    try:
-        import matplotlib as mpl  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingExtra("drawing", extra="plot", package="matplotlib") from None
-
-
-def _saved(path: Path, draw: Callable[..., None], *, n_panels: int = 1) -> list[Path]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.4 * n_panels + 1.8 * (n_panels == 1), 4.2), layout="constrained")
-    panels = figure.subplots(1, n_panels, sharey=True, squeeze=False)[0]
-    draw(*panels)
-    files = []
-    for suffix in (".png", ".svg"):
-        whole = path.with_suffix(suffix)
-        fresh = whole.with_name(f".{whole.name}.{os.getpid()}")
-        figure.savefig(
-            fresh, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else {}
-        )
-        fresh.replace(whole)
-        files.append(whole)
-    return files
 
 
 def _latency(axes: Any, times: Mapping[int, npt.NDArray[np.float64]]) -> None:

@@ -79,7 +79,7 @@ def bench(
 
     wanted_ks, budget = _ks(ks), parse_memory(memory)
     if folder is not None:
-        from ._plots import require_matplotlib
+        from ._drawing import require_matplotlib
 
         require_matplotlib()  # now, not after minutes of measuring
     load = os.getloadavg()[0]
