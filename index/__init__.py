@@ -7,6 +7,7 @@ from .effort import Effort
 from .engine import Cancel
 from .explain import Contribution, Explanation, Missing
 from .ingest import BuildReport, build_index
+from .quantised import Quantised, quantised_documents, quantised_queries
 from .quantize import MAX_QUERY_TERMS
 from .retriever import SparseRetriever, check_same_space, query_encoder
 from .rows import Passage
@@ -31,6 +32,7 @@ __all__ = [
     "Missing",
     "Passage",
     "Pruning",
+    "Quantised",
     "SearchReport",
     "Settings",
     "SparseRetriever",
@@ -38,5 +40,7 @@ __all__ = [
     "build_index",
     "check_same_space",
     "encoder_card",
+    "quantised_documents",
+    "quantised_queries",
     "query_encoder",
 ]

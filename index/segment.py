@@ -237,15 +237,21 @@ class Segment:
         """The terms (ascending) and impacts of one document, as the searches add them."""
         if not 0 <= position < self.n_docs:
             raise UsageError(f"position {position} of a segment of {self.n_docs} documents")
-        if self.has_vectors:
-            _, terms, halves = self._stored(np.array([position]))
-            return terms.astype(np.uint32), impacts_of_halves(halves, self.scale)[0]
-        _, terms, impacts = self._transposed(np.array([position]))
+        _, terms, impacts = self.impacts(np.array([position]))
         return terms, impacts
 
     def max_impacts(self) -> npt.NDArray[np.uint8]:
         """(n_terms,) the largest impact of each term, 0 where no document has it."""
         return self._named("max_impact")
+
+    def impacts(
+        self, positions: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+        """(starts, terms, impacts) of the rows at `positions`, as the searches add them."""
+        if self.has_vectors:
+            starts, terms, halves = self._stored(positions)
+            return starts, terms.astype(np.uint32), impacts_of_halves(halves, self.scale)[0]
+        return self._transposed(positions)
 
     def document_frequencies(self) -> npt.NDArray[np.int64]:
         """(n_terms,) in how many stored documents each term weighs something, deleted ones too."""

@@ -267,7 +267,7 @@ class Index:
         csr = canonical(queries, n_terms=self.n_terms)
         snapshot = self.refresh()
         integer_queries = [
-            self._rounded(csr.indices[a:b], csr.data[a:b]) for a, b in pairwise(csr.indptr.tolist())
+            self.rounded(csr.indices[a:b], csr.data[a:b]) for a, b in pairwise(csr.indptr.tolist())
         ]
         live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
         segments = [view.segment for view in snapshot.views]
@@ -285,6 +285,14 @@ class Index:
             threads = threads or os.cpu_count() or 1
             found = search_many(segments, live, integer_queries, int(k), threads=threads, **asked)
         return hits_of(snapshot, found, integer_queries, approximate=approximate)
+
+    def rounded(
+        self, terms: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]
+    ) -> IntegerQuery:
+        """A query as this index counts it: the integers that every search multiplies impacts by."""
+        if self.settings.binary:
+            return presence_query(terms, weights, n_terms=self.n_terms)
+        return integer_query(terms, weights, n_terms=self.n_terms, scale=self.scale)
 
     def documents(self, docids: npt.NDArray[np.uint32] | Sequence[int]) -> list[Document]:
         """The stored documents of these docids (of a passage: its whole document), in order."""
@@ -310,7 +318,7 @@ class Index:
         several.
         """
         csr = canonical(query, n_terms=self.n_terms)
-        integers = self._rounded(csr.indices, csr.data)
+        integers = self.rounded(csr.indices, csr.data)
         candidates = [
             explained(segment, position, integers) for segment, position in self._places_of(doc_id)
         ]
@@ -504,14 +512,6 @@ class Index:
 
     # ---- inside
     # ------------------------------------------------------------------------------------
-
-    def _rounded(
-        self, terms: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]
-    ) -> IntegerQuery:
-        """A query as this index counts it."""
-        if self.settings.binary:
-            return presence_query(terms, weights, n_terms=self.n_terms)
-        return integer_query(terms, weights, n_terms=self.n_terms, scale=self.scale)
 
     def _committed(self) -> None:
         """After a commit: seal and merge when pending rows have become a burden.

@@ -32,6 +32,7 @@ VERBS = {
     "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),
     "bench": ("lsr.commands.bench:bench", "measure how fast an index is"),
+    "referee": ("lsr.commands.referee:referee", "compare an index with scipy and with Lucene"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),
     "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),
 }

@@ -13,6 +13,7 @@
     | + EncoderMismatch          an index was built by another encoder
     | + MissingHead              a checkpoint has no language-model head
     | + NotFinite                a network gives weights that are no finite numbers
+    + RefereeError               another engine, asked as a referee, did not run
     + IndexFailure               anything about an index directory
       + IndexNotFound            there is no index at this path
       + IndexExists              there already is one
@@ -86,6 +87,10 @@ class NotFinite(EncoderError):
 
 class MissingHead(EncoderError):
     """A checkpoint without language-model head; never re-initialised in silence."""
+
+
+class RefereeError(LsrError):
+    """Another engine that was asked as a referee did not run; carries what it said."""
 
 
 class IndexFailure(LsrError):
