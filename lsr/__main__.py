@@ -21,7 +21,7 @@ VERBS = {
     "index": ("lsr.commands.index:index", "build an index of a corpus"),
     "search": ("lsr.commands.search:search", "search an index"),
     "explain": ("lsr.commands.explain:explain", "say why a document has its score and rank"),
-    "evaluate": ("lsr.commands.evaluate:evaluate", "measure an encoder on a judged collection"),
+    "evaluate": ("lsr.commands.evaluate:evaluate", "measure systems on judged collections"),
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),

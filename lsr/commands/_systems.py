@@ -13,6 +13,7 @@ import orjson
 
 from .. import __version__
 from ..errors import IndexFailure
+from ..files import atomic_write
 from ..systems import BM25, System
 from . import _printing as out
 from ._encoders import EncoderChoice
@@ -65,6 +66,8 @@ class SparseStage:
             "index_fingerprint": index_fingerprint(facts),
             "n_docs": facts["n_docs"],
             "terms_per_document": facts["postings_per_passage"],
+            "index_bytes": sum(f.stat().st_size for f in self.index.path.rglob("*") if f.is_file()),
+            "encode_docs_per_s": _encode_docs_per_s(self.index.path),
             **self.facts,
         }
 
@@ -147,6 +150,10 @@ def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
         overwrite=path.exists(),
         total=total,
     )
+    if report.n_docs > report.n_resumed and report.encode_s > 0:
+        per_s = (report.n_docs - report.n_resumed) / report.encode_s
+        with atomic_write(_pace(path)) as file:
+            file.write(orjson.dumps({"encode_docs_per_s": per_s}))
     n_docs = out.counted(report.n_docs, "document")
     out.note("indexed", out.columns(n_docs, f"{out.duration(report.total_s)}, kept in {path}"))
     return Index.open(path)
@@ -158,6 +165,18 @@ def cached(kind: str, source: "Dataset", key: str) -> "Path":
 
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_folder() / kind / f"{source.name.replace('/', '-')}-{digest}"
+
+
+def _pace(path: "Path") -> "Path":
+    """The file beside a cached index that says how quickly its documents were encoded."""
+    return path.with_name(f"{path.name}.pace.json")
+
+
+def _encode_docs_per_s(path: "Path") -> float | None:
+    """None for an index that was not built in the cache."""
+    if not _pace(path).is_file():
+        return None
+    return float(orjson.loads(_pace(path).read_bytes())["encode_docs_per_s"])
 
 
 def index_fingerprint(facts: dict[str, Any]) -> str:

@@ -1,22 +1,21 @@
-"""`lsr evaluate`: how good an encoder is on a judged collection, as one row of a table."""
+"""`lsr evaluate`: how good systems are on judged collections, as rows of a table."""
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .. import __version__
-from ..errors import UsageError
+from ..errors import LsrError, UsageError
 from . import _printing as out
+from ._cells import Cell, Collection
 from ._encoders import EncoderChoice, encoder_options
-from ._systems import SparseStage, cached_index
-
-if TYPE_CHECKING:
-    from lsr.datasets import Dataset
-    from lsr.types import Qrels, Run
+from ._entrants import ByOptions, Entrant, FromRun, OfFile
+from ._rows import Row
+from ._suite import Outcome, run_suite, write_summary
+from ._tables import costs, footnotes, mean_lines, quality, system_name
 
 EXAMPLES = """\b
 Examples:
@@ -24,44 +23,44 @@ Examples:
   lsr evaluate nfcorpus --encoder runs/encoder --run nfcorpus.trec
   lsr evaluate scifact --index scifact.index
   lsr evaluate scifact --from-run other-system.trec
+  lsr evaluate scifact --qrels ours.tsv --queries ours.jsonl
+  lsr evaluate scifact cranfield cqadupstack --encoder runs/encoder
+  lsr evaluate beir-13 --systems systems.toml --output results/beir
+
+\b
+Names: a path, a folder in LSR_DATA, a BEIR name (fetched where there is a network), trec-dl-2019,
+trec-dl-2020, msmarco-dev, nanobeir/NAME, miracl/LANGUAGE, cqadupstack/PART, irds:ID of ir_datasets;
+cqadupstack, nanobeir and beir-13 are groups.
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """All that a results table needs to know about one evaluation."""
-
-    dataset: str
-    split: str
-    system: str
-    n_queries: int
-    n_unanswered: int
-    measures: dict[str, float]
-    command: str
-    version: str
-    dataset_fingerprint: str
-    encoder: str | None = None
-    encoder_space: str | None = None
-    encoder_build: str | None = None
-    index: str | None = None
-    index_fingerprint: str | None = None
-    n_docs: int | None = None
-    terms_per_document: float | None = None
-    terms_per_query: float | None = None
-    flops: float | None = None
-    """Multiply-adds an average query costs against an average document: the sum over terms of the
-    shares of queries and of documents that have the term (arXiv 2004.05665)."""
-    search_s: float | None = None
-
-
 @click.command(epilog=EXAMPLES)
-@click.argument("dataset")
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
 @encoder_options
 @click.option("--index", "index_path", type=click.Path(path_type=Path), help="An index to search.")
 @click.option(
     "--from-run", type=click.Path(path_type=Path), help="Measure this TREC run; search nothing."
 )
-@click.option("--split", default="test", show_default=True, help="Whose judgements to use.")
+@click.option(
+    "--systems",
+    "systems_path",
+    type=click.Path(path_type=Path),
+    help="A TOML file with a [[system]] table for each system to measure.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep runs, figures and tables in this folder; what it holds already is not done again.",
+)
+@click.option("--split", help="Whose judgements to use. Default: test; dev for msmarco and miracl.")
+@click.option(
+    "--qrels",
+    type=click.Path(path_type=Path),
+    help="Judgements to use in place of the collection's own (TREC or BEIR columns).",
+)
+@click.option(
+    "--queries", type=click.Path(path_type=Path), help="With --qrels: a file of the queries' texts."
+)
 @click.option("-k", "k", type=int, default=1000, show_default=True, help="Documents a query.")
 @click.option(
     "--measure",
@@ -74,137 +73,218 @@ class Row:
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def evaluate(
     *,
-    dataset: str,
+    datasets: tuple[str, ...],
     choice: EncoderChoice,
     index_path: Path | None,
     from_run: Path | None,
-    split: str,
+    systems_path: Path | None,
+    output: Path | None,
+    split: str | None,
+    qrels: Path | None,
+    queries: Path | None,
     k: int,
     measures: tuple[str, ...],
     run_path: Path | None,
     per_query: bool,
     json: bool,
 ) -> None:
-    """Search the judged queries of DATASET and print what the measures say.
+    """Search the judged queries of each DATASET and print what the measures say.
 
-    The index is built in the cache (LSR_CACHE) unless --index names one, and found there again as
-    long as neither the collection nor the encoder changes. A judged query without answer counts 0.
+    Indexes and vectors are made in the cache (LSR_CACHE) unless --index names one, and found there
+    again as long as neither the collection nor the encoder changes. A judged query without answer
+    counts 0. Collections are measured as their publishers do; rows of systems that have seen a
+    collection get a mark; means are printed only over sets that every system answered.
     """
-    from ..datasets import load_dataset
+    from ..datasets import members
     from ..measures import DEFAULT
-    from ..measures import evaluate as measure
-    from ..trec import read_run, write_run
 
-    if index_path is not None and from_run is not None:
-        raise UsageError("--index and --from-run are two answers to one question; give one")
-    source = load_dataset(dataset)
-    qrels = source.qrels(split)
-    common: dict[str, Any] = {
-        "dataset": source.name,
-        "split": split,
-        "dataset_fingerprint": source.fingerprint,
-        "version": __version__,
-        "command": shlex.join(_arguments(dataset, choice, index_path, from_run, split, k)),
-    }
-    details: dict[str, Any]
-    if from_run is not None:
-        run = read_run(from_run)
-        details = {"system": str(from_run)}
-    else:
-        run, details = _searched(source, choice, index_path, split=split, k=k)
-    if run_path is not None:
-        write_run(run_path, run)
-    evaluation = measure(run, qrels, measures or DEFAULT)
-    row = Row(
-        **common,
-        **details,
-        n_queries=evaluation.n_queries,
-        n_unanswered=evaluation.n_unanswered,
-        measures=evaluation.means,
+    names = members(datasets)
+    entrants = _entrants(choice, index_path, from_run, systems_path)
+    alone = len(names) == 1 and len(entrants) == 1
+    for option, value in (("--index", index_path), ("--from-run", from_run), ("--qrels", qrels)):
+        if value is not None and len(names) > 1:
+            raise UsageError(f"{option} belongs to one collection, got {', '.join(names)}")
+    if run_path is not None and not alone:
+        raise UsageError(
+            f"--run {run_path} is one file for several runs; give --output FOLDER, which keeps all"
+        )
+    collections = [
+        Collection.open(name, split=split, qrels=qrels, queries=queries) for name in names
+    ]
+
+    def again(names: Sequence[str], entrant: Entrant | None) -> str:
+        words = ["lsr", "evaluate", *names]
+        words += ["--systems", str(systems_path)] if systems_path is not None else []
+        words += entrant.arguments() if entrant is not None else []
+        for option, value in (("--split", split), ("--qrels", qrels), ("--queries", queries)):
+            words += [] if value is None or value == "test" else [option, str(value)]
+        for name in measures:
+            words += ["--measure", name]
+        return shlex.join([*words, *(["-k", str(k)] if k != 1000 and not from_run else [])])
+
+    whole = again(datasets, entrants[0] if systems_path is None else None)
+    whole += f" --output {shlex.quote(str(output))}" if output is not None else ""
+    outcome = run_suite(
+        collections,
+        entrants,
+        k=k,
+        measures=measures or DEFAULT,
+        command=lambda collection, entrant: again([collection.asked], entrant),
+        folder=output,
     )
+    written = [] if output is None else write_summary(output, outcome, command=whole)
+    if run_path is not None:
+        _write_run(run_path, outcome.cells[0], output)
     if json:
-        out.as_json({**asdict(row), **({"per_query": evaluation.per_query} if per_query else {})})
-        return
-    _print(row, run_path, qrels=qrels, run=run)
-
-
-def _searched(
-    source: "Dataset", choice: EncoderChoice, index_path: Path | None, *, split: str, k: int
-) -> "tuple[Run, dict[str, Any]]":
-    """Search every judged query; the run, and what to report of the system that made it."""
-    from index import Index, query_encoder
-
-    index = Index.open(index_path) if index_path is not None else cached_index(source, choice)
-    with index:
-        encoder = query_encoder(index, None if choice.is_bm25 else choice.encoder)
-        stage = SparseStage(index, encoder)
-        run = stage.search({query.query_id: query.text for query in source.queries(split)}, k)
-        facts = stage.describe()
-        del facts["encode_queries_s"]
-        return run, {"system": encoder.name, **facts}
-
-
-def _arguments(
-    dataset: str,
-    choice: EncoderChoice,
-    index_path: Path | None,
-    from_run: Path | None,
-    split: str,
-    k: int,
-) -> Sequence[str]:
-    """What to type to get this row again."""
-    words = ["lsr", "evaluate", dataset]
-    if index_path is not None:
-        words += ["--index", str(index_path)]
-    elif from_run is not None:
-        return [*words, "--from-run", str(from_run), *(["--split", split] * (split != "test"))]
+        out.as_json(_as_json(outcome, alone=alone, per_query=per_query))
+    elif alone:
+        _print_one(outcome.cells[0], collections[0], run_path, written)
     else:
-        words += choice.arguments()
-    words += ["--split", split] if split != "test" else []
-    return [*words, "-k", str(k)] if k != 1000 else words
+        _print_all(outcome, whole, written)
+    if outcome.failed:
+        raise LsrError(
+            f"{out.counted(len(outcome.failed), 'cell')} failed, see above; the same command goes "
+            "on from what is done" + ("" if output else ", if it has --output FOLDER")
+        )
 
 
-def _print(row: Row, run_path: Path | None, *, qrels: "Qrels", run: "Run") -> None:
+def _entrants(
+    choice: EncoderChoice, index_path: Path | None, from_run: Path | None, systems: Path | None
+) -> list[Entrant]:
+    given = [
+        option
+        for option, value in (
+            ("--index", index_path),
+            ("--from-run", from_run),
+            ("--systems", systems),
+        )
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} are two answers to one question; give one")
+    if from_run is not None:
+        return [FromRun(from_run)]
+    if systems is None:
+        return [ByOptions(choice, index_path)]
+    from ..systems import read_systems
+
+    if choice != EncoderChoice("bm25", None, None, False, None):
+        raise UsageError(
+            f"--systems {systems} names its encoders itself; leave --encoder and its options out"
+        )
+    return [OfFile(system) for system in read_systems(systems)]
+
+
+def _write_run(path: Path, cell: Cell, output: Path | None) -> None:
+    from ..trec import write_run
+
+    if cell.run is None:
+        raise UsageError(
+            f"{path}: this cell was found in {output}, and its run is there as well; leave --run "
+            "out, or --output"
+        )
+    write_run(path, cell.run)
+
+
+def _as_json(outcome: Outcome, *, alone: bool, per_query: bool) -> dict[str, Any]:
+    rows = [
+        {**asdict(cell.row), **({"per_query": _measured(cell)} if per_query else {})}
+        for cell in outcome.cells
+    ]
+    if alone:
+        return rows[0]
+    found = outcome.means
+    return {
+        "rows": rows,
+        "means": [asdict(mean) for mean in found.rows],
+        "no_mean_because": list(found.refused),
+        "failed": list(outcome.failed),
+    }
+
+
+def _measured(cell: Cell) -> dict[str, dict[str, float]]:
+    """The values of the measures that were asked for."""
+    return {name: cell.per_query[name] for name in cell.row.measures}
+
+
+def _print_one(
+    cell: Cell, collection: Collection, run_path: Path | None, written: Sequence[Path]
+) -> None:
     from ..measures import printed_name
 
+    row = cell.row
+    numbers = (row.terms_per_document, row.terms_per_query)
     out.table(
         [
-            "dataset",
-            "system",
-            *map(printed_name, row.measures),
-            "terms/doc",
-            "terms/query",
-            "FLOPS",
+            *("dataset", "system", *map(printed_name, row.measures)),
+            *("hole@10", "terms/doc", "terms/query", "FLOPS"),
         ],
         [
             [
                 row.dataset if row.split == "test" else f"{row.dataset} {row.split}",
-                row.system,
+                system_name(row),
                 *(f"{value:.4f}" for value in row.measures.values()),
-                *(
-                    "-" if value is None else f"{value:.1f}"
-                    for value in (row.terms_per_document, row.terms_per_query)
-                ),
+                "-" if row.hole_at_10 is None else f"{row.hole_at_10:.2f}",
+                *("-" if value is None else f"{value:.1f}" for value in numbers),
                 "-" if row.flops is None else f"{row.flops:.2f}",
             ]
         ],
     )
-    judged = sum(len(grades) for grades in qrels.values())
+    judged = sum(len(grades) for grades in collection.qrels.values())
     queries = out.counted(row.n_queries, "query")
     facts = f"{out.counted(judged, 'judgement')}, {row.n_unanswered} without any answer"
     if row.search_s is not None:
         facts += f", {out.duration(row.search_s)} for all of them"
     out.fact("evaluated", out.columns(queries, facts))
+    if row.interval is not None:
+        ends = f"{row.interval[0]:.4f} to {row.interval[1]:.4f}"
+        out.fact("interval", out.columns(ends, "of nDCG@10, 95 % of 10,000 bootstrap means"))
+    for words in row.convention:
+        out.fact("convention", words)
+    for words in row.contamination:
+        out.fact("* seen", words)
     out.fact("dataset", out.columns(row.dataset_fingerprint, row.dataset))
     if row.encoder is not None:
         assert row.encoder_build is not None
-        assert row.index_fingerprint is not None
         out.fact("encoder", out.columns(row.encoder_build, f"space {row.encoder_space}"))
-        out.fact("index", out.columns(row.index_fingerprint, str(row.index)))
-    if run_path is not None:
-        out.fact("wrote", out.columns(str(run_path), f"{len(run.doc_ids):,} lines"))
+    if row.index_fingerprint is not None:
+        size = "" if row.index_bytes is None else f", {out.size(row.index_bytes)}"
+        out.fact("index", out.columns(row.index_fingerprint, f"{row.index}{size}"))
+    _print_pace(row)
+    if run_path is not None and cell.run is not None:
+        out.fact("wrote", out.columns(str(run_path), f"{len(cell.run.doc_ids):,} lines"))
+    for path in written:
+        out.fact("wrote", str(path))
     out.fact("command", row.command)
     if row.index is not None:
         out.next_step("lsr", "search", row.index, "your question")
     else:
         out.next_step("lsr", "evaluate", row.dataset)
+
+
+def _print_pace(row: Row) -> None:
+    rates = (
+        ("documents", row.encode_docs_per_s),
+        ("queries encoded", row.encode_queries_per_s),
+        ("searches", row.search_queries_per_s),
+    )
+    known = [f"{rate:,.0f} {what}" for what, rate in rates if rate is not None]
+    if known:
+        out.fact("a second", ", ".join(known))
+
+
+def _print_all(outcome: Outcome, command: str, written: Sequence[Path]) -> None:
+    if outcome.rows:
+        found = outcome.means
+        header, lines = quality(outcome.rows)
+        out.table(header, [*lines, *mean_lines(found, header, outcome.rows)])
+        for note in footnotes(outcome.rows, found):
+            out.fact("note", note)
+        out.table(*costs(outcome.rows))
+    for path in written:
+        out.fact("wrote", str(path))
+    out.fact("command", command)
+    if written:
+        out.next_step("less", str(written[1]))
+    else:
+        out.next_step(*shlex.split(command), "--output", "results")

@@ -5,7 +5,6 @@ data sets (https://github.com/beir-cellar/beir/wiki/Datasets-available).
 """
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +65,7 @@ NANO_BEIR = (
 )
 
 _LANGUAGES = "ar bn de en es fa fi fr hi id ja ko ru sw te th yo zh"
-MIRACL = tuple(f"miracl/{language}" for language in re.findall(r"\w+", _LANGUAGES))
+MIRACL = tuple(f"miracl/{language}" for language in _LANGUAGES.split())
 
 GROUPS = {
     "beir-13": BEIR_13,

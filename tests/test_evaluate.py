@@ -1,0 +1,366 @@
+"""Several systems on several collections: what is kept, refused, marked and averaged."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index import bulk, ingest
+from lsr.__main__ import run
+from lsr.commands import _suite
+from lsr.commands._rows import Row, means
+from lsr.conventions import CQADUPSTACK
+from lsr.datasets import JudgedBy, load_dataset
+from lsr.encoders.analysis import Analyser
+from lsr.encoders.bm25 import BM25Encoder
+from lsr.errors import DatasetError
+from lsr.trec import read_run
+
+TEXTS = {"a": "green tea", "b": "black tea", "c": "coffee beans", "d": "people sleep"}
+
+
+def collection(
+    folder: Path, queries: dict[str, str], qrels: dict[str, dict[str, int]], split: str = "test"
+) -> Path:
+    """The four documents with queries and judgements, in BEIR's layout."""
+    (folder / "qrels").mkdir(parents=True)
+    documents = [{"_id": name, "text": text} for name, text in TEXTS.items()]
+    asked = [{"_id": name, "text": text} for name, text in queries.items()]
+    for name, rows in (("corpus.jsonl", documents), ("queries.jsonl", asked)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [f"{q}\t{d}\t{g}\n" for q, grades in qrels.items() for d, g in grades.items()]
+    (folder / "qrels" / f"{split}.tsv").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.delenv("LSR_DATA", raising=False)
+    monkeypatch.setenv("LSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def drinks(tmp_path) -> Path:
+    """Perfectly answered: one query, one document that has its word."""
+    return collection(tmp_path / "drinks", {"q1": "coffee"}, {"q1": {"c": 1}})
+
+
+@pytest.fixture
+def rest(tmp_path) -> Path:
+    """Half answered: no document has the second query's word."""
+    return collection(
+        tmp_path / "rest", {"q1": "sleep", "q2": "xyz"}, {"q1": {"d": 1}, "q2": {"a": 1}}
+    )
+
+
+@pytest.fixture
+def systems(tmp_path) -> Path:
+    """Two names for one retriever."""
+    table = '[[system]]\nname = "{}"\nretrievers = ["bm25"]\n'
+    path = tmp_path / "systems.toml"
+    path.write_text(table.format("one") + table.format("two"))
+    return path
+
+
+def test_several_collections_make_rows_and_their_mean(drinks, rest, capsys):
+    assert run(["evaluate", "drinks", "rest", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [row["dataset"] for row in answer["rows"]] == ["drinks", "rest"]
+    assert [row["measures"]["nDCG@10"] for row in answer["rows"]] == [1.0, 0.5]
+    (mean,) = answer["means"]
+    assert mean["measures"]["nDCG@10"] == 0.75
+    assert answer["rows"][1]["command"] == "lsr evaluate rest --encoder bm25"
+    assert answer["no_mean_because"] == []
+
+
+def test_people_see_one_table_with_the_mean_below(drinks, rest, capsys):
+    assert run(["evaluate", "drinks", "rest", "-k", "10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == (
+        shlex.split("dataset system queries nDCG@10 95 % MRR@10 R@100 R@1000 MAP hole@10")
+    )
+    assert lines[2].split()[:5] == ["rest", "bm25", "2", "0.5000", "0.000-1.000"]
+    assert lines[3].split()[:5] == ["mean", "of", "2", "bm25", "0.7500"]
+    assert lines[-2].split() == [
+        "command",
+        *shlex.split("lsr evaluate drinks rest --encoder bm25 -k 10"),
+    ]
+
+
+def test_a_row_says_what_it_cost_and_what_nobody_judged(rest, capsys):
+    assert run(["evaluate", "rest", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["hole_at_10"] == 0.0
+    assert row["index_bytes"] > 1000
+    for name in ("encode_docs_per_s", "encode_queries_per_s", "search_queries_per_s"):
+        assert row[name] > 0
+    assert run(["evaluate", "rest", "--json"]) == 0  # the index is found, and its pace with it
+    assert json.loads(capsys.readouterr().out)["encode_docs_per_s"] == row["encode_docs_per_s"]
+
+
+def test_a_querys_own_text_is_left_out_of_arguana_and_of_no_other_set(tmp_path, capsys):
+    """ "a" is asked for its counterpart "b"; found first is "a" itself."""
+    for name in ("arguana", "drinks"):
+        collection(tmp_path / name, {"a": "green tea"}, {"a": {"b": 1}})
+    assert run(["evaluate", "arguana", "drinks", "-k", "1", "--json"]) == 0
+    ours, other = json.loads(capsys.readouterr().out)["rows"]
+    assert (ours["measures"]["nDCG@10"], other["measures"]["nDCG@10"]) == (1.0, 0.0)
+    assert ours["convention"] == ["a document with the query's id is left out"]
+    assert other["convention"] == []
+
+
+def test_related_passages_of_a_deep_learning_set_are_not_relevant(tmp_path, capsys):
+    collection(tmp_path / "dl19-tiny", {"q": "green tea"}, {"q": {"a": 1, "b": 2}})
+    assert run(["evaluate", "dl19-tiny", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["measures"]["RR@10"] == 0.5
+    gains = np.array([1, 2]) / np.log2([2, 3])
+    ideal = np.array([2, 1]) / np.log2([2, 3])
+    assert row["measures"]["nDCG@10"] == pytest.approx(gains.sum() / ideal.sum(), abs=1e-9)
+    assert run(["evaluate", "dl19-tiny"]) == 0
+    assert "convention binary measures count grades from 2" in capsys.readouterr().out
+
+
+class TestSuite:
+    def test_cells_runs_and_tables_are_written(self, drinks, rest, systems, tmp_path, capsys):
+        arguments = ["drinks", "rest", "--systems", "systems.toml", "--output", "out"]
+        assert run(["evaluate", *arguments]) == 0
+        out = tmp_path / "out"
+        cells = sorted((out / "cells").iterdir())
+        assert [path.name.split("--")[:2] for path in cells] == [
+            ["drinks", "one"],
+            ["drinks", "two"],
+            ["rest", "one"],
+            ["rest", "two"],
+        ]
+        assert len(list((out / "runs").iterdir())) == 4
+        answered = read_run(out / "runs" / f"{cells[0].stem}.trec.gz")
+        assert list(answered["q1"]) == ["c"]
+        table = [line.split("\t") for line in (out / "per-query.tsv").read_text().splitlines()]
+        assert table[0][:5] == ["dataset", "split", "system", "query_id", "nDCG@10"]
+        assert [row[:5] for row in table[5:]] == [
+            ["rest", "test", "two", "q1", "1"],
+            ["rest", "test", "two", "q2", "0"],
+        ]
+        page = (out / "summary.md").read_text()
+        assert "| mean of 2 | two |  | 0.7500 |" in page
+        assert f"`lsr evaluate {' '.join(arguments)}`" in page
+        summary = json.loads((out / "summary.json").read_text())
+        assert [mean["system"] for mean in summary["means"]] == ["one", "two"]
+        assert "less out/summary.md" in capsys.readouterr().out
+
+    def test_a_cell_that_is_done_is_never_done_again(
+        self, drinks, rest, systems, monkeypatch, capsys
+    ):
+        arguments = ["evaluate", "drinks", "rest", "--systems", "systems.toml", "--output", "out"]
+        assert run(arguments) == 0
+        first = json.loads(Path("out/summary.json").read_text())
+        monkeypatch.setattr(_suite, "measure_cell", None)  # a call would fail
+        capsys.readouterr()
+        assert run(arguments) == 0
+        assert capsys.readouterr().err.count("found ") == 4
+        assert json.loads(Path("out/summary.json").read_text()) == first
+
+    def test_after_a_kill_only_what_is_missing_is_done(
+        self, drinks, rest, systems, monkeypatch, capsys
+    ):
+        arguments = ["evaluate", "drinks", "rest", "--systems", "systems.toml", "--output", "out"]
+        measured: list[str] = []
+        real = _suite.measure_cell
+
+        def twice(collection, entrant, **settings):
+            if len(measured) == 2:
+                raise KeyboardInterrupt
+            measured.append(f"{collection.source.name} {entrant.label}")
+            return real(collection, entrant, **settings)
+
+        monkeypatch.setattr(_suite, "measure_cell", twice)
+        assert run(arguments) == 130
+        assert not Path("out/summary.json").exists()
+        measured.clear()
+        monkeypatch.setattr(
+            _suite, "measure_cell", lambda *a, **s: measured.append(1) or real(*a, **s)
+        )
+        assert run(arguments) == 0
+        assert len(measured) == 2
+        assert len(json.loads(Path("out/summary.json").read_text())["rows"]) == 4
+
+    @pytest.mark.parametrize("change", ["corpus", "run", "cell", "k", "measure"])
+    def test_a_cell_is_measured_again_when_what_it_depends_on_changes(
+        self, change, drinks, monkeypatch, capsys
+    ):
+        arguments = ["evaluate", "drinks", "--output", "out"]
+        assert run(arguments) == 0
+        calls: list[int] = []
+        real = _suite.measure_cell
+        monkeypatch.setattr(
+            _suite, "measure_cell", lambda *a, **s: calls.append(1) or real(*a, **s)
+        )
+        assert run(arguments) == 0
+        assert calls == []
+        if change == "corpus":
+            with (drinks / "corpus.jsonl").open("a") as file:
+                file.write('{"_id": "e", "text": "coffee"}\n')
+        elif change in ("run", "cell"):
+            (path,) = Path("out", f"{change}s").iterdir()
+            path.unlink() if change == "run" else path.write_text("{")
+        arguments += {"k": ["-k", "5"], "measure": ["--measure", "AP"]}.get(change, [])
+        assert run(arguments) == 0
+        assert calls == [1]
+
+    def test_one_broken_system_costs_its_own_rows_and_every_mean(
+        self, drinks, rest, systems, tmp_path, capsys
+    ):
+        systems.write_text(systems.read_text() + '[[system]]\nname = "x"\nretrievers = ["./no"]\n')
+        assert (
+            run(["evaluate", "drinks", "rest", "--systems", "systems.toml", "--output", "o"]) == 1
+        )
+        out, err = capsys.readouterr()
+        assert out.count("0.5000") >= 2
+        assert "mean of" not in out
+        assert "No mean: x on drinks: " in out
+        assert "2 cells failed, see above" in err
+
+
+class TestMeans:
+    ROW = Row("s", "test", "bm25", 10, 0, {"AP": 0.2}, "", "", "f")
+
+    def rows(self, *changes: dict[str, object]) -> list[Row]:
+        return [replace(self.ROW, **change) for change in changes]
+
+    def test_systems_that_answered_other_sets_are_not_averaged(self):
+        found = means(self.rows({}, {"dataset": "t"}, {"system": "x"}))
+        assert found.rows == ()
+        assert found.refused == ("x has no result on t",)
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"split": "dev"}, "s was measured with different splits: dev, test"),
+            ({"n_queries": 9}, "s was measured with different numbers of queries: 10, 9"),
+            ({"dataset_fingerprint": "g"}, "s was measured with different fingerprints: f, g"),
+            ({"relevant_from": 2}, "different grades that count as relevant: 1, 2"),
+            ({"k": 100}, "different documents a query: 100, None"),
+            ({"measures": {"RR": 0.2}}, "s was measured by different measures"),
+        ],
+    )
+    def test_one_set_measured_in_two_ways_is_not_averaged(self, change, reason):
+        found = means(self.rows({}, {"system": "x", **change}))
+        assert found.rows == ()
+        assert reason in found.refused[0]
+
+    def test_two_collections_may_have_different_splits(self):
+        (mean,) = means(
+            self.rows({}, {"dataset": "t", "split": "dev", "measures": {"AP": 0.4}})
+        ).rows
+        assert mean.measures["AP"] == pytest.approx(0.3)
+
+    def test_a_single_collection_has_no_mean_and_needs_no_excuse(self):
+        assert means(self.rows({})) == means([])
+
+    def test_cqadupstack_weighs_as_one_collection(self):
+        """Twelve parts at .6 and one other set at .2: the mean is .4, not .57."""
+        parts = [
+            {"dataset": f"cqadupstack/{p}", "part_of": "cqadupstack", "measures": {"AP": 0.6}}
+            for p in CQADUPSTACK
+        ]
+        whole, mean = means(self.rows({}, *parts)).rows
+        assert (whole.over, whole.n_collections) == ("cqadupstack", 12)
+        assert whole.measures["AP"] == pytest.approx(0.6)
+        assert (mean.over, mean.n_collections) == ("mean", 2)
+        assert mean.measures["AP"] == pytest.approx(0.4)
+        short = means(self.rows({}, *parts[:4]))
+        assert short.refused == ("4 of CQADupStack's 12 parts are no CQADupStack",)
+
+    def test_a_mean_of_marked_rows_counts_them(self):
+        (mean,) = means(self.rows({}, {"dataset": "t", "contamination": ("seen",)})).rows
+        assert mean.n_marked == 1
+
+
+class TestOwnJudgements:
+    def test_they_take_the_place_of_the_collections_own(self, rest, capsys):
+        Path("ours.tsv").write_text("q2\td\t1\n")
+        assert run(["evaluate", "rest", "--qrels", "ours.tsv", "--json"]) == 0
+        row = json.loads(capsys.readouterr().out)
+        assert (row["split"], row["n_queries"], row["n_unanswered"]) == ("ours.tsv", 1, 1)
+        assert row["command"] == "lsr evaluate rest --encoder bm25 --qrels ours.tsv"
+
+    def test_own_queries_go_with_a_bare_corpus_and_share_its_index(self, rest, capsys):
+        assert run(["evaluate", "rest"]) == 0
+        Path("ours.tsv").write_text("n1\tb\t1\n")
+        Path("ours.jsonl").write_text('{"_id": "n1", "text": "black"}\n')
+        capsys.readouterr()
+        options = ["--qrels", "ours.tsv", "--queries", "ours.jsonl", "--json"]
+        assert run(["evaluate", "rest", *options]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["measures"]["nDCG@10"] == 1.0
+        assert "indexed" not in err
+
+    def test_a_judged_query_without_text_is_an_error(self, rest):
+        Path("ours.tsv").write_text("n1\tb\t1\n")
+        judged = JudgedBy(load_dataset("rest"), Path("ours.tsv"))
+        with pytest.raises(DatasetError, match=r"1 of 1 judged queries have no text.*--queries"):
+            judged.queries()
+        Path("none.tsv").write_text("")
+        with pytest.raises(DatasetError, match="holds no judgements"):
+            JudgedBy(load_dataset("rest"), Path("none.tsv")).qrels()
+
+
+def test_a_system_that_saw_the_collection_is_marked(drinks, rest, tmp_path, capsys):
+    analyser = Analyser("porter", stop_words=True)
+    BM25Encoder.fit(TEXTS.values(), k1=0.9, b=0.4, analyser=analyser).save(tmp_path / "enc")
+    card = json.loads((tmp_path / "enc" / "lsr.json").read_text())
+    source = {"name": "rest", "split": "train", "fingerprint": load_dataset("rest").fingerprint}
+    card["training"] = {"data": [source], "recipe": {"model": {}}}
+    (tmp_path / "enc" / "lsr.json").write_text(json.dumps(card))
+    assert run(["evaluate", "drinks", "rest", "--encoder", "enc"]) == 0
+    out = capsys.readouterr().out
+    marked = [line.split()[0] for line in out.splitlines() if " * " in line and "0." in line]
+    assert marked == ["rest", "mean"]
+    assert "on rest is not zero-shot: trained on rest, its train split" in out
+    assert run(["evaluate", "rest", "--encoder", "enc"]) == 0
+    assert "* seen     trained on rest, its train split" in capsys.readouterr().out
+
+
+def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys):
+    """Documents of batches that were made durable are not encoded a second time."""
+    monkeypatch.setattr(ingest, "BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr(bulk, "FLUSH_SECONDS", 0.0)
+    encoded: list[str] = []
+    real = BM25Encoder.encode_documents
+    limit = 2
+
+    def encode(self, texts):
+        if len(encoded) >= limit:
+            raise KeyboardInterrupt
+        encoded.extend(texts)
+        return real(self, texts)
+
+    monkeypatch.setattr(BM25Encoder, "encode_documents", encode)
+    assert run(["evaluate", "rest"]) == 130
+    limit = 99
+    encoded[:] = []
+    assert run(["evaluate", "rest", "--json"]) == 0
+    assert encoded == ["coffee beans", "people sleep"]
+    assert json.loads(capsys.readouterr().out)["n_docs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["drinks", "rest", "--run", "r"], "--run r is one file for several runs"),
+        (["drinks", "rest", "--index", "i"], "--index belongs to one collection"),
+        (["drinks", "rest", "--qrels", "q"], "--qrels belongs to one collection"),
+        (["drinks", "--queries", "q"], "--queries q goes with --qrels"),
+        (["drinks", "--qrels", "q", "--split", "dev"], "a file of judgements has no split"),
+        (["drinks", "--systems", "s", "--index", "i"], "two answers to one question"),
+        (["drinks", "--systems", "s", "--k1", "2"], "names its encoders itself"),
+    ],
+)
+def test_what_cannot_be_meant_is_misuse(arguments, complaint, drinks, rest, capsys):
+    assert run(["evaluate", *arguments]) == 2
+    assert complaint in capsys.readouterr().err
