@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,17 @@ import numpy as np
 import orjson
 
 from .. import __version__
-from ..errors import IndexFailure
+from ..errors import IndexFailure, MissingExtra
 from ..files import atomic_write
-from ..systems import BM25, System
+from ..systems import BM25, DENSE, System, is_dense
 from . import _printing as out
 from ._encoders import EncoderChoice
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from index import Index
     from lsr.datasets import Dataset
     from lsr.encoders.protocol import SparseEncoder
+    from lsr.retrieval import DenseRetriever
     from lsr.types import Retriever, Run, SparseMatrix
 
 
@@ -79,9 +79,16 @@ class Opened:
         """Index and embed what the cache does not hold yet, with progress."""
         self.system = system
         self.sparse: list[SparseStage] = []
+        self.dense: list[DenseRetriever] = []
         with ExitStack() as stack:
             retrievers = [self._stage(name, source, stack) for name in system.retrievers]
             self._retriever = retrievers[0]
+            if len(retrievers) > 1:
+                from ..retrieval import HybridRetriever
+
+                self._retriever = HybridRetriever(
+                    retrievers, system.fuse, system.weights, depth=system.depth
+                )
             self._closing = stack.pop_all()
 
     def search(self, texts: Mapping[str, str], k: int) -> "Run":
@@ -89,13 +96,16 @@ class Opened:
         return self._retriever.search(texts, k)
 
     def facts(self) -> dict[str, Any]:
-        """What a results row says of this system; of its first sparse stage where it has some."""
-        described = self.sparse[0].describe() if self.sparse else {}
+        """What a results row says of this system: of its first sparse stage, else of its dense."""
+        described = self.sparse[0].describe() if self.sparse else _of_dense(self.dense[0])
         return {"system": self.system.name, **described}
 
     def _stage(self, name: str, source: "Dataset", stack: ExitStack) -> "Retriever":
         from index import query_encoder
 
+        if is_dense(name):
+            self.dense.append(dense_retriever(name, self.system, source))
+            return self.dense[-1]
         choice = encoder_choice(name, self.system)
         index = stack.enter_context(cached_index(source, choice))
         stage = SparseStage(index, query_encoder(index, None if choice.is_bm25 else name))
@@ -129,6 +139,28 @@ def encoder_choice(name: str, system: System) -> EncoderChoice:
     return EncoderChoice(name, None, None, False, None, precision)
 
 
+def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetriever":
+    """`dense:FOLDER` of a system over a collection; its vectors are in the cache, or go there."""
+    from ..datasets.names import cache_folder
+    from ..retrieval import DenseRetriever
+    from ..retrieval.dense_index import load_faiss
+
+    load_faiss()
+    try:
+        from ..encoders.dense import DenseEncoder
+    except ImportError as missing:
+        package = (missing.name or "torch").partition(".")[0]
+        raise MissingExtra(f"the retriever {name}", extra="train", package=package) from None
+    folder = Path(name.removeprefix(DENSE))
+    encoder = DenseEncoder.load(
+        folder,
+        name=folder.resolve().name,
+        max_length=system.max_length,
+        precision=system.precision,
+    )
+    return DenseRetriever.over(source.documents(), encoder, folder=cache_folder() / "vectors")
+
+
 def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
     """The index of this collection and encoder in the cache, built when it is not there."""
     from index import Index, build_index
@@ -159,7 +191,7 @@ def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
     return Index.open(path)
 
 
-def cached(kind: str, source: "Dataset", key: str) -> "Path":
+def cached(kind: str, source: "Dataset", key: str) -> Path:
     """Where the cache keeps what `key` decides about a collection."""
     from ..datasets.names import cache_folder
 
@@ -167,12 +199,12 @@ def cached(kind: str, source: "Dataset", key: str) -> "Path":
     return cache_folder() / kind / f"{source.name.replace('/', '-')}-{digest}"
 
 
-def _pace(path: "Path") -> "Path":
+def _pace(path: Path) -> "Path":
     """The file beside a cached index that says how quickly its documents were encoded."""
     return path.with_name(f"{path.name}.pace.json")
 
 
-def _encode_docs_per_s(path: "Path") -> float | None:
+def _encode_docs_per_s(path: Path) -> float | None:
     """None for an index that was not built in the cache."""
     if not _pace(path).is_file():
         return None
@@ -186,6 +218,14 @@ def index_fingerprint(facts: dict[str, Any]) -> str:
     if kept["encoder"] is not None:
         kept["encoder"] = kept["encoder"]["build"]
     return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _of_dense(stage: "DenseRetriever") -> dict[str, Any]:
+    return {
+        "encoder": stage.encoder.name,
+        "encoder_build": stage.encoder.fingerprint,
+        "n_docs": stage.index.n_docs,
+    }
 
 
 def _flops(queries: "SparseMatrix", index: "Index") -> float:

@@ -1,0 +1,82 @@
+"""Systems with dense stages, opened over a collection: what the commands search with."""
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("faiss")
+
+from lsr.commands._systems import open_system  # noqa: E402
+from lsr.datasets import Dataset, load_dataset  # noqa: E402
+from lsr.errors import EncoderError, MissingExtra  # noqa: E402
+from lsr.retrieval import fuse  # noqa: E402
+from lsr.systems import System  # noqa: E402
+
+TEXTS = ["the big dog", "a cat sat on the mat", "dogs and cats", "café tree"]
+QUERIES = {"q1": "cat", "q2": "big tree"}
+
+
+@pytest.fixture(scope="module")
+def dense(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bare random BERT, as a retriever's name."""
+    config = transformers.AutoConfig.from_pretrained(tiny_checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = transformers.BertModel(config, add_pooling_layer=False)
+    folder = tmp_path_factory.mktemp("dense") / "tiny-dense"
+    model.eval().save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(folder)
+    return f"dense:{folder}"
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Dataset:
+    path = tmp_path / "animals.jsonl"
+    lines = (f'{{"_id": "d{i}", "text": "{text}"}}\n' for i, text in enumerate(TEXTS))
+    path.write_text("".join(lines), encoding="utf-8")
+    return load_dataset(path)
+
+
+def test_a_hybrid_system_is_the_fusion_of_its_retrievers(collection: Dataset, dense: str) -> None:
+    def answer(*retrievers: str, weights: tuple[float, ...] = ()) -> dict[str, dict[str, float]]:
+        system = System("s", retrievers, fuse="minmax", weights=weights)
+        with open_system(system, collection) as opened:
+            return dict(opened.search(QUERIES, 4))
+
+    with (
+        open_system(System("a", ("bm25",)), collection) as a,
+        open_system(System("b", (dense,)), collection) as b,
+    ):
+        runs = [a.search(QUERIES, 1000), b.search(QUERIES, 1000)]
+        assert b.facts() | {"encoder_build": ""} == {
+            "system": "b",
+            "encoder": "tiny-dense",
+            "encoder_build": "",
+            "n_docs": 4,
+        }
+    assert answer("bm25", dense, weights=(1, 3)) == dict(fuse(runs, "minmax", [1, 3]))
+    assert answer("bm25", dense) == dict(fuse(runs, "minmax"))
+
+
+def test_vectors_in_the_cache_are_not_made_again(
+    collection: Dataset, dense: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lsr.encoders.dense import DenseEncoder
+
+    with open_system(System("b", (dense,)), collection) as opened:
+        first = dict(opened.search(QUERIES, 4))
+    monkeypatch.setattr(DenseEncoder, "embed_documents", None)  # not called again
+    with open_system(System("b", (dense,)), collection) as opened:
+        assert dict(opened.search(QUERIES, 4)) == first
+
+
+def test_what_a_dense_system_lacks_is_named(
+    collection: Dataset, dense: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EncoderError, match="nothing"):
+        open_system(System("b", (f"dense:{tmp_path / 'nothing'}",)), collection)
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    with pytest.raises(MissingExtra, match=r"lsr-search\[dense\]"):
+        open_system(System("b", (dense,)), collection)
