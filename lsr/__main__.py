@@ -22,6 +22,7 @@ VERBS = {
     "search": ("lsr.commands.search:search", "search an index"),
     "explain": ("lsr.commands.explain:explain", "say why a document has its score and rank"),
     "evaluate": ("lsr.commands.evaluate:evaluate", "measure systems on judged collections"),
+    "reproduce": ("lsr.commands.reproduce:reproduce", "check published figures"),
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),

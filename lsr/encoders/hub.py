@@ -39,6 +39,27 @@ def download(name: str, *, revision: str | None = None) -> Path:
         ) from error
 
 
+def cached(name: str) -> Path | None:
+    """The folder of `owner/name` in the hub's local cache, None where it is not; no network."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None
+    repository, _, revision = name.partition("@")
+    try:
+        folder = snapshot_download(
+            repository,
+            revision=revision or None,
+            allow_patterns=_WANTED,
+            ignore_patterns=_UNWANTED,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, HFValidationError):  # a LocalEntryNotFoundError is a ValueError
+        return None
+    return Path(folder)
+
+
 def published_files(folder: Path) -> list[Path]:
     """The files of an encoder folder that are published, by relative path."""
     return sorted(
