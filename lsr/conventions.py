@@ -66,6 +66,7 @@ _DEEP_LEARNING = re.compile(r"(?:^|[/:._-])(?:trec-?)?dl-?(?:20)?(?:19|20|21|22|
 _DOCUMENTS = re.compile(r"document|(?:^|[/_-])doc(?:$|[/_-])", re.I)
 _MSMARCO = re.compile(r"(?:^|[/:])msmarco(?:-passage)?$", re.I)
 _MIRACL = re.compile(r"(?:^|[/:])miracl[/-]", re.I)
+_SPLIT = re.compile(r"(?<!^)/(train|dev|test|validation|valid|val)$")
 _CQADUPSTACK = re.compile(rf"(?:^|[/:._-])(?:cqadupstack[/-])(?:{'|'.join(CQADUPSTACK)})$", re.I)
 
 
@@ -79,8 +80,10 @@ def convention_of(name: str, split: str | None = None) -> Convention:
     >>> convention_of("msmarco", "test").relevant_from  # BEIR's test split is TREC DL 2019
     2
     """
+    named = _SPLIT.search(name) if name.startswith("irds:") else None
+    name = name[: named.start()] if named else name
     by_default = "dev" if _MSMARCO.search(name) or _MIRACL.search(name) else "test"
-    wanted = split or by_default
+    wanted = split or (named[1] if named else by_default)
     by_nist = bool(_DEEP_LEARNING.search(name)) or (
         wanted == "test" and bool(_MSMARCO.search(name))
     )

@@ -58,6 +58,9 @@ def test_the_split_is_the_one_that_figures_are_quoted_for_unless_asked():
     assert convention_of("miracl/sw").split == "dev"
     assert convention_of("scifact").split == "test"
     assert convention_of("scifact", "train").split == "train"
+    assert convention_of("irds:beir/msmarco/test").split == "test"
+    assert convention_of("irds:beir/msmarco/test").relevant_from == 2
+    assert convention_of("irds:miracl/en/train", "dev").split == "dev"
 
 
 def test_parts_of_cqadupstack_know_their_whole():

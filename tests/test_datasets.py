@@ -331,6 +331,7 @@ class Irds:
 
     def __init__(self, *, docs=None, judged=None):
         self.docs, self.judged = docs, judged
+        self.counts = True
 
     def has_docs(self):
         return self.docs is not None
@@ -341,7 +342,7 @@ class Irds:
     has_qrels = has_queries
 
     def docs_count(self):
-        return len(self.docs)
+        return len(self.docs) if self.counts else None
 
     def docs_iter(self):
         return iter(self.docs)
@@ -361,10 +362,18 @@ class TestIrDatasets:
             "beir/tiny": Irds(docs=docs),
             "beir/tiny/test": Irds(docs=docs, judged=[Judgement("q2", "d1", 1, "0")]),
             "lone": Irds(docs=docs, judged=[Judgement("q1", "d1", 2, "0")]),
+            "big": Irds(docs=docs),
+            **{
+                f"msmarco-passage/trec-dl-{year}/judged": Irds(
+                    docs=docs, judged=[Judgement("q1", "d1", 3, "0")]
+                )
+                for year in (2019, 2020)
+            },
         }
         module = types.ModuleType("ir_datasets")
         module.__spec__ = object()  # find_spec takes any spec for "installed"
         module.load = known.__getitem__
+        module.docs_parent_id = lambda name: "big" if name.startswith("msmarco-passage") else name
         monkeypatch.setitem(sys.modules, "ir_datasets", module)
 
     @pytest.mark.parametrize("name", ["tiny", "irds:beir/tiny", "irds:beir/tiny/test"])
@@ -381,6 +390,29 @@ class TestIrDatasets:
         lone = load_dataset("irds:lone")
         assert lone.splits() == ["test"]
         assert lone.qrels() == {"q1": {"d1": 2}}
+
+    def test_two_sets_of_judgements_over_one_corpus_share_its_documents(self):
+        """One index of 8.8 million passages, not one a year; the sets themselves stay apart."""
+        first, second = load_dataset("dl19"), load_dataset("trec-dl-2020")
+        assert first.qrels() == {"q1": {"d1": 3}}
+        assert first.fingerprint != second.fingerprint
+        assert first.corpus.name == second.corpus.name == "big"
+        assert first.corpus.fingerprint == second.corpus.fingerprint
+        assert load_dataset("irds:lone").corpus.name == "irds:lone"
+
+    def test_a_corpus_that_was_not_counted_yet_has_the_fingerprint_it_will_have(self):
+        """ir_datasets says None until it has read the documents once."""
+        counted = load_dataset("irds:lone").fingerprint
+        sys.modules["ir_datasets"].load("lone").counts = False
+        assert load_dataset("irds:lone").fingerprint == counted
+
+    def test_what_cannot_be_downloaded_is_named(self, monkeypatch):
+        lone = sys.modules["ir_datasets"].load("lone")
+        monkeypatch.setattr(
+            lone, "queries_iter", lambda: (_ for _ in ()).throw(OSError("no route"))
+        )
+        with pytest.raises(DatasetError, match=r"lone cannot be read \(no route\)"):
+            load_dataset("irds:lone").queries()
 
     def test_all_splits_of_a_corpus_share_its_fingerprint(self):
         prints = {load_dataset(n).fingerprint for n in ("irds:beir/tiny", "irds:beir/tiny/test")}

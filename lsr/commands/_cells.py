@@ -69,8 +69,10 @@ class Collection:
     def corpus(self) -> "Dataset":
         """The documents: what indexes are made of, whoever judges."""
         from ..datasets import JudgedBy
+        from ..datasets.irds import IrDataset
 
-        return self.source.corpus if isinstance(self.source, JudgedBy) else self.source
+        source = self.source.corpus if isinstance(self.source, JudgedBy) else self.source
+        return source.corpus if isinstance(source, IrDataset) else source
 
     @cached_property
     def qrels(self) -> "Qrels":

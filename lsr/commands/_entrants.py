@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from ..systems import CROSS_ENCODER, DENSE, System, is_dense
+from ..systems import BM25, CROSS_ENCODER, DENSE, System, is_dense
 from ._encoders import EncoderChoice
 from ._systems import SparseStage, cached_index, encoder_choice, index_fingerprint, open_system
 
@@ -82,7 +82,7 @@ class ByOptions:
         """The encoder's folder; for a given index its copy of it."""
         if self.index is not None and self.choice.is_bm25:
             return _existing([str(self.index / "encoder")])
-        return [] if self.choice.is_bm25 else _existing([self.choice.encoder])
+        return _folders([self.choice.encoder])
 
     def answer(self, corpus: "Dataset", texts: Mapping[str, str], k: int) -> Answer:
         """Encode the queries and search."""
@@ -130,9 +130,9 @@ class OfFile:
         return list(self.words)
 
     def folders(self) -> list[Path]:
-        """Every model of it that lies on this disk."""
-        names = [*self.system.retrievers, *([self.system.rerank] if self.system.rerank else [])]
-        return _existing([_model(name) for name in names])
+        """Every model of it."""
+        rerank = [self.system.rerank] if self.system.rerank else []
+        return _folders([*self.system.retrievers, *rerank])
 
     def answer(self, corpus: "Dataset", texts: Mapping[str, str], k: int) -> Answer:
         """Open it over the corpus and search."""
@@ -195,6 +195,11 @@ def _paced(facts: dict[str, Any], n_queries: int) -> dict[str, Any]:
 
 def _model(name: str) -> str:
     return name.removeprefix(DENSE).removeprefix(CROSS_ENCODER)
+
+
+def _folders(names: list[str]) -> list[Path]:
+    """The models among the names; one on a hub has no folder here, but its name may tell."""
+    return [Path(_model(name)).expanduser() for name in names if name != BM25]
 
 
 def _existing(names: list[str]) -> list[Path]:

@@ -5,6 +5,7 @@ runs/       its rankings, as a TREC run
 summary.json, summary.md, per-query.tsv
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..files import atomic_write
 from . import _printing as out
 from ._cells import Cell, Collection, Place, measure_cell
 from ._entrants import Entrant
+from ._machine import cpu_model
 from ._rows import Means, Row, means
 from ._tables import markdown
 
@@ -92,6 +94,8 @@ def write_summary(folder: Path, outcome: Outcome, *, command: str) -> list[Path]
     summary = {
         "version": __version__,
         "command": command,
+        "machine": cpu_model(),
+        "cores": os.cpu_count(),
         "rows": [asdict(row) for row in outcome.rows],
         "means": [asdict(mean) for mean in found.rows],
         "no_mean_because": list(found.refused),

@@ -1,7 +1,6 @@
 """`lsr bench`: how fast an index of your own is, and what asking for less would change."""
 
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from .. import __version__
 from ..errors import UsageError
 from . import _printing as out
+from ._machine import cpu_model
 
 if TYPE_CHECKING:
     from index import Index
@@ -189,19 +189,12 @@ def _frame(
         "queries": source,
         "n_queries": vectors.shape[0],
         "terms_per_query": vectors.nnz / vectors.shape[0],
-        "machine": _cpu_model(),
+        "machine": cpu_model(),
         "cores": os.cpu_count() or 1,
         "instructions": _core.cpu(),
         "load": load,
         "n_rebuilt": n_rebuilt,
     }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
-    return model or platform.processor() or platform.machine()
 
 
 def _lines(frame: Mapping[str, Any]) -> list[tuple[str, str]]:

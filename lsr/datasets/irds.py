@@ -18,23 +18,36 @@ class IrDataset:
     """One ir_datasets id; `load` is `ir_datasets.load`, which raises KeyError for an unknown id.
 
     An id that ends in a split (`beir/scifact/test`) is that split, and its siblings are the others.
+    `docs_id` is the id of the documents alone, which several sets of judgements may share.
     """
 
-    def __init__(self, name: str, irds_id: str, load: Callable[[str], Any]) -> None:
+    def __init__(
+        self, name: str, irds_id: str, load: Callable[[str], Any], *, docs_id: str | None = None
+    ) -> None:
         self.name = name
         self.path: Path | None = None
         self._load = load
+        self._docs_id = docs_id or irds_id
         self._base = irds_id
         head, _, tail = irds_id.rpartition("/")
         if head and tail in _SPLITS:
             self._base = head
         load(irds_id)
 
+    @property
+    def corpus(self) -> "IrDataset":
+        """The documents under their own id: TREC DL 2019 and 2020 need one index, not two."""
+        if self._docs_id == self._base:
+            return self
+        return IrDataset(self._docs_id, self._docs_id, self._load)
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of the id and its document count; ir_datasets verifies its downloads."""
         with self._reading():
-            count = self._corpus().docs_count()
+            corpus = self._corpus()
+            # The count is None as long as ir_datasets has not read the documents itself.
+            count = corpus.docs_count() or sum(1 for _ in corpus.docs_iter())
         return hashlib.sha256(f"{self._base}\0{count}".encode()).hexdigest()[:16]
 
     def documents(self) -> Iterator[Document]:

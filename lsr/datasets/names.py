@@ -122,7 +122,7 @@ def _from_ir_datasets(irds_id: str, name: str) -> Dataset:
             f"the dataset {name}", extra="datasets", package="ir-datasets"
         ) from error
     try:
-        return IrDataset(name, irds_id, module.load)
+        return IrDataset(name, irds_id, module.load, docs_id=module.docs_parent_id(irds_id))
     except KeyError as error:
         raise DatasetError(
             f"ir_datasets knows no dataset {irds_id!r}; its catalogue lists the ids"
