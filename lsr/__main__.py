@@ -34,6 +34,7 @@ VERBS = {
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),
     "bench": ("lsr.commands.bench:bench", "measure how fast an index is"),
     "referee": ("lsr.commands.referee:referee", "compare an index with scipy and with Lucene"),
+    "doctor": ("lsr.commands.doctor:doctor", "find what ails an index or an encoder"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),
     "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),
 }

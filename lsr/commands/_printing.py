@@ -27,9 +27,17 @@ def columns(first: str, rest: str) -> str:
 
 def next_step(*command: str) -> None:
     """Print the last line: the command that naturally follows, ready to paste."""
-    fact(
-        "next", shlex.join(command).replace("'", '"') if _is_plain(command) else shlex.join(command)
-    )
+    fact("next", command_line(*command))
+
+
+def command_line(*command: str) -> str:
+    """A command ready to paste, in double quotes where they mean the same.
+
+    >>> command_line("lsr", "search", "my.index", "two words")
+    'lsr search my.index "two words"'
+    """
+    line = shlex.join(command)
+    return line.replace("'", '"') if _is_plain(command) else line
 
 
 def note(verb: str, what: str) -> None:
