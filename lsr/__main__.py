@@ -23,6 +23,8 @@ VERBS = {
     "explain": ("lsr.commands.explain:explain", "say why a document has its score and rank"),
     "evaluate": ("lsr.commands.evaluate:evaluate", "measure systems on judged collections"),
     "reproduce": ("lsr.commands.reproduce:reproduce", "check published figures"),
+    "fuse": ("lsr.commands.fuse:fuse", "make one run of several"),
+    "tune": ("lsr.commands.tune:tune", "choose the weights of a hybrid, off the test set"),
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),

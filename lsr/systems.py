@@ -7,11 +7,15 @@ hub name of a sparse encoder, or `dense:` and the folder of a sentence-transform
 
 import os
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
+import orjson
+
 from .errors import RecipeError, UsageError
+from .files import atomic_write
 from .typed_toml import build, number
 
 BM25 = "bm25"
@@ -20,6 +24,26 @@ CROSS_ENCODER = "cross-encoder:"
 
 Fusion = Literal["rrf", "minmax", "zscore"]
 """Reciprocal rank, or a weighted sum of scores brought to [0, 1] or to mean 0 and deviation 1."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What weights were chosen on, and what came of it there; see `lsr.retrieval.tune`."""
+
+    dataset: str
+    split: str
+    fingerprint: str
+    """Of the collection."""
+    n_queries: int
+    measure: str
+    value: float
+    """Under the weights, on the queries they were chosen on: it flatters."""
+    held_out: float
+    """Each query under the weights that were best on the other folds."""
+    alike: float
+    """Under equal weights."""
+    alone: tuple[float, ...]
+    """Each retriever by itself."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,8 @@ class System:
     """What networks multiply in."""
     max_length: int | None = number(None, low=3)
     """Tokens a text that dense and cross-encoders read; None leaves it to their folders."""
+    tuned: Tuning | None = None
+    """Where the weights come from, if `lsr tune` chose them."""
 
     def __post_init__(self) -> None:
         if not self.name or not self.retrievers:
@@ -82,6 +108,26 @@ def read_systems(path: Path) -> list[System]:
     if not systems or len(set(names)) < len(names):
         raise RecipeError(f"{path}: systems {names}; wanted at least one, each name once")
     return systems
+
+
+def write_systems(path: Path, systems: Sequence[System]) -> None:
+    """Write TOML that `read_systems` reads, atomically; what is as by default is left out."""
+    lines: list[str] = []
+    for system in systems:
+        lines += ["[[system]]", *_lines(system), ""]
+        if system.tuned is not None:
+            lines += ["[system.tuned]", *_lines(system.tuned), ""]
+    with atomic_write(path) as out:
+        out.write("\n".join(lines).encode())
+
+
+def _lines(table: System | Tuning) -> list[str]:
+    # JSON's strings, numbers and arrays are TOML's as well.
+    return [
+        f"{field.name} = {orjson.dumps(getattr(table, field.name)).decode()}"
+        for field in fields(table)
+        if field.name != "tuned" and getattr(table, field.name) != field.default
+    ]
 
 
 def _expanded(system: System) -> System:

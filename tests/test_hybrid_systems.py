@@ -1,5 +1,6 @@
 """Systems with dense stages, opened over a collection: what the commands search with."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("faiss")
 
+from lsr.__main__ import run  # noqa: E402
 from lsr.commands._systems import open_system  # noqa: E402
 from lsr.datasets import Dataset, load_dataset  # noqa: E402
 from lsr.errors import EncoderError, MissingExtra  # noqa: E402
@@ -80,3 +82,27 @@ def test_what_a_dense_system_lacks_is_named(
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(MissingExtra, match=r"lsr-search\[dense\]"):
         open_system(System("b", (dense,)), collection)
+
+
+def test_what_tune_writes_evaluate_measures(
+    dense: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "toy"
+    (folder / "qrels").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    ids = range(6)
+    (folder / "corpus.jsonl").write_text(
+        "".join(f'{{"_id": "d{i}", "text": "{"cat " * i} tree {i}"}}\n' for i in ids)
+    )
+    (folder / "queries.jsonl").write_text(
+        "".join(f'{{"_id": "q{i}", "text": "tree {i}"}}\n' for i in ids)
+    )
+    for split, chosen in (("train", ids[:5]), ("test", ids[5:])):
+        rows = "".join(f"q{i}\td{i}\t1\n" for i in chosen)
+        (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}")
+    assert run(["tune", "toy", "--with", "bm25", "--with", dense, "--output", "w.toml"]) == 0
+    assert (
+        capsys.readouterr().out.splitlines()[-1] == "next       lsr evaluate toy --systems w.toml"
+    )
+    assert run(["evaluate", "toy", "--systems", "w.toml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["system"] == "bm25 + tiny-dense"

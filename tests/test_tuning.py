@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from lsr.datasets import load_dataset
-from lsr.errors import RecipeError, UsageError
+from lsr.errors import UsageError
 from lsr.measures import evaluate
-from lsr.retrieval import Development, fuse, read_weights, tune, write_weights
+from lsr.retrieval import Development, fuse, tune
 from lsr.retrieval.tuning import simplex
+from lsr.systems import System, read_systems, write_systems
 from lsr.types import Query, Run
 
 N = 40
@@ -35,6 +36,8 @@ def noisy(noise: float, seed: int) -> Run:
 def test_no_weighting_of_the_grid_beats_the_one_that_is_chosen() -> None:
     runs = [noisy(0.6, 1), noisy(0.5, 2), noisy(2.0, 3)]
     tuned = tune(runs, ["a", "b", "c"], DEVELOPMENT, steps=6, depth=15)
+    origin = tuned.tuned
+    assert origin is not None
     grid = {
         weights: evaluate(fuse(runs, "zscore", weights, depth=15), QRELS, ["nDCG@10"]).means[
             "nDCG@10"
@@ -42,50 +45,40 @@ def test_no_weighting_of_the_grid_beats_the_one_that_is_chosen() -> None:
         for weights in simplex(3, 6)
     }
     assert len(grid) == 28
-    assert tuned.tuned.value == pytest.approx(max(grid.values()), abs=1e-12)
+    assert origin.value == pytest.approx(max(grid.values()), abs=1e-12)
     closest = min(grid, key=lambda w: np.abs(np.subtract(w, tuned.weights)).max())
-    assert grid[closest] == pytest.approx(tuned.tuned.value, abs=1e-12)
+    assert grid[closest] == pytest.approx(origin.value, abs=1e-12)
     assert tuned.weights[2] < 1 / 3  # the noisiest says least
-    assert tuned.tuned.alone == tuple(
-        evaluate(run, QRELS, ["nDCG@10"]).means["nDCG@10"] for run in runs
-    )
-    assert tuned.tuned.value > max(tuned.tuned.alone)
+    alone = [evaluate(run, QRELS, ["nDCG@10"]).means["nDCG@10"] for run in runs]
+    assert origin.alone == pytest.approx(alone, abs=1e-12)
+    assert origin.value > max(origin.alone)
 
 
 def test_where_all_weights_are_as_good_equal_ones_are_chosen() -> None:
     perfect = noisy(0.0, 0)
     tuned = tune([perfect, perfect], ["a", "b"], DEVELOPMENT)
     assert tuned.weights == (0.5, 0.5)
-    assert tuned.tuned.value == tuned.tuned.held_out == tuned.tuned.alike == 1.0
+    origin = tuned.tuned
+    assert origin is not None
+    assert origin.value == origin.held_out == origin.alike == 1.0
 
 
 def test_held_out_queries_had_no_say_in_their_own_weights() -> None:
     """Pure noise: the best of 231 points looks better than it is, held out it does not."""
     runs = [noisy(50.0, seed) for seed in range(3)]
     tuned = tune(runs, ["a", "b", "c"], DEVELOPMENT)
-    assert tuned.tuned.value > tuned.tuned.alike + 0.02
-    assert tuned.tuned.held_out < tuned.tuned.value - 0.02
+    origin = tuned.tuned
+    assert origin is not None
+    assert origin.value > origin.alike + 0.02
+    assert origin.held_out < origin.value - 0.02
 
 
 def test_the_file_brings_back_what_was_written(tmp_path: Path) -> None:
     tuned = tune([noisy(0.6, 1), noisy(0.5, 2)], ['say "a"', "dense:/m/é"], DEVELOPMENT)
-    write_weights(tmp_path / "w.toml", tuned)
-    assert read_weights(tmp_path / "w.toml") == tuned
-    assert 'dataset = "toy"' in (tmp_path / "w.toml").read_text()
-
-
-def test_a_wrong_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "w.toml"
-    with pytest.raises(RecipeError, match="cannot be read"):
-        read_weights(path)
-    write_weights(path, tune([noisy(1.0, 1), noisy(1.0, 2)], ["a", "b"], DEVELOPMENT))
-    text = path.read_text()
-    path.write_text(text.replace('["a","b"]', '["a","b","c"]'))
-    with pytest.raises(RecipeError, match=r"w\.toml: 2 weights for 3 retrievers"):
-        read_weights(path)
-    path.write_text(text.replace("depth =", "depht ="))
-    with pytest.raises(RecipeError, match="did you mean 'depth'"):
-        read_weights(path)
+    assert tuned.name == 'say "a" + é'
+    write_systems(tmp_path / "w.toml", [tuned, System("plain", ("bm25",))])
+    assert read_systems(tmp_path / "w.toml") == [tuned, System("plain", ("bm25",))]
+    assert 'dataset = "toy"' in (tmp_path / "w.toml").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -111,11 +104,30 @@ def test_queries_of_the_test_split_are_never_tuned_on(collection: Path) -> None:
     train = Development.of(dataset, "train")
     assert [query.query_id for query in train.queries] == ["q3", "q4"] == list(train.qrels)
     assert train.n_left_out == 2
-    with pytest.raises(UsageError, match="never tuned on the test split"):
+    with pytest.raises(UsageError, match="figures are published on split 'test'"):
         Development.of(dataset, "test")
     with pytest.raises(UsageError, match="nothing to tune on"):
         Development.of(dataset, "dev")
     assert len(Development.of(dataset, "train", limit=1).queries) == 1
+
+
+def test_dev_of_ms_marco_is_what_figures_are_published_on(collection: Path) -> None:
+    dataset = load_dataset(collection.rename(collection.with_name("msmarco")))
+    with pytest.raises(UsageError, match="split 'dev'"):
+        Development.of(dataset, "dev")
+    assert Development.of(dataset, "train").n_left_out == 2
+
+
+def test_a_query_s_own_copy_is_no_answer_where_figures_leave_it_out(collection: Path) -> None:
+    """ArguAna's queries lie in its corpus; a list that puts them first is the better one."""
+    dataset = load_dataset(collection.rename(collection.with_name("arguana")))
+    assert Development.of(dataset, "train").convention.self_hits_removed
+    with_copies = Run.from_rows((q, [q, d], [2.0, 1.0]) for q, (d,) in QRELS.items())
+    last = Run.from_rows((q, ["x", d], [2.0, 1.0]) for q, (d,) in QRELS.items())
+    arguana = replace(DEVELOPMENT, convention=Development.of(dataset, "train").convention)
+    origin = tune([with_copies, last], ["a", "b"], arguana, measure="RR@10").tuned
+    assert origin is not None
+    assert origin.alone == (1.0, 0.5)
 
 
 def test_runs_that_do_not_fit_are_refused() -> None:

@@ -7,7 +7,7 @@ from .dense import Chunks, DenseRetriever, TextEmbedder
 from .dense_index import DenseIndex, Flat, Hnsw
 from .fusion import METHODS, Method, fuse
 from .hybrid import HybridRetriever
-from .tuning import Development, Tuned, read_weights, tune, write_weights
+from .tuning import Development, tune
 
 __all__ = [
     "METHODS",
@@ -20,9 +20,6 @@ __all__ = [
     "HybridRetriever",
     "Method",
     "TextEmbedder",
-    "Tuned",
     "fuse",
-    "read_weights",
     "tune",
-    "write_weights",
 ]

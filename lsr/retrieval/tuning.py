@@ -2,29 +2,28 @@
 
 Every point of a grid on the simplex (weights that sum to 1) is tried. The value of the best point
 flatters, since it was chosen for it; `held_out` does not: each query is measured with the weights
-that were best on the other folds. The file says on what the weights were tuned.
+that were best on the other folds. The system that comes out says on what it was tuned.
 """
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ir_measures
 import numpy as np
 import numpy.typing as npt
-import orjson
 
+from ..conventions import Convention, convention_of, conventional
+from ..conventions import depth as depth_for
 from ..datasets import Dataset
-from ..errors import RecipeError, UsageError
-from ..files import atomic_write
+from ..errors import UsageError
 from ..measures import evaluate
 from ..progress import bar
-from ..typed_toml import build
+from ..systems import Fusion, System, Tuning
 from ..types import Qrels, Query, Run
-from .fusion import Method, fused, pools
+from .fusion import fused, pools
 
 TEST = "test"
 MEASURE = "nDCG@10"
@@ -45,6 +44,8 @@ class Development:
     qrels: Qrels
     n_left_out: int
     """Queries that the test split has as well, by id or by text."""
+    convention: Convention = field(default_factory=Convention)
+    """What is done to a run before it is measured."""
 
     @classmethod
     def of(
@@ -52,14 +53,22 @@ class Development:
     ) -> "Development":
         """The judged queries of a split without those of the test split; at most `limit` at random.
 
-        Raises `UsageError` for the test split and where nothing is left.
+        The test split is also the one that figures are published on, such as dev of MS MARCO.
+        Raises `UsageError` for it and where nothing is left.
         """
-        if split == TEST:
+        convention = convention_of(dataset.name)
+        measured = {TEST, convention.split}
+        if split in measured:
             raise UsageError(
-                f"{dataset.name}: weights are never tuned on the test split, whose figures would "
-                "then mean nothing; wanted --split dev or --split train"
+                f"{dataset.name}: figures are published on split {split!r}, and weights tuned on "
+                "it would make them meaningless; tune on another split, such as --split train"
             )
-        known = dataset.queries(TEST) if TEST in dataset.splits() else []
+        known = [
+            query
+            for name in dataset.splits()
+            if name in measured
+            for query in dataset.queries(name)
+        ]
         ids, texts = {query.query_id for query in known}, {_plain(query.text) for query in known}
         judged = dataset.queries(split)
         kept = [q for q in judged if q.query_id not in ids and _plain(q.text) not in texts]
@@ -80,38 +89,8 @@ class Development:
             tuple(kept),
             {query.query_id: qrels[query.query_id] for query in kept},
             n_left_out,
+            convention,
         )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What weights were tuned on, and what came of it there."""
-
-    dataset: str
-    split: str
-    fingerprint: str
-    """Of the collection."""
-    n_queries: int
-    measure: str
-    value: float
-    """Under the weights, on the queries they were chosen on: it flatters."""
-    held_out: float
-    """Each query under the weights that were best on the other folds."""
-    alike: float
-    """Under equal weights."""
-    alone: tuple[float, ...]
-    """Each retriever by itself."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A fusion and its weights, one a retriever; they sum to 1."""
-
-    fuse: Method
-    retrievers: tuple[str, ...]
-    weights: tuple[float, ...]
-    depth: int
-    tuned: Origin
 
 
 def tune(
@@ -119,13 +98,13 @@ def tune(
     names: Sequence[str],
     development: Development,
     *,
-    method: Method = "zscore",
+    method: Fusion = "zscore",
     depth: int = 1000,
     measure: str = MEASURE,
     steps: int = _STEPS,
     seed: int = 0,
-) -> Tuned:
-    """Choose the weights whose fusion of `runs` has the largest mean `measure`.
+) -> System:
+    """The system whose fusion of `runs` has the largest mean `measure`; it says so in `tuned`.
 
     Where several are best, those nearest to equal weights.
     """
@@ -150,21 +129,22 @@ def tune(
     points = np.array(list(simplex(len(runs), steps)))
     pooled = [pool for pool in pools(runs, method, depth=depth) if pool.query_id in qrels]
     cutoff = _cutoff(measure)
+    searched = None if cutoff is None else depth_for(development.convention, cutoff)
 
     def values(weights: npt.NDArray[np.float64]) -> list[float]:
-        evaluation = evaluate(fused(pooled, method, weights, k=cutoff), qrels, [measure])
-        return list(evaluation.per_query[measure].values())
+        return _values(fused(pooled, method, weights, k=searched), development, measure, cutoff)
 
     counter = bar(points, unit="weightings", desc="tuning")
     table = np.array([values(point) for point in counter])  # (n_points, n_queries)
     chosen = _best(table.mean(axis=1), points)
     alike = values(np.full(len(runs), 1 / len(runs)))
-    return Tuned(
-        fuse=method,
+    return System(
+        name=" + ".join(Path(name).name for name in names),
         retrievers=tuple(names),
+        fuse=method,
         weights=tuple(round(weight, 6) for weight in points[chosen].tolist()),
         depth=depth,
-        tuned=Origin(
+        tuned=Tuning(
             dataset=development.dataset,
             split=development.split,
             fingerprint=development.fingerprint,
@@ -173,7 +153,7 @@ def tune(
             value=float(table[chosen].mean()),
             held_out=_held_out(table, points, seed),
             alike=float(np.mean(alike)),
-            alone=tuple(evaluate(run, qrels, [measure]).means[measure] for run in runs),
+            alone=tuple(float(np.mean(_values(run, development, measure, cutoff))) for run in runs),
         ),
     )
 
@@ -195,28 +175,15 @@ def simplex(n: int, steps: int) -> Iterator[tuple[float, ...]]:
         yield tuple((b - a - 1) / steps for a, b in itertools.pairwise(edges))
 
 
-def write_weights(path: Path, tuned: Tuned) -> None:
-    """Write TOML that `read_weights` reads, atomically."""
-    lines = ["# Weights of a fusion, written by `lsr tune`; [tuned] says on what they were chosen."]
-    lines += [_line(tuned, field.name) for field in fields(tuned) if field.name != "tuned"]
-    lines += ["", "[tuned]", *(_line(tuned.tuned, field.name) for field in fields(tuned.tuned))]
-    with atomic_write(path) as out:
-        out.write("\n".join([*lines, ""]).encode())
-
-
-def read_weights(path: Path) -> Tuned:
-    """Read what `write_weights` wrote; `RecipeError` names the file and the key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as TOML: {error}") from error
-    tuned = build(Tuned, table, str(path))
-    if len(tuned.weights) != len(tuned.retrievers):
-        raise RecipeError(
-            f"{path}: {len(tuned.weights)} weights for {len(tuned.retrievers)} retrievers; wanted "
-            "one each"
-        )
-    return tuned
+def _values(run: Run, development: Development, measure: str, cutoff: int | None) -> list[float]:
+    """What each query scores, in the order of the judgements."""
+    convention = development.convention
+    kept = conventional(run, convention, cutoff or len(run.doc_ids) + 1)
+    evaluation = evaluate(
+        kept, development.qrels, [measure], relevant_from=convention.relevant_from
+    )
+    values = evaluation.per_query[measure]
+    return [values[query_id] for query_id in development.qrels]
 
 
 def _best(means: npt.NDArray[np.float64], points: npt.NDArray[np.float64]) -> int:
@@ -245,12 +212,6 @@ def _cutoff(measure: str) -> int | None:
     except (NameError, ValueError, SyntaxError):
         return None  # `evaluate` says what is wrong
     return None if cutoff is None else int(cutoff)
-
-
-def _line(owner: object, name: str) -> str:
-    value = getattr(owner, name)
-    # JSON's strings, numbers and arrays are TOML's as well.
-    return f"{name} = {orjson.dumps(value).decode()}"
 
 
 def _plain(text: str) -> str:
