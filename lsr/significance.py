@@ -108,7 +108,7 @@ def randomisation_test(
     be enumerated. A sampled p counts the observed assignment too and is never 0.
     """
     differing = deltas[deltas != 0]
-    if len(differing) == 0:
+    if len(differing) < 2:  # both signs of a single difference are equally far from 0
         return 1.0, True
     exact = len(differing) <= EXACT_UP_TO
     result = stats.permutation_test(
@@ -132,6 +132,7 @@ def t_test(deltas: Values) -> float:
 
 def interval_of_mean(
     deltas: Sequence[Values],
+    weights: Sequence[float] | None = None,
     *,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
@@ -139,11 +140,13 @@ def interval_of_mean(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over collections of their mean difference.
 
-    `deltas` has one (n_queries,) array a collection, each resampled by itself and weighing the
-    same; with one array this is the paired bootstrap of its mean (Sakai, SIGIR 2006).
+    `deltas` has one (n_queries,) array a collection, each resampled by itself; with one array this
+    is the paired bootstrap of its mean (Sakai, SIGIR 2006). `weights` add up to 1; by default all
+    collections weigh the same.
     """
     means: Values = np.zeros(resamples)
-    for number, values in enumerate(deltas):
+    shares = weights or [1 / len(deltas)] * len(deltas)
+    for number, (values, share) in enumerate(zip(deltas, shares, strict=True)):
         drawn = stats.bootstrap(
             (values,),
             np.mean,
@@ -152,7 +155,7 @@ def interval_of_mean(
             method="percentile",
             rng=np.random.default_rng([seed, number]),
         )
-        means += drawn.bootstrap_distribution / len(deltas)
+        means += drawn.bootstrap_distribution * share
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)

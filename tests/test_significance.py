@@ -90,6 +90,12 @@ def test_one_stratum_is_the_paired_interval_and_many_are_narrower() -> None:
     assert (all_low + all_high) / 2 == pytest.approx(centre, abs=0.005)
 
 
+def test_a_single_query_that_differs_proves_nothing() -> None:
+    """scipy refuses a sample of one: of its two assignments both are as far from 0."""
+    assert enumerated([3]) == 1.0
+    assert randomisation_test(np.array([0, 0, 0.3, 0])) == (1.0, True)
+
+
 def test_differences_that_do_not_vary_are_answered_without_dividing_by_zero() -> None:
     same = paired([0.5, 0.1, 0.3], [0.5, 0.1, 0.3])
     assert (same.p_randomisation, same.p_t, same.effect) == (1.0, 1.0, None)
