@@ -25,6 +25,7 @@ VERBS = {
     "reproduce": ("lsr.commands.reproduce:reproduce", "check published figures"),
     "fuse": ("lsr.commands.fuse:fuse", "make one run of several"),
     "tune": ("lsr.commands.tune:tune", "choose the weights of a hybrid, off the test set"),
+    "compare": ("lsr.commands.compare:compare", "test systems against each other, query by query"),
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),
