@@ -26,6 +26,7 @@ VERBS = {
     "fuse": ("lsr.commands.fuse:fuse", "make one run of several"),
     "tune": ("lsr.commands.tune:tune", "choose the weights of a hybrid, off the test set"),
     "compare": ("lsr.commands.compare:compare", "test systems against each other, query by query"),
+    "rerank": ("lsr.commands.rerank:rerank", "order the first documents of a run again"),
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),

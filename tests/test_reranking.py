@@ -28,7 +28,7 @@ from lsr.reranking import (
     sample_pairs,
     texts_of,
 )
-from lsr.reranking.aggregation import bradley_terry, kwiksort, pagerank
+from lsr.reranking.aggregation import bradley_terry, kwiksort, kwiksort_asking, pagerank
 from lsr.types import Retriever, Run
 
 
@@ -230,6 +230,26 @@ def test_kwiksort_is_a_stable_sort_where_the_answers_are_transitive(values, seed
     answers = [0.5 if values[a] == values[b] else float(values[a] > values[b]) for a, b in pairs]
     got = rank(kwiksort(preferences(len(values), pairs, answers), seed=seed)).tolist()
     assert got == sorted(range(len(values)), key=lambda i: -values[i])
+
+
+def test_kwiksort_asks_for_no_more_than_it_needs() -> None:
+    truth = np.random.default_rng(0).permutation(50)
+    seen = set()
+
+    def ask(pairs):
+        seen.update(frozenset(pair) for pair in pairs.tolist())
+        return (truth[pairs[:, 0]] < truth[pairs[:, 1]]).astype(np.float32)
+
+    made = []
+    for seed in range(20):
+        seen.clear()
+        scores, asked = kwiksort_asking(50, ask, seed=seed)
+        assert rank(scores).tolist() == np.argsort(truth).tolist()
+        assert asked == len(seen), "no pair is asked twice"
+        made.append(asked)
+    # Quicksort's expectation, 2 (k + 1) H_k - 4 k; of 20 runs, about five standard errors.
+    expected = 2 * 51 * sum(1 / i for i in range(1, 51)) - 200
+    assert np.mean(made) == pytest.approx(expected, rel=0.12)
 
 
 def test_a_cycle_is_broken_by_the_pivot() -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import optimize
 
 from ..errors import UsageError
-from .preferences import Preferences
+from .preferences import Pairs, Preferences
 
 Scores = npt.NDArray[np.float64]
 Aggregation = Literal["additive", "bradley-terry", "greedy", "kwiksort", "pagerank"]
@@ -108,15 +108,35 @@ def kwiksort(preferences: Preferences, *, seed: int = 0) -> Scores:
     stays in first-stage order. The score is minus the rank.
     """
     won = preferences.wins()
-    order = _kwiksort(won - won.T, np.random.default_rng(seed))
-    scores = np.empty(preferences.n_documents)
-    scores[order] = -np.arange(preferences.n_documents, dtype=np.float64)
-    return scores
+    margins = won - won.T
+    return _kwiksort(preferences.n_documents, lambda pairs: margins[tuple(pairs.T)], seed=seed)
 
 
-def _kwiksort(margins: Scores, rng: np.random.Generator) -> list[int]:
+def kwiksort_asking(
+    n_documents: int, ask: Callable[[Pairs], npt.NDArray[np.float32]], *, seed: int = 0
+) -> tuple[Scores, int]:
+    """KwikSort that asks for what it compares, and how many comparisons that were.
+
+    `ask` is given (n, 2) pairs of a document and its pivot, in this order, and answers with (n,)
+    probabilities. About 2 k ln k comparisons: no sampler is needed, but they cannot be made at
+    once, since the pivots of a part are known only when the part is.
+    """
+    asked = 0
+
+    def margins(pairs: Pairs) -> Scores:
+        nonlocal asked
+        asked += len(pairs)
+        return ask(pairs).astype(np.float64) - 0.5
+
+    scores = _kwiksort(n_documents, margins, seed=seed)
+    return scores, asked
+
+
+def _kwiksort(n_documents: int, margins: Callable[[Pairs], Scores], *, seed: int) -> Scores:
+    """Minus the rank of each document; `margins` of document and pivot are above 0 for better."""
+    rng = np.random.default_rng(seed)
     order: list[int] = []
-    waiting = [np.arange(len(margins))]  # a stack, because a chain of pivots may be long
+    waiting = [np.arange(n_documents)]  # a stack, because a chain of pivots may be long
     while waiting:
         part = waiting.pop()
         if len(part) < 2:
@@ -124,10 +144,13 @@ def _kwiksort(margins: Scores, rng: np.random.Generator) -> list[int]:
             continue
         pivot = part[rng.integers(len(part))]
         others = part[part != pivot]
-        better = margins[others, pivot]
+        pairs = np.column_stack([others, np.full(len(others), pivot)]).astype(np.int32)
+        better = margins(pairs)
         before = np.where(better == 0, others < pivot, better > 0)
         waiting += [others[~before], np.array([pivot]), others[before]]
-    return order
+    scores = np.empty(n_documents)
+    scores[order] = -np.arange(n_documents, dtype=np.float64)
+    return scores
 
 
 def pagerank(preferences: Preferences, *, damping: float = DAMPING) -> Scores:

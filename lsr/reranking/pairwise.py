@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .aggregation import Aggregation, Scores, aggregate
-from .preferences import PreferenceModel, Preferences
+from .preferences import Pairs, PreferenceModel, Preferences
 from .sampling import Sampler, sample_pairs
 
 
@@ -33,16 +33,20 @@ class PairwiseReranker:
         """What tables call it."""
         return f"{self.model.name} {self.sampler} {self.aggregation} {self.budget:.2g}"
 
-    def compare(self, query: str, texts: Sequence[str]) -> Preferences:
-        """Ask for the sampled comparisons of `texts`, which are in first-stage order."""
-        pairs = sample_pairs(
-            len(texts),
+    def pairs(self, n_documents: int) -> Pairs:
+        """(n, 2) int32: the comparisons made among so many documents."""
+        return sample_pairs(
+            n_documents,
             self.sampler,
             self.budget,
             seed=self.seed,
             skip=self.skip,
             symmetric=self.symmetric,
         )
+
+    def compare(self, query: str, texts: Sequence[str]) -> Preferences:
+        """Ask for the sampled comparisons of `texts`, which are in first-stage order."""
+        pairs = self.pairs(len(texts))
         first, second = ([texts[i] for i in column] for column in pairs.T)
         return Preferences(len(texts), pairs, self.model.prefer(query, first, second))
 

@@ -90,3 +90,7 @@ class Preferences:
         at = order[np.minimum(np.searchsorted(known, asked, sorter=order), len(known) - 1)]
         assert (known[at] == asked).all(), "a comparison was asked for that was never made"
         return Preferences(n, pairs, self.probabilities[at])
+
+    def answers(self, pairs: Pairs) -> npt.NDArray[np.float32]:
+        """(n,) float32 probabilities of these comparisons, which were made."""
+        return self.among(pairs).probabilities
