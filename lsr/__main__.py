@@ -37,6 +37,7 @@ VERBS = {
     "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),
     "bench": ("lsr.commands.bench:bench", "measure how fast an index is"),
+    "mteb": ("lsr.commands.mteb:mteb", "let MTEB evaluate an encoder over our index"),
     "referee": ("lsr.commands.referee:referee", "compare an index with scipy and with Lucene"),
     "doctor": ("lsr.commands.doctor:doctor", "find what ails an index or an encoder"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),

@@ -188,3 +188,29 @@ def test_mteb_measures_what_lsr_evaluate_measures(
         assert values == pytest.approx(expected, abs=1e-6), name
     assert scores["ndcg_at_10"] == pytest.approx(ours["measures"]["nDCG@10"], abs=6e-6)
     assert scores["mrr_at_10"] == pytest.approx(ours["measures"]["RR@10"], abs=1e-6)
+
+
+def test_the_command_prints_and_keeps_what_mteb_measured(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By an encoder and as a system from a file: one retriever, so the same figures."""
+    pytest.importorskip("mteb")
+    assert run(["mteb", str(collection), "--output", str(tmp_path / "out"), "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["task"], row["system"], row["split"]) == ("Cats", "lsr-search/bm25", "test")
+    assert run(["evaluate", str(collection), "--json"]) == 0
+    ours = json.loads(capsys.readouterr().out)["measures"]
+    assert row["main_score"] == row["ndcg_at_10"] == pytest.approx(ours["nDCG@10"], abs=6e-6)
+    [kept] = (tmp_path / "out").rglob("Cats.json")
+    assert json.loads(kept.read_text())["scores"]["test"][0]["ndcg_at_10"] == row["ndcg_at_10"]
+
+    systems = tmp_path / "systems.toml"
+    systems.write_text('[[system]]\nname = "one"\nretrievers = ["bm25"]\n')
+    assert run(["mteb", str(collection), "--systems", str(systems), "--json"]) == 0
+    [other] = json.loads(capsys.readouterr().out)
+    assert other == {**row, "system": "lsr-search/one"}
+    assert run(["mteb", str(collection), "--systems", str(systems), "--encoder", "bm25"]) == 2
+    assert run(["mteb", str(collection)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:2] == ["Cats", "lsr-search/bm25"]
+    assert lines[-1] == f"next       lsr evaluate {collection}"
