@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsr.encoders.card import Card
 from lsr.encoders.folder import build_fingerprint
 from lsr.encoders.protocol import SparseEncoder
 
@@ -20,10 +21,13 @@ class EncoderCard:
     """Where the whole encoder was at build time."""
     copy: str | None = None
     """Fingerprint of the files in `encoder/`, None where there is no copy."""
+    window_overlap: int | None = None
+    """Tokens that windows of long documents shared; None where texts were cut or read whole."""
 
 
 def encoder_card(encoder: SparseEncoder) -> EncoderCard:
     """The card of an encoder, before any copy of it is made."""
+    card = getattr(encoder, "card", None)  # of the encoders with a network
     return EncoderCard(
         name=encoder.name,
         space=encoder.space,
@@ -31,6 +35,7 @@ def encoder_card(encoder: SparseEncoder) -> EncoderCard:
         query_strategy=encoder.query_strategy,
         text_fields=tuple(encoder.text_fields),
         path=None if encoder.folder is None else str(encoder.folder.resolve()),
+        window_overlap=card.window_overlap if isinstance(card, Card) else None,
     )
 
 

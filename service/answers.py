@@ -96,6 +96,9 @@ class EncoderInfo(Answer):
     build: str = Field(description="Fingerprint of its files.")
     query_strategy: str
     text_fields: list[str]
+    window_overlap: int | None = Field(
+        description="Tokens that windows of long documents shared; null where there were none."
+    )
 
 
 class IndexSummary(Answer):
