@@ -356,6 +356,41 @@ def test_texts_that_are_cut(lookup: Path, tmp_path: Path) -> None:
     other.index.close()
 
 
+def test_texts_read_in_windows_are_not_cut(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """The folder says nothing of windows, which `lsr index --windows` asked for: the index must."""
+    from dataclasses import replace
+
+    from lsr.encoders import SpladeEncoder, load_encoder
+    from lsr.encoders.splade import SpladeModel
+
+    folder = tmp_path / "siamese"
+    SpladeEncoder.of(SpladeModel.from_checkpoint(tiny_checkpoint), max_weight=50.0).save(folder)
+    encoder = load_encoder(folder)
+    assert isinstance(encoder, SpladeEncoder)
+    long = documents_of([" ".join(["cat"] * 50)] * 3)
+    levels = []
+    for overlap in (None, 4):
+        asked = replace(encoder, card=replace(encoder.card, window_overlap=overlap))
+        build_index(tmp_path / f"{overlap}.index", long, asked, source="made")
+        with Index.open(tmp_path / f"{overlap}.index", read_only=True) as index:
+            levels.append(check_truncation(open_case(index)).level)
+    assert levels == ["fail", "ok"]
+
+
+def test_passages_are_examined_as_they_were_read(tmp_path: Path) -> None:
+    """Rows, texts and vectors are those of the passages, and none is a copy of its document."""
+    encoder = BM25Encoder.fit(HEALTHY)
+    joined = [" ".join(HEALTHY[i : i + 10]) for i in range(0, 300, 10)]
+    path = tmp_path / "x.index"
+    build_index(path, documents_of(joined), encoder, source="made", passages=(20, 0))
+    with Index.open(path, read_only=True) as index:
+        case = open_case(index)
+        assert sorted(case.texts) == sorted(HEALTHY)
+        found = {finding.check: finding for finding in examine(case)}
+    assert ill(found) == {}
+    assert "300 passages" in found["empty"].measured
+
+
 def test_a_missing_document_encoder_is_said_and_not_guessed(lookup: Path, tmp_path: Path) -> None:
     """The index keeps the query side alone; without the folder the length limit is unknown."""
     folder = tmp_path / "moved"

@@ -70,6 +70,12 @@ class Case:
         """The index in a command to type."""
         return "NEW.index" if self.trial else str(self.index.path)
 
+    @property
+    def rows_noun(self) -> str:
+        """What a row is."""
+        split = any(view.segment.groups is not None for view in self.snapshot.views)
+        return "passages" if split else "documents"
+
     def variant(self, of: str) -> str:
         """A name for this index built in another way."""
         return f"{Path(self.place).name.removesuffix('.index')}-{of}.index"

@@ -52,7 +52,7 @@ def check_density(case: Case) -> Finding:
     return Finding(
         "density",
         worst(*levels),
-        f"documents have {_shown(documents)}; queries {_shown(queries)}",
+        f"{case.rows_noun} have {_shown(documents)}; queries {_shown(queries)}",
         "vectors this thin find only what they name; ask for more terms a document in training"
         if thin
         else "the cost of a search grows with query terms times their lists; cap them when "

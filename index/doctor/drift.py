@@ -156,7 +156,7 @@ def check_drift(case: Case) -> Finding:
         f"Jensen-Shannon divergence {found.divergence:.3f} bits between the idf's document "
         f"frequencies and those of {found.n_texts:,} texts (by chance {found.floor:.3f}); with idf "
         f"counted here {100 * found.overlap:.0f} % of the top 10 stay"
-        + (f"; moved most: {several(moved)}" if moved and above > 0 else ""),
+        + (f"; moved most: {several(moved)}" if moved and above > WARN else ""),
         "words weigh what they were worth in another corpus; "
         + (
             "BM25's counts are renewed by building again"

@@ -50,7 +50,7 @@ def check_empty(case: Case) -> Finding:
     return Finding(
         "empty",
         graded(share, warn=0, fail=FAIL),
-        f"{found.n_empty:,} of {found.n_rows:,} documents ({percent(share)}) have no term"
+        f"{found.n_empty:,} of {found.n_rows:,} {case.rows_noun} ({percent(share)}) have no term"
         + (
             f", {found.with_text:,} of them though they have a text: "
             f"{several(list(found.examples))}"

@@ -112,7 +112,7 @@ def check_lists(case: Case) -> Finding:
         "lists",
         "warn" if ill else "ok",
         f"the {len(named)} longest lists hold {percent(found.postings)} of the postings, the "
-        f"longest {percent(found.longest)} of the documents: {several(named)}{cost}",
+        f"longest {percent(found.longest)} of the {case.rows_noun}: {several(named)}{cost}",
         "they cost much and rank little: leave out the lightest part of each list, or have "
         "training penalise frequent terms (df-flops)",
         (

@@ -59,7 +59,7 @@ def check_truncation(case: Case) -> Finding:
             "was; name it with --encoder FOLDER",
         )
     settings = getattr(case.encoder, "settings", None)
-    overlap = getattr(getattr(case.encoder, "card", None), "window_overlap", None)
+    overlap = None if case.index.encoder is None else case.index.encoder.window_overlap
     limit = length_limit(case.network)
     if limit is None or overlap is not None:
         how = "without limit" if limit is None else f"in windows of {limit} tokens"

@@ -117,7 +117,7 @@ def check_twins(case: Case) -> Finding:
     return Finding(
         "twins",
         worst(collapse, copies),
-        f"of {found.n_probes} documents {percent(found.copies)} have a copy, "
+        f"of {found.n_probes} {case.rows_noun} {percent(found.copies)} have a copy, "
         f"{percent(found.blurred)} another text with the same vector, {percent(found.near)} a "
         f"vector of cosine above {NEAR}; two random ones have cosine {found.alike:.3f}"
         + (f"; {pairs}" if pairs else ""),
