@@ -64,6 +64,13 @@ class System:
     """What networks multiply in."""
     max_length: int | None = number(None, low=3)
     """Tokens a text that dense and cross-encoders read; None leaves it to their folders."""
+    chunk: int | None = number(None, low=8)
+    """Dense: cut documents into overlapping stretches of so many tokens, of which the best counts;
+    None reads the beginning of a document alone."""
+    overlap: int = number(32, low=0)
+    """Tokens that neighbouring stretches share."""
+    dense_index: Literal["flat", "hnsw"] = "flat"
+    """Exact, or approximate through a graph of neighbours."""
     tuned: Tuning | None = None
     """Where the weights come from, if `lsr tune` chose them."""
 

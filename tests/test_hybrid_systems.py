@@ -13,7 +13,7 @@ from lsr.__main__ import run  # noqa: E402
 from lsr.commands._systems import open_system  # noqa: E402
 from lsr.datasets import Dataset, load_dataset  # noqa: E402
 from lsr.errors import EncoderError, MissingExtra  # noqa: E402
-from lsr.retrieval import fuse  # noqa: E402
+from lsr.retrieval import Hnsw, fuse  # noqa: E402
 from lsr.systems import System  # noqa: E402
 
 TEXTS = ["the big dog", "a cat sat on the mat", "dogs and cats", "café tree"]
@@ -72,6 +72,18 @@ def test_vectors_in_the_cache_are_not_made_again(
     monkeypatch.setattr(DenseEncoder, "embed_documents", None)  # not called again
     with open_system(System("b", (dense,)), collection) as opened:
         assert dict(opened.search(QUERIES, 4)) == first
+
+
+def test_a_system_says_whether_long_documents_are_cut_and_how_exact_it_is(
+    collection: Dataset, dense: str
+) -> None:
+    system = System("c", (dense,), chunk=8, overlap=2, dense_index="hnsw")
+    with open_system(system, collection) as opened:
+        (stage,) = opened.dense
+        assert stage.index.how == Hnsw()
+        assert stage.index.n_docs == len(TEXTS) < stage.index.n_vectors
+        run = opened.search(QUERIES, 4)
+        assert {query_id: len(run[query_id]) for query_id in run} == {"q1": 4, "q2": 4}
 
 
 def test_what_a_dense_system_lacks_is_named(

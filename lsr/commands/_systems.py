@@ -142,7 +142,7 @@ def encoder_choice(name: str, system: System) -> EncoderChoice:
 def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetriever":
     """`dense:FOLDER` of a system over a collection; its vectors are in the cache, or go there."""
     from ..datasets.names import cache_folder
-    from ..retrieval import DenseRetriever
+    from ..retrieval import Chunks, DenseRetriever, Flat, Hnsw
     from ..retrieval.dense_index import load_faiss
 
     load_faiss()
@@ -158,7 +158,13 @@ def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetri
         max_length=system.max_length,
         precision=system.precision,
     )
-    return DenseRetriever.over(source.documents(), encoder, folder=cache_folder() / "vectors")
+    return DenseRetriever.over(
+        source.documents(),
+        encoder,
+        folder=cache_folder() / "vectors",
+        search=Hnsw() if system.dense_index == "hnsw" else Flat(),
+        chunks=None if system.chunk is None else Chunks(system.chunk, system.overlap),
+    )
 
 
 def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
