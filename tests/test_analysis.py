@@ -5,6 +5,8 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from porter import STEP_2, STEP_3, STEP_4
+from porter import stem as porter_stem
 
 from lsr.encoders.analysis import MAX_WORD, STOP_WORDS, Analyser, words
 from lsr.errors import EncoderError
@@ -94,6 +96,46 @@ def test_every_word_is_lower_case_and_holds_no_space(text: str) -> None:
 )
 def test_the_default_stemmer_is_porters(word: str, stem: str) -> None:
     """The pairs are examples of M. F. Porter, "An algorithm for suffix stripping", 1980."""
+    assert Analyser().terms(word) == [stem]
+
+
+ENDINGS = sorted(
+    {"s", "ies", "ed", "ing", "eed", "y", "ily", "e", "ly", "ll", *STEP_2, *STEP_3, *STEP_4}
+)
+ENDINGS += ["ology", "ological", "ibly", "ably", "ubly", "ities", "ically"]
+
+
+@given(
+    st.text("aeioubcdgklstvwxyz", min_size=0, max_size=5),
+    st.sampled_from(["", "", "", "kk", "vv", "tt", "ll"]),
+    st.lists(st.sampled_from(ENDINGS), max_size=3),
+)
+def test_stems_are_those_of_porters_own_program(root: str, pair: str, endings: list[str]) -> None:
+    """Lucene has its rules; tests/porter.py writes them down step by step.
+
+    Snowball's "porter" lacks four of them: BM25 on MS MARCO passages lost .015 nDCG@10 against
+    Lucene, because "us" and "vs" became letters and "psychology" did not meet "psychological".
+    """
+    word = root + pair + "".join(endings)
+    assert Analyser(stop_words=False).term(word) == porter_stem(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "stem"),
+    [
+        ("us", "us"),
+        ("psychology", "psycholog"),
+        ("psychological", "psycholog"),
+        ("biology", "biologi"),
+        ("logy", "logi"),
+        ("sensibly", "sensibl"),
+        ("ostensibly", "ostens"),
+        ("infallibly", "infal"),
+        ("trekking", "trek"),
+        ("probably", "probabl"),
+    ],
+)
+def test_where_snowballs_porter_is_not_lucenes(word: str, stem: str) -> None:
     assert Analyser().terms(word) == [stem]
 
 

@@ -10,7 +10,7 @@ or full stop between two letters and a full stop or comma between two digits do 
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -37,7 +37,7 @@ _CACHE_LIMIT = 1_000_000  # words; about 150 MB, far above the vocabulary of any
 class Analyser:
     """How text becomes terms; equal settings give equal terms on every machine.
 
-    `stemmer` is "porter" (Lucene's default for English), "english" (Porter 2) or "none".
+    `stemmer` is "porter" (Lucene's for English, term for term), "english" (Porter 2) or "none".
 
     >>> Analyser().terms("The dog's running in the U.K., isn't it?")
     ['dog', 'run', 'u.k', "isn't"]
@@ -136,12 +136,59 @@ def _ranges_of_marks() -> str:
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
+def _stemmer(name: StemmerName) -> Callable[[str], str] | None:
+    if name == "none":
+        return None
+    stem: Callable[[str], str] = Stemmer.Stemmer(name).stemWord
+    return stem if name == "english" else lambda word: _as_lucene(word, stem)
+
+
+def _as_lucene(word: str, stem: Callable[[str], str]) -> str:
+    """Porter's stem as Lucene has it, from that of Snowball's "porter" (`stem`).
+
+    Porter's own program, which Lucene follows, departs from his paper of 1980 in three places:
+    words of two characters are left alone ("us", "vs", not "u" and "v"), and step 2 has two more
+    rules, "logi" becomes "log" ("psychology" meets "psychological") and "bli" becomes "ble" in
+    place of "abli" becoming "able" ("infallibly" meets "infallible"). Snowball has none of these,
+    and takes one of two equal consonants away for common pairs only ("planning", not "trekking").
+    https://tartarus.org/martin/PorterStemmer/
+    """
+    if len(word) <= 2:
+        return word
+    ending = _LOGI_OR_BLI.search(word)
+    if ending is not None and "vc" in _sounds(word[: ending.start()]):
+        # Steps 3 to 5 leave "log" alone, and steps 1 and 2 leave "ble".
+        before = word[: ending.end(1)]
+        return before if ending[1] == "log" else stem(before + "e")
+    twice = _RARE_PAIR.search(word)
+    if twice is not None and "v" in _sounds(word[: twice.start()]):
+        return stem(word[: twice.end(1)])
+    return stem(word)
+
+
+# What step 1 brings to "logi" and "bli", and pairs of consonants that Snowball keeps.
+_LOGI_OR_BLI = re.compile(r"(log|bl)(?:ies|[iy](?:ed|ing)?s?)$")
+_RARE_PAIR = re.compile(r"([chjkqvwx])\1(?:ed|ing)s?$")
+
+
+def _sounds(letters: str) -> str:
+    """One `v` or `c` a letter; a `y` after a consonant is a vowel, at the start or after one not.
+
+    Porter's measure is the number of times that `vc` occurs.
+    """
+    sounds = ""
+    for letter in letters:
+        is_vowel = letter in "aeiou" or (letter == "y" and sounds.endswith("c"))
+        sounds += "v" if is_vowel else "c"
+    return sounds
+
+
 class _TermOfWord(dict[str, str]):
     """word -> term, filled on demand: most words of a corpus are repeats."""
 
     def __init__(self, stemmer: StemmerName, stop_words: bool) -> None:
         super().__init__()
-        self._stem = None if stemmer == "none" else Stemmer.Stemmer(stemmer).stemWord
+        self._stem = _stemmer(stemmer)
         self._stop_words = STOP_WORDS if stop_words else frozenset[str]()
 
     def __missing__(self, word: str) -> str:
