@@ -10,9 +10,19 @@ import lsr
 PAGE = (Path(lsr.__file__).parent / "LAB.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
-def test_the_python_of_the_page_runs(code: str, tmp_path, monkeypatch) -> None:
+BLOCKS = [
+    pytest.param(code, marks=pytest.mark.slow if "mteb" in code else ())
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+]
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_the_python_of_the_page_runs(code: str, tmp_path, monkeypatch, request) -> None:
     monkeypatch.chdir(tmp_path)
+    if "mteb" in code:
+        pytest.importorskip("mteb")
+    if "load_dataset(" in code:
+        monkeypatch.setenv("LSR_DATA", str(request.getfixturevalue("shared_data")))
     exec(compile(code, "LAB.md", "exec"), {"__name__": "lab"})
 
 
