@@ -296,3 +296,65 @@ def test_an_encoder_and_bm25_are_indexed_in_the_cache(
     answer = report(capsys, indexes[0], "systems.toml:plain", "--on", "drinks")
     assert answer["systems"] == ["plain"]
     assert {row["paired"]["ties"] for row in answer["rows"]} == {4}
+
+
+@pytest.fixture
+def results(capsys: pytest.CaptureFixture[str]) -> Path:
+    """Two systems on two collections, as `lsr evaluate` keeps them."""
+    write_collection(Path("meals"))
+    assert run(["evaluate", "drinks", "meals", "--output", "results"]) == 0
+    assert run(["evaluate", "drinks", "meals", "--stemmer", "none", "--output", "words"]) == 0
+    capsys.readouterr()
+    return Path("results")
+
+
+def test_kept_results_are_compared_on_what_they_share(
+    results: Path, indexes: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same figures as live, without saying on what; a run of theirs was asked everything."""
+    answer = report(capsys, "results:bm25", "words", "--names", "stems,words")
+    assert [row["dataset"] for row in answer["rows"]] == ["drinks"] * 3 + ["meals"] * 3
+    live = report(capsys, indexes[0], "words", "--on", "drinks")
+    assert [r["paired"] for r in live["rows"]] == [r["paired"] for r in answer["rows"][:3]]
+    on = ("--on", "drinks")
+    assert report(capsys, "results:bm25", "a.trec", *on)["rows"]
+    assert "holds 0 results of nope" in complaint(capsys, "results:nope", "a.trec", *on)
+
+
+def test_kept_results_over_unequal_collections_are_refused(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (results / "cells").glob("meals*"):
+        path.unlink()
+    said = complaint(capsys, "results:bm25", "words:bm25", "--names", "a,b")
+    assert "results:bm25 has no result on meals" in said
+    words = ("results:bm25", "words:bm25", "--names", "a,b", "--on", "drinks")
+    assert {row["dataset"] for row in report(capsys, *words)["rows"]} == {"drinks"}
+
+
+def test_results_of_another_state_of_the_collection_are_refused(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("drinks/corpus.jsonl").open("a") as corpus:
+        corpus.write('\n{"_id": "new", "text": "one more"}')
+    assert "evaluate again" in complaint(capsys, "results:bm25", "a.trec", "--on", "drinks")
+
+
+def test_a_mark_for_contamination_is_passed_on(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (results / "cells").glob("drinks*")
+    cell = json.loads(path.read_text())
+    cell["row"]["contamination"] = ["seen it (card)"]
+    path.write_text(json.dumps(cell))
+    notes = report(capsys, "results:bm25", "a.trec", "--on", "drinks")["notes"]
+    assert "bm25 on drinks is not zero-shot: seen it (card)" in notes
+
+
+def test_a_run_cut_earlier_than_the_other_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(Path("deep.trec"), {query: [*DOCUMENTS] for query in QUERIES})
+    write_run(Path("cut.trec"), {query: [*DOCUMENTS][:2] for query in QUERIES})
+    (note,) = report(capsys, "deep.trec", "cut.trec", "--on", "drinks")["notes"]
+    assert note.startswith("drinks: documents a query differ (deep 4, cut 2)")
+    # Results of unequal length without a cut are how sparse retrieval answers.
+    assert report(capsys, "deep.trec", "b.trec", "--on", "drinks")["notes"] == []

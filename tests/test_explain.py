@@ -137,6 +137,21 @@ def test_a_document_that_shares_nothing_is_explained_all_the_same(
     assert "the encoder makes no term of the question" in capsys.readouterr().out
 
 
+def test_a_document_further_down_is_looked_for_deeper(
+    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranks = []
+    for near, deep in ((1000, 1000), (1, 1000), (1, 2)):
+        monkeypatch.setattr("lsr.commands._explaining.NEAR", near)
+        monkeypatch.setattr("lsr.commands._explaining.DEEP", deep)
+        answer = explained(capsys, str(index), QUESTION, "d", "-k", "1")
+        ranks.append(answer["indexes"][0]["documents"][0]["rank"])  # type: ignore[index]
+    assert ranks[0] == ranks[1] > 2
+    assert ranks[2] is None
+    assert run(["explain", str(index), QUESTION, "d"]) == 0
+    assert "beyond rank 2 of 5 documents" in capsys.readouterr().out
+
+
 def test_unknown_documents_are_named(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["explain", str(index), "tea", "nope"]) == 2
     assert "no document with id 'nope'" in capsys.readouterr().err

@@ -107,6 +107,10 @@ def compared(
                 raise UsageError(f"{what}. They share {len(qrels)}, wanted at least 2")
         notes.append(f"{what}: {'counted as 0' if missing == 'zero' else f'{len(qrels)} compared'}")
     notes += _unequal_depths(judged, sides)
+    for side in sides:
+        if side.contamination:
+            why = "; ".join(side.contamination)
+            notes.append(f"{side.name} on {judged.name} is not zero-shot: {why}")
     if len(qrels) < 2:
         raise DatasetError(f"{judged.name}: {len(qrels)} judged query; a test needs at least 2")
     relevant_from = judged.convention.relevant_from

@@ -24,6 +24,8 @@ class Judged:
     """Of the judged queries; lacks what no file holds."""
     convention: Convention
     source: "Dataset | None" = None
+    fingerprint: str | None = None
+    """Of documents, queries and judgements together."""
 
     @property
     def short(self) -> str:
@@ -66,7 +68,17 @@ def read_judged(
         judged = source if qrels is None else JudgedBy(source, qrels, queries)
         chosen = convention.split if qrels is None else qrels.name
         texts = {query.query_id: query.text for query in judged.queries(chosen)}
-        found.append(Judged(source.name, chosen, judged.qrels(chosen), texts, convention, source))
+        found.append(
+            Judged(
+                source.name,
+                chosen,
+                judged.qrels(chosen),
+                texts,
+                convention,
+                source,
+                judged.fingerprint,
+            )
+        )
     shorts = [one.short for one in found]
     if len(set(shorts)) < len(shorts):
         raise UsageError(f"--on {','.join(names)}: two collections have one name; name each once")

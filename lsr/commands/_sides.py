@@ -3,17 +3,17 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import orjson
 
 from ..conventions import conventional, depth
 from ..errors import DatasetError, UsageError
 from ..systems import BM25, DENSE, System, is_dense, read_systems
+from ._entrants import OfFile
 from ._explaining import Question
 from ._judged import Judged
+from ._kept import is_kept, kept_run, marks_of
 
 if TYPE_CHECKING:
     from index import Index
@@ -45,6 +45,8 @@ class Side:
     say whether it was asked."""
     index: "Index | None" = None
     encoder: "SparseEncoder | None" = None
+    contamination: tuple[str, ...] = ()
+    """Why its figures are not zero-shot, as far as its models' cards tell."""
 
     def question(self, text: str) -> Question | None:
         """Put a text to the live index; None for a run."""
@@ -77,7 +79,8 @@ def opened(
 
         with Index.open(place, read_only=True) as index:
             _check_belongs(index, judged)
-            yield _live(name, place, index, query_encoder(index), judged, k)
+            side = _live(name, place, index, query_encoder(index), judged, k)
+            yield replace(side, contamination=_seen([Path(place) / "encoder"], judged))
         return
     folder, _, chosen = place.rpartition(":")
     if Path(place).is_file():
@@ -90,13 +93,16 @@ def opened(
         system = System(name, (place,))
         with cached_index(_source(place, judged), encoder_choice(place, system)) as index:
             encoder = query_encoder(index, None if place == BM25 else place)
-            yield _live(name, place, index, encoder, judged, k)
+            side = _live(name, place, index, encoder, judged, k)
+            yield replace(side, contamination=_seen(OfFile(system).folders(), judged))
     elif is_dense(place) or (folder.endswith(".toml") and Path(folder).is_file()):
         from ._systems import open_system
 
         system = System(name, (place,)) if is_dense(place) else _of_file(Path(folder), chosen)
         with open_system(system, _source(place, judged)) as retriever:
-            yield Side(name, place, _answers(retriever, judged, k), asked_all=True)
+            run = _answers(retriever, judged, k)
+            seen = _seen(OfFile(system).folders(), judged)
+            yield Side(name, place, run, asked_all=True, contamination=seen)
     else:
         raise UsageError(f"{place}: there is no such thing; wanted {WANTED}")
 
@@ -114,15 +120,15 @@ def located(target: str, judged: Judged, among: Sequence[Judged]) -> str:
     if "{}" in target:
         return located(target.replace("{}", judged.short), judged, [judged])
     folder, _, system = target.rpartition(":")
-    if folder and (Path(folder) / "cells").is_dir():
-        return str(_cell(Path(folder), system, judged))
+    if folder and is_kept(Path(folder)):
+        return str(kept_run(Path(folder), system, judged))
     path = Path(target)
     if any(c in target for c in "*?[") and not path.exists():
         root = Path(path.anchor or ".")
         found = sorted(root.glob(str(path.relative_to(path.anchor) if path.anchor else path)))
         return str(_named(target, found, judged))
-    if (path / "cells").is_dir():
-        return str(_cell(path, None, judged))
+    if is_kept(path):
+        return str(kept_run(path, None, judged))
     if path.is_dir() and not _is_index(path) and not (path / "modules.json").is_file():
         return str(_named(target, sorted(path.iterdir()), judged))
     if (path.is_file() or _is_index(path)) and len(among) > 1:
@@ -148,33 +154,6 @@ def _named(target: str, found: Sequence[Path], judged: Judged) -> Path:
     return matching[0]
 
 
-def _cell(folder: Path, system: str | None, judged: Judged) -> Path:
-    """The run of a cell that `lsr evaluate --output` left in `folder`; of another state refused."""
-    found: dict[str, tuple[Path, str]] = {}
-    for path in sorted((folder / "cells").glob("*.json")):
-        try:
-            cell = orjson.loads(path.read_bytes())
-            row, label = cell["row"], cell["key"]["system"]
-            here = (row["dataset"], row["split"]) == (judged.name, judged.split)
-            if here and system in (None, label, row["system"]):
-                run = folder / "runs" / f"{path.stem}.trec.gz"
-                found[label] = (run, row["dataset_fingerprint"])
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path}: is no cell of an evaluation ({error!r})") from error
-    if len(found) != 1:
-        raise UsageError(
-            f"{folder}: holds {len(found)} results of {system or 'any system'} on {judged.name} "
-            f"{judged.split} ({', '.join(found) or 'none'}); wanted one: {folder}:SYSTEM"
-        )
-    run, fingerprint = next(iter(found.values()))
-    if judged.source is not None and fingerprint != judged.source.fingerprint:
-        raise DatasetError(
-            f"{run}: was made on {judged.name} {fingerprint}, and this is "
-            f"{judged.source.fingerprint}; evaluate again"
-        )
-    return run
-
-
 def _from_file(name: str, path: Path, judged: Judged, k: int) -> Side:
     from ..trec import read_run
 
@@ -184,10 +163,9 @@ def _from_file(name: str, path: Path, judged: Judged, k: int) -> Side:
             f"{path}: answers none of the {len(judged.qrels)} judged queries of {judged.name}; its "
             f"first query is {next(iter(run), None)!r}, a judged one {next(iter(judged.qrels))!r}"
         )
-    of_suite = (
-        path.parent.parent / "cells" / f"{path.name.removesuffix('.trec.gz')}.json"
-    ).is_file()
-    return Side(name, str(path), run, asked_all=of_suite)
+    marks = marks_of(path)
+    asked_all = marks is not None
+    return Side(name, str(path), run, asked_all=asked_all, contamination=marks or ())
 
 
 def _live(
@@ -209,6 +187,21 @@ def _answers(retriever: "Retriever", judged: Judged, k: int) -> "Run":
     texts = {query_id: judged.texts[query_id] for query_id in judged.qrels}
     run = retriever.search(texts, depth(judged.convention, k))
     return conventional(run, judged.convention, k)
+
+
+def _seen(folders: Sequence[Path], judged: Judged) -> tuple[str, ...]:
+    """What the cards in these folders say of having seen the collection."""
+    from ..contamination import contamination
+
+    if judged.source is None:
+        return ()
+    found = contamination(
+        [folder for folder in folders if folder.is_dir()],
+        dataset=judged.name,
+        split=judged.split,
+        fingerprint=judged.source.fingerprint,
+    )
+    return tuple(map(str, found))
 
 
 def _check_belongs(index: "Index", judged: Judged) -> None:

@@ -17,6 +17,7 @@ from . import _printing as out
 from ._compare_tables import Extremes, Query, Report, markdown, print_report
 from ._comparison import Compared, compared, means, tested
 from ._judged import read_judged
+from ._kept import collections_of
 from ._reasons import reason
 from ._sides import Side, names_of, opened
 
@@ -25,7 +26,7 @@ Examples:
   lsr compare bm25.trec ours.trec --on scifact
   lsr compare bm25 runs/encoder --on scifact,nfcorpus --output comparison/
   lsr compare bm25.index ours.index --on scifact --explain 10
-  lsr compare results:bm25 results:splade results:hybrid --on scifact,nfcorpus
+  lsr compare results:bm25 results:splade results:hybrid
   lsr compare 'runs/bm25-{}.trec' 'runs/ours-{}.trec' --on scifact,nfcorpus
   lsr compare a.trec b.trec --qrels qrels.txt --measure nDCG@10 --json
 
@@ -41,7 +42,13 @@ MEASURES = ("nDCG@10", "RR@10", "R@100")
 @click.command(epilog=EXAMPLES)
 @click.argument("baseline")
 @click.argument("systems", nargs=-1, required=True, metavar="SYSTEM...")
-@click.option("--on", "on", multiple=True, metavar="DATASET[,DATASET]", help="What to compare on.")
+@click.option(
+    "--on",
+    "on",
+    multiple=True,
+    metavar="DATASET[,DATASET]",
+    help="What to compare on. Default: what the FOLDER:SYSTEMs share.",
+)
 @click.option("--split", help="Whose judgements to use. Default: the collection's usual split.")
 @click.option(
     "--qrels",
@@ -124,6 +131,8 @@ def compare(
     called = names_of(targets) if names is None else _given(names, len(targets))
     asked = measures or MEASURES
     wanted = members([name for group in on for name in group.split(",") if name])
+    if not wanted and qrels is None:
+        wanted = collections_of(targets)
     judged = read_judged(wanted, split=split, qrels=qrels, queries=queries)
     listed = show if show is not None else 10 if len(judged) * len(systems) == 1 else 3
     collections: list[Compared] = []

@@ -1,0 +1,89 @@
+"""Results that `lsr evaluate --output FOLDER` keeps: where they are from, and their runs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..errors import DatasetError, UsageError
+from ._judged import Judged
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether `lsr evaluate` wrote this folder."""
+    return (folder / "cells").is_dir()
+
+
+def marks_of(run: Path) -> tuple[str, ...] | None:
+    """The marks for contamination of the result that a run belongs to, None for any other run."""
+    stem = run.name.removesuffix(".trec.gz")
+    found = [cell for path, cell in _cells(run.parent.parent) if path.stem == stem]
+    return tuple(found[0]["row"].get("contamination", [])) if found else None
+
+
+def collections_of(targets: Sequence[str]) -> list[str]:
+    """The collections on which every target has a result, where all are results of `lsr evaluate`;
+    none where one is something else. Unequal sets are a `UsageError`.
+    """
+    found: list[dict[str, None]] = []
+    for target in targets:
+        folder, _, system = target.rpartition(":")
+        if not folder or not is_kept(Path(folder)):
+            folder, system = target, ""
+        if not is_kept(Path(folder)):
+            return []
+        cells = [cell for _, cell in _cells(Path(folder)) if not system or system in _systems(cell)]
+        found.append(dict.fromkeys(cell["row"]["dataset"] for cell in cells))
+    everything = {name: None for names in found for name in names}
+    for target, names in zip(targets, found, strict=True):
+        lacking = [name for name in everything if name not in names]
+        if lacking:
+            raise UsageError(
+                f"{target} has no result on {', '.join(lacking)}, and means over unequal sets do "
+                "not compare; name what they share with --on"
+            )
+    return list(everything)
+
+
+def kept_run(folder: Path, system: str | None, judged: Judged) -> Path:
+    """The run of a cell that `lsr evaluate --output` left in `folder`; of another state refused."""
+    found: list[tuple[str, Path, str]] = []
+    for path, cell in _cells(folder):
+        row = cell["row"]
+        here = (row["dataset"], row["split"]) == (judged.name, judged.split)
+        if here and (system is None or system in _systems(cell)):
+            run = folder / "runs" / f"{path.stem}.trec.gz"
+            found.append((cell["key"]["system"], run, row["dataset_fingerprint"]))
+    labels = {label for label, _, _ in found}
+    if len(labels) != 1:
+        raise UsageError(
+            f"{folder}: holds {len(labels)} results of {system or 'any system'} on {judged.name} "
+            f"{judged.split} ({', '.join(sorted(labels)) or 'none'}); wanted one: {folder}:SYSTEM"
+        )
+    fresh = [run for _, run, made_on in found if judged.fingerprint in (None, made_on)]
+    if not fresh:
+        raise DatasetError(
+            f"{found[0][1]}: was made on {judged.name} {found[0][2]}, and this is "
+            f"{judged.fingerprint}; evaluate again"
+        )
+    return max(fresh, key=lambda run: run.stat().st_mtime)  # measured twice, with another -k
+
+
+def _cells(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted((folder / "cells").glob("*.json")):
+        try:
+            cell = orjson.loads(path.read_bytes())
+            for name in ("dataset", "split", "system", "dataset_fingerprint"):
+                cell["row"][name]
+            cell["key"]["system"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{path}: is no cell of an evaluation ({error!r}); run lsr evaluate again"
+            ) from error
+        yield path, cell
+
+
+def _systems(cell: dict[str, Any]) -> tuple[str, str]:
+    """What a system is called in its TOML file or options, and what it calls itself."""
+    return cell["key"]["system"], cell["row"]["system"]
