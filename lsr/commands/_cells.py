@@ -166,7 +166,7 @@ class Place:
             "split": self.collection.split,
             "convention": asdict(self.collection.convention),
             "system": self.entrant.label,
-            "system_key": self.entrant.key(),
+            "system_key": self.entrant.key,
             "k": self.k,
             "measures": list(self.measures),
         }

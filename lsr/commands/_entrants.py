@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +27,7 @@ class Entrant(Protocol):
         """A short name for files and progress, known before anything is loaded."""
         ...
 
+    @property
     def key(self) -> str:
         """Changes when its answers may."""
         ...
@@ -64,6 +66,7 @@ class ByOptions:
         """bm25, or the name of the encoder's folder; the index's name where one is given."""
         return self.index.name if self.index is not None else _short(self.choice.encoder)
 
+    @cached_property
     def key(self) -> str:
         """The encoder's key, and for a given index its contents."""
         if self.index is None:
@@ -110,6 +113,7 @@ class OfFile:
         """Its name."""
         return self.system.name
 
+    @cached_property
     def key(self) -> str:
         """Its settings without its name, and the bytes of every model in it."""
         from ..datasets.dataset import fingerprint_files
@@ -162,6 +166,7 @@ class FromRun:
         """The file's name."""
         return self.path.name
 
+    @cached_property
     def key(self) -> str:
         """The file's bytes."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
