@@ -28,6 +28,9 @@ Vectors: TypeAlias = DenseMatrix | SparseMatrix
 BLOCK = 256
 """Texts a block, what a kill costs: some twenty seconds of a small transformer on one CPU core."""
 
+_PACE = "pace.txt"
+"""Texts and seconds, over all calls that filled the folder."""
+
 Embed = Callable[[Sequence[str]], Vectors]
 
 
@@ -80,9 +83,26 @@ def update_vectors(
                 if deadline is not None and time.monotonic() >= deadline:
                     return None
                 part = texts[starts[number] : starts[number] + block]
+                started = time.perf_counter()
                 there[number] = _write(folder, number, embed(part))
+                _add_to_pace(folder, len(part), time.perf_counter() - started)
                 done.update(len(part))
         return _open([there[number] for number in range(len(starts))], len(texts), block)
+
+
+def pace(folder: Path) -> float | None:
+    """Texts a second that embedding what is in `folder` took; None where nothing is."""
+    try:
+        texts, seconds = map(float, (folder / _PACE).read_text().split())
+    except (OSError, ValueError):
+        return None
+    return texts / seconds if seconds > 0 else None
+
+
+def _add_to_pace(folder: Path, texts: int, seconds: float) -> None:
+    so_far = (folder / _PACE).read_text().split() if (folder / _PACE).is_file() else ["0", "0"]
+    with atomic_write(folder / _PACE) as file:
+        file.write(f"{int(so_far[0]) + texts} {float(so_far[1]) + seconds:.6f}\n".encode())
 
 
 def _write(folder: Path, number: int, vectors: Vectors) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lsr.encoders.analysis import Analyser
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.errors import DatasetError
 from lsr.trec import read_run
+from lsr.vectors import pace, update_vectors
 
 TEXTS = {"a": "green tea", "b": "black tea", "c": "coffee beans", "d": "people sleep"}
 
@@ -324,6 +326,47 @@ def test_a_system_that_saw_the_collection_is_marked(drinks, rest, tmp_path, caps
     assert "on rest is not zero-shot: trained on rest, its train split" in out
     assert run(["evaluate", "rest", "--encoder", "enc"]) == 0
     assert "* seen     trained on rest, its train split" in capsys.readouterr().out
+
+
+def test_dense_and_hybrid_systems_have_costs_of_all_their_stages(
+    tiny_checkpoint, drinks, rest, systems, capsys
+):
+    """Four vectors of 16 numbers, embedded once for both systems."""
+    pytest.importorskip("faiss")
+    dense = f'"dense:{tiny_checkpoint}"'
+    table = '[[system]]\nname = "{}"\nretrievers = [{}]\n'
+    systems.write_text(
+        table.format("bm25", '"bm25"')
+        + table.format("dense", dense)
+        + table.format("hybrid", f'"bm25", {dense}')
+    )
+    assert run(["evaluate", "drinks", "--systems", "systems.toml", "--json"]) == 0
+    sparse, vectors, hybrid = json.loads(capsys.readouterr().out)["rows"]
+    assert vectors["index_bytes"] == 4 * 16 * 4
+    assert hybrid["index_bytes"] == sparse["index_bytes"] + 4 * 16 * 4
+    paces = [row["encode_docs_per_s"] for row in (sparse, vectors, hybrid)]
+    assert 1 / paces[2] == pytest.approx(1 / paces[0] + 1 / paces[1])
+    assert vectors["encode_queries_per_s"] > 0
+    assert hybrid["encode_queries_per_s"] is None  # two encoders, one after the other
+    assert hybrid["search_queries_per_s"] == pytest.approx(1 / hybrid["search_s"])
+    assert hybrid["flops"] == sparse["flops"]
+
+
+def test_the_pace_of_embedding_counts_each_text_once_over_all_calls(tmp_path):
+    def embed(texts):
+        if "stop" in texts:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        return np.ones((len(texts), 2), np.float32)
+
+    assert pace(tmp_path / "v") is None
+    with pytest.raises(KeyboardInterrupt):
+        update_vectors(tmp_path / "v", ["a", "b", "stop"], embed, desc="x", block=1)
+    update_vectors(tmp_path / "v", ["a", "b", "c"], embed, desc="x", block=1)
+    before = pace(tmp_path / "v")
+    assert 0 < before <= 100  # three texts, each at least 10 ms
+    update_vectors(tmp_path / "v", ["a", "b", "c"], embed, desc="x", block=1)
+    assert pace(tmp_path / "v") == before
 
 
 def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys):

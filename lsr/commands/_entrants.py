@@ -145,8 +145,8 @@ class OfFile:
             run = opened.search(texts, k)
             took = time.perf_counter() - started
             facts = opened.facts()
-        plain = len(self.system.retrievers) == 1 and not self._neural()
-        if not plain:  # what the sparse stage took is not what the system took
+        if len(self.system.retrievers) > 1 or self.system.rerank:
+            # What the first stage took is not what the system took.
             facts = {**facts, "encode_queries_s": None, "search_s": took}
         return Answer(run, _paced(facts, len(texts)) | {"system": self.system.name})
 

@@ -16,6 +16,7 @@ from .. import __version__
 from ..errors import IndexFailure, MissingExtra
 from ..files import atomic_write
 from ..systems import BM25, DENSE, System, is_dense
+from ..vectors import pace
 from . import _printing as out
 from ._encoders import EncoderChoice
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from lsr.encoders.protocol import SparseEncoder
     from lsr.retrieval import DenseRetriever
     from lsr.types import Retriever, Run, SparseMatrix
+
+
+_FLOAT32 = 4
 
 
 @dataclass
@@ -72,6 +76,40 @@ class SparseStage:
         }
 
 
+@dataclass
+class DenseStage:
+    """A dense index searched with its encoder, which remembers what its last search cost."""
+
+    retriever: "DenseRetriever"
+    docs_per_s: float | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    """encode_queries_s and search_s of the last call of `search`."""
+
+    def search(self, texts: Mapping[str, str], k: int) -> "Run":
+        """Answer `{query_id: text}` with the k best documents each."""
+        if not texts:
+            return self.retriever.search(texts, k)
+        started = time.perf_counter()
+        vectors = self.retriever.encoder.embed_queries(list(texts.values()))
+        encoded = time.perf_counter()
+        run = self.retriever.nearest(list(texts), vectors, k)
+        done = time.perf_counter()
+        self.facts = {"encode_queries_s": encoded - started, "search_s": done - started}
+        return run
+
+    def describe(self) -> dict[str, Any]:
+        """What a results row says of the encoder and its vectors, and of the last search."""
+        index = self.retriever.index
+        return {
+            "encoder": self.retriever.encoder.name,
+            "encoder_build": self.retriever.encoder.fingerprint,
+            "n_docs": index.n_docs,
+            "index_bytes": index.n_vectors * index.width * _FLOAT32,
+            "encode_docs_per_s": self.docs_per_s,
+            **self.facts,
+        }
+
+
 class Opened:
     """A `Retriever` made of a system over one collection; a context manager that closes it."""
 
@@ -79,7 +117,7 @@ class Opened:
         """Index and embed what the cache does not hold yet, with progress."""
         self.system = system
         self.sparse: list[SparseStage] = []
-        self.dense: list[DenseRetriever] = []
+        self.dense: list[DenseStage] = []
         with ExitStack() as stack:
             retrievers = [self._stage(name, source, stack) for name in system.retrievers]
             self._retriever = retrievers[0]
@@ -96,15 +134,27 @@ class Opened:
         return self._retriever.search(texts, k)
 
     def facts(self) -> dict[str, Any]:
-        """What a results row says of this system: of its first sparse stage, else of its dense."""
-        described = self.sparse[0].describe() if self.sparse else _of_dense(self.dense[0])
-        return {"system": self.system.name, **described}
+        """What a results row says of this system: of its first sparse stage, else of its dense;
+        bytes and the pace of encoding are those of all stages.
+        """
+        opened: list[SparseStage | DenseStage] = [*self.sparse, *self.dense]
+        stages = [stage.describe() for stage in opened]
+        paces = [stage["encode_docs_per_s"] for stage in stages]
+        return {
+            **stages[0],
+            "system": self.system.name,
+            "index_bytes": sum(stage["index_bytes"] for stage in stages),
+            # One after the other: the times add up.
+            "encode_docs_per_s": 1 / sum(1 / pace for pace in paces) if all(paces) else None,
+        }
 
     def _stage(self, name: str, source: "Dataset", stack: ExitStack) -> "Retriever":
         from index import query_encoder
 
         if is_dense(name):
-            self.dense.append(dense_retriever(name, self.system, source))
+            retriever = dense_retriever(name, self.system, source)
+            kept = vectors_folder() / f"{retriever.encoder.fingerprint}-{retriever.corpus}"
+            self.dense.append(DenseStage(retriever, pace(kept)))
             return self.dense[-1]
         choice = encoder_choice(name, self.system)
         index = stack.enter_context(cached_index(source, choice))
@@ -141,7 +191,6 @@ def encoder_choice(name: str, system: System) -> EncoderChoice:
 
 def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetriever":
     """`dense:FOLDER` of a system over a collection; its vectors are in the cache, or go there."""
-    from ..datasets.names import cache_folder
     from ..retrieval import Chunks, DenseRetriever, Flat, Hnsw
     from ..retrieval.dense_index import load_faiss
 
@@ -161,10 +210,17 @@ def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetri
     return DenseRetriever.over(
         source.documents(),
         encoder,
-        folder=cache_folder() / "vectors",
+        folder=vectors_folder(),
         search=Hnsw() if system.dense_index == "hnsw" else Flat(),
         chunks=None if system.chunk is None else Chunks(system.chunk, system.overlap),
     )
+
+
+def vectors_folder() -> Path:
+    """Where the cache keeps vectors of dense encoders."""
+    from ..datasets.names import cache_folder
+
+    return cache_folder() / "vectors"
 
 
 def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
@@ -224,14 +280,6 @@ def index_fingerprint(facts: dict[str, Any]) -> str:
     if kept["encoder"] is not None:
         kept["encoder"] = kept["encoder"]["build"]
     return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-
-
-def _of_dense(stage: "DenseRetriever") -> dict[str, Any]:
-    return {
-        "encoder": stage.encoder.name,
-        "encoder_build": stage.encoder.fingerprint,
-        "n_docs": stage.index.n_docs,
-    }
 
 
 def _flops(queries: "SparseMatrix", index: "Index") -> float:

@@ -148,10 +148,15 @@ class DenseRetriever:
         """Answer `{query_id: text}` with the k best documents of each query, best first."""
         if not texts:
             return Run.from_rows([])
-        answers = self.index.search(self.encoder.embed_queries(list(texts.values())), k)
+        return self.nearest(list(texts), self.encoder.embed_queries(list(texts.values())), k)
+
+    def nearest(self, query_ids: Sequence[str], queries: DenseMatrix, k: int) -> Run:
+        """Answer queries that are embedded already, one row of `queries` each."""
         return Run.from_rows(
             (query_id, [self.doc_ids[i] for i in documents.tolist()], scores)
-            for query_id, (documents, scores) in zip(texts, answers, strict=True)
+            for query_id, (documents, scores) in zip(
+                query_ids, self.index.search(queries, k), strict=True
+            )
         )
 
     def save(self, path: Path) -> None:
