@@ -81,7 +81,8 @@ class DenseStage:
     """A dense index searched with its encoder, which remembers what its last search cost."""
 
     retriever: "DenseRetriever"
-    docs_per_s: float | None
+    texts_per_s: float | None
+    """The pace at which documents, or pieces of them, were embedded."""
     facts: dict[str, Any] = field(default_factory=dict)
     """encode_queries_s and search_s of the last call of `search`."""
 
@@ -105,9 +106,15 @@ class DenseStage:
             "encoder_build": self.retriever.encoder.fingerprint,
             "n_docs": index.n_docs,
             "index_bytes": index.n_vectors * index.width * _FLOAT32,
-            "encode_docs_per_s": self.docs_per_s,
+            "encode_docs_per_s": self._docs_per_s(),
             **self.facts,
         }
+
+    def _docs_per_s(self) -> float | None:
+        index = self.retriever.index
+        if self.texts_per_s is None or not index.n_vectors:
+            return None
+        return self.texts_per_s * index.n_docs / index.n_vectors
 
 
 class Opened:
