@@ -1,5 +1,6 @@
 """Pairwise networks against stock transformers, one comparison at a time, on random weights."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,14 @@ transformers = pytest.importorskip("transformers")
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
+from lsr.__main__ import run  # noqa: E402
+from lsr.encoders.cross_encoder import CrossEncoder  # noqa: E402
+from lsr.encoders.dense import DenseEncoder  # noqa: E402
 from lsr.encoders.pairwise import DuoCrossEncoder, DuoT5, load_duo  # noqa: E402
 from lsr.errors import EncoderError  # noqa: E402
 from lsr.reranking import PreferenceModel  # noqa: E402
+from lsr.trec import read_run, write_run  # noqa: E402
+from lsr.types import Run  # noqa: E402
 
 QUERY = "the big dog"
 FIRST = ["a cat sat on the mat", "tree", "", "dogs and cats"]
@@ -151,3 +157,76 @@ def test_t5_goes_on_with_true_or_false(tmp_path: Path) -> None:
 def test_a_t5_without_true_and_false_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="true and false"):
         load_duo(t5(tmp_path, WORDS.replace("true", "yes").replace("false", "no")))
+
+
+TEXTS = {f"d{i}": text for i, text in enumerate([*FIRST[:2], *SECOND, "big cat", "the mat"])}
+
+
+@pytest.fixture
+def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two queries over eight documents, and a first stage that knows nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LSR_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    for name, rows in (("corpus", TEXTS), ("queries", {"q": QUERY, "r": "a tree"})):
+        lines = (json.dumps({"_id": i, "text": text}) + "\n" for i, text in rows.items())
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    (folder / "qrels" / "test.tsv").write_text("q\td1\t1\nr\td1\t1\n")
+    rows = [(q, list(TEXTS), np.arange(len(TEXTS), 0, -1)) for q in ("q", "r")]
+    write_run(tmp_path / "first.trec", Run.from_rows(rows))
+    return tmp_path
+
+
+def ranked(capsys: pytest.CaptureFixture[str], model: str, *words: str) -> tuple[list[str], dict]:
+    words = ("first.trec", "--on", "tiny", "--with", model, "--output", "new.trec", *words)
+    assert run(["rerank", *words, "--json"]) == 0
+    return list(read_run("new.trec")["q"]), json.loads(capsys.readouterr().out)
+
+
+def test_the_command_keeps_what_a_network_said(duo: Path, collection: Path, capsys) -> None:
+    every = ("--budget", "1", "--aggregation", "additive")
+    order, told = ranked(capsys, f"duo:{duo}", *every)
+    assert (told["comparisons"], told["computed"]) == (2 * 8 * 7, 2 * 8 * 7)
+    model = load_duo(duo)
+    wins = dict.fromkeys(TEXTS, 0.0)
+    for a in TEXTS:
+        for b in TEXTS:
+            if a != b:
+                p = float(model.prefer(QUERY, [TEXTS[a]], [TEXTS[b]])[0])
+                wins[a] += p
+                wins[b] += 1 - p
+    assert order == sorted(TEXTS, key=lambda d: -wins[d])
+    again, told = ranked(capsys, f"duo:{duo}", *every)
+    assert again == order
+    assert told["computed"] == 0
+    assert run(["rerank", "first.trec", "--on", "tiny", "--with", f"duo:{duo}"]) == 0
+    assert "of all, 0 of them new" in capsys.readouterr().out
+
+
+def test_the_command_scores_with_cross_encoders_and_dense_encoders(
+    tiny_checkpoint: Path, collection: Path, capsys
+) -> None:
+    """One by one they order by score; compared without noise, in the same order."""
+    config = transformers.AutoConfig.from_pretrained(tiny_checkpoint, num_labels=1)
+    models = {
+        "cross-encoder": shaken(transformers.BertForSequenceClassification(config), 4),
+        "dense": shaken(transformers.BertModel(config, add_pooling_layer=False), 3),
+    }
+    for kind, model in models.items():
+        folder = collection / kind
+        model.save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(folder)
+        if kind == "dense":
+            encoder = DenseEncoder.load(folder, name="d")
+            scores = (
+                encoder.embed_documents(list(TEXTS.values())) @ encoder.embed_queries([QUERY])[0]
+            )
+        else:
+            cross = CrossEncoder.load(folder, name="c")
+            scores = cross.score([QUERY] * len(TEXTS), list(TEXTS.values()))
+        wanted = [f"d{i}" for i in np.argsort(-scores)]
+        assert ranked(capsys, f"{kind}:{folder}")[0] == wanted
+        compared, told = ranked(capsys, f"{kind}:{folder}", "--method", "pairwise", "--budget", "1")
+        assert compared == wanted
+        assert told["share"] == 1.0
