@@ -58,8 +58,7 @@ def write_study(
         **asdict(study),
         "points": [_rounded(point) for point in study.points],
     }
-    command = ["lsr", "rerank", task.run_path.name, "--on", task.source.name]
-    command += ["--with", _public(task.model), "--study", stem.name]
+    command = [*map(_public, task.command), "--study", stem.name]
     with atomic_write(written[0]) as file:
         file.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
     with atomic_write(written[1]) as file:
@@ -77,10 +76,8 @@ def write_study(
     for path in written:
         out.fact("wrote", str(path))
     best = max(study.points, key=lambda point: point.value if point.budget <= THIRD else 0.0)
-    out.next_step(
-        "lsr", "rerank", str(task.run_path), "--on", task.source.name, "--with", task.model,
-        "--sampler", best.sampler, "--aggregation", best.aggregation,
-    )  # fmt: skip
+    chosen = ("--sampler", best.sampler, "--aggregation", best.aggregation)
+    out.next_step(*task.command, "--method", "pairwise", *chosen)
 
 
 _HEADER = ["sampler, aggregation", "2 %", "10 %", "a third", "all", "lost at a third", "1 % short"]
@@ -137,10 +134,10 @@ def _rounded(point: "Point") -> dict[str, Any]:
     return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(point).items()}
 
 
-def _public(model: str) -> str:
-    """The model's name without where its folder lies, which is nobody's business."""
-    kind, colon, folder = model.partition(":")
-    return f"{kind}{colon}{Path(folder).name}"
+def _public(word: str) -> str:
+    """A word of the command without where files lie, which is nobody's business."""
+    kind, colon, path = word.rpartition(":")
+    return f"{kind}{colon}{Path(path).name}"
 
 
 def _with(stem: Path, suffix: str) -> Path:

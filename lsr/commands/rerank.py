@@ -31,10 +31,11 @@ MEASURES = ("nDCG@10", "RR@10", "AP")
 
 @dataclass(frozen=True)
 class Task:
-    """What is re-ranked: a run over a collection, with the texts of its head; and by what."""
+    """What is re-ranked: a run over a collection, with the texts of its head."""
 
     run_path: Path
-    model: str
+    command: tuple[str, ...]
+    """What was typed, but for where results go."""
     source: "Dataset"
     split: str
     run: "Run"
@@ -145,7 +146,7 @@ def rerank(
     method = method or ("pairwise" if study or is_pairwise_only(model) else "pointwise")
     if study is not None and (method == "pointwise" or output is not None):
         raise UsageError("--study compares and writes a study; leave --method and --output out")
-    task = _task(run_path, model, dataset, split, depth)
+    task = _task(run_path, dataset, split, depth)
     network: dict[str, Any] = {"max_length": max_length, "precision": precision}
     if method == "pointwise":
         texts = list(task.texts.values())
@@ -178,7 +179,7 @@ def rerank(
     _rerank(task, pairwise, output, json=json, details=_comparisons(task, pairwise))
 
 
-def _task(run_path: Path, model: str, dataset: str, split: str, depth: int) -> Task:
+def _task(run_path: Path, dataset: str, split: str, depth: int) -> Task:
     from ..datasets import load_dataset
     from ..reranking import texts_of
     from ..trec import read_run
@@ -201,7 +202,23 @@ def _task(run_path: Path, model: str, dataset: str, split: str, depth: int) -> T
     )
     head = {doc_id for query_id in run for doc_id, _ in run.ranked(query_id)[:depth]}
     qrels = source.qrels(split)
-    return Task(run_path, model, source, split, run, queries, texts_of(source, head), qrels, depth)
+    texts = texts_of(source, head)
+    return Task(run_path, _typed(), source, split, run, queries, texts, qrels, depth)
+
+
+def _typed() -> tuple[str, ...]:
+    """The command line, but for options that say where results go."""
+    context = click.get_current_context()
+    words = ["lsr", "rerank"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value = context.params.get(name)
+        typed = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if not typed or name in ("output", "study", "repeats", "json"):
+            continue
+        words += [] if isinstance(parameter, click.Argument) else [parameter.opts[-1]]
+        words += [] if isinstance(value, bool) else [str(value)]
+    return tuple(words)
 
 
 def _comparisons(task: Task, reranker: "PairwiseReranker") -> dict[str, Any]:
@@ -259,8 +276,7 @@ def _rerank(
         pairs = out.counted(details["comparisons"], "comparison")
         out.fact("compared", out.columns(pairs, f"{details['share']:.1%} of all{known}"))
     if output is None:
-        words = ("rerank", str(task.run_path), "--on", task.source.name, "--with", task.model)
-        out.next_step("lsr", *words, "--output", "reranked.trec")
+        out.next_step(*task.command, "--output", "reranked.trec")
         return
     out.fact("wrote", out.columns(str(output), out.counted(len(ordered.doc_ids), "line")))
     out.next_step("lsr", "evaluate", task.source.name, "--from-run", str(output))
