@@ -25,7 +25,7 @@ RESAMPLES = 10_000
 EXACT_UP_TO = 16
 """With so many queries that differ, all 65,536 assignments are counted instead of a sample."""
 CONFIDENCE = 0.95
-_SEED = 20070607
+SEED = 20070607
 _BATCH = 500
 """Resamples held in memory at a time: 20 MB for 5,000 queries."""
 
@@ -60,7 +60,7 @@ def paired(
     *,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
-    seed: int = _SEED,
+    seed: int = SEED,
 ) -> Paired:
     """Compare the values of two systems, one a query in the same order; same seed, same answer.
 
@@ -100,7 +100,7 @@ def paired(
 
 
 def randomisation_test(
-    deltas: Values, *, resamples: int = RESAMPLES, seed: int = _SEED
+    deltas: Values, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, bool]:
     """Fisher's two-sided sign-flip test of (n,) paired differences: p, and whether it is exact.
 
@@ -136,7 +136,7 @@ def interval_of_mean(
     *,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
-    seed: int = _SEED,
+    seed: int = SEED,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over collections of their mean difference.
 

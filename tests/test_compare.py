@@ -358,3 +358,27 @@ def test_a_run_cut_earlier_than_the_other_is_noted(capsys: pytest.CaptureFixture
     assert note.startswith("drinks: documents a query differ (deep 4, cut 2)")
     # Results of unequal length without a cut are how sparse retrieval answers.
     assert report(capsys, "deep.trec", "b.trec", "--on", "drinks")["notes"] == []
+
+
+def test_a_dense_system_and_a_hybrid_of_a_file_take_part(
+    tiny_checkpoint: Path, indexes: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They have no terms to show, and their ranks are told all the same."""
+    pytest.importorskip("faiss")
+    Path("systems.toml").write_text(
+        '[[system]]\nname = "hybrid"\n'
+        f'retrievers = ["bm25", "dense:{tiny_checkpoint}"]\nweights = [1.0, 0.0]\n'
+        'fuse = "minmax"\n'
+    )
+    dense = f"dense:{tiny_checkpoint}"
+    answer = report(capsys, indexes[0], dense, "systems.toml:hybrid", "--on", "drinks")
+    assert answer["systems"] == ["tiny-mlm", "hybrid"]
+    of_hybrid = [row["paired"] for row in answer["rows"] if row["system"] == "hybrid"]
+    assert {row["delta"] for row in of_hybrid} == {0.0}  # all its weight is on bm25
+    reasons = [q["reason"] for one in answer["extremes"] for q in one["worst"] if q["reason"]]
+    assert reasons
+    for why in reasons:
+        live, dense_view = why["views"]
+        assert live["terms"]
+        assert dense_view["terms"] == []
+        assert dense_view["rank"] is None or dense_view["rank"] > live["rank"]

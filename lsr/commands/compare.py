@@ -13,6 +13,7 @@ import orjson
 from .. import __version__
 from ..errors import UsageError
 from ..files import atomic_write
+from ..significance import RESAMPLES, SEED
 from . import _printing as out
 from ._compare_tables import Extremes, Query, Report, markdown, print_report
 from ._comparison import Compared, compared, means, tested
@@ -87,8 +88,14 @@ MEASURES = ("nDCG@10", "RR@10", "R@100")
     show_default=True,
     help="Queries that one run file answers and another does not.",
 )
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
-@click.option("--seed", type=int, default=20070607, show_default=True)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=100),
+    default=RESAMPLES,
+    show_default=True,
+    help="Random assignments of a test and bootstrap samples of an interval.",
+)
+@click.option("--seed", type=int, default=SEED, show_default=True, help="Of all resampling.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -137,7 +144,7 @@ def compare(
     listed = show if show is not None else 10 if len(judged) * len(systems) == 1 else 3
     collections: list[Compared] = []
     extremes: list[Extremes] = []
-    for one in judged:
+    for number, one in enumerate(judged, start=1):
         with ExitStack() as stack:
             sides = [
                 stack.enter_context(opened(target, name, one, judged, k))
@@ -149,6 +156,8 @@ def compare(
                 _extremes(found, asked[0], sides[0], side, listed, n_explained)
                 for side in sides[1:]
             ]
+        if len(judged) > 1:
+            out.note("measured", out.columns(one.name, f"{number} of {len(judged)}"))
     words = ["lsr", "compare", *targets, *(["--on", ",".join(wanted)] if wanted else [])]
     for option, value, usual in (
         ("--split", split, None),
@@ -157,8 +166,8 @@ def compare(
         ("--names", names, None),
         ("-k", k, 1000),
         ("--missing", missing, "refuse"),
-        ("--resamples", resamples, 10_000),
-        ("--seed", seed, 20070607),
+        ("--resamples", resamples, RESAMPLES),
+        ("--seed", seed, SEED),
     ):
         words += [] if value == usual else [option, str(value)]
     words += [word for name in measures for word in ("--measure", name)]
