@@ -59,6 +59,9 @@ ALGORITHMS = ("auto", "exhaustive", "blockmax")
     help="Search approximately: the share of the exact answer aimed at, for example 0.95.",
 )
 @click.option("--pages", type=int, help="Search approximately: pages of 256 documents to score.")
+@click.option(
+    "--query-terms", type=click.IntRange(min=1), help="Keep the N heaviest terms of a query."
+)
 @click.option("--timeout", type=float, help="Seconds for all texts; then the best found so far.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def search(
@@ -76,6 +79,7 @@ def search(
     algorithm: Any,
     recall: float | None,
     pages: int | None,
+    query_terms: int | None,
     timeout: float | None,
     json: bool,
 ) -> None:
@@ -85,6 +89,7 @@ def search(
     is exact all the same.
     """
     from index import Approximate, Index, query_encoder
+    from index.pruning import prune_terms
 
     if (queries is None) == (not texts):
         raise UsageError(
@@ -95,6 +100,8 @@ def search(
         encodes = query_encoder(opened, encoder)
         started = time.perf_counter()
         vectors = encodes.encode_queries(list(asked.values()))
+        if query_terms is not None:
+            vectors = prune_terms(vectors, query_terms)
         encoded = time.perf_counter()
         less = recall is not None or pages is not None
         answers = opened.search_batch(
