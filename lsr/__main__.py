@@ -36,6 +36,7 @@ VERBS = {
     "adapt": ("lsr.commands.adapt:adapt", "adapt an encoder to a corpus without labels"),
     "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),
+    "sweep": ("lsr.commands.sweep:sweep", "trade quality for size and speed"),
     "bench": ("lsr.commands.bench:bench", "measure how fast an index is"),
     "mteb": ("lsr.commands.mteb:mteb", "let MTEB evaluate an encoder over our index"),
     "referee": ("lsr.commands.referee:referee", "compare an index with scipy and with Lucene"),
