@@ -86,7 +86,9 @@ class Lucene:
             )
             for a, b in pairwise(queries.indptr.tolist())
         )
-        return self._search(index, texts, queries.shape[0], k, *_PRETOKENIZED)
+        found = self._search(index, texts, queries.shape[0], k, *_PRETOKENIZED)
+        # Anserini lowers equal scores by millionths, so that they print apart; ours are integers.
+        return [Ranked(one.docids, np.rint(one.scores)) for one in found]
 
     def bm25_search(
         self,
