@@ -66,7 +66,9 @@ def evaluate(
             continue
         for query_id, grades in qrels.items():
             needed = None if sources is None else sources.get(query_id)
-            values[name][query_id] = measure.value(judged.get(query_id, {}), grades, needed)
+            values[name][query_id] = measure.value(
+                judged.get(query_id, {}), grades, needed, relevant_from=relevant_from
+            )
     # ir_measures fails when it is asked for nothing.
     for metric in ir_measures.iter_calc(list(theirs), qrels, judged) if theirs else ():
         for name in theirs[metric.measure]:

@@ -24,8 +24,8 @@ class SourcesMeasure:
 
     every: bool
     """Whether all sources must be there; if not, the share that is."""
-    rel: int
-    """A document counts from this grade on."""
+    rel: int | None
+    """A document counts from this grade on; None leaves it to the collection's convention."""
     k: int
 
     def value(
@@ -33,19 +33,22 @@ class SourcesMeasure:
         ranking: Mapping[str, float],
         grades: Mapping[str, int],
         needed: Mapping[str, Set[str]] | None = None,
+        *,
+        relevant_from: int = 1,
     ) -> float:
         """The value for one query, in [0, 1]; without any source to find it is 0, as recall is.
 
         Without `needed` each relevant document is a source of its own. A source that has no
-        document of grade `rel` is not asked for. Ties are broken by doc_id, descending, as
+        document that counts is not asked for. Ties are broken by doc_id, descending, as
         trec_eval does.
 
-        >>> SourcesMeasure(every=False, rel=1, k=2).value(
+        >>> SourcesMeasure(every=False, rel=None, k=2).value(
         ...     {"a": 3.0, "b": 2.0, "c": 1.0}, {"a": 1, "c": 1}
         ... )
         0.5
         """
-        relevant = {doc_id for doc_id, grade in grades.items() if grade >= self.rel}
+        level = relevant_from if self.rel is None else self.rel
+        relevant = {doc_id for doc_id, grade in grades.items() if grade >= level}
         groups = [{doc_id} for doc_id in relevant]
         if needed is not None:
             groups = [held for documents in needed.values() if (held := relevant & documents)]
@@ -67,4 +70,5 @@ def parse_sources_measure(name: str) -> SourcesMeasure | None:
             f"no measure {name!r}; wanted a cut-off of at least 1 and maybe a level of at least 1, "
             "such as AllSources@10 or Sources(rel=2)@10"
         )
-    return SourcesMeasure(match[1] == "AllSources", int(match[2] or 1), int(match[3]))
+    rel = None if match[2] is None else int(match[2])
+    return SourcesMeasure(match[1] == "AllSources", rel, int(match[3]))

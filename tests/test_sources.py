@@ -1,9 +1,12 @@
 """AllSources@k and Sources@k against counting by hand, against sets, and against trec_eval."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsr.__main__ import run as lsr
 from lsr.errors import DatasetError, UsageError
 from lsr.measures import evaluate
 from lsr.trec import read_sources
@@ -71,6 +74,35 @@ def test_unanswered_queries_and_queries_without_sources_count_as_zero():
     evaluation = evaluate(run, qrels, ["AllSources@10", "RR@10"])
     assert evaluation.per_query["AllSources@10"] == {"q1": 1.0, "q2": 0.0, "q3": 0.0}
     assert evaluation.means["AllSources@10"] == evaluation.means["RR@10"]
+
+
+def test_the_level_is_the_collections_unless_the_name_says():
+    """TREC DL counts passages from grade 2; a measure that names a level keeps its own."""
+    run, qrels = {"q": {"a": 2.0, "b": 1.0}}, {"q": {"a": 2, "b": 1}}
+    names = ["AllSources@1", "AllSources(rel=1)@1"]
+    assert evaluate(run, qrels, names, relevant_from=2).means == {
+        "AllSources@1": 1.0,
+        "AllSources(rel=1)@1": 0.0,
+    }
+
+
+def test_evaluate_reads_sources_from_a_file(tmp_path, capsys):
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "a", "text": "ferry"}\n{"_id": "b", "text": "ferry boat"}\n'
+        '{"_id": "c", "text": "home again"}\n'
+    )
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "ferry home"}\n')
+    (tmp_path / "qrels" / "test.tsv").write_text("q\ta\t1\nq\tb\t1\nq\tc\t1\n")
+    sources = tmp_path / "sources.tsv"
+    sources.write_text("q\ta\tout\nq\tb\tout\nq\tc\tback\n")
+    command = ["evaluate", str(tmp_path), "--measure", "AllSources@2", "--json"]
+    assert lsr(command) == 0
+    assert json.loads(capsys.readouterr().out)["measures"] == {"AllSources@2": 0.0}
+    assert lsr([*command, "--sources", str(sources)]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["measures"] == {"AllSources@2": 1.0}
+    assert f"--sources {sources}" in row["command"]
 
 
 @pytest.mark.parametrize("name", ["AllSources", "AllSources@0", "Sources(rel=0)@5", "Sources@x"])

@@ -24,6 +24,7 @@ from ._rows import Row
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
+    from ..sources import Sources
     from ..types import Qrels, Query, Run
 
 FORMAT = 1
@@ -39,6 +40,8 @@ class Collection:
     source: "Dataset"
     convention: Convention
     split: str
+    sources_path: Path | None = None
+    """Which documents stand in for one another, for `AllSources@k` and `Sources@k`."""
 
     @classmethod
     def open(
@@ -48,6 +51,7 @@ class Collection:
         split: str | None = None,
         qrels: Path | None = None,
         queries: Path | None = None,
+        sources: Path | None = None,
     ) -> "Collection":
         """Find the collection; `qrels` and `queries` are files that replace its own."""
         from ..datasets import JudgedBy, load_dataset
@@ -57,13 +61,13 @@ class Collection:
         if qrels is None:
             if queries is not None:
                 raise UsageError(f"--queries {queries} goes with --qrels, which judges them")
-            return cls(name, source, convention, convention.split)
+            return cls(name, source, convention, convention.split, sources)
         if split is not None:
             raise UsageError(
                 f"--split {split} and --qrels {qrels}: a file of judgements has no split"
             )
         judged = JudgedBy(source, qrels, queries)
-        return cls(name, judged, convention, judged.split)
+        return cls(name, judged, convention, judged.split, sources)
 
     @property
     def corpus(self) -> "Dataset":
@@ -78,6 +82,13 @@ class Collection:
     def qrels(self) -> "Qrels":
         """The judgements."""
         return self.source.qrels(self.split)
+
+    @cached_property
+    def sources(self) -> "Sources | None":
+        """The sources that queries need, where a file says."""
+        from ..trec import read_sources
+
+        return None if self.sources_path is None else read_sources(self.sources_path)
 
     @cached_property
     def queries(self) -> "list[Query]":
@@ -111,7 +122,13 @@ def measure_cell(
     texts = {query.query_id: query.text for query in collection.queries}
     answer = entrant.answer(collection.corpus, texts, depth(convention, k))
     run = conventional(answer.run, convention, k)
-    evaluation = evaluate(run, collection.qrels, measures, relevant_from=convention.relevant_from)
+    evaluation = evaluate(
+        run,
+        collection.qrels,
+        measures,
+        relevant_from=convention.relevant_from,
+        sources=collection.sources,
+    )
     unjudged = holes(run, collection.qrels)
     seen = contamination(
         entrant.folders(),
@@ -169,7 +186,14 @@ class Place:
             "system_key": self.entrant.key,
             "k": self.k,
             "measures": list(self.measures),
+            **self._sources(),
         }
+
+    def _sources(self) -> dict[str, str]:
+        from ..datasets.dataset import fingerprint_files
+
+        path = self.collection.sources_path
+        return {} if path is None else {"sources": fingerprint_files([path], root=path.parent)}
 
     @cached_property
     def stem(self) -> str:

@@ -206,25 +206,18 @@ def _why_missing(missing: Sequence[str], members: Sequence[str], machine: Machin
 def _measured(
     system: PublishedSystem, encoder: str, collection: str, measures: Sequence[str]
 ) -> dict[str, float] | _Failure:
-    from ..conventions import convention_of, conventional, depth
-    from ..datasets import load_dataset
-    from ..measures import evaluate
-    from ._systems import open_system
+    """The values that `lsr evaluate` prints: the same code makes both."""
+    from ._cells import Collection as Judged
+    from ._cells import measure_cell
+    from ._entrants import OfFile
 
-    convention = convention_of(collection)
-    source = load_dataset(collection)
+    entrant = OfFile(System(system.name, (encoder,)))
     try:
-        with open_system(System(system.name, (encoder,)), source) as opened:
-            texts = {query.query_id: query.text for query in source.queries(convention.split)}
-            run = opened.search(texts, depth(convention, DEPTH))
+        cell = measure_cell(
+            Judged.open(collection), entrant, k=DEPTH, measures=tuple(measures), command=""
+        )
     except MissingExtra as error:
         return _Failure("absent", str(error))
     except LsrError as error:
         return _Failure("fail", str(error))
-    evaluation = evaluate(
-        conventional(run, convention, DEPTH),
-        source.qrels(convention.split),
-        measures,
-        relevant_from=convention.relevant_from,
-    )
-    return evaluation.means
+    return cell.row.measures

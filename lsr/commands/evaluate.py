@@ -68,6 +68,11 @@ cqadupstack, nanobeir and beir-13 are groups.
     multiple=True,
     help="A measure as ir-measures spells it. Repeatable. Default: nDCG@10 RR@10 R@100 R@1000 AP",
 )
+@click.option(
+    "--sources",
+    type=click.Path(path_type=Path),
+    help="For AllSources@k: which documents stand in for one another (query-id corpus-id source).",
+)
 @click.option("--run", "run_path", type=click.Path(path_type=Path), help="Write the run (TREC).")
 @click.option("--per-query", is_flag=True, help="With --json: the value of every query as well.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
@@ -84,6 +89,7 @@ def evaluate(
     queries: Path | None,
     k: int,
     measures: tuple[str, ...],
+    sources: Path | None,
     run_path: Path | None,
     per_query: bool,
     json: bool,
@@ -101,7 +107,12 @@ def evaluate(
     names = members(datasets)
     entrants = _entrants(choice, index_path, from_run, systems_path)
     alone = len(names) == 1 and len(entrants) == 1
-    for option, value in (("--index", index_path), ("--from-run", from_run), ("--qrels", qrels)):
+    for option, value in (
+        ("--index", index_path),
+        ("--from-run", from_run),
+        ("--qrels", qrels),
+        ("--sources", sources),
+    ):
         if value is not None and len(names) > 1:
             raise UsageError(f"{option} belongs to one collection, got {', '.join(names)}")
     if run_path is not None and not alone:
@@ -109,14 +120,20 @@ def evaluate(
             f"--run {run_path} is one file for several runs; give --output FOLDER, which keeps all"
         )
     collections = [
-        Collection.open(name, split=split, qrels=qrels, queries=queries) for name in names
+        Collection.open(name, split=split, qrels=qrels, queries=queries, sources=sources)
+        for name in names
     ]
 
     def again(names: Sequence[str], entrant: Entrant | None) -> str:
         words = ["lsr", "evaluate", *names]
         words += ["--systems", str(systems_path)] if systems_path is not None else []
         words += entrant.arguments() if entrant is not None else []
-        for option, value in (("--split", split), ("--qrels", qrels), ("--queries", queries)):
+        for option, value in (
+            ("--split", split),
+            ("--qrels", qrels),
+            ("--queries", queries),
+            ("--sources", sources),
+        ):
             words += [] if value is None or value == "test" else [option, str(value)]
         for name in measures:
             words += ["--measure", name]
