@@ -51,7 +51,7 @@ def write_study(
     written = [_with(stem, suffix) for suffix in (".json", ".md")]
     facts: dict[str, Any] = {
         "dataset": task.source.name,
-        "split": task.split,
+        "split": task.convention.split,
         "dataset_fingerprint": task.source.fingerprint,
         "symmetric": symmetric,
         "repeats": repeats,

@@ -12,6 +12,7 @@ from ..reranking import AGGREGATIONS, SAMPLERS
 from . import _printing as out
 
 if TYPE_CHECKING:
+    from ..conventions import Convention
     from ..datasets import Dataset
     from ..encoders.checkpoint import Precision
     from ..reranking import Aggregation, PairwiseReranker, Reranker, Sampler
@@ -37,12 +38,11 @@ class Task:
     command: tuple[str, ...]
     """What was typed, but for where results go."""
     source: "Dataset"
-    split: str
+    convention: "Convention"
     run: "Run"
     queries: Mapping[str, str]
     texts: Mapping[str, str]
     qrels: "Qrels"
-    """Empty where the split has no judgements."""
     depth: int
 
 
@@ -103,7 +103,7 @@ class Task:
     show_default=True,
     help="What a network multiplies in.",
 )
-@click.option("--split", default="test", show_default=True, help="Whose queries and judgements.")
+@click.option("--split", help="Whose queries and judgements. Default: what figures are quoted for.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the new run (TREC).")
 @click.option(
     "--study",
@@ -129,7 +129,7 @@ def rerank(
     seed: int,
     max_length: int | None,
     precision: "Precision",
-    split: str,
+    split: str | None,
     output: Path | None,
     study: Path | None,
     repeats: int,
@@ -179,7 +179,8 @@ def rerank(
     _rerank(task, pairwise, output, json=json, details=_comparisons(task, pairwise))
 
 
-def _task(run_path: Path, dataset: str, split: str, depth: int) -> Task:
+def _task(run_path: Path, dataset: str, split: str | None, depth: int) -> Task:
+    from ..conventions import convention_of, conventional
     from ..datasets import load_dataset
     from ..reranking import texts_of
     from ..trec import read_run
@@ -188,22 +189,32 @@ def _task(run_path: Path, dataset: str, split: str, depth: int) -> Task:
     if depth < 1:
         raise UsageError(f"--depth {depth}; wanted 1 document or more")
     source = load_dataset(dataset)
-    queries = {query.query_id: query.text for query in source.queries(split)}
+    convention = convention_of(source.name, split)
+    queries = {query.query_id: query.text for query in source.queries(convention.split)}
     given = read_run(run_path)
+    given = conventional(given, convention, len(given.doc_ids))
     ours = [query_id for query_id in given if query_id in queries]
     if not ours:
         raise DatasetError(
-            f"{run_path} answers none of the {len(queries)} queries of {source.name} {split}; "
-            "wanted a run over this collection, or another --split"
+            f"{run_path} answers none of the {len(queries)} queries of {source.name} "
+            f"{convention.split}; wanted a run over this collection, or another --split"
         )
     run = Run.from_rows(
         (q, [d for d, _ in ranked], [s for _, s in ranked])
         for q, ranked in ((q, given.ranked(q)) for q in ours)
     )
     head = {doc_id for query_id in run for doc_id, _ in run.ranked(query_id)[:depth]}
-    qrels = source.qrels(split)
-    texts = texts_of(source, head)
-    return Task(run_path, _typed(), source, split, run, queries, texts, qrels, depth)
+    return Task(
+        run_path,
+        _typed(),
+        source,
+        convention,
+        run,
+        queries,
+        texts_of(source, head),
+        source.qrels(convention.split),
+        depth,
+    )
 
 
 def _typed() -> tuple[str, ...]:
@@ -246,7 +257,11 @@ def _rerank(
     if output is not None:
         write_run(output, ordered)
     runs = {str(task.run_path): task.run, reranker.name: ordered}
-    values = {name: evaluate(run, task.qrels, MEASURES).means for name, run in runs.items()}
+    grade = task.convention.relevant_from
+    values = {
+        name: evaluate(run, task.qrels, MEASURES, relevant_from=grade).means
+        for name, run in runs.items()
+    }
     if isinstance(reranker, PairwiseReranker) and isinstance(reranker.model, KeptPreferences):
         details = {**details, "computed": reranker.model.asked}
     if json:
@@ -254,7 +269,7 @@ def _rerank(
         out.as_json(
             {
                 "dataset": task.source.name,
-                "split": task.split,
+                "split": task.convention.split,
                 "reranker": reranker.name,
                 "queries": len(ordered),
                 "depth": task.depth,
