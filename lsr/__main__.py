@@ -86,8 +86,8 @@ class LazyVerbs(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     subcommand_metavar="VERB ...",
     epilog="`lsr VERB --help` shows options and examples. LSR_DATA: folder of datasets; LSR_CACHE: "
-    "what can be made again; LSR_THREADS: of an ONNX encoder; LSR_QUIET=1: no progress; "
-    "LSR_DEBUG=1: tracebacks.",
+    "what can be made again; LSR_BEIR_URL: a mirror of BEIR's archives; LSR_THREADS: of an ONNX "
+    "encoder; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks.",
 )
 @click.version_option(__version__, prog_name="lsr-search", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -12,12 +12,15 @@ import pytest
 from index import bulk, ingest
 from lsr.__main__ import run
 from lsr.commands import _suite
+from lsr.commands._encoders import EncoderChoice
 from lsr.commands._rows import Row, means
+from lsr.commands._system_options import SystemOptions
 from lsr.conventions import CQADUPSTACK
 from lsr.datasets import JudgedBy, load_dataset
 from lsr.encoders.analysis import Analyser
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.errors import DatasetError
+from lsr.systems import System
 from lsr.trec import read_run
 from lsr.vectors import pace, update_vectors
 
@@ -352,6 +355,30 @@ def test_dense_and_hybrid_systems_have_costs_of_all_their_stages(
     assert hybrid["flops"] == sparse["flops"]
 
 
+def test_options_ask_for_a_dense_encoder_alone_or_fused(tiny_checkpoint, drinks, capsys):
+    pytest.importorskip("faiss")
+    dense = ["--dense", str(tiny_checkpoint)]
+    assert run(["evaluate", "drinks", *dense, "--fuse", "zscore", "--json"]) == 0
+    fused = json.loads(capsys.readouterr().out)
+    assert fused["system"] == f"bm25+{tiny_checkpoint.name}"
+    assert fused["command"] == shlex.join(
+        ["lsr", "evaluate", "drinks", "--encoder", "bm25", *dense, "--fuse", "zscore"]
+    )
+    assert run(["evaluate", "drinks", *dense, "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["system"] == tiny_checkpoint.name
+    assert alone["terms_per_query"] is None
+    assert alone["command"] == shlex.join(["lsr", "evaluate", "drinks", *dense])
+
+
+def test_a_reranker_is_a_cross_encoder_unless_it_says_otherwise():
+    choice = EncoderChoice("bm25", None, None, False, None)
+    system = SystemOptions(rerank="models/ce").system(choice)
+    assert system == System("bm25>ce", ("bm25",), rerank="cross-encoder:models/ce")
+    dense = SystemOptions(rerank="dense:models/gte").system(choice)
+    assert dense == System("bm25>gte", ("bm25",), rerank="dense:models/gte")
+
+
 def test_the_pace_of_embedding_counts_each_text_once_over_all_calls(tmp_path):
     def embed(texts):
         if "stop" in texts:
@@ -402,6 +429,10 @@ def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys)
         (["drinks", "--qrels", "q", "--split", "dev"], "a file of judgements has no split"),
         (["drinks", "--systems", "s", "--index", "i"], "two answers to one question"),
         (["drinks", "--systems", "s", "--k1", "2"], "names its encoders itself"),
+        (["drinks", "--fuse", "rrf"], "--fuse rrf needs --dense FOLDER"),
+        (["drinks", "--encoder", "e", "--dense", "d"], "are two retrievers; say how to fuse them"),
+        (["drinks", "--k1", "2", "--dense", "d", "--fuse", "rrf"], "do not go with --dense"),
+        (["drinks", "--dense", "d", "--index", "i"], "two answers to one question"),
     ],
 )
 def test_what_cannot_be_meant_is_misuse(arguments, complaint, drinks, rest, capsys):

@@ -12,9 +12,10 @@ from ..errors import LsrError, UsageError
 from . import _printing as out
 from ._cells import Cell, Collection
 from ._encoders import EncoderChoice, encoder_options
-from ._entrants import ByOptions, Entrant, FromRun, OfFile
+from ._entrants import Entrant
 from ._rows import Row
 from ._suite import Outcome, run_suite, write_summary
+from ._system_options import SystemOptions, entrants_of, system_options
 from ._tables import costs, footnotes, mean_lines, quality, system_name
 
 EXAMPLES = """\b
@@ -23,6 +24,7 @@ Examples:
   lsr evaluate nfcorpus --encoder runs/encoder --run nfcorpus.trec
   lsr evaluate scifact --index scifact.index
   lsr evaluate scifact --from-run other-system.trec
+  lsr evaluate scifact --encoder runs/encoder --dense models/gte-small --fuse rrf
   lsr evaluate scifact --qrels ours.tsv --queries ours.jsonl
   lsr evaluate scifact cranfield cqadupstack --encoder runs/encoder
   lsr evaluate beir-13 --systems systems.toml --output results/beir
@@ -37,6 +39,7 @@ cqadupstack, nanobeir and beir-13 are groups.
 @click.command(epilog=EXAMPLES)
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
 @encoder_options
+@system_options
 @click.option("--index", "index_path", type=click.Path(path_type=Path), help="An index to search.")
 @click.option(
     "--from-run", type=click.Path(path_type=Path), help="Measure this TREC run; search nothing."
@@ -80,6 +83,7 @@ def evaluate(
     *,
     datasets: tuple[str, ...],
     choice: EncoderChoice,
+    parts: SystemOptions,
     index_path: Path | None,
     from_run: Path | None,
     systems_path: Path | None,
@@ -105,7 +109,7 @@ def evaluate(
     from ..measures import DEFAULT
 
     names = members(datasets)
-    entrants = _entrants(choice, index_path, from_run, systems_path)
+    entrants = entrants_of(choice, parts, index_path, from_run, systems_path)
     alone = len(names) == 1 and len(entrants) == 1
     for option, value in (
         ("--index", index_path),
@@ -163,33 +167,6 @@ def evaluate(
             f"{out.counted(len(outcome.failed), 'cell')} failed, see above; the same command goes "
             "on from what is done" + ("" if output else ", if it has --output FOLDER")
         )
-
-
-def _entrants(
-    choice: EncoderChoice, index_path: Path | None, from_run: Path | None, systems: Path | None
-) -> list[Entrant]:
-    given = [
-        option
-        for option, value in (
-            ("--index", index_path),
-            ("--from-run", from_run),
-            ("--systems", systems),
-        )
-        if value is not None
-    ]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} are two answers to one question; give one")
-    if from_run is not None:
-        return [FromRun(from_run)]
-    if systems is None:
-        return [ByOptions(choice, index_path)]
-    from ..systems import read_systems
-
-    if choice != EncoderChoice("bm25", None, None, False, None):
-        raise UsageError(
-            f"--systems {systems} names its encoders itself; leave --encoder and its options out"
-        )
-    return [OfFile(system) for system in read_systems(systems)]
 
 
 def _write_run(path: Path, cell: Cell, output: Path | None) -> None:
