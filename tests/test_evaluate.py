@@ -438,3 +438,21 @@ def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys)
 def test_what_cannot_be_meant_is_misuse(arguments, complaint, drinks, rest, capsys):
     assert run(["evaluate", *arguments]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_page_has_the_reading_the_figures_and_the_plot_but_no_path(drinks, rest, systems, capsys):
+    page = Path("page")
+    page.mkdir()
+    (page / "reading.md").write_text("Nothing to see here.")
+    words = ["evaluate", "drinks", "rest", "--systems", str(systems), "--page", "page"]
+    assert run(words) == 0
+    text = (page / "README.md").read_text()
+    assert "Nothing to see here." in text
+    assert "| rest | **0.500** | **0.500** |" in text
+    assert "| mean | 0.750 | 0.750 |" in text
+    kept = json.loads((page / "results.json").read_text())
+    assert [row["measures"]["nDCG@10"] for row in kept["rows"]] == [1.0, 1.0, 0.5, 0.5]
+    assert str(Path.cwd() / "cache") not in text + json.dumps(kept)
+    assert (page / "ndcg.png").stat().st_size > 1000
+    assert "<svg" in (page / "ndcg.svg").read_text()
+    assert "page/README.md" in capsys.readouterr().out

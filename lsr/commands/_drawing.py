@@ -40,10 +40,12 @@ def saved(
     width: float = 7.2,
     height: float = 4.2,
     n_panels: int = 1,
+    columns: int | None = None,
 ) -> list[Path]:
-    """Draw on `n_panels` axes side by side and write `path`.png and .svg, each whole or not there.
+    """Draw on `n_panels` axes and write `path`.png and .svg, each whole or not there.
 
-    `width` and `height` are inches of the whole figure. Raises `MissingExtra`.
+    `columns` panels stand side by side, all of them by default; `width` and `height` are inches of
+    the whole figure. Raises `MissingExtra`.
     """
     require_matplotlib()
     import matplotlib as mpl
@@ -52,7 +54,11 @@ def saved(
     files = []
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        draw(*figure.subplots(1, n_panels, sharey=True, squeeze=False)[0])
+        across = columns or n_panels
+        grid = figure.subplots(-(-n_panels // across), across, sharey=True, squeeze=False).ravel()
+        for unused in grid[n_panels:]:
+            unused.remove()
+        draw(*grid[:n_panels])
         for suffix in (".png", ".svg"):
             whole = path.with_name(f"{path.name}{suffix}")
             fresh = whole.with_name(f".{whole.name}.{os.getpid()}")

@@ -12,7 +12,7 @@ _READING = """\
 Documents are title + text, gains are grades, queries without judgements are left out. 95 %:
 percentiles of 10,000 bootstrap means of nDCG@10. hole@10: share of the first ten documents that
 nobody has judged."""
-_READING_COSTS = """\
+READING_COSTS = """\
 Rates are of this machine at the time, queries as one batch over all threads. FLOPS: multiply-adds
 an average query costs against an average document."""
 
@@ -99,14 +99,18 @@ def markdown(rows: Sequence[Row], found: Means, *, command: str) -> str:
     header, lines = quality(rows)
     parts = ["# Evaluation", f"`{command}`"]
     if rows:
-        parts += [_markdown(header, [*lines, *mean_lines(found, header, rows)], text=2), _READING]
+        parts += [
+            markdown_table(header, [*lines, *mean_lines(found, header, rows)], text=2),
+            _READING,
+        ]
     parts.append("\n".join(f"- {note}" for note in footnotes(rows, found)))
     if rows:
-        parts += ["## Costs", _markdown(*costs(rows), text=2), _READING_COSTS]
+        parts += ["## Costs", markdown_table(*costs(rows), text=2), READING_COSTS]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]], *, text: int) -> str:
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, text: int) -> str:
+    """The cells as a Markdown table, its first `text` columns to the left."""
     rule = ["---" if i < text else "---:" for i in range(len(header))]
     return "\n".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"

@@ -11,8 +11,10 @@ import click
 from ..errors import LsrError, UsageError
 from . import _printing as out
 from ._cells import Cell, Collection
+from ._drawing import require_matplotlib
 from ._encoders import EncoderChoice, encoder_options
 from ._entrants import Entrant
+from ._page import write_page
 from ._rows import Row
 from ._suite import Outcome, run_suite, write_summary
 from ._system_options import SystemOptions, entrants_of, system_options
@@ -55,6 +57,11 @@ cqadupstack, nanobeir and beir-13 are groups.
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep runs, figures and tables in this folder; what it holds already is not done again.",
 )
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the figures as a page with a plot to this folder (extra: plot).",
+)
 @click.option("--split", help="Whose judgements to use. Default: test; dev for msmarco and miracl.")
 @click.option(
     "--qrels",
@@ -88,6 +95,7 @@ def evaluate(
     from_run: Path | None,
     systems_path: Path | None,
     output: Path | None,
+    page: Path | None,
     split: str | None,
     qrels: Path | None,
     queries: Path | None,
@@ -144,7 +152,10 @@ def evaluate(
         return shlex.join([*words, *(["-k", str(k)] if k != 1000 and not from_run else [])])
 
     whole = again(datasets, entrants[0] if systems_path is None else None)
-    whole += f" --output {shlex.quote(str(output))}" if output is not None else ""
+    for option, folder in (("--output", output), ("--page", page)):
+        whole += f" {option} {shlex.quote(str(folder))}" if folder is not None else ""
+    if page is not None:
+        require_matplotlib()  # before hours of measuring
     outcome = run_suite(
         collections,
         entrants,
@@ -154,6 +165,7 @@ def evaluate(
         folder=output,
     )
     written = [] if output is None else write_summary(output, outcome, command=whole)
+    written += [] if page is None else write_page(page, outcome, command=whole)
     if run_path is not None:
         _write_run(run_path, outcome.cells[0], output)
     if json:
