@@ -5,6 +5,7 @@ increasing), finite and strictly positive: the ecosystem's own type, so nothing 
 `canonical` is the one gate through which foreign matrices enter.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -117,6 +118,12 @@ class Run(Mapping[str, dict[str, float]]):
         i = self._rows[query_id]
         a, b = int(self.offsets[i]), int(self.offsets[i + 1])
         return list(zip(self.doc_ids[a:b], self.scores[a:b].tolist(), strict=True))
+
+    def cut(self, k: int) -> "Run":
+        """The first k documents of each query."""
+        ends = [min(b, a + k) for a, b in itertools.pairwise(self.offsets.tolist())]
+        rows = zip(self.query_ids, self.offsets.tolist(), ends, strict=False)
+        return Run.from_rows((q, self.doc_ids[a:b], self.scores[a:b]) for q, a, b in rows)
 
     def __getitem__(self, query_id: str) -> dict[str, float]:
         return dict(self.ranked(query_id))

@@ -52,12 +52,9 @@ def test_a_hybrid_system_is_the_fusion_of_its_retrievers(collection: Dataset, de
         open_system(System("b", (dense,)), collection) as b,
     ):
         runs = [a.search(QUERIES, 1000), b.search(QUERIES, 1000)]
-        assert b.facts() | {"encoder_build": ""} == {
-            "system": "b",
-            "encoder": "tiny-dense",
-            "encoder_build": "",
-            "n_docs": 4,
-        }
+        facts = b.facts()
+        named = {name: facts[name] for name in ("system", "encoder", "n_docs", "index_bytes")}
+        assert named == {"system": "b", "encoder": "tiny-dense", "n_docs": 4, "index_bytes": 256}
     assert answer("bm25", dense, weights=(1, 3)) == dict(fuse(runs, "minmax", [1, 3]))
     assert answer("bm25", dense) == dict(fuse(runs, "minmax"))
 
@@ -80,8 +77,8 @@ def test_a_system_says_whether_long_documents_are_cut_and_how_exact_it_is(
     system = System("c", (dense,), chunk=8, overlap=2, dense_index="hnsw")
     with open_system(system, collection) as opened:
         (stage,) = opened.dense
-        assert stage.index.how == Hnsw()
-        assert stage.index.n_docs == len(TEXTS) < stage.index.n_vectors
+        assert stage.retriever.index.how == Hnsw()
+        assert stage.retriever.index.n_docs == len(TEXTS) < stage.retriever.index.n_vectors
         run = opened.search(QUERIES, 4)
         assert {query_id: len(run[query_id]) for query_id in run} == {"q1": 4, "q2": 4}
 
@@ -118,3 +115,43 @@ def test_what_tune_writes_evaluate_measures(
     )
     assert run(["evaluate", "toy", "--systems", "w.toml", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["system"] == "bm25 + tiny-dense"
+
+
+def test_a_dense_re_ranker_gives_the_head_the_scores_of_dense_search(
+    collection: Dataset, dense: str
+) -> None:
+    """All four documents re-ranked are dense search; with fewer, the tail keeps bm25's order."""
+    with (
+        open_system(System("first", ("bm25",)), collection) as bm25,
+        open_system(System("dense", (dense,)), collection) as whole,
+        open_system(System("again", ("bm25",), rerank=dense), collection) as again,
+        open_system(System("head", ("bm25",), rerank=dense, rerank_depth=1), collection) as head,
+    ):
+        first, everything = bm25.search(QUERIES, 4), whole.search(QUERIES, 4)
+        for query_id in QUERIES:
+            found = first[query_id]
+            wanted = [pair for pair in everything.ranked(query_id) if pair[0] in found]
+            assert again.search(QUERIES, 4).ranked(query_id) == wanted
+            assert list(head.search(QUERIES, 4)[query_id]) == list(found)
+        assert [len(row) for row in again.search(QUERIES, 1).values()] == [1, 1]
+
+
+def test_a_cross_encoder_re_ranks_a_system(
+    collection: Dataset, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    config = transformers.AutoConfig.from_pretrained(tiny_checkpoint, num_labels=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = transformers.BertForSequenceClassification(config)
+    folder = tmp_path / "ce"
+    model.eval().save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(folder)
+    from lsr.encoders.cross_encoder import CrossEncoder
+
+    system = System("ce", ("bm25",), rerank=f"cross-encoder:{folder}")
+    with open_system(system, collection) as opened:
+        answer = opened.search({"q1": "cat"}, 4)
+    texts = {f"d{i}": text for i, text in enumerate(TEXTS)}
+    judge = CrossEncoder.load(folder, name="ce", device="cpu")
+    for doc_id, score in answer.ranked("q1"):
+        assert score == pytest.approx(judge.score(["cat"], [texts[doc_id]])[0], abs=1e-5)

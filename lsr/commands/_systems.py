@@ -15,7 +15,7 @@ import orjson
 from .. import __version__
 from ..errors import IndexFailure, MissingExtra
 from ..files import atomic_write
-from ..systems import BM25, DENSE, System, is_dense
+from ..systems import BM25, CROSS_ENCODER, DENSE, System, is_dense
 from ..vectors import pace
 from . import _printing as out
 from ._encoders import EncoderChoice
@@ -23,6 +23,7 @@ from ._encoders import EncoderChoice
 if TYPE_CHECKING:
     from index import Index
     from lsr.datasets import Dataset
+    from lsr.encoders.cross_encoder import CrossEncoder
     from lsr.encoders.protocol import SparseEncoder
     from lsr.retrieval import DenseRetriever
     from lsr.types import Retriever, Run, SparseMatrix
@@ -134,6 +135,8 @@ class Opened:
                 self._retriever = HybridRetriever(
                     retrievers, system.fuse, system.weights, depth=system.depth
                 )
+            if system.rerank is not None:
+                self._retriever = self._reranked(system.rerank, source)
             self._closing = stack.pop_all()
 
     def search(self, texts: Mapping[str, str], k: int) -> "Run":
@@ -168,6 +171,19 @@ class Opened:
         stage = SparseStage(index, query_encoder(index, None if choice.is_bm25 else name))
         self.sparse.append(stage)
         return stage
+
+    def _reranked(self, name: str, source: "Dataset") -> "Retriever":
+        depth = self.system.rerank_depth
+        if is_dense(name):
+            from ..retrieval import DenseRescorer
+
+            dense = dense_retriever(name, self.system, source)
+            return DenseRescorer(self._retriever, dense, depth)
+        from ..reranking import PointwiseReranker, RerankedRetriever
+
+        texts = {document.doc_id: document.text() for document in source.documents()}
+        reranker = PointwiseReranker(_cross_encoder(name, self.system))
+        return RerankedRetriever(self._retriever, reranker, texts, depth)
 
     def close(self) -> None:
         """Close its indexes."""
@@ -228,6 +244,21 @@ def vectors_folder() -> Path:
     from ..datasets.names import cache_folder
 
     return cache_folder() / "vectors"
+
+
+def _cross_encoder(name: str, system: System) -> "CrossEncoder":
+    try:
+        from ..encoders.cross_encoder import CrossEncoder
+    except ImportError as missing:
+        package = (missing.name or "torch").partition(".")[0]
+        raise MissingExtra(f"the re-ranker {name}", extra="train", package=package) from None
+    folder = Path(name.removeprefix(CROSS_ENCODER))
+    return CrossEncoder.load(
+        folder,
+        name=folder.resolve().name,
+        max_length=system.max_length,
+        precision=system.precision,
+    )
 
 
 def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":

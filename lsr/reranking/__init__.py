@@ -5,7 +5,7 @@ from .kept import KeptPreferences
 from .pairwise import PairwiseReranker
 from .pointwise import PointwiseReranker
 from .preferences import PreferenceModel, Preferences
-from .reranker import RerankedRetriever, Reranker, rerank, texts_of
+from .reranker import RerankedRetriever, Reranker, reorder, rerank, texts_of
 from .sampling import SAMPLERS, Sampler, sample_pairs
 from .simulated import NoisyOracle, ScorePreference
 
@@ -25,6 +25,7 @@ __all__ = [
     "ScorePreference",
     "aggregate",
     "rank",
+    "reorder",
     "rerank",
     "sample_pairs",
     "texts_of",

@@ -1,6 +1,6 @@
 """Re-ranking the head of a run, or of what a retriever finds; what lies deeper keeps its place."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,9 +38,28 @@ def rerank(
 ) -> Run:
     """The run with the first `depth` documents of each query ordered by the re-ranker's scores.
 
-    Documents below keep their order; theirs are no scores of the re-ranker, just lower ones. Equal
-    scores stay in the run's order. `queries` and `texts` give the text of every query_id of the run
-    and of every doc_id within the depth.
+    `queries` and `texts` give the text of every query_id of the run and of every doc_id within the
+    depth.
+    """
+
+    def scores(query_id: str, doc_ids: Sequence[str]) -> npt.NDArray[np.float64]:
+        known = [_text(texts, doc_id, "document") for doc_id in doc_ids]
+        return reranker.score(_text(queries, query_id, "query"), known)
+
+    return reorder(run, scores, depth=depth, progress=progress)
+
+
+def reorder(
+    run: Run,
+    scores: Callable[[str, Sequence[str]], npt.NDArray[np.float64]],
+    *,
+    depth: int = 100,
+    progress: bool = False,
+) -> Run:
+    """The run with the first `depth` documents ordered by `scores(query_id, doc_ids)`, descending.
+
+    Documents below keep their order; theirs are no such scores, just lower ones. Equal scores stay
+    in the run's order.
     """
     if depth < 1:
         raise UsageError(f"a depth of {depth}; wanted 1 document or more")
@@ -50,14 +69,12 @@ def rerank(
         for query_id in done:
             doc_ids = [doc_id for doc_id, _ in run.ranked(query_id)]
             head = doc_ids[:depth]
-            scores = reranker.score(
-                _text(queries, query_id, "query"), [_text(texts, d, "document") for d in head]
-            )
-            order = rank(scores)
-            lowest = float(scores.min(initial=0.0))
+            given = scores(query_id, head)
+            order = rank(given)
+            lowest = float(given.min(initial=0.0))
             below = lowest - 1.0 - np.arange(len(doc_ids) - len(head))
             ordered = [head[i] for i in order] + doc_ids[depth:]
-            rows.append((query_id, ordered, np.concatenate([scores[order], below])))
+            rows.append((query_id, ordered, np.concatenate([given[order], below])))
     return Run.from_rows(rows)
 
 
@@ -90,9 +107,7 @@ class RerankedRetriever:
     def search(self, texts: Mapping[str, str], k: int) -> Run:
         """Answer `{query_id: text}`; finds max(k, depth) documents and returns the best k."""
         found = self.first.search(texts, max(k, self.depth))
-        ordered = rerank(found, texts, self.texts, self.reranker, depth=self.depth)
-        cut = ((query_id, ordered.ranked(query_id)[:k]) for query_id in ordered)
-        return Run.from_rows((q, [d for d, _ in row], [s for _, s in row]) for q, row in cut)
+        return rerank(found, texts, self.texts, self.reranker, depth=self.depth).cut(k)
 
 
 def _text(texts: Mapping[str, str], name: str, what: str) -> str:

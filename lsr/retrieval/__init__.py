@@ -7,12 +7,14 @@ from .dense import Chunks, DenseRetriever, TextEmbedder
 from .dense_index import DenseIndex, Flat, Hnsw
 from .fusion import METHODS, Method, fuse
 from .hybrid import HybridRetriever
+from .rescoring import DenseRescorer
 from .tuning import Development, tune
 
 __all__ = [
     "METHODS",
     "Chunks",
     "DenseIndex",
+    "DenseRescorer",
     "DenseRetriever",
     "Development",
     "Flat",

@@ -153,6 +153,24 @@ class DenseIndex:
             for answer in self._search_batch(queries[at : at + _BATCH], k)
         ]
 
+    def scores(
+        self, query: npt.NDArray[np.float32], documents: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """(n,) inner products of a query (width,) with these documents, the best vector of each.
+
+        The very scores that `search` gives them. `documents` are each named once.
+        """
+        starts = np.searchsorted(self.owners, documents)
+        ends = np.searchsorted(self.owners, documents, side="right")
+        lengths = ends - starts
+        first = np.cumsum(lengths) - lengths
+        rows = np.arange(int(lengths.sum())) - np.repeat(first - starts, lengths)
+        owners, scores = self._best(query, rows, len(documents))
+        order = np.argsort(owners, kind="stable")
+        found = np.empty(len(documents), np.float32)
+        found[np.argsort(documents, kind="stable")] = scores[order]
+        return found
+
     def _search_batch(self, queries: DenseMatrix, k: int) -> list[Answer]:
         answers: dict[int, Answer] = {}
         left = np.arange(len(queries))
