@@ -189,6 +189,9 @@ def _judged(name: str, asked: _Asked, threads: int) -> Report:
                     for one, unit in zip(ours, asked.units.tolist(), strict=True)
                 ]
     found = compare_rankings(ours, theirs, tolerance=tolerance)
+    # Lucene's own BM25 never gives our scores; there, the first other document is what tells.
+    beyond_ties = None if name == "lucene-bm25" else found.first_beyond_ties
+    first = beyond_ties or found.first_difference
     effects = (None, None) if asked.has_passages else (_ndcg(asked, ours), _ndcg(asked, theirs))
     return Report(
         referee=name,
@@ -200,7 +203,7 @@ def _judged(name: str, asked: _Asked, threads: int) -> Report:
         overlap_at_10=found.overlap[10],
         overlap_at_100=found.overlap[100],
         largest_gap=found.largest_gap,
-        first_difference=_named(found.first_beyond_ties or found.first_difference, asked),
+        first_difference=_named(first, asked),
         ndcg_at_10=effects[0],
         referee_ndcg_at_10=effects[1],
         seconds=time.perf_counter() - started,
