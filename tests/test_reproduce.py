@@ -148,6 +148,13 @@ class TestShippedTable:
         assert used == {source.name for source in TABLE.source}
         assert all(len(source.read.split("-")) == 3 for source in TABLE.source)
 
+    def test_its_size_is_what_the_pages_say(self):
+        n_figures = sum(len(cell.figures) for cell in TABLE.cells())
+        said = f"{n_figures} published figures of {len(TABLE.system)} systems"
+        root = Path(__file__).parent.parent
+        for page in ("data/README.md", "CHANGELOG.md"):
+            assert said in (root / page).read_text(encoding="utf-8"), page
+
     def test_bm25_is_checked_on_fifteen_collections_and_more(self):
         lucene = [
             cell
@@ -210,7 +217,9 @@ class TestCheck:
         page = tmp_path / "page.md"
         assert run(["reproduce", *toy(), "--markdown", str(page)]) == 0
         text = capsys.readouterr().out
-        assert "words on animals, RR@10, published .5000 (paper), .3000 (notes)" in text
+        assert (
+            "words on animals, RR@10, published .5000 (paper), .3000 (notes, second-hand)" in text
+        )
         assert "5 cells             3 can be checked here, 2 cannot be here" in text
         assert text.splitlines()[-1].endswith("--check")
         assert "from notes on it" in page.read_text()

@@ -116,13 +116,15 @@ class Machine:
     def _look(self, wanted: Collection) -> str | None:
         from ..conventions import convention_of
         from ..datasets import available, load_dataset
+        from ..progress import bar
 
         if wanted.name not in available() and not self._download:
             return "no collection of this name on this machine; set LSR_DATA, or give --download"
         try:
             source = load_dataset(wanted.name)
             queries = len(source.qrels(convention_of(wanted.name).split))
-            documents = sum(1 for _ in source.documents())
+            read = bar(source.documents(), unit="documents", desc=f"counting {wanted.name}")
+            documents = sum(1 for _ in read)
         except LsrError as error:
             return str(error)
         if (documents, queries) == (wanted.documents, wanted.queries):

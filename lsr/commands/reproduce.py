@@ -147,7 +147,11 @@ def _print_absent(found: Sequence[Outcome]) -> None:
 
 def _published(cell: Cell) -> str:
     """The values with their sources: `.6789 (lucene), .6789 (pyserini-beir)`."""
-    return ", ".join(f"{_short(figure.value)} ({figure.source.name})" for figure in cell.figures)
+    return ", ".join(
+        f"{_short(figure.value)} ({figure.source.name}"
+        f"{'' if figure.source.first_hand else ', second-hand'})"
+        for figure in cell.figures
+    )
 
 
 def _mark(cell: Cell) -> str:
