@@ -14,12 +14,16 @@ from .finding import Finding, graded, percent, several, worst
 FAIL_QUERIES = 0.05
 """Share of the queries; a single one already warns."""
 WARN_TERMS, FAIL_TERMS = 0.1, 0.5
-"""Shares of the queries' terms."""
+"""Shares of the queries' weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryHits:
-    """Which queries are lost; `unmatched` is the share of all query terms that no document has."""
+    """Which queries are lost, and what of them meets no document.
+
+    `unmatched` is the share of all query weight on terms that no document has. Terms are not
+    counted alike: a learned encoder gives "the" to no document, and next to nothing in a query.
+    """
 
     n_queries: int
     n_empty: int
@@ -45,7 +49,7 @@ def query_hits(
         len(lengths),
         int((lengths == 0).sum()),
         int((lost & (lengths > 0)).sum()),
-        float(missing.mean()) if len(missing) else 0.0,
+        float(queries.data[missing].sum() / max(queries.data.sum(), 1e-30)),
         len(np.unique(rows[missing])),
         tuple(np.flatnonzero(lost).tolist()),
     )
@@ -68,8 +72,8 @@ def check_hits(case: Case) -> Finding:
         "hits",
         level,
         f"{found.n_zero} of {found.n_queries} queries find nothing, {found.n_empty} have no term; "
-        f"{percent(found.unmatched)} of all query terms are in no document, at least one in "
-        f"{found.n_unmatched} queries"
+        f"{percent(found.unmatched)} of their weight is on terms that are in no document, "
+        f"{found.n_unmatched} have such a term"
         + (f": {several([repr(text[:60]) for text in texts], 3)}" if texts else "")
         + (own if case.queries.own else "")
         + ("; only empty ones are judged on a trial index" if case.trial else ""),
