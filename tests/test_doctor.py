@@ -353,7 +353,7 @@ def test_texts_that_are_cut(lookup: Path, tmp_path: Path) -> None:
     case = case_of(lookup, tmp_path / "x.index", READABLE)
     assert check_truncation(case).level == "ok"
     case.index.close()
-    long = " ".join(["cat"] * 50)
+    long = " ".join(["cat"] * 90)
     other = case_of(lookup, tmp_path / "y.index", [*READABLE[:7], long, long])
     finding = check_truncation(other)
     assert finding.level == "fail"
@@ -362,7 +362,7 @@ def test_texts_that_are_cut(lookup: Path, tmp_path: Path) -> None:
     lengths[5] += 1  # café is caf ##e
     assert finding.numbers["room"] == 30  # 32 less [CLS] and [SEP]
     assert finding.numbers["truncated"] == pytest.approx(2 / 9)
-    assert finding.numbers["lost"] == pytest.approx(2 * 20 / (sum(lengths) + 100))
+    assert finding.numbers["lost"] == pytest.approx(2 * 60 / (sum(lengths) + 180))
     assert finding.next[-2:] == ("--windows", "32")
     other.index.close()
 
@@ -378,7 +378,7 @@ def test_texts_read_in_windows_are_not_cut(tiny_checkpoint: Path, tmp_path: Path
     SpladeEncoder.of(SpladeModel.from_checkpoint(tiny_checkpoint), max_weight=50.0).save(folder)
     encoder = load_encoder(folder)
     assert isinstance(encoder, SpladeEncoder)
-    long = documents_of([" ".join(["cat"] * 50)] * 3)
+    long = documents_of([" ".join(["cat"] * 90)] * 3)
     levels = []
     for overlap in (None, 4):
         asked = replace(encoder, card=replace(encoder.card, window_overlap=overlap))
@@ -597,7 +597,7 @@ def test_an_encoder_is_examined_on_a_trial_index(
     lookup: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = tmp_path / "corpus.jsonl"
-    rows = [{"_id": str(i), "text": " ".join([text] * 9)} for i, text in enumerate(READABLE)]
+    rows = [{"_id": str(i), "text": " ".join([text] * 30)} for i, text in enumerate(READABLE)]
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run(["doctor", str(lookup), "--corpus", str(corpus), "--documents", "12", "--json"])
     report = json.loads(capsys.readouterr().out)

@@ -10,8 +10,10 @@ from lsr.encoders import TextTokenizer
 from .case import Case, length_limit
 from .finding import Finding, graded, percent, skipped
 
-WARN_LOST, FAIL_LOST = 0.02, 0.25
-"""Shares of all tokens that are never read: a quarter of a corpus unread is no index of it."""
+WARN_LOST, FAIL_LOST = 0.02, 0.5
+"""Shares of all tokens that are never read. Where it was 62 % (1,000 documents of SciFact, 128
+tokens) windows raised nDCG@10 from .716 to .755 and R@1000 from .955 to .990; where it was 41 %
+(Cranfield) R@1000 rose from .945 to .961 and nDCG@10 fell from .357 to .335."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def check_truncation(case: Case) -> Finding:
         f"{percent(found.truncated)} of {found.n_texts:,} texts exceed the limit of {limit} "
         f"tokens, {percent(found.lost)} of all tokens are never read; a median text has "
         f"{found.median:.0f}, the longest {found.longest:,}",
-        "what is not read cannot be found; windows read a text whole, --passages 128/16 splits it",
+        "what is not read cannot be found; windows read a text whole, --passages 128/16 splits it: "
+        "more is found, and not always ranked better, so measure both",
         (
             "lsr",
             "index",
