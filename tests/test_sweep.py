@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from lsr.__main__ import run
 from lsr.commands import _sweep
 from lsr.commands._sweep import Point, coarser, questions
 from lsr.commands._sweep_grid import PRESETS, Build, Grid, read_grid
+from lsr.commands._sweep_page import write_page
 from lsr.commands._sweep_plot import draw
-from lsr.commands._sweep_report import COSTS, Findings
+from lsr.commands._sweep_report import COSTS, Findings, as_report
 from lsr.datasets import load_dataset
 from lsr.errors import QueryError, RecipeError, UsageError
 
@@ -143,6 +146,26 @@ def test_files_and_page_hold_every_point_and_load_nothing(
     assert Path("out/trade-off.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_a_browser_draws_every_dot_and_row(tmp_path: Path) -> None:
+    """A script that stops at its first line leaves a page of headings: that happened once."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+    if browser is None:
+        pytest.skip("no chromium or chrome on the PATH")
+    points = [point(0.3 + 0.01 * i, 1.0 + i % 5, encoder=f"e{i % 2}") for i in range(9)]
+    found = Findings.of("x", points)
+    frame = {"dataset": "x", "split": "test", "n_queries": 3, "k": 100, "n_points": 9}
+    page = tmp_path / "page.html"
+    write_page(page, as_report(found, {**frame, "machine": "m", "version": "0", "command": "c"}))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'p'}"]
+    done = subprocess.run(
+        [browser, *options, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True
+    )
+    assert len(re.findall(r"<(?:circle|polygon) ", done.stdout)) == 3 * 9
+    assert done.stdout.count("<tr data-point=") == 9
+    assert done.stdout.count("<svg ") == len(COSTS)
+
+
 def point(ndcg: float, flops: float, **changes: object) -> Point:
     values = Point(
         "enc", f"{ndcg}-{flops}", False, [], [], ndcg, 0.5, flops, int(flops * 1000), 9999, flops,
@@ -162,8 +185,6 @@ def test_simulated_points_are_in_no_front_and_have_no_commands() -> None:
 
 
 def test_a_hostile_name_stays_inside_the_page(tmp_path: Path) -> None:
-    from lsr.commands._sweep_page import write_page
-
     write_page(tmp_path / "x.html", {"points": [], "dataset": "</script><script>alert(1)"})
     page = (tmp_path / "x.html").read_text()
     assert page.count("<script") == 2

@@ -249,7 +249,7 @@ def _print(findings: "Findings") -> None:
 
 
 def _arguments(context: click.Context) -> list[str]:
-    """What was typed, but for where results go and how they are printed."""
+    """What to type to get these results again, options at their defaults left out."""
     words = ["lsr", "sweep", context.params["dataset"]]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
