@@ -95,7 +95,7 @@ def _rows(study: "Study") -> list[list[str]]:
                     f"{sampler}, {aggregation}",
                     *(f"{point.value:.3f}" for point in (least, tenth, third)),
                     f"{study.complete[aggregation]:.3f}",
-                    f"{third.loss:.3f} ({third.loss_low:.3f} to {third.loss_high:.3f})",
+                    f"{_three(third.loss)} ({_three(third.loss_low)} to {_three(third.loss_high)})",
                     f"{study.enough(sampler, aggregation):.0%}",
                 ]
             )
@@ -123,6 +123,11 @@ def _markdown(study: "Study", title: str, command: list[str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _three(value: float) -> str:
+    """Three digits; a zero has no sign."""
+    return f"{round(value, 3) + 0.0:.3f}"
 
 
 def _nearest(points: "list[Point]", share: float) -> "Point":
