@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ir_measures import nDCG
 
-from lsr.encoders import Analyser, BM25Encoder, load_encoder
+from lsr.encoders import Analyser, BM25Encoder, bm25, load_encoder
 from lsr.encoders.bm25 import N_BUCKETS, Statistics
 from lsr.errors import EncoderError
 from lsr.types import canonical
@@ -215,3 +215,12 @@ def test_ranking_is_as_good_as_lucenes(shared_data: Path, name: str, lucene: flo
     ]
     measured = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10]
     assert measured == pytest.approx(lucene, abs=0.01)
+
+
+def test_vectors_of_another_analysis_belong_to_another_space(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stemming as Lucene once changed the terms of equal settings; old indexes answered askew."""
+    before = BM25Encoder.fit(CORPUS).space
+    monkeypatch.setattr(bm25, "REVISION", bm25.REVISION + 1)
+    assert BM25Encoder.fit(CORPUS).space != before

@@ -33,6 +33,11 @@ MAX_WORD = 255
 _CACHE_LIMIT = 1_000_000  # words; about 150 MB, far above the vocabulary of any natural corpus
 
 
+REVISION = 2
+"""Raised whenever equal settings give other terms than before: indexes of old terms are then refused.
+2: stems as Lucene's."""
+
+
 @dataclass(frozen=True)
 class Analyser:
     """How text becomes terms; equal settings give equal terms on every machine.
