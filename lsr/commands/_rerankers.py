@@ -147,8 +147,8 @@ def open_preference(
         max_length=max_length,
         precision=precision,
     )
-    cosine = name.startswith(DENSE)
-    temperature = how.temperature or (0.05 if cosine else 1.0)
+    usual = 0.05 if name.startswith(DENSE) else 1.0
+    temperature = usual if how.temperature is None else how.temperature
     noisy = f" + noise {how.noise:g}" if how.noise else ""
     return ScorePreference(
         f"{scorer.name}{noisy}",

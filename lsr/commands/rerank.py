@@ -110,7 +110,7 @@ class Task:
     type=click.Path(path_type=Path),
     help="Try every sampler, aggregation and budget; write STUDY.json, .md, .png and .svg.",
 )
-@click.option("--repeats", type=int, default=5, show_default=True, help="Study: seeds averaged.")
+@click.option("--repeats", type=click.IntRange(1), default=5, help="Study: seeds. Default: 5")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def rerank(
     *,
