@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from ir_measures import nDCG
 
-from lsr.encoders import Analyser, BM25Encoder, bm25, load_encoder
+from lsr.encoders import Analyser, BM25Encoder, load_encoder
+from lsr.encoders.analysis import REVISION
 from lsr.encoders.bm25 import N_BUCKETS, Statistics
 from lsr.errors import EncoderError
 from lsr.types import canonical
@@ -222,5 +223,5 @@ def test_vectors_of_another_analysis_belong_to_another_space(
 ) -> None:
     """Stemming as Lucene once changed the terms of equal settings; old indexes answered askew."""
     before = BM25Encoder.fit(CORPUS).space
-    monkeypatch.setattr(bm25, "REVISION", bm25.REVISION + 1)
+    monkeypatch.setattr("lsr.encoders.bm25.REVISION", REVISION + 1)
     assert BM25Encoder.fit(CORPUS).space != before

@@ -30,12 +30,11 @@ STOP_WORDS = frozenset(  # a list of one word a line would be thirty-three lines
 MAX_WORD = 255
 """Characters kept of one word, Lucene's limit: base64 and DNA must not fill the vocabulary."""
 
-_CACHE_LIMIT = 1_000_000  # words; about 150 MB, far above the vocabulary of any natural corpus
-
-
 REVISION = 2
-"""Raised whenever equal settings give other terms than before: indexes of old terms are then refused.
-2: stems as Lucene's."""
+"""Raised when equal settings give other terms than before, so that indexes of the old ones are
+refused. 2: stems as Lucene's."""
+
+_CACHE_LIMIT = 1_000_000  # words; about 150 MB, far above the vocabulary of any natural corpus
 
 
 @dataclass(frozen=True)

@@ -114,11 +114,11 @@ class BM25Encoder:
 
     @property
     def space(self) -> str:
-        """16 hex digits: terms, analyser and its code, k1, b and avgdl; document frequencies may change."""
+        """16 hex digits: terms, analyser, k1, b and avgdl; document frequencies may change."""
         if self._space is None:
             fingerprint = Fingerprint()
-            document_side = (self.k1, self.b, self.statistics.avgdl, N_BUCKETS)
-            fingerprint.add("bm25", repr((document_side, self.analyser, REVISION)).encode())
+            document_side = (self.k1, self.b, self.statistics.avgdl, N_BUCKETS, REVISION)
+            fingerprint.add("bm25", repr((document_side, self.analyser)).encode())
             fingerprint.add("terms", "\n".join(self.statistics.terms).encode())
             self._space = fingerprint.hex()
         return self._space
