@@ -55,9 +55,10 @@ def swept(capsys: pytest.CaptureFixture[str], *options: str, output: str = "out"
 
 
 def test_the_printed_commands_build_and_search_what_was_measured(
-    collection: Path, capsys: pytest.CaptureFixture[str]
+    collection: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Derived from cached vectors or encoded by `lsr index`: the same postings and answers."""
+    monkeypatch.setattr(_sweep, "GRID_MINIMUM", 0)  # so few documents are searched exactly
     report = swept(
         capsys, *["--prune-terms", "6", "--prune-postings", "0.5", "--quantise", "8bit,binary"],
         *["--query-terms", "2", "--pages", "1"],
@@ -115,8 +116,12 @@ def test_an_interrupted_sweep_goes_on_and_measures_nothing_twice(
 
 
 def test_what_leaves_nothing_out_is_not_measured_again(
-    collection: Path, capsys: pytest.CaptureFixture[str]
+    collection: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    options = "--prune-terms 6 --pages 1"  # below 8,192 documents searches are exact anyway
+    assert swept(capsys, *options.split(), output="few")["n_alike"] == 2
+    monkeypatch.setattr(_sweep, "GRID_MINIMUM", 0)
+    assert swept(capsys, *options.split(), output="many")["n_alike"] == 0
     options = "--prune-terms 6,1000 --query-terms 50 --recall 0.9"  # 3 pages: always exact
     report = swept(capsys, *options.split())
     assert [point["label"] for point in report["points"]].count("whole") == 1
@@ -177,6 +182,9 @@ def point(ndcg: float, flops: float, **changes: object) -> Point:
 def test_simulated_points_are_in_no_front_and_have_no_commands() -> None:
     points = [point(0.5, 3.0), point(0.499, 2.0), point(0.6, 1.0, simulated=True), point(0.3, 1.0)]
     found = Findings.of("some/scifact", points)
+    plain = point(0.5, 3.0, label="z")
+    capped = point(0.5, 3.0, search_options=["--pages", "4"])
+    assert Findings.of("x", [capped, plain]).points == [plain, capped]
     cheapest = found.cheapest(COSTS[0])
     assert cheapest == points[1]
     assert found.front(COSTS[0]) == [points[3], points[1], points[0]]

@@ -23,6 +23,7 @@ from scipy import sparse
 
 from index import Effort, Index, Pruning, Settings, encoder_card, query_encoder
 from index.latency import timed
+from index.layout import GRID_MINIMUM
 from index.live import positions_in
 from index.pruning import prune_postings, prune_terms
 
@@ -270,8 +271,9 @@ def _is_alike(
         if kept.nnz == data.queries.nnz:
             return True
     if search.approximate is not None:
-        pages = -(-len(data.doc_ids) // PAGE)
-        if search.approximate.budget(depth(asked.convention, asked.k)) >= pages:
+        n_docs = len(data.doc_ids)
+        budget = search.approximate.budget(depth(asked.convention, asked.k))
+        if n_docs < GRID_MINIMUM or budget * PAGE >= n_docs:
             return True
     return build.pruning != Pruning() and _pruned(build, data).nnz == data.vectors.nnz
 
