@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,12 @@ class Findings:
 
     def marks(self, point: Point) -> str:
         """The costs on whose front it lies."""
-        return " ".join(cost.name for cost in COSTS if point in self.front(cost))
+        return " ".join(cost.name for cost in COSTS if id(point) in self._on_fronts[cost.field])
+
+    @cached_property
+    def _on_fronts(self) -> dict[str, set[int]]:
+        """Found once: a full grid has thousands of points."""
+        return {cost.field: {id(point) for point in self.front(cost)} for cost in COSTS}
 
 
 def table(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
