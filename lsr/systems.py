@@ -61,7 +61,7 @@ class System:
     """`dense:FOLDER` or `cross-encoder:FOLDER`: what orders the first documents anew."""
     rerank_depth: int = number(100, low=1)
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What networks multiply in."""
+    """What networks multiply in, but for ONNX graphs, which have the precision of their export."""
     max_length: int | None = number(None, low=3)
     """Tokens a text that dense and cross-encoders read; None leaves it to their folders."""
     chunk: int | None = number(None, low=8)

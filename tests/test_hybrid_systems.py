@@ -10,7 +10,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("faiss")
 
 from lsr.__main__ import run  # noqa: E402
-from lsr.commands._systems import open_system  # noqa: E402
+from lsr.commands._systems import encoder_choice, open_system  # noqa: E402
 from lsr.datasets import Dataset, load_dataset  # noqa: E402
 from lsr.errors import EncoderError, MissingExtra  # noqa: E402
 from lsr.retrieval import Hnsw, fuse  # noqa: E402
@@ -155,3 +155,14 @@ def test_a_cross_encoder_re_ranks_a_system(
     judge = CrossEncoder.load(folder, name="ce", device="cpu")
     for doc_id, score in answer.ranked("q1"):
         assert score == pytest.approx(judge.score(["cat"], [texts[doc_id]])[0], abs=1e-5)
+
+
+def test_an_onnx_graph_joins_a_system_whose_other_networks_are_in_bfloat16(tmp_path: Path) -> None:
+    (tmp_path / "int8" / "document_0_OnnxTransformer").mkdir(parents=True)
+    (tmp_path / "torch" / "0_Transformer").mkdir(parents=True)
+    system = System("s", ("bm25",), precision="bfloat16")
+    named = {name: encoder_choice(str(tmp_path / name), system) for name in ("int8", "torch")}
+    assert {name: choice.precision for name, choice in named.items()} == {
+        "int8": "float32",
+        "torch": "bfloat16",
+    }

@@ -207,9 +207,12 @@ def open_system(system: System, source: "Dataset") -> Opened:
 
 
 def encoder_choice(name: str, system: System) -> EncoderChoice:
-    """A sparse retriever of a system as the commands' options would ask for it."""
-    precision = "float32" if name == BM25 else system.precision
-    return EncoderChoice(name, None, None, False, None, precision)
+    """A sparse retriever of a system as the commands' options would ask for it.
+
+    An ONNX graph has the precision of its export, whatever the other networks of a system have.
+    """
+    fixed = name == BM25 or any(Path(name).glob("*_OnnxTransformer"))
+    return EncoderChoice(name, None, None, False, None, "float32" if fixed else system.precision)
 
 
 def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetriever":
