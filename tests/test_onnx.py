@@ -33,11 +33,14 @@ SAMPLE = ["the cat sat on a mat", "big dogs", "café tree tree", "a dog sat on t
 TOLERANCE = 1e-4
 
 
+TRAINING = {"data": [{"name": "scifact", "split": "train"}]}
+
+
 @pytest.fixture(scope="module")
 def splade(tiny_checkpoint: Path) -> SpladeEncoder:
     settings = Settings(query_prompt="a cat ", document_prompt="the ", max_active_dims=None)
     side = TransformerSide(tiny_checkpoint, max_length=24)
-    return SpladeEncoder(side, Card("tiny", max_weight=2.5), settings)
+    return SpladeEncoder(side, Card("tiny", max_weight=2.5, training=TRAINING), settings)
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +232,11 @@ def test_inference_free_and_separate_encoders_keep_their_query_side(
 
 
 # --- the folder ------------------------------------------------------------------------------
+
+
+def test_the_card_keeps_what_the_encoder_was_trained_on(twins: dict[str, Path]) -> None:
+    """An export without it once hid that a collection had been seen."""
+    assert json.loads((twins["int8"] / "lsr.json").read_text())["training"] == TRAINING
 
 
 def test_the_card_tells_what_the_export_cost(twins: dict[str, Path]) -> None:

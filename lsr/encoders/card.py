@@ -34,6 +34,9 @@ class Card:
     build: str | None = None
     export: Mapping[str, Any] | None = None
     """What `onnx_export` measured when it made this encoder from another: sizes and differences."""
+    training: Mapping[str, Any] | None = None
+    """What `training.card` recorded; copies and exports keep it, so that what an encoder has seen
+    is known wherever it goes."""
 
     @property
     def queries_only(self) -> bool:
@@ -67,6 +70,8 @@ class Card:
                 )
             if isinstance(raw.get("export"), Mapping):
                 card = replace(card, export=raw["export"])
+            if isinstance(raw.get("training"), Mapping):
+                card = replace(card, training=raw["training"])
         except ValueError as error:
             raise EncoderError(f"{path}: {error}") from None
         return card
@@ -87,6 +92,8 @@ class Card:
             card |= {"space": self.space, "build": self.build or ""}
         if self.export is not None:
             card["export"] = dict(self.export)
+        if self.training is not None:
+            card["training"] = dict(self.training)
         write_json(folder / CARD, card)
 
 
