@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format bench bench-engine bench-head bench-encode bench-training dev stub clean
+.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format results bench bench-engine bench-head bench-encode bench-training dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ format: $(VENV)/.dev  ## Lay out Python and C++
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i index/core/*.[hc]pp tests/core/*.[hc]pp
+
+results: $(VENV)/.dev  ## Measure what data/results/ compares, going on after a kill (LSR_MODELS, LSR_DATA; an hour)
+	$(BIN)/lsr evaluate scifact nfcorpus-stopped insuranceqa medquad boolq wikiqa msmarco-dl19-mini dbpedia-entity-mini \
+		cranfield cisi cacm medline vaswani xquad-en --systems data/results/systems.toml --output build/results --page data/results
 
 bench: $(VENV)/.bench  ## Measure against other engines (minutes; see tests/bench/README.md)
 	$(BIN)/python tests/bench/run.py
