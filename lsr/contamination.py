@@ -88,7 +88,8 @@ def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iter
         yield from _of_record(record, dataset, split, fingerprint)
         names = _parents(record)
     else:
-        names = [own, str(card.get("name", "")), *_front_matter(readme, "base_model")]
+        known_as = [own, folder.name, str(card.get("name", ""))]  # a link may bear the model's name
+        names = [*known_as, *_front_matter(readme, "base_model")]
         for said in _front_matter(readme, "datasets"):
             if family(said) == family(dataset):
                 yield Seen(f"{own} was trained on {said}", "its model card")

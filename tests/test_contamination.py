@@ -86,6 +86,12 @@ def test_a_known_model_is_known_by_its_folders_name(encoder):
     assert reasons(folder, "scifact") == []
 
 
+def test_a_link_may_bear_the_name_of_the_model(encoder, tmp_path):
+    link = tmp_path / "all-MiniLM-L6-v2"
+    link.symlink_to(encoder("model", record=False))
+    assert reasons(link, "xquad-en") != []
+
+
 def test_an_encoder_named_after_a_model_it_was_not_made_of_is_not_marked(encoder):
     """Its own record is better evidence than a word in its name."""
     assert reasons(encoder("splade-v3-like"), "msmarco") == []
