@@ -161,6 +161,10 @@ def test_a_cross_encoder_gives_raw_logits_of_one_pair_at_a_time(cross: Path) -> 
 
 def test_what_cannot_teach_is_refused(dense: Path, cross: Path, tmp_path: Path) -> None:
     """A head made up in silence would teach noise."""
+    with pytest.raises(EncoderError, match="nope: no such folder"):
+        CrossEncoder.load(tmp_path / "nope", name="t")
+    with pytest.raises(EncoderError, match="nope: no such folder"):
+        DenseEncoder.load(tmp_path / "nope", name="t")
     with pytest.raises(EncoderError, match="weights do not fit BertForSequence"):
         CrossEncoder.load(dense, name="t")
     config = json.loads((cross / "config.json").read_text())

@@ -56,6 +56,8 @@ class Network:
         Weights whose names begin with one of `may_miss` may be absent; any other is an
         `EncoderError`, never a random number.
         """
+        if not folder.is_dir():
+            raise EncoderError(f"{folder}: no such folder; wanted a checkpoint with config.json")
         if not (folder / "config.json").is_file() or not weight_files(folder):
             raise EncoderError(
                 f"{folder} has no config.json or no safetensors weights, so it is no checkpoint "
