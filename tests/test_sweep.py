@@ -128,6 +128,29 @@ def test_what_leaves_nothing_out_is_not_measured_again(
     assert (report["n_points"], report["n_alike"]) == (2, 10)
 
 
+def test_builds_that_repeat_another_in_one_grid_are_measured_in_the_next(
+    collection: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A binary encoder has one quantisation; which of the grid stands for it is the grid's say."""
+    monkeypatch.setattr(_sweep, "is_binary", lambda encoder: True)
+    for names in ("8bit,binary", "binary", "binary,8bit", "8bit"):
+        report = swept(capsys, "--quantise", names)
+        assert (report["n_points"], report["n_alike"]) == (1, names.count(",")), names
+
+
+def test_printed_commands_multiply_in_what_the_sweep_did(
+    collection: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [point(0.5, 1.0), point(0.4, 2.0, encoder="bm25")]
+    monkeypatch.setattr(_sweep.Sweep, "run", lambda sweep: found)
+    network, bm25 = (
+        one["commands"][0] for one in swept(capsys, "--precision", "bfloat16")["points"]
+    )
+    assert network == ("lsr index syllables syllables.index --encoder enc --precision bfloat16")
+    assert bm25 == "lsr index syllables syllables.index"
+    assert "--precision" not in swept(capsys)["points"][0]["commands"][0]
+
+
 def test_files_and_page_hold_every_point_and_load_nothing(
     collection: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

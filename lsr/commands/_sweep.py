@@ -252,7 +252,10 @@ class Sweep:
         return {name: choice.key() for name, choice in self.choices.items()}
 
     def _path(self, choice: EncoderChoice, build: Build, search: Search) -> Path:
-        deciding = [self.asked.key, self._keys[choice.encoder], asdict(build), asdict(search)]
+        # The first quantisation decides which builds of a binary encoder repeat another.
+        first = self.grid.quantise[0]
+        keys = [self.asked.key, self._keys[choice.encoder], first]
+        deciding = [*keys, asdict(build), asdict(search)]
         digest = hashlib.sha256(orjson.dumps(deciding)).hexdigest()[:20]
         return self.folder / "configurations" / f"{digest}.json"
 

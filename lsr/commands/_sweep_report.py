@@ -52,16 +52,18 @@ class Findings:
 
     dataset: str
     points: list[Point]
+    precision: str = "float32"
+    """What networks multiplied in."""
 
     @classmethod
-    def of(cls, dataset: str, points: Sequence[Point]) -> "Findings":
+    def of(cls, dataset: str, points: Sequence[Point], *, precision: str = "float32") -> "Findings":
         """Order them by nDCG@10; of equals the one with the fewest options comes first."""
 
         def order(one: Point) -> tuple[float, float, int, str]:
             n_options = len(one.build_options) + len(one.search_options)
             return -one.ndcg_10, one.flops, n_options, one.name
 
-        return cls(dataset, sorted(points, key=order))
+        return cls(dataset, sorted(points, key=order), precision)
 
     @property
     def real(self) -> list[Point]:
@@ -91,6 +93,8 @@ class Findings:
             return []
         name = f"{Path(self.dataset).name}.index"
         encoder = [] if point.encoder == "bm25" else ["--encoder", point.encoder]
+        if encoder and self.precision != "float32":
+            encoder += ["--precision", self.precision]
         build = ["lsr", "index", self.dataset, name, *encoder, *point.build_options]
         search = ["lsr", "search", name, "your question", *point.search_options]
         return [shlex.join(build), shlex.join(search)]

@@ -203,7 +203,7 @@ def sweep(
         "n_simulated": sum(point.simulated for point in points),
         "command": shlex.join(_arguments(click.get_current_context())),
     }
-    findings = Findings.of(dataset, points)
+    findings = Findings.of(dataset, points, precision=precision)
     write_tables(folder, findings, frame)
     draw(folder, findings, frame)
     write_page(folder / "trade-off.html", as_report(findings, frame))
