@@ -99,12 +99,27 @@ def test_people_are_told_what_was_compared_and_what_comes_next(world: Path, caps
         (["--with", "oracle:0.1", "--method", "pointwise"], "--method pairwise", 2),
         (["--with", "oracle:0.1", "--depth", "0"], "1 document or more", 2),
         (["--with", "oracle:0.1", "--study", "s", "--output", "o"], "leave --method", 2),
+        (["--with", "oracle:0.1", "--study", "s", "--sampler", "skip"], "--sampler has no", 2),
+        (["--with", "oracle:0.1", "--study", "s", "--aggregation", "greedy"], "--aggregation", 2),
+        (["--with", "oracle:0.1", "--study", "s", "--budget", "0.33"], "--budget has no", 2),
+        (["--with", "dense:x", "--method", "pointwise", "--noise", "1"], "--noise has no", 2),
+        (["--with", "dense:x", "--budget", "0.2"], "--budget has no meaning with --method", 2),
         (["--with", "oracle:0.1", "--split", "train"], "no split 'train'", 1),
     ],
 )
 def test_what_cannot_be_done_is_said(world: Path, capsys, words, said: str, code: int) -> None:
     assert run(["rerank", "first.trec", "--on", "tiny", *words]) == code
     assert said in capsys.readouterr().err
+
+
+def test_the_next_command_names_the_collection_as_it_was_given(world: Path, capsys, monkeypatch):
+    (world / "below").mkdir()
+    monkeypatch.chdir(world / "below")
+    words = ["../first.trec", "--on", "../tiny", "--with", "oracle:0", "--output", "new.trec"]
+    assert run(["rerank", *words]) == 0
+    following = capsys.readouterr().out.splitlines()[-1].split()
+    assert following == ["next", *["lsr", "evaluate", "../tiny", "--from-run", "new.trec"]]
+    assert run(following[2:]) == 0
 
 
 def test_a_run_over_something_else_is_named(world: Path, capsys) -> None:
@@ -132,13 +147,23 @@ def test_a_study_writes_numbers_a_table_and_plots(world: Path, capsys) -> None:
                 "out/s",
                 "--repeats",
                 "1",
+                "--method",
+                "pairwise",
             ]
         )
         == 0
     )
-    printed = capsys.readouterr().out
-    assert printed.splitlines()[-1].startswith("next       lsr rerank first.trec --on tiny")
+    following = capsys.readouterr().out.splitlines()[-1].split()
+    assert following[:5] == ["next", "lsr", "rerank", "first.trec", "--on"]
+    assert following.count("--method") == 1
     study = json.loads((world / "out" / "s.json").read_text())
+    few = [p for p in study["points"] if p["budget"] < 0.34]
+    best = max(few, key=lambda p: p["value"])
+    names = ("sampler", "aggregation", "budget")
+    chosen = [following[following.index(f"--{name}") + 1] for name in names]
+    assert chosen[:2] == [best["sampler"], best["aggregation"]]
+    assert float(chosen[2]) == pytest.approx(best["budget"], abs=1e-5)
+    assert run(following[2:]) == 0
     assert len(study["points"]) == 3 * 5 * 10
     complete = [p for p in study["points"] if p["budget"] == 1.0]
     for point in complete:
@@ -148,7 +173,9 @@ def test_a_study_writes_numbers_a_table_and_plots(world: Path, capsys) -> None:
     assert study["asking"][0] < 0.5
     table = (world / "out" / "s.md").read_text()
     assert table.count("\n| ") == 2 + 15
-    assert "`lsr rerank first.trec --on tiny --with oracle:0.2 --study s`" in table
+    assert (
+        "`lsr rerank first.trec --on tiny --with oracle:0.2 --method pairwise --study s`" in table
+    )
     assert (world / "out" / "s.png").read_bytes()[:4] == b"\x89PNG"
     assert "</svg>" in (world / "out" / "s.svg").read_text()
 

@@ -76,8 +76,10 @@ def write_study(
     for path in written:
         out.fact("wrote", str(path))
     best = max(study.points, key=lambda point: point.value if point.budget <= THIRD else 0.0)
-    chosen = ("--sampler", best.sampler, "--aggregation", best.aggregation)
-    out.next_step(*task.command, "--method", "pairwise", *chosen)
+    chosen = ["--sampler", best.sampler, "--aggregation", best.aggregation]
+    chosen += ["--budget", str(best.budget)]
+    method = [] if "--method" in task.command else ["--method", "pairwise"]
+    out.next_step(*task.command, *method, *chosen)
 
 
 _HEADER = ["sampler, aggregation", "2 %", "10 %", "a third", "all", "lost at a third", "1 % short"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ..reranking.pointwise import PairScorer
 
 ORACLE, DENSE, CROSS_ENCODER, DUO = "oracle:", "dense:", "cross-encoder:", "duo:"
+_OF_SAMPLES = ("sampler", "aggregation", "budget", "skip")
+_OF_PAIRS = ("symmetric", "temperature", "noise")
 NAMES = "oracle:ERROR, dense:FOLDER, cross-encoder:FOLDER or duo:FOLDER"
 
 
@@ -67,6 +70,20 @@ class DenseScorer:
         """(n,) float32: the score of each query with the document at its place."""
         pairs = zip(queries, documents, strict=True)
         return np.array([self.queries[q] @ self.documents[d] for q, d in pairs], np.float32)
+
+
+def refuse_idle(context: click.Context, *, pointwise: bool) -> None:
+    """Raise `UsageError` for the first option typed that has no meaning in what is asked for."""
+    names: tuple[str, ...] = ()
+    if context.params["study"] is not None:
+        if pointwise or context.params["output"] is not None:
+            raise UsageError("--study compares and writes a study; leave --method and --output out")
+        names, where = _OF_SAMPLES, "--study, which tries them all"
+    elif pointwise:
+        names, where = (*_OF_SAMPLES, *_OF_PAIRS), "--method pointwise, which compares nothing"
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} has no meaning with {where}; leave it out")
 
 
 def is_pairwise_only(name: str) -> bool:

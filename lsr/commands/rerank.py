@@ -37,6 +37,8 @@ class Task:
     run_path: Path
     command: tuple[str, ...]
     """What was typed, but for where results go."""
+    dataset: str
+    """As typed: a name or a path."""
     source: "Dataset"
     convention: "Convention"
     run: "Run"
@@ -137,15 +139,15 @@ def rerank(
 ) -> None:
     """Order the first documents of each query of RUN, a TREC file, again.
 
-    Pairwise re-ranking makes --budget of all comparisons and keeps a network's answers in the cache
-    (LSR_CACHE). --study makes all of them once and looks the samples up (arXiv 2207.04470).
+    Pairwise re-ranking makes --budget of all comparisons. The cache (LSR_CACHE) keeps the answers
+    of duo: and the vectors of dense:, and no scores of cross-encoder:. --study makes all
+    comparisons once and looks the samples up (arXiv 2207.04470).
     """
     from ..reranking import PairwiseReranker, PointwiseReranker
-    from ._rerankers import Noise, is_pairwise_only, open_preference, open_scorer
+    from ._rerankers import Noise, is_pairwise_only, open_preference, open_scorer, refuse_idle
 
     method = method or ("pairwise" if study or is_pairwise_only(model) else "pointwise")
-    if study is not None and (method == "pointwise" or output is not None):
-        raise UsageError("--study compares and writes a study; leave --method and --output out")
+    refuse_idle(click.get_current_context(), pointwise=method == "pointwise")
     task = _task(run_path, dataset, split, depth)
     network: dict[str, Any] = {"max_length": max_length, "precision": precision}
     if method == "pointwise":
@@ -207,6 +209,7 @@ def _task(run_path: Path, dataset: str, split: str | None, depth: int) -> Task:
     return Task(
         run_path,
         _typed(),
+        dataset,
         source,
         convention,
         run,
@@ -294,4 +297,4 @@ def _rerank(
         out.next_step(*task.command, "--output", "reranked.trec")
         return
     out.fact("wrote", out.columns(str(output), out.counted(len(ordered.doc_ids), "line")))
-    out.next_step("lsr", "evaluate", task.source.name, "--from-run", str(output))
+    out.next_step("lsr", "evaluate", task.dataset, "--from-run", str(output))
