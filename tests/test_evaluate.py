@@ -15,6 +15,7 @@ from lsr.commands import _suite
 from lsr.commands._encoders import EncoderChoice
 from lsr.commands._rows import Row, means
 from lsr.commands._system_options import SystemOptions
+from lsr.commands._systems import SparseStage, open_system
 from lsr.conventions import CQADUPSTACK
 from lsr.datasets import JudgedBy, load_dataset
 from lsr.encoders.analysis import Analyser
@@ -105,6 +106,27 @@ def test_a_row_says_what_it_cost_and_what_nobody_judged(rest, capsys):
         assert row[name] > 0
     assert run(["evaluate", "rest", "--json"]) == 0  # the index is found, and its pace with it
     assert json.loads(capsys.readouterr().out)["encode_docs_per_s"] == row["encode_docs_per_s"]
+
+
+def test_what_the_first_query_of_a_process_loads_is_no_cost_of_searching(rest, monkeypatch):
+    asked: list[int] = []
+    encode = BM25Encoder.encode_queries
+
+    def slow_at_first(self, texts):
+        asked.append(len(texts))
+        time.sleep(0.5 if len(asked) == 1 else 0)
+        return encode(self, texts)
+
+    monkeypatch.setattr(BM25Encoder, "encode_queries", slow_at_first)
+    with open_system(System("s", ("bm25",)), load_dataset("rest")) as opened:
+        (stage,) = opened.sparse
+        assert isinstance(stage, SparseStage)
+        run_ = opened.search({"q1": "sleep", "q2": "tea"}, 4)
+        assert stage.facts["search_s"] < 0.4
+        assert list(run_["q1"]) == ["d"]
+        opened.search({"q1": "sleep", "q2": "tea"}, 4)
+        assert asked == [1, 2, 2]
+        assert len(opened.search({}, 4)) == 0
 
 
 def test_a_querys_own_text_is_left_out_of_arguana_and_of_no_other_set(tmp_path, capsys):

@@ -59,6 +59,26 @@ def test_a_hybrid_system_is_the_fusion_of_its_retrievers(collection: Dataset, de
     assert answer("bm25", dense) == dict(fuse(runs, "minmax"))
 
 
+def test_the_first_embedding_of_a_process_is_not_timed(
+    collection: Dataset, dense: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lsr.encoders.dense import DenseEncoder
+
+    asked: list[int] = []
+    embed = DenseEncoder.embed_queries
+
+    def counted(self: DenseEncoder, texts: list[str]) -> object:
+        asked.append(len(texts))
+        return embed(self, texts)
+
+    monkeypatch.setattr(DenseEncoder, "embed_queries", counted)
+    with open_system(System("b", (dense,)), collection) as opened:
+        opened.search(QUERIES, 4)
+        opened.search(QUERIES, 4)
+        opened.search({}, 4)
+    assert asked[:3] == [1, 2, 2]
+
+
 def test_vectors_in_the_cache_are_not_made_again(
     collection: Dataset, dense: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,11 +40,20 @@ class SparseStage:
     encoder: "SparseEncoder"
     facts: dict[str, Any] = field(default_factory=dict)
     """terms_per_query, flops, encode_queries_s and search_s of the last call of `search`."""
+    warm: bool = False
 
     def search(self, texts: Mapping[str, str], k: int) -> "Run":
-        """Answer `{query_id: text}` with the k best documents each."""
+        """Answer `{query_id: text}` with the k best documents each.
+
+        The first query is answered once before the clock starts: what is loaded and paged in for
+        it is no cost of a search.
+        """
         from ..types import Run
 
+        if texts and not self.warm:
+            first = self.encoder.encode_queries(list(texts.values())[:1])
+            self.index.search_batch(first, k)
+            self.warm = True
         started = time.perf_counter()
         vectors = self.encoder.encode_queries(list(texts.values()))
         encoded = time.perf_counter()
@@ -86,11 +95,15 @@ class DenseStage:
     """The pace at which documents, or pieces of them, were embedded."""
     facts: dict[str, Any] = field(default_factory=dict)
     """encode_queries_s and search_s of the last call of `search`."""
+    warm: bool = False
 
     def search(self, texts: Mapping[str, str], k: int) -> "Run":
-        """Answer `{query_id: text}` with the k best documents each."""
+        """Answer `{query_id: text}` with the k best documents each, once warm as above."""
         if not texts:
             return self.retriever.search(texts, k)
+        if not self.warm:
+            self.retriever.search(dict([next(iter(texts.items()))]), k)
+            self.warm = True
         started = time.perf_counter()
         vectors = self.retriever.encoder.embed_queries(list(texts.values()))
         encoded = time.perf_counter()
