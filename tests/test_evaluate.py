@@ -453,6 +453,7 @@ def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys)
         (["drinks", "--systems", "s", "--k1", "2"], "names its encoders itself"),
         (["drinks", "--fuse", "rrf"], "--fuse rrf needs --dense FOLDER"),
         (["drinks", "--encoder", "e", "--dense", "d"], "are two retrievers; say how to fuse them"),
+        (["drinks", "--encoder", "bm25", "--dense", "d"], "say how to fuse them with --fuse rrf"),
         (["drinks", "--k1", "2", "--dense", "d", "--fuse", "rrf"], "do not go with --dense"),
         (["drinks", "--dense", "d", "--index", "i"], "two answers to one question"),
     ],

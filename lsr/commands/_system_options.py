@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
-from ..systems import BM25, CROSS_ENCODER, DENSE, Fusion, System, is_dense, read_systems
+from ..systems import CROSS_ENCODER, DENSE, Fusion, System, is_dense, read_systems
 from ._encoders import EncoderChoice
 from ._entrants import ByOptions, Entrant, FromRun, OfFile
 
@@ -39,11 +40,6 @@ class SystemOptions:
         if self.fuse is not None and self.dense is None:
             raise UsageError(f"--fuse {self.fuse} needs --dense FOLDER to fuse --encoder with")
         alone = self.dense is not None and self.fuse is None
-        if alone and choice.encoder != BM25:
-            raise UsageError(
-                f"--encoder {choice.encoder} and --dense {self.dense} are two retrievers; say how "
-                "to fuse them with --fuse rrf, minmax or zscore, or leave one out"
-            )
         plain = EncoderChoice(choice.encoder, None, None, False, None, choice.precision)
         if choice != plain:
             raise UsageError(
@@ -85,6 +81,13 @@ def system_options(function: Callable[..., R]) -> Callable[..., R]:
     )
     @functools.wraps(function)
     def wrapper(*, dense: Path | None, fuse: Fusion | None, rerank: str | None, **others: Any) -> R:
+        source = click.get_current_context().get_parameter_source("encoder")
+        given = source not in (None, ParameterSource.DEFAULT)  # bm25 is also what is left unsaid
+        if dense is not None and fuse is None and given:
+            raise UsageError(
+                f"--encoder {others['choice'].encoder} and --dense {dense} are two retrievers; say "
+                "how to fuse them with --fuse rrf, minmax or zscore, or leave one out"
+            )
         return function(parts=SystemOptions(dense, fuse, rerank), **others)
 
     return wrapper
