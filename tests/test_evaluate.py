@@ -129,6 +129,52 @@ def test_what_the_first_query_of_a_process_loads_is_no_cost_of_searching(rest, m
         assert len(opened.search({}, 4)) == 0
 
 
+def test_the_printed_command_leaves_out_a_split_only_where_it_goes_without_saying(
+    drinks, tmp_path, capsys
+):
+    def command(*words: str) -> list[str]:
+        assert run(["evaluate", *words, "--json"]) == 0
+        return shlex.split(json.loads(capsys.readouterr().out)["command"])
+
+    collection(tmp_path / "msmarco", {"q1": "coffee"}, {"q1": {"c": 2}})
+    assert command("msmarco", "--split", "test")[3:5] == ["--encoder", "bm25"]
+    assert command("msmarco", "--split", "test")[-2:] == ["--split", "test"]  # it is dev, unsaid
+    assert "--split" not in command("drinks", "--split", "test")
+    Path("test").write_text("q1\tc\t1\n")
+    assert command("drinks", "--qrels", "test")[-2:] == ["--qrels", "test"]
+
+
+@pytest.mark.parametrize("name", ["drinks", "arguana"])
+def test_a_given_run_is_cut_at_k_whatever_the_convention(name, tmp_path, capsys):
+    collection(tmp_path / name, {"q1": "coffee"}, {"q1": {"c": 1}})
+    ranked = "".join(f"q1 Q0 {d} {i} {-i} t\n" for i, d in enumerate(["a", "b", "c"]))
+    Path("given.trec").write_text(ranked)
+    words = ["evaluate", name, "--from-run", "given.trec", "--measure", "AP", "--json"]
+    for k, found in ((2, 0.0), (3, 1 / 3)):
+        assert run([*words, "-k", str(k), "--run", "cut.trec"]) == 0
+        row = json.loads(capsys.readouterr().out)
+        assert row["measures"]["AP"] == pytest.approx(found)
+        assert row["k"] == k == len(read_run("cut.trec")["q1"])
+        assert row["command"].endswith(f"--measure AP -k {k}")
+
+
+def test_the_run_of_a_kept_cell_is_copied_out(rest, capsys):
+    words = ["evaluate", "rest", "--output", "out", "--run"]
+    assert run([*words, "first.trec"]) == 0
+    assert run([*words, "second.trec"]) == 0
+    assert "second.trec" in capsys.readouterr().out
+    assert Path("second.trec").read_bytes() == Path("first.trec").read_bytes()
+    assert dict(read_run("second.trec")["q1"]).keys() == {"d"}
+
+
+def test_the_next_command_names_a_collection_as_it_was_asked_for(tmp_path, capsys):
+    folder = collection(tmp_path / "deep" / "drinks", {"q1": "coffee"}, {"q1": {"c": 1}})
+    Path("given.trec").write_text("q1 Q0 c 1 1 t\n")
+    assert run(["evaluate", str(folder), "--from-run", "given.trec"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split() == ["next", "lsr", "evaluate", str(folder)]
+
+
 def test_a_querys_own_text_is_left_out_of_arguana_and_of_no_other_set(tmp_path, capsys):
     """ "a" is asked for its counterpart "b"; found first is "a" itself."""
     for name in ("arguana", "drinks"):
@@ -454,6 +500,9 @@ def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys)
         (["drinks", "--fuse", "rrf"], "--fuse rrf needs --dense FOLDER"),
         (["drinks", "--encoder", "e", "--dense", "d"], "are two retrievers; say how to fuse them"),
         (["drinks", "--encoder", "bm25", "--dense", "d"], "say how to fuse them with --fuse rrf"),
+        (["drinks", "--from-run", "r", "-k", "0"], "-k 0: wanted at least 1"),
+        (["drinks", "-k", "-1"], "-k -1: wanted at least 1"),
+        (["drinks", "--page", "p", "--measure", "AP"], "--page is about nDCG@10, got --measure AP"),
         (["drinks", "--k1", "2", "--dense", "d", "--fuse", "rrf"], "do not go with --dense"),
         (["drinks", "--dense", "d", "--index", "i"], "two answers to one question"),
     ],

@@ -104,6 +104,17 @@ class Cell:
     per_query: dict[str, dict[str, float]]
     """By measure, then by query; the holes are among them as hole@10."""
     run: "Run | None" = None
+    kept: Path | None = None
+    """The run's file, of a cell that was measured before."""
+
+    def whole_run(self) -> "Run":
+        """The run, read from its file where it is there alone."""
+        from ..trec import read_run
+
+        if self.run is not None:
+            return self.run
+        assert self.kept is not None, "a cell has its run or the file of it"
+        return read_run(self.kept)
 
 
 def measure_cell(
@@ -222,7 +233,9 @@ class Place:
             row = dict(kept["row"].items())
             for name in ("interval", "convention", "contamination"):
                 row[name] = None if row[name] is None else tuple(row[name])
-            return Cell(Row(**row), kept["per_query"]) if kept["key"] == self.key else None
+            if kept["key"] != self.key:
+                return None
+            return Cell(Row(**row), kept["per_query"], kept=self.run)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             out.note("measures", f"{self.cell} again, which cannot be read: {error}")
             return None

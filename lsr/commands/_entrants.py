@@ -183,10 +183,10 @@ class FromRun:
         return []
 
     def answer(self, corpus: "Dataset", texts: Mapping[str, str], k: int) -> Answer:
-        """Read the run."""
+        """Read the run, the first k documents of each query."""
         from ..trec import read_run
 
-        return Answer(read_run(self.path), {"system": str(self.path)})
+        return Answer(read_run(self.path).cut(k), {"system": str(self.path)})
 
 
 def _paced(facts: dict[str, Any], n_queries: int) -> dict[str, Any]:

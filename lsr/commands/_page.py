@@ -35,6 +35,13 @@ bootstrap intervals, and `lsr compare` tests differences. {MARK}: the system is 
 the collection (hollow in the plot)."""
 
 
+def require_main(measures: Sequence[str]) -> None:
+    """Raise `UsageError` where the measures asked for lack the one that a page is about."""
+    if _MAIN not in measures:
+        asked = ", ".join(measures)
+        raise UsageError(f"--page is about {_MAIN}, got --measure {asked}; add --measure {_MAIN}")
+
+
 def write_page(folder: Path, outcome: Outcome, *, command: str) -> list[Path]:
     """Write README.md, results.json and the plot of `outcome` to `folder`; their paths.
 

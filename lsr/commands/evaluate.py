@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from ..conventions import convention_of
 from ..errors import LsrError, UsageError
 from . import _printing as out
 from ._cells import Cell, Collection
 from ._drawing import require_matplotlib
 from ._encoders import EncoderChoice, encoder_options
 from ._entrants import Entrant
-from ._page import write_page
+from ._page import require_main, write_page
 from ._rows import Row
 from ._suite import Outcome, run_suite, write_summary
 from ._system_options import SystemOptions, entrants_of, system_options
@@ -115,7 +116,10 @@ def evaluate(
     """
     from ..datasets import members
     from ..measures import DEFAULT
+    from ..trec import write_run
 
+    if k < 1:
+        raise UsageError(f"-k {k}: wanted at least 1 document a query")
     names = members(datasets)
     entrants = entrants_of(choice, parts, index_path, from_run, systems_path)
     alone = len(names) == 1 and len(entrants) == 1
@@ -136,26 +140,29 @@ def evaluate(
         for name in names
     ]
 
+    usual = {convention_of(one.source.name).split for one in collections}
+
     def again(names: Sequence[str], entrant: Entrant | None) -> str:
         words = ["lsr", "evaluate", *names]
         words += ["--systems", str(systems_path)] if systems_path is not None else []
         words += entrant.arguments() if entrant is not None else []
         for option, value in (
-            ("--split", split),
+            ("--split", None if usual == {split} else split),
             ("--qrels", qrels),
             ("--queries", queries),
             ("--sources", sources),
         ):
-            words += [] if value is None or value == "test" else [option, str(value)]
+            words += [] if value is None else [option, str(value)]
         for name in measures:
             words += ["--measure", name]
-        return shlex.join([*words, *(["-k", str(k)] if k != 1000 and not from_run else [])])
+        return shlex.join([*words, *(["-k", str(k)] if k != 1000 else [])])
 
     whole = again(datasets, entrants[0] if systems_path is None else None)
     for option, folder in (("--output", output), ("--page", page)):
         whole += f" {option} {shlex.quote(str(folder))}" if folder is not None else ""
-    if page is not None:
-        require_matplotlib()  # before hours of measuring
+    if page is not None:  # before hours of measuring
+        require_matplotlib()
+        require_main(measures or DEFAULT)
     outcome = run_suite(
         collections,
         entrants,
@@ -167,7 +174,7 @@ def evaluate(
     written = [] if output is None else write_summary(output, outcome, command=whole)
     written += [] if page is None else write_page(page, outcome, command=whole)
     if run_path is not None:
-        _write_run(run_path, outcome.cells[0], output)
+        write_run(run_path, outcome.cells[0].whole_run())
     if json:
         out.as_json(_as_json(outcome, alone=alone, per_query=per_query))
     elif alone:
@@ -179,17 +186,6 @@ def evaluate(
             f"{out.counted(len(outcome.failed), 'cell')} failed, see above; the same command goes "
             "on from what is done" + ("" if output else ", if it has --output FOLDER")
         )
-
-
-def _write_run(path: Path, cell: Cell, output: Path | None) -> None:
-    from ..trec import write_run
-
-    if cell.run is None:
-        raise UsageError(
-            f"{path}: this cell was found in {output}, and its run is there as well; leave --run "
-            "out, or --output"
-        )
-    write_run(path, cell.run)
 
 
 def _as_json(outcome: Outcome, *, alone: bool, per_query: bool) -> dict[str, Any]:
@@ -257,15 +253,16 @@ def _print_one(
         size = "" if row.index_bytes is None else f", {out.size(row.index_bytes)}"
         out.fact("index", out.columns(row.index_fingerprint, f"{row.index}{size}"))
     _print_pace(row)
-    if run_path is not None and cell.run is not None:
-        out.fact("wrote", out.columns(str(run_path), f"{len(cell.run.doc_ids):,} lines"))
+    if run_path is not None:
+        lines = f"{len(cell.whole_run().doc_ids):,} lines"
+        out.fact("wrote", out.columns(str(run_path), lines))
     for path in written:
         out.fact("wrote", str(path))
     out.fact("command", row.command)
     if row.index is not None:
         out.next_step("lsr", "search", row.index, "your question")
     else:
-        out.next_step("lsr", "evaluate", row.dataset)
+        out.next_step("lsr", "evaluate", collection.asked)
 
 
 def _print_pace(row: Row) -> None:
