@@ -1,18 +1,21 @@
 """Whether a system has seen the collection it is measured on: what its cards admit, in sentences.
 
-Three sources: the training record that `lsr train` writes into `lsr.json`, the `datasets:` of a
-model card's front matter, and what publishers say of the few models many others start from. No
+Four sources: the training record that `lsr train` writes into `lsr.json`, the `datasets:` of a
+model card's front matter, what publishers say of the few models many others start from, and the
+`trained_on` of the table of published figures, for models known by name. No
 sentence is no proof of innocence: most models do not say what they have read.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from .encoders.card import CARD
 from .encoders.folder import read_object
+from .published import Published, read_published
 
 _FAMILIES = {
     "msmarco": r"ms[-_ ]?marco|\bdl-?(20)?(19|20)\b|trec-?dl",
@@ -36,7 +39,11 @@ _GTE = ("msmarco", "nq", "squad")
 UPSTREAM: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (r"all-minilm-l\d+|all-mpnet-base", _SBERT_ALL, "the model card's table of training data"),
     (r"\bgte-(small|base|large)\b", _GTE, "arXiv 2308.03281"),
-    (r"ms-?marco|splade[-_]?(v\d|pp|cocondenser)", ("msmarco",), "its name"),
+    (
+        r"ms-?marco|splade[-_]?(v\d|pp|cocondenser)|efficient-splade|opensearch-neural-sparse",
+        ("msmarco",),
+        "its name",
+    ),
 )
 """(pattern of the model's name, families it was trained on, who says so)."""
 
@@ -94,9 +101,24 @@ def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iter
             if family(said) == family(dataset):
                 yield Seen(f"{own} was trained on {said}", "its model card")
     for name in dict.fromkeys(filter(None, names)):
+        for said in _published(name):
+            if family(said) == family(dataset):
+                yield Seen(f"{name} was trained on {said}", "the table of published figures")
         for pattern, families, says in UPSTREAM:
             if re.search(pattern, name, re.I) and family(dataset) in families:
                 yield Seen(f"{name} was trained on {family(dataset)}", says)
+
+
+def _published(name: str) -> tuple[str, ...]:
+    """What the table of published figures says a model was trained on; none for one without."""
+    short = name.partition("@")[0].rsplit("/", 1)[-1]
+    found = (one for one in _table().system if one.encoder and Path(one.encoder).name == short)
+    return tuple(said for one in found for said in one.trained_on)
+
+
+@cache
+def _table() -> Published:
+    return read_published()
 
 
 def _of_record(

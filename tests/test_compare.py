@@ -10,9 +10,12 @@ import pytest
 
 from lsr.__main__ import run
 from lsr.commands._comparison import Compared, means
-from lsr.commands._judged import Judged
+from lsr.commands._entrants import OfFile
+from lsr.commands._judged import Judged, read_judged
+from lsr.commands._sides import _seen
 from lsr.conventions import Convention
 from lsr.significance import paired
+from lsr.systems import System
 
 DOCUMENTS = {
     "tea": "tea leaves hold caffeine",
@@ -349,6 +352,24 @@ def test_a_mark_for_contamination_is_passed_on(
     path.write_text(json.dumps(cell))
     notes = report(capsys, "results:bm25", "a.trec", "--on", "drinks")["notes"]
     assert "bm25 on drinks is not zero-shot: seen it (card)" in notes
+
+
+def test_cells_of_other_software_beside_a_run_are_ignored(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_file = write_run(Path("other/runs/a.trec"), A)
+    Path("other/cells").mkdir()
+    for name in ("notebook", "a.trec"):
+        Path(f"other/cells/{name}.json").write_text('{"cell_type": "code"}')
+    assert report(capsys, str(run_file), "b.trec", "--on", "drinks")["rows"]
+
+
+def test_a_model_known_by_its_name_on_the_hub_is_marked_as_in_an_evaluation() -> None:
+    write_collection(Path("scifact"))
+    (judged,) = read_judged(["scifact"], split=None, qrels=None, queries=None)
+    hub = "opensearch-project/opensearch-neural-sparse-encoding-doc-v3-gte"
+    (reason,) = _seen(OfFile(System("s", (hub,))).folders(), judged)
+    assert "was trained on scifact" in reason
 
 
 def test_a_run_cut_earlier_than_the_other_is_noted(capsys: pytest.CaptureFixture[str]) -> None:

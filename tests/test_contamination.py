@@ -86,6 +86,21 @@ def test_a_known_model_is_known_by_its_folders_name(encoder):
     assert reasons(folder, "scifact") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "dataset", "marked"),
+    [
+        ("opensearch-project/opensearch-neural-sparse-encoding-v1", "msmarco", True),
+        ("opensearch-project/opensearch-neural-sparse-encoding-v1", "scifact", False),
+        ("opensearch-project/opensearch-neural-sparse-encoding-doc-v3-gte@main", "scifact", True),
+        ("naver/efficient-splade-V-large-doc", "trec-dl-2019", True),
+        ("naver/splade-v3", "msmarco", True),
+        ("ibm-granite/granite-embedding-30m-sparse", "msmarco", False),  # no source says so
+    ],
+)
+def test_a_name_on_the_hub_tells_what_is_published(name, dataset, marked):
+    assert bool(reasons(Path(name), dataset)) == marked
+
+
 def test_a_link_may_bear_the_name_of_the_model(encoder, tmp_path):
     link = tmp_path / "all-MiniLM-L6-v2"
     link.symlink_to(encoder("model", record=False))

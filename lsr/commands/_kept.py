@@ -17,9 +17,11 @@ def is_kept(folder: Path) -> bool:
 
 def marks_of(run: Path) -> tuple[str, ...] | None:
     """The marks for contamination of the result that a run belongs to, None for any other run."""
-    stem = run.name.removesuffix(".trec.gz")
-    found = [cell for path, cell in _cells(run.parent.parent) if path.stem == stem]
-    return tuple(found[0]["row"].get("contamination", [])) if found else None
+    path = run.parent.parent / "cells" / f"{run.name.removesuffix('.trec.gz')}.json"
+    try:
+        return tuple(_read_cell(path)["row"].get("contamination", []))
+    except (OSError, DatasetError):  # others, too, call a folder "cells"
+        return None
 
 
 def collections_of(targets: Sequence[str]) -> list[str]:
@@ -72,16 +74,20 @@ def kept_run(folder: Path, system: str | None, judged: Judged) -> Path:
 
 def _cells(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted((folder / "cells").glob("*.json")):
-        try:
-            cell = orjson.loads(path.read_bytes())
-            for name in ("dataset", "split", "system", "dataset_fingerprint"):
-                cell["row"][name]
-            cell["key"]["system"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise DatasetError(
-                f"{path}: is no cell of an evaluation ({error!r}); run lsr evaluate again"
-            ) from error
-        yield path, cell
+        yield path, _read_cell(path)
+
+
+def _read_cell(path: Path) -> dict[str, Any]:
+    try:
+        cell: dict[str, Any] = orjson.loads(path.read_bytes())
+        for name in ("dataset", "split", "system", "dataset_fingerprint"):
+            cell["row"][name]
+        cell["key"]["system"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{path}: is no cell of an evaluation ({error!r}); run lsr evaluate again"
+        ) from error
+    return cell
 
 
 def _systems(cell: dict[str, Any]) -> tuple[str, str]:

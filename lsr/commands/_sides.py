@@ -189,14 +189,14 @@ def _answers(retriever: "Retriever", judged: Judged, k: int) -> "Run":
     return conventional(run, judged.convention, k)
 
 
-def _seen(folders: Sequence[Path], judged: Judged) -> tuple[str, ...]:
-    """What the cards in these folders say of having seen the collection."""
+def _seen(models: Sequence[Path], judged: Judged) -> tuple[str, ...]:
+    """What the models' cards, or names where they lie on a hub, say of having seen it."""
     from ..contamination import contamination
 
     if judged.source is None:
         return ()
     found = contamination(
-        [folder for folder in folders if folder.is_dir()],
+        models,
         dataset=judged.name,
         split=judged.split,
         fingerprint=judged.source.fingerprint,
