@@ -96,6 +96,15 @@ def convention_of(name: str, split: str | None = None) -> Convention:
     )
 
 
+def usual_split(name: str, split: str | None = None) -> str:
+    """`split`, or where the caller asks for none, the one that figures are quoted for.
+
+    >>> usual_split("miracl/sw"), usual_split("scifact"), usual_split("msmarco", "test")
+    ('dev', 'test', 'test')
+    """
+    return convention_of(name, split).split
+
+
 def depth(convention: Convention, k: int) -> int:
     """How many documents to search for, so that k are left once the query's own copy is gone."""
     return k + 1 if convention.self_hits_removed else k

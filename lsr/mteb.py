@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .conventions import convention_of
+from .conventions import convention_of, usual_split
 from .datasets import Dataset
 from .errors import DatasetError, MissingExtra, UsageError
 from .types import Document, Qrels, Query, Retriever
@@ -159,8 +159,9 @@ class MtebCorpus:
         return DatasetError(f"{self.name}: MTEB keeps queries and judgements to itself")
 
 
-def local_task(source: Dataset, split: str = "test") -> "AbsTaskRetrieval":
-    """A judged collection as a task that MTEB evaluates without a network.
+def local_task(source: Dataset, split: str | None = None) -> "AbsTaskRetrieval":
+    """A judged collection as a task that MTEB evaluates without a network; by default its usual
+    split.
 
     MTEB, too, takes a document with the query's id out where the collection's convention says so.
     """
@@ -169,19 +170,20 @@ def local_task(source: Dataset, split: str = "test") -> "AbsTaskRetrieval":
     from mteb.abstasks import AbsTaskRetrieval
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    documents, queries = list(source.documents()), source.queries(split)
-    judged = source.qrels(split)
+    part = usual_split(source.name, split)
+    documents, queries = list(source.documents()), source.queries(part)
+    judged = source.qrels(part)
     name = "".join(part.capitalize() for part in source.name.replace("/", "-").split("-"))
 
     class LocalRetrieval(AbsTaskRetrieval):
-        ignore_identical_ids = convention_of(source.name, split).self_hits_removed
+        ignore_identical_ids = convention_of(source.name, part).self_hits_removed
         metadata = TaskMetadata(
             name=name,
             description=f"The collection {source.name}, read from files.",
             dataset={"path": source.name, "revision": source.fingerprint},
             type="Retrieval",
             category="t2t",
-            eval_splits=[split],
+            eval_splits=[part],
             eval_langs=["eng-Latn"],
             main_score="ndcg_at_10",
         )
@@ -196,7 +198,7 @@ def local_task(source: Dataset, split: str = "test") -> "AbsTaskRetrieval":
             asked = {"id": [q.query_id for q in queries], "text": [q.text for q in queries]}
             self.dataset = {
                 "default": {
-                    split: {
+                    part: {
                         "corpus": Table.from_dict(corpus),
                         "queries": Table.from_dict(asked),
                         "relevant_docs": judged,

@@ -22,9 +22,11 @@ from index import (
     quantised_queries,
 )
 from lsr.__main__ import run
+from lsr.datasets import load_dataset
 from lsr.encoders import InferenceFreeEncoder
 from lsr.errors import MissingExtra, RefereeError
 from lsr.measures import evaluate
+from lsr.mteb import local_task
 from lsr.referees import Ranked, compare_rankings, product_search
 from lsr.referees.lucene import TOLERANCE, Lucene
 from lsr.trec import read_qrels, read_run, write_qrels
@@ -213,6 +215,53 @@ def test_the_command_says_what_scipy_found(
     assert out[0].startswith("index      60 documents")
     assert out[2].startswith("agrees     scipy               12 of 12 rankings identical")
     assert out[-1] == f"next       lsr evaluate {collection} --index {built}"
+
+
+def test_self_hits_are_left_out_as_in_an_evaluation(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every query of this ArguAna is a document of its own id."""
+    folder, index = collection.rename(tmp_path / "arguana"), tmp_path / "arguana.index"
+    with (folder / "corpus.jsonl").open("a") as corpus:
+        corpus.write((folder / "queries.jsonl").read_text())
+    assert run(["index", str(folder), str(index), "--encoder", "bm25"]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", str(folder), "--index", str(index), "-k", "10", "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)["measures"]["nDCG@10"]
+    assert run(["referee", str(index), "--queries", str(folder), "-k", "10", "--json"]) == 0
+    [report] = json.loads(capsys.readouterr().out)
+    assert report["ndcg_at_10"] == report["referee_ndcg_at_10"] == pytest.approx(expected)
+
+
+def test_the_split_is_the_usual_one_in_every_command(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MS MARCO's figures are those of dev, and this one has no other split."""
+    folder, index = collection.rename(tmp_path / "msmarco"), str(tmp_path / "msmarco.index")
+    (folder / "qrels" / "test.tsv").rename(folder / "qrels" / "dev.tsv")
+    assert run(["index", str(folder), index, "--encoder", "bm25"]) == 0
+    asked = ("--queries", str(folder), "--json")
+    assert run(["referee", index, *asked]) == 0
+    capsys.readouterr()
+    assert run(["bench", index, "--no-pruning", "--k", "10", *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["n_queries"] == 12
+    run(["doctor", index, *asked])
+    assert json.loads(capsys.readouterr().out)["sample"]["queries_from"] == "msmarco dev"
+    pytest.importorskip("mteb")
+    assert local_task(load_dataset(str(folder))).metadata.eval_splits == ["dev"]
+
+
+def test_overlap_is_told_at_depths_that_were_asked_for(
+    built: Path, collection: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["referee", str(built), "--queries", str(collection), "-k"]
+    assert run([*words, "10"]) == 0
+    out = capsys.readouterr().out
+    assert "1.0000 at 10\n" in out
+    assert "at 100" not in out
+    assert run([*words, "5", "--json"]) == 0
+    [report] = json.loads(capsys.readouterr().out)
+    assert (report["overlap_at_10"], report["overlap_at_100"]) == (None, None)
 
 
 def test_a_search_that_leaves_out_the_second_document_is_caught(

@@ -37,7 +37,7 @@ BUSY = 0.5
     help="A data set (judged: nDCG@10 is shown, too) or a .jsonl or .tsv file. Without it, queries "
     "are made of documents of the index.",
 )
-@click.option("--split", default="test", show_default=True, help="Whose queries of a data set.")
+@click.option("--split", help="Whose queries of a data set. Default: its usual split")
 @click.option("--n", "n", type=int, default=300, show_default=True, help="How many queries.")
 @click.option("--k", "ks", default="10,1000", show_default=True, help="Documents a query.")
 @click.option("--filter", "filters", multiple=True, metavar="FIELD=VALUE", help="As in lsr search.")
@@ -54,7 +54,7 @@ def bench(
     *,
     index: Path,
     queries: str | None,
-    split: str,
+    split: str | None,
     n: int,
     ks: str,
     filters: tuple[str, ...],
@@ -143,7 +143,7 @@ def _ks(text: str) -> list[int]:
 
 
 def _queries(
-    index: "Index", queries: str | None, split: str, n: int, encoder: str | None
+    index: "Index", queries: str | None, split: str | None, n: int, encoder: str | None
 ) -> "tuple[SparseMatrix, list[str], Qrels | None, str]":
     """Query vectors, their ids, judgements if there are any, and what to call it all."""
     if n < 1:
@@ -156,6 +156,7 @@ def _queries(
         return vectors, ids, None, "heaviest terms of documents of the index, not real questions"
     from index import query_encoder
 
+    from ..conventions import usual_split
     from ..datasets import load_dataset, read_queries
 
     qrels = None
@@ -164,6 +165,7 @@ def _queries(
         asked = list(read_queries(path))[:n]
     else:
         dataset = load_dataset(queries)
+        split = usual_split(dataset.name, split)
         asked = dataset.queries(split)[:n]
         known = {query.query_id for query in asked}
         qrels = {i: grades for i, grades in dataset.qrels(split).items() if i in known}

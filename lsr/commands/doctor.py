@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..conventions import usual_split
 from ..errors import IndexCorrupt, UsageError
 from . import _printing as out
 
@@ -36,7 +37,7 @@ Examples:
     help="Real queries: a data set, or a .jsonl or .tsv file. Without them, titles and first "
     "sentences of the corpus are asked.",
 )
-@click.option("--split", default="test", show_default=True, help="Whose queries of a data set.")
+@click.option("--split", help="Whose queries of a data set. Default: its usual split")
 @click.option("--n", "n", type=click.IntRange(min=1), help="How many queries. Default: 200")
 @click.option(
     "--documents",
@@ -53,7 +54,7 @@ def doctor(
     target: Path,
     corpus: str | None,
     queries: str | None,
-    split: str,
+    split: str | None,
     n: int | None,
     documents: int | None,
     encoder: str | None,
@@ -137,7 +138,7 @@ def _of_encoder(
     folder: Path,
     corpus: str,
     asked: "Questions | None",
-    split: str,
+    split: str | None,
     n: int | None,
     documents: int | None,
     seed: int,
@@ -156,7 +157,7 @@ def _of_encoder(
     dataset = load_dataset(corpus)
     counter = bar(dataset.documents(), unit="documents", desc="reading")
     kept = sample(counter, max(N_ROWS, documents or 0), seed=seed)
-    if asked is None and split in dataset.splits():
+    if asked is None and usual_split(dataset.name, split) in dataset.splits():
         asked = _of_dataset(dataset, split, n, seed)
     index = trial_index(
         place / f"{dataset.name.replace('/', '-')}.index",
@@ -177,7 +178,7 @@ def _of_encoder(
     )
 
 
-def _questions(queries: str, split: str, n: int | None, seed: int) -> "Questions":
+def _questions(queries: str, split: str | None, n: int | None, seed: int) -> "Questions":
     from index.doctor import Questions
 
     from ..datasets import load_dataset, read_queries
@@ -188,9 +189,10 @@ def _questions(queries: str, split: str, n: int | None, seed: int) -> "Questions
     return Questions(_drawn([query.text for query in read_queries(path)], n, seed), queries)
 
 
-def _of_dataset(dataset: "Dataset", split: str, n: int | None, seed: int) -> "Questions":
+def _of_dataset(dataset: "Dataset", split: str | None, n: int | None, seed: int) -> "Questions":
     from index.doctor import Questions
 
+    split = usual_split(dataset.name, split)
     texts = [query.text for query in dataset.queries(split)]
     return Questions(_drawn(texts, n, seed), f"{dataset.name} {split}")
 

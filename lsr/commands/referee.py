@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..conventions import Convention, convention_of, conventional, depth, usual_split
 from ..errors import UsageError
 from . import _printing as out
+from ._verdicts import Report, print_report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,27 +40,6 @@ way."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What one referee says of one index."""
-
-    referee: str
-    version: str
-    agrees: bool
-    n_queries: int
-    n_identical: int
-    n_same_up_to_ties: int
-    overlap_at_10: float
-    overlap_at_100: float
-    largest_gap: float
-    """Largest relative difference of a document's score; lucene-bm25's are brought to our unit."""
-    first_difference: dict[str, Any] | None
-    ndcg_at_10: float | None
-    """None for an index of passages, which are ranked one by one here."""
-    referee_ndcg_at_10: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
 class _Asked:
     """The integers on both sides, and what the index itself answers."""
 
@@ -71,6 +52,12 @@ class _Asked:
     ours: "list[Ranked]"
     qrels: "Qrels"
     k: int
+    convention: Convention
+
+    @property
+    def depth(self) -> int:
+        """Documents a query that both sides rank."""
+        return depth(self.convention, self.k)
 
     @property
     def has_passages(self) -> bool:
@@ -82,7 +69,7 @@ class _Asked:
 @click.option(
     "--queries", "dataset", required=True, metavar="DATASET", help="Whose judged queries to ask."
 )
-@click.option("--split", default="test", show_default=True, help="Which of its queries.")
+@click.option("--split", help="Which of its queries. Default: those of its usual split")
 @click.option(
     "--with",
     "referees",
@@ -105,7 +92,7 @@ def referee(
     *,
     index: Path,
     dataset: str,
-    split: str,
+    split: str | None,
     referees: tuple[str, ...],
     k: int,
     encoder: str | None,
@@ -133,9 +120,12 @@ def referee(
         n_docs = out.counted(len(asked.documents.docids), noun)
         out.fact("index", out.columns(n_docs, f"{index}, built by {asked.encoder.name}"))
         n_queries = out.counted(len(asked.queries), "query")
-        out.fact("asked", out.columns(n_queries, f"of {source.name}, the best {k} {noun}s each"))
+        out.fact(
+            "asked",
+            out.columns(n_queries, f"of {source.name}, the best {asked.depth} {noun}s each"),
+        )
         for report in reports:
-            _print(report)
+            print_report(report)
         if differs:
             out.next_step("lsr", "check", str(index))
         else:
@@ -143,21 +133,26 @@ def referee(
     ctx.exit(1 if differs else 0)
 
 
-def _asked(index: "Index", encoder: str | None, source: "Dataset", *, split: str, k: int) -> _Asked:
+def _asked(
+    index: "Index", encoder: str | None, source: "Dataset", *, split: str | None, k: int
+) -> _Asked:
     from index import quantised_documents, quantised_queries, query_encoder
 
     from ..referees import Ranked
 
     encodes = query_encoder(index, encoder)
+    split = usual_split(source.name, split)
+    convention = convention_of(source.name, split)
     queries = source.queries(split)
     vectors = encodes.encode_queries([query.text for query in queries])
     weights, units = quantised_queries(index, vectors)
     ours = [
         Ranked(hits.ranking.docids, hits.ranking.scores.astype(float))
-        for hits in index.search_batch(vectors, k, collapse=False)
+        for hits in index.search_batch(vectors, depth(convention, k), collapse=False)
     ]
     documents = quantised_documents(index)
-    return _Asked(index, encodes, documents, queries, weights, units, ours, source.qrels(split), k)
+    qrels = source.qrels(split)
+    return _Asked(index, encodes, documents, queries, weights, units, ours, qrels, k, convention)
 
 
 def _judged(name: str, asked: _Asked, threads: int) -> Report:
@@ -171,7 +166,7 @@ def _judged(name: str, asked: _Asked, threads: int) -> Report:
         _bm25_encoder(asked)  # refused before any work
     started = time.perf_counter()
     documents, ours = asked.documents, asked.ours
-    integers = (documents.impacts, documents.docids, asked.weights, asked.k)
+    integers = (documents.impacts, documents.docids, asked.weights, asked.depth)
     if name == "scipy":
         version, tolerance = f"scipy {scipy.__version__}", 0.0
         theirs = product_search(*integers)
@@ -188,7 +183,8 @@ def _judged(name: str, asked: _Asked, threads: int) -> Report:
                     Ranked(one.docids, one.scores * unit)
                     for one, unit in zip(ours, asked.units.tolist(), strict=True)
                 ]
-    found = compare_rankings(ours, theirs, tolerance=tolerance)
+    depths = [cut for cut in (10, 100) if cut <= asked.k]
+    found = compare_rankings(ours, theirs, tolerance=tolerance, depths=depths)
     # Lucene's own BM25 never gives our scores; there, the first other document is what tells.
     beyond_ties = None if name == "lucene-bm25" else found.first_beyond_ties
     first = beyond_ties or found.first_difference
@@ -200,8 +196,8 @@ def _judged(name: str, asked: _Asked, threads: int) -> Report:
         n_queries=found.n_queries,
         n_identical=found.n_identical,
         n_same_up_to_ties=found.n_same_up_to_ties,
-        overlap_at_10=found.overlap[10],
-        overlap_at_100=found.overlap[100],
+        overlap_at_10=found.overlap.get(10),
+        overlap_at_100=found.overlap.get(100),
         largest_gap=found.largest_gap,
         first_difference=_named(first, asked),
         ndcg_at_10=effects[0],
@@ -240,7 +236,7 @@ def _lucenes_bm25(asked: _Asked, lucene: "Lucene") -> "list[Ranked]":
     encoder, docids = _bm25_encoder(asked), asked.documents.docids
     texts = [document.text(encoder.text_fields) for document in asked.index.documents(docids)]
     queries = [query.text for query in asked.queries]
-    return lucene.bm25_search(texts, docids, queries, asked.k, k1=encoder.k1, b=encoder.b)
+    return lucene.bm25_search(texts, docids, queries, asked.depth, k1=encoder.k1, b=encoder.b)
 
 
 def _ndcg(asked: _Asked, rankings: "Sequence[Ranked]") -> float:
@@ -252,7 +248,9 @@ def _ndcg(asked: _Asked, rankings: "Sequence[Ranked]") -> float:
         (query.query_id, [names[docid] for docid in one.docids.tolist()], one.scores)
         for query, one in zip(asked.queries, rankings, strict=True)
     )
-    return evaluate(run, asked.qrels, ["nDCG@10"]).means["nDCG@10"]
+    kept = conventional(run, asked.convention, asked.k)
+    relevant_from = asked.convention.relevant_from
+    return evaluate(kept, asked.qrels, ["nDCG@10"], relevant_from=relevant_from).means["nDCG@10"]
 
 
 def _named(difference: "Difference | None", asked: _Asked) -> dict[str, Any] | None:
@@ -270,29 +268,3 @@ def _named(difference: "Difference | None", asked: _Asked) -> dict[str, Any] | N
         "ours": entry(difference.ours),
         "theirs": entry(difference.theirs),
     }
-
-
-def _print(report: Report) -> None:
-    verdict = "agrees" if report.agrees else "differs"
-    same = f"{report.n_identical:,} of {report.n_queries:,} rankings identical"
-    if report.referee == "lucene":
-        same += f", {report.n_same_up_to_ties:,} up to ties"
-    took = f"{report.version}, {out.duration(report.seconds)}"
-    out.fact(verdict, out.columns(report.referee, f"{same} ({took})"))
-    out.fact(
-        "overlap",
-        out.columns(f"{report.overlap_at_10:.4f} at 10", f"{report.overlap_at_100:.4f} at 100"),
-    )
-    out.fact("gap", out.columns(f"{report.largest_gap:.2g}", "largest relative gap of a score"))
-    if report.first_difference is not None:
-        where = report.first_difference
-        sides = [
-            "nothing" if one is None else f"{out.printable(one['doc_id'])} {one['score']:.10g}"
-            for one in (where["ours"], where["theirs"])
-        ]
-        rank = f"rank {where['rank']}"
-        what = f"of query {where['query_id']}: {sides[0]} here, {sides[1]} there"
-        out.fact("first", out.columns(rank, what))
-    if report.ndcg_at_10 is not None:
-        here, there = f"{report.ndcg_at_10:.4f} here", f"{report.referee_ndcg_at_10:.4f} there"
-        out.fact("nDCG@10", out.columns(here, there))
