@@ -118,6 +118,7 @@ def test_a_name_goes_through_the_resolver_to_ir_datasets(monkeypatch: pytest.Mon
 
     module = types.ModuleType("ir_datasets")
     module.load = load  # type: ignore[attr-defined]
+    module.docs_parent_id = lambda irds_id: irds_id  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ir_datasets", module)
     recipe = developing(dataset="irds:nano-beir/scifact", split="test")
     development, _ = load_development(recipe, load_pairs(recipe))
