@@ -1,8 +1,8 @@
 """`create_app`: the API, its errors and its pages, with nothing kept outside the app.
 
 frame.py                    request id, body limit, an answer even to our own faults
-routes.py                   API v1, /livez, /readyz, /problems
-requests.py, answers.py     what goes over the wire
+routes/                     API v1, /livez, /readyz, /problems; a module an area
+wire/                       what goes over the wire, by area
 errors.py, problems.py      exceptions as RFC 9457 problems
 engine.py                   the indexes, opened in a thread of its own
 searching.py                one search, from request to answer
@@ -24,11 +24,11 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from lsr import __version__
 
 from . import errors
-from .answers import Problem
 from .engine import Engine
 from .frame import Frame
-from .routes import router
+from .routes import ROUTERS
 from .settings import Settings
+from .wire.problems import Problem
 
 PAGE = Path(__file__).resolve().parent / "page"
 _PAGE_HEADERS = {
@@ -82,7 +82,8 @@ def create_app(settings: Settings, *, on_opened: Callable[[Engine], None] | None
         Frame, max_body_bytes=settings.max_body_bytes, access_log=settings.access_log
     )
     errors.install(app)
-    app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router)
     _add_pages(app)
     _document_problems(app)
     return app

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .problems import Fault, ProblemError, did_you_mean, pointer, shown
-from .requests import Condition, FieldFilter
+from .wire.search import Condition, FieldFilter
 
 _RANGES = ("gt", "gte", "lt", "lte")
 _WANTED = {

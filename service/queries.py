@@ -12,7 +12,7 @@ from lsr.types import SparseMatrix
 
 from .engine import Collection
 from .problems import Fault, ProblemError
-from .requests import QueryInput, Vector
+from .wire.search import QueryInput, Vector
 
 MAX_LISTED = 20
 """Values listed in one warning."""
@@ -28,7 +28,7 @@ class ReadQuery:
 
 
 def notice(code: str, message: str, values: Sequence[str] | None = None) -> dict[str, Any]:
-    """A warning, as `answers.Notice` describes it."""
+    """A warning, as `wire.search.Notice` describes it."""
     notice: dict[str, Any] = {"code": code, "message": message}
     if values is not None:
         notice["values"] = list(values)

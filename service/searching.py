@@ -17,7 +17,7 @@ from .engine import Collection
 from .filters import index_filter
 from .problems import ProblemError, did_you_mean
 from .queries import MAX_LISTED, ReadQuery, notice, read_query
-from .requests import SearchRequest
+from .wire.search import SearchRequest
 
 TRIES = 3
 

@@ -23,10 +23,15 @@ from index import Index, build_index
 from lsr.encoders import BM25Encoder
 from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document
-from service import Settings, answers, create_app
+from service import Settings, create_app
 from service.engine import Collection
 from service.openapi import SNAPSHOT, openapi_json
 from service.problems import KINDS
+from service.wire.documents import StoredDocument
+from service.wire.indexes import IndexInfo, IndexList
+from service.wire.problems import Problem, ProblemKind
+from service.wire.search import SearchResponse
+from service.wire.server import Live, Ready, ServerInfo
 
 DOCUMENTS = [
     Document("d1", {"title": "Caffeine", "text": "coffee and sleep", "lang": "en", "year": 1999}),
@@ -54,7 +59,7 @@ class World:
         response = self.client.post(f"/v1/indexes/{index}/search", json=body)
         assert response.status_code == 200, response.text
         answer = response.json()
-        answers.SearchResponse.model_validate(answer, extra="forbid")
+        SearchResponse.model_validate(answer, extra="forbid")
         return answer
 
     def ids(self, index: str = "papers", **body: Any) -> list[str]:
@@ -105,7 +110,7 @@ def assert_problem(response: Any, status: int, code: str, *, folder: Path | None
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
-    answers.Problem.model_validate(problem)  # which may have members of its own
+    Problem.model_validate(problem)  # which may have members of its own
     assert (problem["status"], problem["code"]) == (status, code)
     assert (KINDS[code].status, KINDS[code].title) == (status, problem["title"])
     assert problem["type"] == "/problems/" + code.replace("_", "-")
@@ -123,7 +128,7 @@ def assert_problem(response: Any, status: int, code: str, *, folder: Path | None
 def test_a_text_finds_documents_and_the_answer_says_how(world: World) -> None:
     response = world.client.post(SEARCH, json={"query": {"text": "cats asleep"}, "limit": 2})
     answer = response.json()
-    answers.SearchResponse.model_validate(answer, extra="forbid")
+    SearchResponse.model_validate(answer, extra="forbid")
     with Index.open(world.folder / "papers.index") as index:
         expected = index.search(world.encoder.encode_queries(["cats asleep"]), 2)
         assert answer["generation"] == index.generation
@@ -268,14 +273,14 @@ def test_timing_can_be_left_out_of_the_body(world: World) -> None:
 @pytest.mark.parametrize(
     ("path", "shape"),
     [
-        ("/v1/indexes", answers.IndexList),
-        ("/v1/indexes/papers", answers.IndexInfo),
-        ("/v1/indexes/vectors", answers.IndexInfo),
-        ("/v1/indexes/papers/documents/d1", answers.StoredDocument),
-        ("/livez", answers.Live),
-        ("/readyz", answers.Ready),
-        ("/v1/info", answers.ServerInfo),
-        *((f"/problems/{code.replace('_', '-')}", answers.ProblemKind) for code in KINDS),
+        ("/v1/indexes", IndexList),
+        ("/v1/indexes/papers", IndexInfo),
+        ("/v1/indexes/vectors", IndexInfo),
+        ("/v1/indexes/papers/documents/d1", StoredDocument),
+        ("/livez", Live),
+        ("/readyz", Ready),
+        ("/v1/info", ServerInfo),
+        *((f"/problems/{code.replace('_', '-')}", ProblemKind) for code in KINDS),
     ],
 )
 def test_every_answer_has_its_documented_shape_and_no_path_of_a_file(
@@ -617,7 +622,7 @@ json_values = st.recursive(
 def test_any_json_gets_an_answer_or_a_problem(world: World, body: Any) -> None:
     response = world.client.post(SEARCH, content=json.dumps(body), headers=JSON)
     if response.status_code == 200:
-        answers.SearchResponse.model_validate(response.json(), extra="forbid")
+        SearchResponse.model_validate(response.json(), extra="forbid")
     else:
         assert_problem(response, response.status_code, response.json()["code"])
         assert response.status_code in (400, 413, 422)
@@ -770,7 +775,7 @@ def test_an_index_of_passages_says_where_the_best_one_lies(tmp_path: Path) -> No
     with TestClient(create_app(Settings({"passages": path}))) as client:
         body = {"query": {"text": "zebra"}, "explain": True}
         answer = opened(client).post("/v1/indexes/passages/search", json=body).json()
-        answers.SearchResponse.model_validate(answer, extra="forbid")
+        SearchResponse.model_validate(answer, extra="forbid")
     (hit,) = answer["hits"]
     assert hit["id"] == "long"
     assert "zebra" in text[hit["passage"]["start"] : hit["passage"]["end"]]

@@ -1,49 +1,18 @@
-"""What clients may send, checked field by field before any of it is used.
+"""One search: what may be asked, and what is answered."""
 
-Unknown fields are refused and nothing is converted: "3" is not 3 and true is not 1.
-"""
+from typing import Annotated, Any, Literal, Self
 
-from typing import Annotated, Any, Self
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from index import MAX_QUERY_TERMS
+
+from .base import Answer, Strict, Text
 
 MAX_LIMIT = 1000
 """Hits of one answer; deeper pages belong to a cursor."""
 LARGEST_WEIGHT = 3.4028234e38
 """The largest float32, as which the engine reads weights."""
-
-
-def _well_formed(text: str) -> str:
-    """JSON can escape half a surrogate pair, which UTF-8 cannot hold, so no answer could either."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise PydanticCustomError(
-            "lone_surrogate",
-            "half a surrogate pair at character {at} is no character",
-            {"at": error.start},
-        ) from error
-    return text
-
-
-Text = Annotated[str, AfterValidator(_well_formed)]
-
-
-class Strict(BaseModel):
-    """A request body, or a part of one."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 Weight = Annotated[float, Field(ge=0, le=LARGEST_WEIGHT)]
@@ -164,3 +133,78 @@ class SearchRequest(Strict):
     timing: bool = Field(
         default=True, description="Whether the body tells times; the header Server-Timing does."
     )
+
+
+class Contribution(Answer):
+    """One term's part of a score: `score` = `query` x `doc`, `share` = part of the whole."""
+
+    term: str | None = Field(description="The vocabulary entry; null where no encoder names it.")
+    index: int
+    query: float
+    doc: float
+    score: float
+    share: float
+
+
+class HitExplanation(Answer):
+    """The terms that query and document share, largest contribution first, and their sum."""
+
+    terms: list[Contribution]
+    sum: float
+
+
+class Span(Answer):
+    """Characters [start, end) of the document's text."""
+
+    start: int
+    end: int
+
+
+class Hit(Answer):
+    """One document found."""
+
+    id: str
+    rank: int = Field(description="From 1.")
+    score: float
+    fields: dict[str, Any]
+    passage: Span | None = Field(
+        default=None, description="Where the best passage lies, when documents were split."
+    )
+    explain: HitExplanation | None = None
+
+
+class QueryReport(Answer):
+    """How the query was read."""
+
+    encoder: str | None = Field(description="name@build of the encoder that the index is read by.")
+    strategy: Literal["bm25", "lookup", "model", "tokens", "vector"]
+    terms_used: int
+
+
+class Timing(Answer):
+    """Milliseconds by stage; `fetch` reads stored fields and explains."""
+
+    encode: float
+    score: float
+    fetch: float
+    total: float
+
+
+class Notice(Answer):
+    """Something that a person would want to know about an answer that is correct as it stands."""
+
+    code: Literal["empty_query", "no_known_terms", "unknown_tokens", "unknown_fields"]
+    message: str
+    values: list[str] | None = None
+
+
+class SearchResponse(Answer):
+    """The exact top of one commit of the index, best first."""
+
+    index: str
+    generation: int = Field(description="The commit number that this answer is true of.")
+    mode: Literal["exact"]
+    query: QueryReport
+    hits: list[Hit]
+    timing_ms: Timing | None = None
+    warnings: list[Notice]

@@ -1,0 +1,8 @@
+"""The addresses of API v1, a module an area. Handlers are plain functions, so that each runs in the
+thread pool.
+"""
+
+from . import documents, health, indexes, search, server
+
+ROUTERS = (search.router, indexes.router, documents.router, health.router, server.router)
+"""In the order of the reference."""

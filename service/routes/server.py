@@ -1,0 +1,78 @@
+"""The server itself: versions, limits, what problems mean."""
+
+import platform
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from index import MAX_QUERY_TERMS
+from lsr import __version__
+
+from ..problems import KINDS, ProblemError, did_you_mean, type_of
+from ..wire.problems import ProblemKind
+from ..wire.search import MAX_LIMIT
+from ..wire.server import ServerInfo
+from .answering import engine_of, json, problems
+
+_LIBRARIES = ("numpy", "scipy", "apsw", "fastapi", "starlette", "uvicorn", "pydantic", "orjson")
+
+router = APIRouter()
+
+
+@router.get(
+    "/v1/info",
+    tags=["server"],
+    summary="Versions and limits",
+    response_model=ServerInfo,
+    responses=problems(),
+)
+def info(request: Request) -> Response:
+    """Which software answers, and what a request may not exceed."""
+    engine = engine_of(request)
+    return json(
+        {
+            "name": "lsr-search",
+            "version": __version__,
+            "api": "v1",
+            "versions": {"python": platform.python_version()}
+            | {library: version(library) for library in _LIBRARIES},
+            "limits": {
+                "body_bytes": engine.settings.max_body_bytes,
+                "limit": MAX_LIMIT,
+                "query_terms": MAX_QUERY_TERMS,
+            },
+            "indexes": engine.names,
+        }
+    )
+
+
+@router.get(
+    "/problems/{name}",
+    tags=["server"],
+    summary="Explain a problem",
+    response_model=ProblemKind,
+    responses=problems(404),
+)
+def explain_problem(
+    name: Annotated[str, Path(description="The last part of a problem's `type`.")],
+) -> Response:
+    """What the code of a problem means: the page that its `type` is the address of."""
+    code = name.replace("-", "_")
+    if code not in KINDS or name != type_of(code).rpartition("/")[2]:
+        raise ProblemError(
+            "unknown_problem",
+            f"There is no problem named '{name[:100]}'.",
+            hint=did_you_mean(name, [type_of(one).rpartition("/")[2] for one in KINDS]),
+        )
+    kind = KINDS[code]
+    return json(
+        {
+            "type": type_of(code),
+            "code": code,
+            "title": kind.title,
+            "status": kind.status,
+            "meaning": kind.meaning,
+        }
+    )
