@@ -47,6 +47,7 @@ from .engine import search as search_one
 from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
+from .memory import recall
 from .notes import facts, notes_of
 from .quantize import MAX_IMPACT, IntegerQuery, integer_query, presence_query, scale_for
 from .rows import Passage
@@ -54,7 +55,7 @@ from .searching import Hits, hits_of, live_words
 from .segment import Segment
 from .settings import Settings
 from .snapshot import Snapshot, SnapshotLoader
-from .stored import live_docids, live_document, stored_documents, stored_spans
+from .stored import live_docids, live_document, live_version, stored_documents, stored_spans
 from .writer import Commit, Writer
 
 SEAL_AT = 20_000
@@ -305,6 +306,17 @@ class Index:
     def get(self, doc_id: str) -> Document | None:
         """The live document of this id, None when there is none."""
         return live_document(self._catalog, doc_id)
+
+    def version(self, doc_id: str) -> int | None:
+        """The version of the live document of this id, a docid that no other ever has; None when
+        there is none. `Writer.expect` takes it.
+        """
+        with self._catalog.reading() as connection:
+            return live_version(connection, doc_id)
+
+    def remembered(self, key: str) -> Any:
+        """What `Writer.remember` last stored under a key, None when nothing is."""
+        return recall(self._catalog, key)
 
     def vectors_of(self, doc_id: str) -> SparseMatrix:
         """The stored float16 weights of a document, one row per passage, as float32."""

@@ -37,19 +37,25 @@ def stored_spans(catalog: Catalog, docids: Iterable[int]) -> list[tuple[int, int
 def live_docids(catalog: Catalog, doc_id: str) -> list[int]:
     """Docids of the published live version of an id, one per passage, ascending."""
     with catalog.reading() as connection:
-        return _live_docids(connection, doc_id)
+        return live_docids_in(connection, doc_id)
 
 
 def live_document(catalog: Catalog, doc_id: str) -> Document | None:
     """The stored document of an id as of one commit; None when there is none."""
     with catalog.reading() as connection:
-        docids = _live_docids(connection, doc_id)
+        docids = live_docids_in(connection, doc_id)
         if not docids:
             return None
         sql = (
             "SELECT t.fields FROM documents d JOIN texts t ON t.docid=d.group_docid WHERE d.docid=?"
         )
         return _document(catalog, doc_id, select(connection, sql, (docids[0],))[0][0])
+
+
+def live_version(connection: apsw.Connection, doc_id: str) -> int | None:
+    """The version of an id: the docid of its first passage, None when there is no such document."""
+    docids = live_docids_in(connection, doc_id)
+    return docids[0] if docids else None
 
 
 def _document(catalog: Catalog, doc_id: str, stored: bytes) -> Document:
@@ -63,7 +69,8 @@ def _document(catalog: Catalog, doc_id: str, stored: bytes) -> Document:
         ) from error
 
 
-def _live_docids(connection: apsw.Connection, doc_id: str) -> list[int]:
+def live_docids_in(connection: apsw.Connection, doc_id: str) -> list[int]:
+    """As `live_docids`, inside the caller's transaction."""
     check_doc_id(doc_id, 0)
     rows = select(
         connection,

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
 
-from lsr.errors import UsageError
+from lsr.errors import UsageError, VersionConflict
 from lsr.types import Document, SparseMatrix
 
 from .catalog import Catalog, new_commit
 from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
 from .columns import Kind
+from .memory import Remembered, forgotten, remember_all, remembered_as
 from .rows import Passage, Rows, check_doc_id, checked_rows
 from .settings import Settings
+from .stored import live_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Writer:
         self._settings = settings
         self._committed = committed
         self._changes: list[Rows | list[str]] = []
+        self._expected: list[tuple[str, int | None]] = []
+        self._remembered: list[Remembered] = []
         self.commit: Commit | None = None
 
     def __enter__(self) -> "Writer":
@@ -75,6 +80,27 @@ class Writer:
             check_doc_id(doc_id, number)
         self._changes.append(ids)
 
+    def expect(self, doc_id: str, version: int | None) -> None:
+        """Write nothing unless the live document of this id has this `Index.version`, None if
+        there must be none.
+
+        Looked at when the body ends, in the transaction itself, before any change of this writer;
+        then raises `VersionConflict`.
+        """
+        check_doc_id(doc_id, len(self._expected))
+        self._expected.append((doc_id, version))
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a JSON value under `key` as part of this commit; `Index.remembered` reads it.
+
+        So a caller whose work comes in numbered pieces knows after a crash which of them are in.
+        """
+        self._remembered.append(remembered_as(key, value))
+
+    def forget(self, key: str) -> None:
+        """Remove what was remembered under `key`, as part of this commit."""
+        self._remembered.append(forgotten(key))
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -88,6 +114,10 @@ class Writer:
         catalog = self._catalog
         n_added = n_replaced = n_deleted = 0
         with catalog.transaction() as connection:
+            for doc_id, expected in self._expected:
+                found = live_version(connection, doc_id)
+                if found != expected:
+                    raise VersionConflict(doc_id, expected=expected, found=found)
             number = new_commit(connection, "write")
             for change in self._changes:
                 if isinstance(change, Rows):
@@ -99,6 +129,7 @@ class Writer:
                     n_added += len(change.documents)
                 else:
                     n_deleted += tombstone_documents(connection, change, deleted=number)
+            remember_all(connection, self._remembered)
             connection.execute(
                 "UPDATE commits SET n_added=?, n_replaced=?, n_deleted=? WHERE number=?",
                 (n_added, n_replaced, n_deleted, number),

@@ -21,6 +21,7 @@
       + IndexCorrupt             bytes that contradict the format; never searched
       + IndexLocked              another process is the maintainer
       + IndexReplaced            another index lies at the path since it was opened
+      + VersionConflict          a document is not in the version that a writer expected
       + DiskFull                 the disk has no room; the last commit is intact
 
 A message says where, what was got, what was wanted, and what to do next.
@@ -119,6 +120,24 @@ class IndexLocked(IndexFailure):
 
 class IndexReplaced(IndexFailure):
     """Another index lies at the path than the one that was opened."""
+
+
+class VersionConflict(IndexFailure):
+    """A document is not in the version that a writer expected; nothing was written.
+
+    A version is the docid of the live document, None where there is none.
+    """
+
+    def __init__(self, doc_id: str, *, expected: int | None, found: int | None) -> None:
+        wanted = "no such document" if expected is None else f"version {expected}"
+        got = "there is none" if found is None else f"it is version {found}"
+        super().__init__(
+            f"document {doc_id!r}: expected {wanted}, {got}; nothing was written. Read the "
+            "document again and repeat the change."
+        )
+        self.doc_id = doc_id
+        self.expected = expected
+        self.found = found
 
 
 class DiskFull(IndexFailure):
