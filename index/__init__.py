@@ -3,6 +3,7 @@
 from .approximate import Approximate, SearchReport
 from .card import EncoderCard, encoder_card
 from .check import CheckReport
+from .database import Database
 from .effort import Effort
 from .engine import Cancel
 from .explain import Contribution, Explanation, Missing
@@ -24,6 +25,7 @@ __all__ = [
     "CheckReport",
     "Commit",
     "Contribution",
+    "Database",
     "Effort",
     "EncoderCard",
     "Explanation",

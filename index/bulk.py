@@ -20,9 +20,10 @@ from scipy import sparse
 from lsr.errors import IndexFailure, LsrError, UsageError
 from lsr.types import Document, SparseMatrix
 
-from .catalog import Catalog, new_commit, select
+from .catalog import Catalog, new_commit
 from .changes import abandon_build, groups_of, insert_documents, reserve_docids
 from .columns import Kind
+from .database import select
 from .effort import Effort
 from .maintenance import collect, maintainer, new_segment_path
 from .mapped import trim

@@ -7,40 +7,22 @@ the one row of `builds` that maps build to commit number publishes them all in a
 few bytes. So a version is visible at c exactly when effective(added) <= c < effective(deleted),
 where effective(x) = x for x > 0 and builds[-x].published otherwise (unpublished = infinity).
 
-SQLite is apsw's own recent build, never the interpreter's; every page carries a checksum that is
-verified at each read (cksumvfs), since SQLite alone does not notice a flipped bit. WAL with
-synchronous=FULL: a transaction that returned survives power loss on a disk that honours fsync.
-
 Left out: bytes of segments (`segment.py`), what a reader holds in memory (`snapshot.py`).
 """
 
-import errno
-import os
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import apsw
-import apsw.sqlite_extra
 import orjson
 
-from lsr.errors import (
-    DiskFull,
-    IndexCorrupt,
-    IndexFailure,
-    IndexNotFound,
-    IndexReplaced,
-    IndexVersion,
-    UsageError,
-)
+from lsr.errors import IndexCorrupt, IndexNotFound, IndexVersion
+
+from .database import Database
 
 CATALOG_VERSION = 1
 FILE_NAME = "catalog.sqlite"
-BUSY_TIMEOUT_MS = 60_000
 
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -93,94 +75,16 @@ CREATE TABLE segments(
 """
 
 
-def _register_checksum_vfs() -> None:
-    """Loading the extension once registers the VFS for the whole process."""
-    if "cksmvfs" not in apsw.vfs_names():
-        connection = apsw.Connection(":memory:")
-        try:
-            apsw.sqlite_extra.load(connection, "cksumvfs")
-        finally:
-            connection.close()
-
-
-@contextmanager
-def translated(path: Path, connection: apsw.Connection | None = None) -> Iterator[None]:
-    """Turn SQLite's errors into ours, with the file they concern."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise DiskFull(
-            f"{path}: the disk is full; the last commit is intact. Free some room and try again."
-        ) from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise IndexCorrupt(
-            f"{path}: {error}. Run `lsr check` and restore a copy or rebuild."
-        ) from error
-    except apsw.IOError as error:
-        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
-            raise IndexCorrupt(
-                f"{path}: a page does not match its checksum. Restore a copy or rebuild the index."
-            ) from error
-        number = None if connection is None else connection.system_errno
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(
-                f"{path}: no room to write; the last commit is intact. Free some room and "
-                "try again."
-            ) from error
-        raise IndexFailure(f"{path}: {error}") from error
-    except apsw.BusyError as error:
-        raise IndexFailure(
-            f"{path}: another process kept the catalog locked for {BUSY_TIMEOUT_MS // 1000} s; "
-            "try again when it has finished"
-        ) from error
-    except apsw.CantOpenError as error:
-        raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
-    except apsw.ConnectionClosedError as error:
-        raise UsageError(f"{path.parent}: this index object was closed; open it again") from error
-
-
-def select(
-    connection: apsw.Connection, sql: str, arguments: Sequence[Any] = ()
-) -> list[tuple[Any, ...]]:
-    """All rows of one read statement, inside the caller's transaction."""
-    return list(connection.execute(sql, tuple(arguments)))
-
-
-class Catalog:
-    """`catalog.sqlite` through two connections: one that reads, one that writes.
-
-    Both may be used by any thread. Apart, since a search must not wait for the fsync of a write,
-    and since the reader's `data_version` then moves at every commit, of this process or another.
-    """
-
-    def __init__(self, path: Path, reader: apsw.Connection, writer: apsw.Connection | None) -> None:
-        self.path = path
-        self._reader = reader
-        self._writer = writer
-        status = path.stat()
-        self._inode = (status.st_dev, status.st_ino)
-        self._reading = threading.RLock()
-        self._writing = threading.RLock()
+class Catalog(Database):
+    """`catalog.sqlite`."""
 
     @classmethod
     def create(cls, path: Path, meta: dict[str, Any]) -> "Catalog":
         """Create the file with its schema and first settings, durably."""
-        _register_checksum_vfs()
-        with translated(path):
-            writer = apsw.Connection(str(path), vfs="cksmvfs")
-            writer.reserve_bytes(reserve=8)  # the checksum's place at each page's end
-            writer.execute("PRAGMA page_size=8192")
-            _configure_writer(writer)
-            with writer:
-                writer.execute(SCHEMA)
-                writer.executemany(
-                    "INSERT INTO meta VALUES(?, ?)",
-                    [
-                        (key, orjson.dumps(value))
-                        for key, value in {"format": CATALOG_VERSION, **meta}.items()
-                    ],
-                )
-            return cls(path, _open_reader(path), writer)
+        settings = {"format": CATALOG_VERSION, **meta}
+        insert = "INSERT INTO meta VALUES(?, ?)"
+        rows = [(insert, (key, orjson.dumps(value))) for key, value in settings.items()]
+        return cls.create_file(path, SCHEMA, rows)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> "Catalog":
@@ -190,15 +94,7 @@ class Catalog:
                 f"{path.parent}: no index here ({FILE_NAME} is missing); "
                 "build one with `lsr index CORPUS INDEX`"
             )
-        _register_checksum_vfs()
-        changeable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-        writer = None
-        with translated(path):
-            if changeable and not read_only:
-                flags = apsw.SQLITE_OPEN_READWRITE
-                writer = apsw.Connection(str(path), flags=flags, vfs="cksmvfs")
-                _configure_writer(writer)
-            catalog = cls(path, _open_reader(path), writer)
+        catalog = cls.open_file(path, read_only=read_only)
         try:
             version = catalog.meta("format")
         except (apsw.SQLError, TypeError) as error:
@@ -219,81 +115,6 @@ class Catalog:
             )
         return catalog
 
-    def close(self) -> None:
-        """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
-        with self._writing, self._reading:
-            self._reader.close()
-            if self._writer is not None and not self.in_place():
-                # Closing would unlink the write-ahead log by name: that of the index now there.
-                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                self._writer.close()
-            elif self._writer is not None:
-                # Others may be using it, or the disk be full: the WAL then stays, and is valid.
-                with suppress(apsw.Error):
-                    self._writer.set_busy_timeout(0)
-                    self._writer.execute("PRAGMA journal_mode=DELETE")
-                self._writer.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[apsw.Connection]:
-        """BEGIN IMMEDIATE ... COMMIT: all of it is durable and visible, or nothing is."""
-        if self._writer is None:
-            raise IndexFailure(
-                f"{self.path}: the index was opened read-only; open it without read_only, in a "
-                "directory that can be written, to change it"
-            )
-        with self._writing, translated(self.path, self._writer):
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                self.check_in_place()
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def reading(self) -> Iterator[apsw.Connection]:
-        """A short read transaction: one state of the catalog for several statements."""
-        with self._reading, translated(self.path, self._reader):
-            self._reader.execute("BEGIN")
-            try:
-                yield self._reader
-            finally:
-                self._end_reading()
-
-    def in_place(self) -> bool:
-        """Whether the path still names the file that was opened."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return False
-        return (status.st_dev, status.st_ino) == self._inode
-
-    def check_in_place(self) -> None:
-        """Refuse to go on with an index that `--overwrite` has replaced under our feet."""
-        if not self.in_place():
-            raise IndexReplaced(
-                f"{self.path.parent}: the index was replaced or removed since it was opened; "
-                "open it again"
-            )
-
-    def _end_reading(self) -> None:
-        with suppress(apsw.ConnectionClosedError):
-            if self._reader.in_transaction:  # an I/O error has ended it already
-                self._reader.execute("COMMIT")
-
-    def data_version(self) -> int:
-        """A number that moves whenever anybody commits; costs microseconds."""
-        with self._reading, translated(self.path, self._reader):
-            return int(self._reader.pragma("data_version"))
-
-    def rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of one read statement."""
-        with self._reading, translated(self.path, self._reader):
-            return select(self._reader, sql, arguments)
-
     def meta(self, key: str) -> Any:
         """One setting (JSON), None when absent."""
         found = self.rows("SELECT value FROM meta WHERE key=?", (key,))
@@ -303,27 +124,6 @@ class Catalog:
         """The newest commit number, 0 for a new index."""
         number = self.rows("SELECT max(number) FROM commits")[0][0]
         return int(number or 0)
-
-    def length_problem(self) -> str:
-        """What is wrong with the file's length; a short last page carries no checksum to fail."""
-        size = self.path.stat().st_size
-        page = int(self.rows("PRAGMA page_size")[0][0])
-        if size % page:
-            return f"has {size} bytes, not whole pages of {page}: it was cut off"
-        log = self.path.with_name(self.path.name + "-wal")
-        n_pages = int(self.rows("PRAGMA page_count")[0][0])
-        if size < n_pages * page and not (log.exists() and log.stat().st_size):
-            return f"has {size} bytes, its header says {n_pages} pages of {page}: it was cut off"
-        return ""
-
-    def integrity_problems(self) -> list[str]:
-        """SQLite's own check of every page and index; empty when all is well."""
-        with self._reading:
-            try:
-                rows = select(self._reader, "PRAGMA integrity_check(20)")
-            except apsw.Error as error:
-                return [f"{self.path.name}: {error}"]
-        return [f"{self.path.name}: {row[0]}" for row in rows if row[0] != "ok"]
 
 
 def new_commit(
@@ -339,38 +139,3 @@ def new_commit(
         (time.time(), kind, n_added, n_replaced, n_deleted),
     )
     return connection.last_insert_rowid()
-
-
-def _open_reader(path: Path) -> apsw.Connection:
-    try:
-        return _connect_reader(path, "")
-    except apsw.CantOpenError:
-        # A WAL-mode file in a directory where its shared memory cannot be made.
-        log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            raise IndexFailure(
-                f"{path}: has a write-ahead log that cannot be read from here; open and close the "
-                "index once as a user who may write to its directory"
-            ) from None
-        return _connect_reader(path, "&immutable=1")
-
-
-def _connect_reader(path: Path, options: str) -> apsw.Connection:
-    uri = f"file:{quote(str(path.resolve()))}?vfs=cksmvfs{options}"
-    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-    except apsw.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _configure_writer(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    # A big WAL slows each reader's page look-up; 16 MB keeps bulk transactions in few checkpoints.
-    connection.execute("PRAGMA wal_autocheckpoint=2048")
-    connection.execute("PRAGMA cache_size=-16384")

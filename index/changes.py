@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lsr.errors import IndexFailure, UsageError
 
-from .catalog import select
+from .database import select
 from .rows import Rows
 
 LAST_DOCID = 2**32 - 2

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from lsr.errors import IndexCorrupt, IndexFailure
 
-from .catalog import FILE_NAME, Catalog, select
+from .catalog import FILE_NAME, Catalog
+from .database import select
 from .snapshot import OpenSegment
 
 STATEMENTS = (

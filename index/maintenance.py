@@ -18,8 +18,9 @@ import orjson
 
 from lsr.errors import IndexFailure, IndexLocked
 
-from .catalog import Catalog, new_commit, select
+from .catalog import Catalog, new_commit
 from .columns import Kind
+from .database import select
 from .effort import Effort
 from .live import positions_in
 from .merging import note_of, record_segment, write_merged

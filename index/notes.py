@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 import orjson
 
-from .catalog import select
+from .database import select
 from .rounding import Rounding
 
 _PREFIX = "segment/"

@@ -20,8 +20,9 @@ import orjson
 
 from lsr.errors import IndexCorrupt
 
-from .catalog import Catalog, select
+from .catalog import Catalog
 from .columns import Column, Kind
+from .database import select
 from .live import Live, count, positions_in, without
 from .rows import vectors_from_bytes
 from .segment import Segment

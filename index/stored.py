@@ -8,7 +8,8 @@ import orjson
 from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document
 
-from .catalog import Catalog, select
+from .catalog import Catalog
+from .database import select
 from .rows import check_doc_id
 
 
