@@ -42,9 +42,24 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "No such address", "No route of this server has this address."),
     "unknown_index": Kind(404, "Unknown index", "No index of this name is served here."),
     "unknown_document": Kind(404, "Unknown document", "The index holds no document of this id."),
+    "unknown_task": Kind(404, "Unknown task", "No task has this number."),
+    "unknown_encoder": Kind(
+        404, "Unknown encoder", "No encoder of this name lies in the server's data directory."
+    ),
     "unknown_problem": Kind(404, "Unknown problem", "No problem has this name."),
     "method_not_allowed": Kind(
         405, "Method not allowed", "The address exists, and takes other methods: see `Allow`."
+    ),
+    "no_data_directory": Kind(
+        409,
+        "No data directory",
+        "The server was started without --data, so it only reads the indexes it was given.",
+    ),
+    "index_exists": Kind(409, "Index exists", "An index or an alias has this name already."),
+    "version_conflict": Kind(
+        412,
+        "Version conflict",
+        "The document is not of the version that If-Match or If-None-Match asks for.",
     ),
     "body_too_large": Kind(
         413, "Body too large", "The body has more bytes than this server accepts."

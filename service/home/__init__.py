@@ -1,0 +1,11 @@
+"""The data directory of a server: which indexes, aliases, keys and tasks there are, durably.
+
+home.py       `Home`, the directory and its `service.sqlite`
+registry.py   indexes and aliases by name
+queue.py      tasks, from queued to finished
+log.py        lines of documents that were acknowledged and are not yet searchable
+"""
+
+from .home import Home
+
+__all__ = ["Home"]

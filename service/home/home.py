@@ -1,0 +1,222 @@
+"""`Home`: a directory that everything a server must not forget lies in.
+
+    DIR/
+      service.sqlite     indexes, aliases, keys, tasks, acknowledged lines, idempotency keys
+      indexes/           an index directory each, NAME-xxxxxxxx
+      encoders/          encoder folders by name, put there by whoever runs the server
+      snapshots/         verified copies of indexes
+      tasks/ID/          files of one task, such as rejects.ndjson
+      worker.lock        held by the one process that runs tasks
+
+Any number of processes may have it open; each looks at `changed()` before it trusts what it read.
+Indexes have directories and catalogs of their own, which no transaction of `service.sqlite` spans;
+whatever touches both is written so that either order of survival is right (`worker/`).
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+
+from index import Database
+from lsr.errors import IndexCorrupt, IndexLocked, IndexVersion, UsageError
+
+FILE_NAME = "service.sqlite"
+FORMAT = 1
+FOLDERS = ("indexes", "encoders", "snapshots", "tasks")
+
+SCHEMA = """
+CREATE TABLE settings(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE indexes(
+    name TEXT PRIMARY KEY,
+    folder TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL,
+    settings BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE aliases(alias TEXT PRIMARY KEY, target TEXT NOT NULL, since REAL NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE alias_history(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    alias TEXT NOT NULL,
+    target TEXT,
+    previous TEXT,
+    at REAL NOT NULL,
+    why BLOB
+);
+CREATE TABLE keys(
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    scopes BLOB NOT NULL,
+    filter BLOB,
+    created REAL NOT NULL,
+    expires REAL,
+    revoked REAL
+) WITHOUT ROWID;
+CREATE TABLE tasks(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    index_name TEXT,
+    state TEXT NOT NULL,
+    created REAL NOT NULL,
+    started REAL,
+    finished REAL,
+    request BLOB NOT NULL,
+    progress BLOB,
+    details BLOB,
+    error BLOB,
+    cancel INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX tasks_waiting ON tasks(state, id) WHERE finished IS NULL;
+CREATE TABLE log(
+    task INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    first_line INTEGER NOT NULL,
+    n_lines INTEGER NOT NULL,
+    lines BLOB NOT NULL,
+    PRIMARY KEY(task, chunk)
+);
+CREATE TABLE idempotency(
+    key TEXT NOT NULL,
+    index_name TEXT NOT NULL,
+    request_hash BLOB NOT NULL,
+    task INTEGER NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY(key, index_name)
+) WITHOUT ROWID;
+"""
+
+
+class Home:
+    """An open data directory; open it with `open`, close it or use `with`."""
+
+    def __init__(self, path: Path, database: Database) -> None:
+        self.path = path
+        self.database = database
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Home":
+        """Open the data directory, or make it where there is none.
+
+        Raises `UsageError` for a directory that holds something else, `IndexVersion` for one of a
+        later release, `IndexCorrupt` for a damaged one.
+        """
+        path = Path(path).resolve()
+        file = path / FILE_NAME
+        if not file.is_file():
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise UsageError(
+                    f"{path} exists and is no data directory ({FILE_NAME} is missing); "
+                    "name an empty or a new directory"
+                )
+            _make(path)
+        for name in FOLDERS:
+            (path / name).mkdir(exist_ok=True)
+        database = Database.open_file(file)
+        home = cls(path, database)
+        try:
+            problem = database.length_problem()
+            if problem:
+                raise IndexCorrupt(f"{file}: {problem}. Restore a copy of it.")
+            version = home.setting("format")
+        except apsw.SQLError as error:
+            database.close()
+            raise IndexCorrupt(f"{file}: not the file of a data directory ({error})") from error
+        except BaseException:
+            database.close()
+            raise
+        if version != FORMAT:
+            database.close()
+            raise IndexVersion(
+                f"{file}: format {version}, this release reads {FORMAT}; serve it with the release "
+                "that wrote it"
+            )
+        return home
+
+    def close(self) -> None:
+        """Let go of `service.sqlite`."""
+        self.database.close()
+
+    def __enter__(self) -> "Home":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def changed(self) -> int:
+        """A number that moves whenever anybody commits; costs microseconds."""
+        return self.database.data_version()
+
+    @contextmanager
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """All of it is durable when the body ends, or nothing is."""
+        with self.database.transaction() as connection:
+            yield connection
+
+    def rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """All rows of one read statement."""
+        return self.database.rows(sql, arguments)
+
+    def setting(self, key: str) -> Any:
+        """A setting of the directory (JSON), None when absent."""
+        found = self.rows("SELECT value FROM settings WHERE key=?", key)
+        return orjson.loads(found[0][0]) if found else None
+
+    def put_setting(self, key: str, value: Any) -> None:
+        """Set it, durably."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO settings VALUES(?, ?) "
+                "ON CONFLICT(key) DO UPDATE SET value=excluded.value",
+                (key, orjson.dumps(value)),
+            )
+
+    def encoders(self) -> dict[str, Path]:
+        """Encoder folders by name, as they lie in `encoders/` now."""
+        folder = self.path / "encoders"
+        return {one.name: one for one in sorted(folder.iterdir()) if one.is_dir()}
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the directory."""
+        return shutil.disk_usage(self.path).free
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Be the one process that runs tasks, or raise `IndexLocked`."""
+        descriptor = os.open(
+            self.path / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise IndexLocked(
+                    f"{self.path}: another server works in this data directory; stop it, or name "
+                    "another directory"
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _make(path: Path) -> None:
+    """A new data directory; a kill leaves nothing that looks like one."""
+    path.mkdir(parents=True, exist_ok=True)
+    staging = path / f"{FILE_NAME}.new"
+    Database.create_file(
+        staging,
+        SCHEMA,
+        [("INSERT INTO settings VALUES('format', ?)", (orjson.dumps(FORMAT),))],
+    ).close()
+    staging.rename(path / FILE_NAME)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,204 @@
+"""Tasks: long work that is acknowledged now and done by the worker, in order per index.
+
+    receiving -> queued -> running -> succeeded | failed | canceled
+
+A task whose body was still being received when the server died was never acknowledged: the worker
+forgets it when it starts. One that was running is queued again, and what runs it must be able to
+begin anew (`worker/`).
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import apsw
+import orjson
+
+from ..problems import ProblemError
+from .home import Home
+
+State = Literal["receiving", "queued", "running", "succeeded", "failed", "canceled"]
+FINISHED: tuple[State, ...] = ("succeeded", "failed", "canceled")
+
+_COLUMNS = (
+    "id, kind, index_name, state, created, started, finished, request, progress, details, error, "
+    "cancel"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task as stored; times in seconds since the epoch.
+
+    `progress` is {"done", "total" or null}; `details` what it did so far or in the end; `error` the
+    problem that ended it: {"code", "detail", "hint"}.
+    """
+
+    id: int
+    kind: str
+    index: str | None
+    state: State
+    created: float
+    started: float | None
+    finished: float | None
+    request: Mapping[str, Any]
+    progress: Mapping[str, Any] | None
+    details: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    cancel: bool
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in FINISHED
+
+
+def enqueue(
+    connection: apsw.Connection,
+    kind: str,
+    index: str | None,
+    request: Mapping[str, Any],
+    *,
+    state: State = "queued",
+) -> int:
+    """A new task, inside a transaction; its id."""
+    connection.execute(
+        "INSERT INTO tasks(kind, index_name, state, created, request) VALUES(?, ?, ?, ?, ?)",
+        (kind, index, state, time.time(), orjson.dumps(dict(request))),
+    )
+    return connection.last_insert_rowid()
+
+
+def task_of(home: Home, number: int) -> Task:
+    """The task of this id. Raises the problem `unknown_task`."""
+    found = home.rows(f"SELECT {_COLUMNS} FROM tasks WHERE id=?", number)
+    if not found:
+        raise ProblemError("unknown_task", f"There is no task {number}.")
+    return _task(found[0])
+
+
+def tasks_of(
+    home: Home,
+    *,
+    index: str | None = None,
+    state: str | None = None,
+    before: int | None = None,
+    limit: int = 20,
+) -> list[Task]:
+    """The newest tasks first, of one index or in one state if that is wanted."""
+    found = home.rows(
+        f"SELECT {_COLUMNS} FROM tasks WHERE (?1 IS NULL OR index_name=?1) "
+        "AND (?2 IS NULL OR state=?2) AND (?3 IS NULL OR id<?3) ORDER BY id DESC LIMIT ?4",
+        index,
+        state,
+        before,
+        limit,
+    )
+    return [_task(row) for row in found]
+
+
+def counts(home: Home) -> dict[str, int]:
+    """How many tasks are in each state."""
+    return dict(home.rows("SELECT state, count(*) FROM tasks GROUP BY state"))
+
+
+def recover(home: Home) -> None:
+    """After a start: forget half-received tasks, queue again what was running."""
+    with home.transaction() as connection:
+        half = [i for (i,) in connection.execute("SELECT id FROM tasks WHERE state='receiving'")]
+        connection.executemany("DELETE FROM log WHERE task=?", [(i,) for i in half])
+        connection.executemany("DELETE FROM tasks WHERE id=?", [(i,) for i in half])
+        connection.execute("UPDATE tasks SET state='queued' WHERE state='running'")
+
+
+def claim(home: Home, busy: Sequence[str | None]) -> Task | None:
+    """The oldest queued task whose index nobody works on, now running; None when there is none.
+
+    Of one index the tasks run in the order of their ids, which is the order they were acknowledged
+    in: a delete that came after an ingestion finds what that brought. For the worker only.
+    """
+    waiting = home.rows(
+        "SELECT id, index_name FROM tasks WHERE state IN ('queued', 'receiving') ORDER BY id"
+    )
+    seen: set[str | None] = set(busy)
+    for number, index in waiting:
+        if index in seen:
+            continue
+        seen.add(index)
+        with home.transaction() as connection:
+            claimed = connection.execute(
+                "UPDATE tasks SET state='running', started=coalesce(started, ?) "
+                "WHERE id=? AND state='queued' RETURNING id",
+                (time.time(), number),
+            ).fetchall()
+        if claimed:
+            return task_of(home, number)
+    return None
+
+
+def report(
+    home: Home, number: int, progress: Mapping[str, Any], details: Mapping[str, Any]
+) -> bool:
+    """Store how far a running task is; whether somebody asked to cancel it."""
+    with home.transaction() as connection:
+        found = connection.execute(
+            "UPDATE tasks SET progress=?, details=? WHERE id=? RETURNING cancel",
+            (orjson.dumps(dict(progress)), orjson.dumps(dict(details)), number),
+        ).fetchall()
+    return bool(found and found[0][0])
+
+
+def finish(
+    connection: apsw.Connection,
+    number: int,
+    state: Literal["succeeded", "failed", "canceled"],
+    *,
+    details: Mapping[str, Any] | None = None,
+    error: Mapping[str, Any] | None = None,
+) -> None:
+    """End a task and let go of its lines, inside a transaction."""
+    connection.execute(
+        "UPDATE tasks SET state=?, finished=?, details=coalesce(?, details), error=? WHERE id=?",
+        (
+            state,
+            time.time(),
+            None if details is None else orjson.dumps(dict(details)),
+            None if error is None else orjson.dumps(dict(error)),
+            number,
+        ),
+    )
+    connection.execute("DELETE FROM log WHERE task=?", (number,))
+
+
+def cancel(home: Home, number: int) -> Task:
+    """Ask a task to end; one that has not begun ends at once, one that is over stays as it is."""
+    with home.transaction() as connection:
+        connection.execute("UPDATE tasks SET cancel=1 WHERE id=? AND finished IS NULL", (number,))
+        waiting = connection.execute(
+            "SELECT 1 FROM tasks WHERE id=? AND state='queued'", (number,)
+        ).fetchall()
+        if waiting:
+            finish(connection, number, "canceled")
+    return task_of(home, number)
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    number, kind, index, state, created, started, finished, *documents, asked = row
+    request, progress, details, error = (
+        None if one is None else orjson.loads(one) for one in documents
+    )
+    return Task(
+        number,
+        kind,
+        index,
+        state,
+        created,
+        started,
+        finished,
+        request or {},
+        progress,
+        details,
+        error,
+        bool(asked),
+    )

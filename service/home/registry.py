@@ -1,0 +1,99 @@
+"""Indexes and aliases by name, as `service.sqlite` has them.
+
+A name is an index or an alias, never both. Index directories lie in `indexes/` under a name of
+their own, so that one can be replaced while searches finish on the other.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+
+from ..problems import ProblemError, did_you_mean
+from .home import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An index of the data directory. `settings` is what clients chose when they made it."""
+
+    name: str
+    path: Path
+    created: float
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All indexes and aliases of one moment; `version` tells whether it is still true."""
+
+    version: int
+    entries: Mapping[str, Entry]
+    aliases: Mapping[str, str]
+
+    @classmethod
+    def read(cls, home: Home) -> "Registry":
+        """As the file says now."""
+        version = home.changed()
+        with home.database.reading() as connection:
+            entries = {
+                name: Entry(name, home.path / "indexes" / folder, created, orjson.loads(settings))
+                for name, folder, created, settings in connection.execute(
+                    "SELECT name, folder, created, settings FROM indexes ORDER BY name"
+                )
+            }
+            aliases = dict(connection.execute("SELECT alias, target FROM aliases ORDER BY alias"))
+        return cls(version, entries, aliases)
+
+    def resolve(self, name: str) -> Entry:
+        """The index of this name or alias. Raises the problem `unknown_index`."""
+        target = self.aliases.get(name, name)
+        if target not in self.entries:
+            known = [*self.entries, *self.aliases]
+            raise ProblemError(
+                "unknown_index",
+                f"There is no index '{name[:100]}' in the data directory.",
+                hint=did_you_mean(name, known),
+                extensions={"available": known},
+            )
+        return self.entries[target]
+
+
+def new_folder(home: Home, name: str) -> Path:
+    """A place for an index directory that was never used before."""
+    return home.path / "indexes" / f"{name}-{secrets.token_hex(4)}"
+
+
+def enter(
+    connection: apsw.Connection, name: str, folder: Path, settings: Mapping[str, Any]
+) -> None:
+    """Make the finished index directory `folder` known as `name`, inside a transaction.
+
+    Raises the problem `index_exists` when an index or an alias is called so already.
+    """
+    taken = connection.execute(
+        "SELECT 1 FROM indexes WHERE name=? UNION ALL SELECT 1 FROM aliases WHERE alias=?",
+        (name, name),
+    ).fetchall()
+    if taken:
+        raise ProblemError(
+            "index_exists",
+            f"There is an index or an alias '{name}' already.",
+            hint="Choose another name, or delete what is there first.",
+        )
+    connection.execute(
+        "INSERT INTO indexes VALUES(?, ?, ?, ?)",
+        (name, folder.name, time.time(), orjson.dumps(dict(settings))),
+    )
+
+
+def move(connection: apsw.Connection, name: str, folder: Path) -> str:
+    """Let `name` mean the finished index directory `folder`; the folder it meant before."""
+    ((before,),) = connection.execute("SELECT folder FROM indexes WHERE name=?", (name,)).fetchall()
+    connection.execute("UPDATE indexes SET folder=? WHERE name=?", (folder.name, name))
+    return str(before)

@@ -1,0 +1,89 @@
+"""A data directory remembers names and tasks through restarts, and refuses what it is not."""
+
+from pathlib import Path
+
+import pytest
+
+from lsr.errors import IndexLocked, UsageError
+from service.home import Home, log, queue, registry
+from service.problems import ProblemError
+
+
+def test_a_directory_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="no data directory"):
+        Home.open(tmp_path)
+
+
+def test_names_survive_and_are_unique(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "data") as home:
+        folder = registry.new_folder(home, "papers")
+        with home.transaction() as connection:
+            registry.enter(connection, "papers", folder, {"fields": {}})
+        with pytest.raises(ProblemError, match="already"), home.transaction() as connection:
+            registry.enter(connection, "papers", registry.new_folder(home, "papers"), {})
+    with Home.open(tmp_path / "data") as home:
+        names = registry.Registry.read(home)
+        assert names.resolve("papers").path == folder
+        with pytest.raises(ProblemError, match="no index") as caught:
+            names.resolve("papres")
+        assert caught.value.hint == "Did you mean 'papers'?"
+
+
+def test_another_process_notices_every_change(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "data") as one, Home.open(tmp_path / "data") as other:
+        before = other.changed()
+        one.put_setting("colour", "blue")
+        assert other.changed() != before
+        assert other.setting("colour") == "blue"
+
+
+def test_only_one_process_works(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "data") as home, home.working():
+        with pytest.raises(IndexLocked), home.working():
+            pass
+
+
+def test_tasks_of_one_index_run_in_order_and_of_others_meanwhile(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "data") as home:
+        with home.transaction() as connection:
+            first, second, third = (
+                queue.enqueue(connection, "ingest", name, {}) for name in ("a", "a", "b")
+            )
+        claimed = queue.claim(home, [])
+        assert claimed is not None
+        assert claimed.id == first
+        beside = queue.claim(home, ["a"])
+        assert beside is not None
+        assert beside.id == third
+        assert queue.claim(home, ["a", "b"]) is None
+        with home.transaction() as connection:
+            queue.finish(connection, first, "succeeded", details={"indexed": 3})
+        following = queue.claim(home, ["b"])
+        assert following is not None
+        assert following.id == second
+
+
+def test_a_start_forgets_what_was_never_acknowledged(tmp_path: Path) -> None:
+    """A half-received body was acknowledged to nobody; a running task was, and begins anew."""
+    with Home.open(tmp_path / "data") as home:
+        with home.transaction() as connection:
+            half = queue.enqueue(connection, "ingest", "a", {}, state="receiving")
+            log.append(connection, half, log.Chunk(0, 1, (b"{}", b"{}")))
+            whole = queue.enqueue(connection, "ingest", "b", {})
+            log.append(connection, whole, log.Chunk(0, 1, (b"one", b"two")))
+        assert queue.claim(home, []) is not None  # `whole`: a receiving task holds its index up
+        queue.recover(home)
+        with pytest.raises(ProblemError, match="no task"):
+            queue.task_of(home, half)
+        assert queue.task_of(home, whole).state == "queued"
+        assert [chunk.lines for chunk in log.chunks(home, whole)] == [(b"one", b"two")]
+        assert log.n_bytes(home) == len(b"one\ntwo")
+
+
+def test_a_task_that_has_not_begun_is_canceled_at_once(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "data") as home:
+        with home.transaction() as connection:
+            number = queue.enqueue(connection, "ingest", "a", {})
+        assert queue.cancel(home, number).state == "canceled"
+        assert queue.claim(home, []) is None
