@@ -4,6 +4,10 @@ Opening happens in a thread of its own, so that a server with big encoders answe
 says in `/readyz` what it waits for. One `Index` object is shared by all threads; it sees commits of
 other processes at its next search. An index that cannot be opened is kept as a failure and told to
 whoever asks for it, while the others are served.
+
+Which indexes there are is asked of the data directory at every request (microseconds), so that what
+another process creates, deletes or renames is noticed; such an index is opened when it is first
+asked for.
 """
 
 import logging
@@ -19,7 +23,9 @@ from index import Index, query_encoder
 from lsr.encoders import SparseEncoder
 from lsr.errors import LsrError
 
-from .problems import ProblemError, did_you_mean
+from .home import Home
+from .home.registry import Registry
+from .problems import ProblemError
 from .settings import Settings
 
 log = logging.getLogger("lsr.service")
@@ -33,8 +39,9 @@ class Collection:
     `encoder_label` is name@build, as answers report it.
     """
 
-    def __init__(self, name: str, index: Index, encoder: SparseEncoder | None) -> None:
+    def __init__(self, name: str, path: Path, index: Index, encoder: SparseEncoder | None) -> None:
         self.name = name
+        self.path = path
         self.index = index
         self.encoder = encoder
         # Read once: an encoder may compute its fingerprint whenever it is asked.
@@ -47,11 +54,11 @@ class Collection:
         try:
             from_vectors = index.encoder is None and not index.encoder_folder.is_dir()
             if encoder_folder is None and from_vectors:
-                return cls(name, index, None)
+                return cls(name, path, index, None)
             encoder = query_encoder(index, encoder_folder)
             # A network that cannot load (no torch, say) must show now, not at the first request.
             encoder.encode_queries(["ready"])
-            return cls(name, index, encoder)
+            return cls(name, path, index, encoder)
         except BaseException:
             index.close()
             raise
@@ -71,6 +78,7 @@ class Collection:
 class Failure:
     """Why an index could not be opened: `reason` for clients, `error` for the log."""
 
+    path: Path
     reason: str
     error: Exception
 
@@ -82,10 +90,13 @@ class Engine:
         self, settings: Settings, *, on_opened: Callable[["Engine"], None] | None = None
     ) -> None:
         self.settings = settings
+        self.home = None if settings.home is None else Home.open(settings.home)
         self._on_opened = on_opened
-        self._places: dict[str, Collection | Failure | None] = dict.fromkeys(settings.indexes)
+        self._registry = Registry.read(self.home, settings.indexes)
+        self._places: dict[str, Collection | Failure] = {}
         self._closing = threading.Event()
-        self._reopening = threading.Lock()
+        self._changing = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {}
         self._opened = threading.Event()
         self._opener = threading.Thread(target=self._open_all, name="open-indexes", daemon=True)
 
@@ -105,15 +116,39 @@ class Engine:
         for place in self._places.values():
             if isinstance(place, Collection):
                 place.index.close()
+        if self.home is not None:
+            self.home.close()
+
+    def writable_home(self) -> Home:
+        """The data directory. Raises the problem `no_data_directory` where there is none."""
+        if self.home is None:
+            raise ProblemError(
+                "no_data_directory",
+                "This server only reads the indexes that it was started with.",
+                hint="Start it with --data DIR to create and change indexes.",
+            )
+        return self.home
+
+    def registry(self) -> Registry:
+        """Which indexes and aliases there are now."""
+        if self.home is not None and self.home.changed() != self._registry.version:
+            with self._changing:
+                self._registry = Registry.read(self.home, self.settings.indexes)
+                entries = self._registry.entries
+                for name, place in list(self._places.items()):
+                    if name not in entries or entries[name].path != place.path:
+                        # Closed when the last request that searches it lets go of it.
+                        del self._places[name]
+        return self._registry
 
     @property
     def names(self) -> list[str]:
-        """Served names, in the order of the settings."""
-        return list(self._places)
+        """Served names."""
+        return list(self.registry().entries)
 
     def state(self, name: str) -> State:
         """How far the opening of a served index is."""
-        place = self._places[name]
+        place = self._places.get(name)
         if place is None:
             return "opening"
         return "ready" if isinstance(place, Collection) else "failed"
@@ -127,27 +162,24 @@ class Engine:
         return [place for place in self._places.values() if isinstance(place, Collection)]
 
     def collection(self, name: str) -> Collection:
-        """The open index of this name. Raises a `ProblemError` that says what stands in the way."""
-        if name not in self._places:
-            names = ", ".join(f"'{one}'" for one in self._places) or "none"
-            raise ProblemError(
-                "unknown_index",
-                f"There is no index '{name[:100]}' here; served: {names}.",
-                hint=did_you_mean(name, self._places),
-                extensions={"available": self.names},
-            )
-        place = self._places[name]
+        """The open index of this name or alias. Raises a `ProblemError` that says what stands in
+        the way.
+        """
+        entry = self.registry().resolve(name)
+        place = self._places.get(entry.name)
         if place is None:
-            raise ProblemError(
-                "not_ready",
-                f"Index '{name}' is being opened.",
-                hint="Try again in a moment; /readyz tells when.",
-                headers={"Retry-After": "1"},
-            )
+            if not self._opened.is_set():
+                raise ProblemError(
+                    "not_ready",
+                    f"Index '{entry.name}' is being opened.",
+                    hint="Try again in a moment; /readyz tells when.",
+                    headers={"Retry-After": "1"},
+                )
+            place = self._open(entry.name, entry.path)
         if isinstance(place, Failure):
             raise ProblemError(
                 "index_unavailable",
-                f"Index '{name}' {place.reason}.",
+                f"Index '{entry.name}' {place.reason}.",
                 hint="The server's log says why; `lsr check` examines an index.",
             )
         if not place.index.in_place():
@@ -156,13 +188,12 @@ class Engine:
 
     def _reopened(self, old: Collection) -> Collection:
         """The index that now lies where `old` was opened, after `lsr index --overwrite`."""
-        with self._reopening:
-            current = self._places[old.name]
+        with self._lock_of(old.name):
+            current = self._places.get(old.name)
             if isinstance(current, Collection) and current.index.in_place():
                 return current  # another request was quicker
-            path = self.settings.indexes[old.name]
             try:
-                fresh = Collection.open(old.name, path, self.settings.encoders.get(old.name))
+                fresh = Collection.open(old.name, old.path, self.settings.encoders.get(old.name))
             except LsrError as error:
                 log.error("index '%s' was replaced and cannot be opened: %s", old.name, error)
                 raise ProblemError(
@@ -174,34 +205,47 @@ class Engine:
             log.info("reopened   %s   the index at its place is another one", old.name)
             return fresh
 
-    def _open_all(self) -> None:
-        for name, path in self.settings.indexes.items():
-            if self._closing.is_set():
-                break
+    def _open(self, name: str, path: Path) -> Collection | Failure:
+        """Open one index, or find it opened by another request meanwhile."""
+        with self._lock_of(name):
+            there = self._places.get(name)
+            if there is not None and there.path == path:
+                return there
             started = time.perf_counter()
+            place: Collection | Failure
             try:
-                collection = Collection.open(name, path, self.settings.encoders.get(name))
+                place = Collection.open(name, path, self.settings.encoders.get(name))
             except Exception as error:
                 # Whatever it is, this index is not served, the others are, and nobody is left
                 # waiting.
-                reason = f"cannot be opened ({type(error).__name__})"
-                self._places[name] = Failure(reason, error)
+                place = Failure(path, f"cannot be opened ({type(error).__name__})", error)
                 log.error(
                     "index '%s' %s: %s",
                     name,
-                    reason,
+                    place.reason,
                     error,
                     exc_info=not isinstance(error, LsrError),
                 )
             else:
-                self._places[name] = collection
                 log.info(
                     "opened     %s   %s documents, %s, %.2f s",
                     name,
-                    f"{collection.index.n_docs:,}",
-                    f"encoder {collection.encoder_label}" if collection.encoder else "vectors only",
+                    f"{place.index.n_docs:,}",
+                    f"encoder {place.encoder_label}" if place.encoder else "vectors only",
                     time.perf_counter() - started,
                 )
+            self._places[name] = place
+            return place
+
+    def _lock_of(self, name: str) -> threading.Lock:
+        with self._changing:
+            return self._opening.setdefault(name, threading.Lock())
+
+    def _open_all(self) -> None:
+        for name, entry in self._registry.entries.items():
+            if self._closing.is_set():
+                break
+            self._open(name, entry.path)
         self._opened.set()
         if self._on_opened is not None and not self._closing.is_set():
             self._on_opened(self)
@@ -215,5 +259,5 @@ class Engine:
             try:
                 collection.index.scrub()
             except LsrError as error:
-                self._places[collection.name] = Failure("is damaged", error)
+                self._places[collection.name] = Failure(collection.path, "is damaged", error)
                 log.error("index '%s' is damaged and out of service: %s", collection.name, error)

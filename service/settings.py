@@ -8,7 +8,17 @@ from pathlib import Path
 from lsr.errors import UsageError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+NAME_WANTED = "1 to 63 lower-case letters, digits, '-' or '_', beginning with a letter or digit"
 MIB = 1 << 20
+
+
+def is_name(text: str) -> bool:
+    """Whether an index, an alias or a snapshot may be called so.
+
+    >>> is_name("papers-2"), is_name("../etc"), is_name("Papers")
+    (True, False, False)
+    """
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,8 @@ class Settings:
     """Which indexes to serve, under which names, within which bounds.
 
     `encoders` names another encoder folder for some of the indexes; by default each is searched
-    with the encoder it was built by.
+    with the encoder it was built by. `home` is the data directory (service/home/): without one
+    nothing can be written.
 
     >>> Settings({"papers": Path("papers.index")}).max_body_bytes
     1048576
@@ -24,16 +35,16 @@ class Settings:
 
     indexes: Mapping[str, Path]
     encoders: Mapping[str, Path] = field(default_factory=dict)
+    home: Path | None = None
     max_body_bytes: int = MIB
     access_log: bool = False
 
     def __post_init__(self) -> None:
         for name in self.indexes:
-            if not _NAME.fullmatch(name):
+            if not is_name(name):
                 raise UsageError(
-                    f"index name {name!r}: wanted 1 to 63 lower-case letters, digits, '-' or '_', "
-                    "beginning with a letter or digit, because it becomes part of every address; "
-                    "serve the index under another name"
+                    f"index name {name!r}: wanted {NAME_WANTED}, because it becomes part of every "
+                    "address; serve the index under another name"
                 )
         for name in self.encoders:
             if name not in self.indexes:

@@ -14,18 +14,24 @@ from typing import Any
 import apsw
 import orjson
 
+from lsr.errors import UsageError
+
 from ..problems import ProblemError, did_you_mean
 from .home import Home
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An index of the data directory. `settings` is what clients chose when they made it."""
+    """An index. `settings` is what clients chose when they made it.
+
+    One that was named on the command line is `mounted`: it is not the data directory's to delete.
+    """
 
     name: str
     path: Path
     created: float
     settings: Mapping[str, Any]
+    mounted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,17 @@ class Registry:
     aliases: Mapping[str, str]
 
     @classmethod
-    def read(cls, home: Home) -> "Registry":
-        """As the file says now."""
+    def read(cls, home: Home | None, mounts: Mapping[str, Path] | None = None) -> "Registry":
+        """As the file says now, and the indexes at `mounts` beside those of the data directory.
+
+        Raises `UsageError` when a name is in both.
+        """
+        mounted = {
+            name: Entry(name, path.resolve(), 0.0, {}, mounted=True)
+            for name, path in (mounts or {}).items()
+        }
+        if home is None:
+            return cls(0, mounted, {})
         version = home.changed()
         with home.database.reading() as connection:
             entries = {
@@ -48,16 +63,22 @@ class Registry:
                 )
             }
             aliases = dict(connection.execute("SELECT alias, target FROM aliases ORDER BY alias"))
-        return cls(version, entries, aliases)
+        if both := sorted(mounted.keys() & (entries.keys() | aliases.keys())):
+            raise UsageError(
+                f"the data directory has an index or an alias '{both[0]}' already; serve the other "
+                f"index under another name: NAME={mounted[both[0]].path}"
+            )
+        return cls(version, mounted | entries, aliases)
 
     def resolve(self, name: str) -> Entry:
         """The index of this name or alias. Raises the problem `unknown_index`."""
         target = self.aliases.get(name, name)
         if target not in self.entries:
             known = [*self.entries, *self.aliases]
+            served = ", ".join(f"'{one}'" for one in known) or "none"
             raise ProblemError(
                 "unknown_index",
-                f"There is no index '{name[:100]}' in the data directory.",
+                f"There is no index '{name[:100]}' here; served: {served}.",
                 hint=did_you_mean(name, known),
                 extensions={"available": known},
             )
