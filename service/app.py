@@ -7,38 +7,27 @@ errors.py, problems.py      exceptions as RFC 9457 problems
 engine.py                   the indexes, opened in a thread of its own
 searching.py                one search, from request to answer
 queries.py, filters.py      a request in the terms of an index
-page/                       /docs, which reads /openapi.json
+pages.py, page/             the search page at /, the reference at /docs
 server.py                   all of it behind uvicorn
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypedDict
 
 import anyio
 from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
 
 from lsr import __version__
 
 from . import errors
 from .engine import Engine
 from .frame import Frame
+from .pages import add_pages
 from .routes import ROUTERS
 from .settings import Settings
 from .wire.problems import Problem
 
-PAGE = Path(__file__).resolve().parent / "page"
-_PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 _DESCRIPTION = (
     "Exact search over learned sparse vectors. Every answer says which encoder read the query, "
     "which commit of the index it is true of, and where the time went; every error is an RFC 9457 "
@@ -84,24 +73,9 @@ def create_app(settings: Settings, *, on_opened: Callable[[Engine], None] | None
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    _add_pages(app)
+    add_pages(app)
     _document_problems(app)
     return app
-
-
-def _add_pages(app: FastAPI) -> None:
-    """The reference at /docs: our own page, as the framework's loads scripts from elsewhere."""
-
-    def page(name: str, media_type: str) -> Callable[[Request], Response]:
-        def show(_: Request) -> Response:
-            return FileResponse(PAGE / name, media_type=media_type, headers=_PAGE_HEADERS)
-
-        return show
-
-    app.add_route("/docs", page("docs.html", "text/html"), include_in_schema=False)
-    app.add_route("/docs/docs.js", page("docs.js", "text/javascript"), include_in_schema=False)
-    app.add_route("/docs/docs.css", page("docs.css", "text/css"), include_in_schema=False)
-    app.add_route("/", lambda _: RedirectResponse("/docs"), include_in_schema=False)
 
 
 def _document_problems(app: FastAPI) -> None:

@@ -1,0 +1,68 @@
+// Talking to the server: one function for all calls, and what can go wrong as errors with words.
+
+// An RFC 9457 problem that the server answered.
+export class ProblemError extends Error {
+  constructor(problem, status, requestId) {
+    super(problem.detail ?? problem.title ?? `status ${status}`);
+    this.problem = problem;
+    this.status = status;
+    this.requestId = problem.request_id ?? requestId;
+  }
+}
+
+// No answer came at all.
+export class NoAnswerError extends Error {}
+
+const KEY = "lsr-key";
+
+// The key lives as long as the tab and is sent to this server only.
+export function storedKey() {
+  try { return sessionStorage.getItem(KEY) ?? ""; } catch { return ""; }
+}
+
+export function storeKey(key) {
+  if (key) sessionStorage.setItem(KEY, key);
+  else sessionStorage.removeItem(KEY);
+}
+
+export async function call(method, path, body, { signal } = {}) {
+  const headers = {};
+  const key = storedKey();
+  if (key) headers["X-API-Key"] = key;
+  const options = { method, headers, signal };
+  if (body !== undefined) {
+    headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new NoAnswerError(error.message);
+  }
+  const requestId = response.headers.get("X-Request-Id");
+  let answer;
+  try {
+    answer = await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ProblemError({ title: "An answer that is not JSON" }, response.status, requestId);
+  }
+  if (!response.ok) throw new ProblemError(answer, response.status, requestId);
+  return answer;
+}
+
+export const get = (path, options) => call("GET", path, undefined, options);
+export const post = (path, body, options) => call("POST", path, body, options);
+export const at = (index, rest = "") => `/v1/indexes/${encodeURIComponent(index)}${rest}`;
+
+// Read once: the routes that this server has, and the fields that a search may carry.
+let described = null;
+export async function features() {
+  described ??= get("/openapi.json").then((api) => ({
+    paths: new Set(Object.keys(api.paths)),
+    search: new Set(Object.keys(api.components.schemas.SearchRequest.properties)),
+  }));
+  return described;
+}

@@ -1,0 +1,84 @@
+// The page: reads its address, shows the view it names, and writes what changes back to the address.
+
+import { get, storedKey } from "./api.js";
+import { compareView } from "./compare.js";
+import { element } from "./dom.js";
+import { healthView } from "./health.js";
+import { listen, showHelp } from "./keyboard.js";
+import { askKey, problemPanel } from "./problems.js";
+import { searchView } from "./search.js";
+import { address, readState } from "./state.js";
+
+const main = document.getElementById("main");
+const VIEWS = { search: searchView, compare: compareView, health: healthView };
+const TITLES = { search: "Search", compare: "Compare", health: "Health" };
+
+const app = {
+  state: readState(),
+  indexes: [],
+  view: null,
+  // Change the state and the address; `push` makes a step that "back" returns from.
+  go(patch, { push = false } = {}) {
+    const viewChanged = patch.view !== undefined && patch.view !== app.state.view;
+    app.state = { ...app.state, ...patch };
+    const to = address(app.state);
+    if (push && to !== location.pathname + location.search) history.pushState(null, "", to);
+    else history.replaceState(null, "", to);
+    if (viewChanged) show();
+    else app.view?.update();
+  },
+};
+
+function show() {
+  app.view?.leave();
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if (link.dataset.view === app.state.view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${TITLES[app.state.view]} · lsr-search`;
+  app.view = VIEWS[app.state.view](app);
+  main.replaceChildren(app.view.node);
+  app.view.update();
+}
+
+async function start() {
+  try {
+    app.indexes = (await get("/v1/indexes")).indexes;
+  } catch (error) {
+    main.replaceChildren(problemPanel(error, start));
+    if (!error.problem) setTimeout(start, 3000);
+    return;
+  }
+  if (!app.indexes.length) {
+    main.replaceChildren(element("p", { class: "notice" }, "This server serves no index yet."));
+    return;
+  }
+  const ready = app.indexes.find((one) => one.state === "ready") ?? app.indexes[0];
+  if (!app.state.index) app.state.index = ready.name;
+  show();
+  if (matchMedia("(hover: hover)").matches) document.getElementById("q")?.focus();
+}
+
+addEventListener("popstate", () => {
+  const before = app.state.view;
+  app.state = readState();
+  app.state.index ??= app.indexes[0]?.name;
+  if (app.state.view !== before) show();
+  else app.view?.update();
+});
+
+for (const link of document.querySelectorAll("[data-view]")) {
+  link.addEventListener("click", (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || !app.view) return;
+    event.preventDefault();
+    app.go({ view: link.dataset.view }, { push: true });
+  });
+}
+
+const key = document.getElementById("key");
+const labelKey = () => { key.textContent = storedKey() ? "Key set" : "Key"; };
+key.addEventListener("click", () => askKey(() => { labelKey(); start(); }));
+document.getElementById("help").addEventListener("click", showHelp);
+labelKey();
+listen(app);
+start();

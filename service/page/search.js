@@ -1,0 +1,205 @@
+// The search view: one box; while one types, hits that explain themselves.
+
+import { NoAnswerError, at, features, get, post } from "./api.js";
+import { indexSelect, searchBox } from "./box.js";
+import { chips, editedTokens } from "./chips.js";
+import { copyButtons } from "./copy.js";
+import { announce, button, count, counted, element, ms } from "./dom.js";
+import { filterPanel, wireFilter } from "./filters.js";
+import { hitItem, literalOnly } from "./hits.js";
+import { problemPanel } from "./problems.js";
+import { FIRST } from "./state.js";
+
+const SLOW = 3000; // ms without an answer before the page says that it still waits
+const MOST = 1000; // hits of one answer that the server gives
+
+export function searchView(app) {
+  const infos = new Map();
+  const shown = {
+    chips: element("div"), filters: element("div"), status: element("div", { class: "status" }),
+    body: element("div", { class: "results" }),
+  };
+  const select = indexSelect("Index", app.indexes, app.state.index, (index) =>
+    app.go({ index, filters: {}, factors: {}, like: null, k: FIRST }, { push: true }));
+  const box = searchBox({ value: app.state.q, selects: [select], onQuery: (q, settled) => {
+    if (q !== app.state.q || app.state.like) app.go({ q, like: null, factors: {}, k: FIRST }, { push: settled });
+    else if (settled) run();
+  } });
+  let running = null;
+  let retrying = null;
+  let answer = null;
+  let terms = [];
+  let read = null;
+  let allChips = false;
+
+  const infoOf = (index) => {
+    if (!infos.has(index)) {
+      infos.set(index, get(at(index)).catch((error) => { infos.delete(index); throw error; }));
+    }
+    return infos.get(index);
+  };
+
+  async function request(info) {
+    const { state } = app;
+    const offered = (await features()).search;
+    let query = { text: state.q };
+    if (state.like) query = { like: state.like };
+    else if (Object.keys(state.factors).length) query = { tokens: editedTokens(terms, state.factors) };
+    const body = { query, limit: Math.min(state.k, MOST), explain: true };
+    const filter = wireFilter(state.filters, info.fields);
+    if (filter) body.filter = filter;
+    if (offered.has("count")) body.count = "exact";
+    return body;
+  }
+
+  async function run() {
+    running?.abort();
+    clearTimeout(retrying);
+    const { state } = app;
+    const mine = running = new AbortController();
+    const current = () => running === mine;
+    const waiting = setTimeout(() => shown.body.setAttribute("aria-busy", "true"), 150);
+    const slow = setTimeout(() => {
+      shown.status.replaceChildren(element("p", { class: "quiet" }, "The server is taking its time …"));
+      announce("Still searching");
+    }, SLOW);
+    try {
+      const info = await infoOf(state.index);
+      if (!current()) return;
+      showFilters(info);
+      if (!state.q.trim() && !state.like) {
+        answer = null;
+        terms = [];
+        showStart(info);
+        return;
+      }
+      if (state.like) terms = [];
+      else if (read !== reading(state)) {
+        terms = await termsOf(state, mine.signal);
+        read = reading(state);
+      }
+      if (!current()) return;
+      const body = await request(info);
+      const given = await post(at(state.index, "/search"), body, { signal: mine.signal });
+      if (!current()) return;
+      answer = given;
+      app.lastRequest = [at(state.index, "/search"), body];
+      showAnswer();
+    } catch (error) {
+      if (!current() || error.name === "AbortError") return;
+      answer = null;
+      shown.status.replaceChildren();
+      shown.body.replaceChildren(problemPanel(error, run));
+      if (error instanceof NoAnswerError) retrying = setTimeout(run, SLOW);
+    } finally {
+      clearTimeout(waiting);
+      clearTimeout(slow);
+      if (current()) shown.body.removeAttribute("aria-busy");
+    }
+  }
+
+  function showFilters(info) {
+    const panel = filterPanel(info.fields, app.state.filters, (filters) => app.go({ filters, k: FIRST }, { push: true }));
+    keepingFocus(shown.filters, panel);
+  }
+
+  function showChips() {
+    const { state } = app;
+    keepingFocus(shown.chips, terms.length ? chips(terms, state.factors, (factors) => app.go({ factors }, { push: true }),
+      { all: allChips, onAll: () => { allChips = true; showChips(); } }) : null);
+  }
+
+  function showStart(info) {
+    shown.chips.replaceChildren();
+    shown.status.replaceChildren();
+    shown.body.replaceChildren(element("div", { class: "start" },
+      element("p", { class: "large" }, counted(info.n_docs, "document"), " in ", element("strong", {}, info.name)),
+      element("p", { class: "quiet" }, info.encoder ? `read by ${info.encoder.name}` : "vectors only", " · ",
+        counted(info.n_postings, "posting"), " · generation ", String(info.generation))));
+    announce(`${counted(info.n_docs, "document")} in ${info.name}`);
+  }
+
+  function showAnswer() {
+    const { state } = app;
+    showChips();
+    const explained = answer.hits.length > 0 && answer.hits.every((hit) => hit.explain);
+    const origins = explained && answer.hits.some((hit) =>
+      hit.explain.terms.some((one) => one.origin === "expansion"));
+    const literal = state.literal && origins;
+    const hits = literal ? literalOnly(answer.hits) : answer.hits;
+    const times = answer.timing_ms ?? {};
+    const split = Object.entries(times).filter(([stage]) => stage !== "total")
+      .map(([stage, value]) => `${stage} ${value.toFixed(1)}`).join(" · ");
+    const total = answer.total;
+    const found = total ? `${count(hits.length)} of ${total.relation === "gte" ? "at least " : ""}${counted(total.value, "document")}`
+      : counted(hits.length, "hit");
+    shown.status.replaceChildren(
+      element("p", {}, element("strong", {}, found), " ",
+        element("span", { class: "quiet" }, `in ${ms(times.total ?? 0)}`),
+        element("span", { class: "quiet more" }, ` · ${split} · ${answer.mode} · generation ${answer.generation}`)),
+      element("div", { class: "actions" },
+        origins ? button("Literal only", () => app.go({ literal: !app.state.literal }),
+          { id: "literal", class: "plain", "aria-pressed": String(literal), title: "Leave out what expansion added" }) : null,
+        copyButtons(() => app.lastRequest)));
+    announce(hits.length ? found : "No hits");
+    const context = {
+      highest: hits[0]?.score ?? 0,
+      move: literal ? (hit) => hit.was - hit.rank : undefined,
+    };
+    shown.body.replaceChildren(
+      ...answer.warnings.filter(() => hits.length > 0).map((one) => element("p", { class: "notice" }, one.message)),
+      literal ? element("p", { class: "notice" }, `Ordered by literal matches alone, among the ${hits.length} hits shown.`) : "",
+      hits.length ? element("ol", { class: "hits" }, ...hits.map((hit) => hitItem(hit, context))) : noHits(),
+      hits.length === state.k && state.k < MOST
+        ? button("More hits", () => app.go({ k: Math.min(state.k + 2 * FIRST, MOST) }), { class: "more-hits" }) : "");
+  }
+
+  function noHits() {
+    const { state } = app;
+    const reasons = answer.warnings.map((one) => element("p", {}, one.message));
+    return element("div", { class: "start" }, element("p", { class: "large" }, "No hits"),
+      ...(reasons.length ? reasons : [element("p", {}, "No document shares a term with this query",
+        Object.keys(state.filters).length ? " and passes the filters." : ".")]),
+      Object.keys(state.filters).length
+        ? button("Search without filters", () => app.go({ filters: {} }, { push: true })) : null,
+      Object.keys(state.factors).length
+        ? button("Undo the changes of terms", () => app.go({ factors: {} }, { push: true })) : null);
+  }
+
+  return {
+    node: element("div", { class: "view search" }, element("h1", { class: "unseen" }, "Search"),
+      box.node, shown.chips, shown.filters, shown.status, shown.body),
+    update() {
+      if (document.activeElement !== box.input) box.input.value = app.state.q;
+      select.value = app.state.index;
+      run();
+    },
+    leave() {
+      box.stop();
+      clearTimeout(retrying);
+      running?.abort();
+      running = null;
+    },
+  };
+}
+
+const reading = (state) => JSON.stringify([state.index, state.q]);
+
+// The terms of a query as far as its hits tell them: what no hit shares is not among them.
+async function termsOf(state, signal) {
+  const body = { query: { text: state.q }, explain: true, fields: [] };
+  const { hits } = await post(at(state.index, "/search"), body, { signal });
+  const weights = new Map();
+  for (const hit of hits) {
+    for (const one of hit.explain.terms) if (one.term) weights.set(one.term, one.query);
+  }
+  return [...weights].map(([term, weight]) => ({ term, weight })).sort((a, b) => b.weight - a.weight);
+}
+
+// Put `node` in the place of what `holder` holds; the control that had the focus has it again.
+function keepingFocus(holder, node) {
+  const label = holder.contains(document.activeElement)
+    ? [...holder.querySelectorAll("button, input, select, summary")].indexOf(document.activeElement) : -1;
+  holder.replaceChildren(...(node ? [node] : []));
+  if (label >= 0) holder.querySelectorAll("button, input, select, summary")[label]?.focus();
+}

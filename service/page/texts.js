@@ -1,0 +1,69 @@
+// What a hit shows of its document: a title, a snippet, the spans that explain its score.
+
+import { element } from "./dom.js";
+
+const TITLES = ["title", "name", "headline", "subject"];
+
+export const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
+// The field to call a document by, or null when only its id remains.
+export function titleField(fields) {
+  return TITLES.find((name) => typeof fields[name] === "string" && fields[name].trim()) ?? null;
+}
+
+// The field to quote: the longest text that is not the title.
+export function bodyField(fields) {
+  const title = titleField(fields);
+  const texts = Object.keys(fields).filter((name) => name !== title && typeof fields[name] === "string");
+  return texts.sort((a, b) => fields[b].length - fields[a].length)[0] ?? null;
+}
+
+export const EXCERPT = 280; // characters of a snippet
+
+const highlightOf = (hit, field) => hit.highlights?.find((one) => one.field === field);
+
+// What in `field` explains the score, first spans first, none overlapping: of two, the earlier is kept.
+export function spansOf(hit, field) {
+  const kept = [];
+  const given = [...(highlightOf(hit, field)?.spans ?? [])];
+  for (const span of given.sort((a, b) => a.start - b.start || b.end - a.end)) {
+    if (span.start >= (kept.at(-1)?.end ?? 0)) kept.push(span);
+  }
+  return kept;
+}
+
+// Nodes for characters [from, to) of `points`, in which spans are marked. Offsets count characters as
+// the server does, so `points` is Array.from(text): one entry a character, not a half of one.
+export function marked(points, spans, from = 0, to = points.length) {
+  const nodes = [];
+  let at = from;
+  for (const span of spans) {
+    if (span.start < at || span.end > to) continue; // cut in two by the excerpt
+    nodes.push(points.slice(at, span.start).join(""));
+    nodes.push(element("mark", {
+      class: span.origin === "expansion" ? "expansion" : "literal",
+      "data-terms": span.terms.join(" "),
+      title: span.origin === "expansion" ? `explains ${span.terms.join(", ")}` : null,
+    }, points.slice(span.start, span.end).join("")));
+    at = span.end;
+  }
+  nodes.push(points.slice(at, to).join(""));
+  return nodes;
+}
+
+// A paragraph of the document's main text: the server's excerpt, else its beginning.
+export function snippet(hit) {
+  const field = bodyField(hit.fields);
+  if (field === null) return null;
+  const points = Array.from(hit.fields[field]);
+  const from = highlightOf(hit, field)?.start ?? hit.passage?.start ?? 0;
+  const to = highlightOf(hit, field)?.end ?? Math.min(from + EXCERPT, points.length);
+  return element("p", { class: "snippet" }, from > 0 ? "… " : null,
+    ...marked(points, spansOf(hit, field), from, to), to < points.length ? " …" : null);
+}
+
+// The title of a hit, marked; its id where it has none.
+export function title(hit) {
+  const field = titleField(hit.fields);
+  return field === null ? [hit.id] : marked(Array.from(hit.fields[field]), spansOf(hit, field));
+}
