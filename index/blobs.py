@@ -24,6 +24,7 @@ _NUMBERS: dict[str, np.dtype[Any]] = {
     "int": np.dtype("<i8"),
     "float": np.dtype("<f8"),
     "bool": np.dtype("u1"),
+    "date": np.dtype("<i8"),
 }
 
 

@@ -5,6 +5,10 @@ document is a zero word, and filters, deletes and required terms combine by `&`.
 last document are 0.
 """
 
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -63,3 +67,32 @@ def without(words: Live | None, dead: npt.NDArray[np.integer], n_docs: int) -> L
     bits = np.left_shift(np.uint32(1), (dead % 32).astype(np.uint32))
     np.bitwise_and.at(left, dead // 32, ~bits)
     return left
+
+
+class WordsCache:
+    """The words last asked for by their keys, at most `limit`: then 1 / 8 byte a document each.
+
+    Safe between threads; whoever takes words from it must not write to them.
+    """
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[Hashable, Live] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> Live | None:
+        """The words kept under a key, None when there are none."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    def keep(self, key: Hashable, words: Live) -> None:
+        """Keep words, read-only from now on, and let go of those that nobody asked for longest."""
+        words.setflags(write=False)
+        with self._lock:
+            self._kept[key] = words
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)

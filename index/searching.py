@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -10,8 +9,10 @@ from lsr.errors import QueryError
 from lsr.types import Ranking
 
 from .approximate import Approximate, SearchReport
+from .columns import Kind
 from .engine import Found, documents_with, report_of
-from .live import Live, everything, pack
+from .filtering import Expression, Filter, matching, parsed
+from .live import Live, everything
 from .quantize import IntegerQuery
 from .segment import Segment
 from .snapshot import Snapshot, View
@@ -41,42 +42,35 @@ class Hits:
 
 def live_words(
     snapshot: Snapshot,
-    fields: Mapping[str, str],
+    fields: Mapping[str, Kind],
     *,
-    filter: Mapping[str, Any] | None = None,
+    filter: Filter | None = None,
     require: Sequence[int] = (),
     exclude: Sequence[int] = (),
 ) -> list[Live | None]:
     """Per segment, what a search may return: not deleted, passing every filter, holding every term
     of `require` and none of `exclude`. Raises `QueryError`.
     """
-    predicates = {}
-    for name, value in (filter or {}).items():
-        if name not in fields:
-            raise QueryError(
-                f"filter field {name!r} was not declared when the index was built (declared: "
-                f"{', '.join(sorted(fields)) or 'none'}); rebuild it with --field {name}:keyword"
-            )
-        predicates[name] = _conditions(value)
-    if not (predicates or len(require) or len(exclude)):
+    expression = parsed(filter, fields)
+    if expression is None and not (len(require) or len(exclude)):
         return [view.live for view in snapshot.views]
-    return [_restricted(view, predicates, require, exclude) for view in snapshot.views]
+    return [_restricted(view, expression, require, exclude) for view in snapshot.views]
 
 
 def _restricted(
     view: View,
-    predicates: Mapping[str, Mapping[str, Any]],
+    expression: Expression | None,
     require: Sequence[int],
     exclude: Sequence[int],
 ) -> Live:
     segment = view.segment
-    words = everything(segment.n_docs) if view.live is None else view.live.copy()
-    for name, predicate in predicates.items():
-        words &= pack(segment.column(name).mask(predicate))
+    words = everything(segment.n_docs) if view.live is None else view.live
+    if expression is not None:
+        words = words & matching(expression, segment)
     for term in require:
-        words &= documents_with(segment, _checked_term(term, segment))
+        words = words & documents_with(segment, _checked_term(term, segment))
     for term in exclude:
-        words &= ~documents_with(segment, _checked_term(term, segment))
+        words = words & ~documents_with(segment, _checked_term(term, segment))
     return words
 
 
@@ -86,13 +80,6 @@ def _checked_term(term: int, segment: Segment) -> int:
             f"required or excluded term {term} is outside the vocabulary of {segment.n_terms} terms"
         )
     return int(term)
-
-
-def _conditions(value: Any) -> Mapping[str, Any]:
-    """A plain value means equality, a list means any of them, a mapping says what it means."""
-    if isinstance(value, Mapping):
-        return value
-    return {"in": value} if isinstance(value, list) else {"eq": value}
 
 
 def hits_of(

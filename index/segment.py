@@ -32,6 +32,7 @@ from .layout import (
     Header,
     decode_header,
 )
+from .live import WordsCache
 from .mapped import forget
 from .quantize import halves, impact_table, impacts_of_halves
 from .segment_writer import SegmentStats, assemble, write_segment
@@ -80,6 +81,8 @@ class Segment:
         if "forward_start" in arrays:
             _check_starts(arrays["forward_start"], self.n_postings, self._corrupt)
         self._view: _core.SegmentView | None = self._make_view()
+        self.masks = WordsCache()
+        """Which documents pass a filter (filtering.py)."""
 
     @classmethod
     def open(cls, path: Path) -> "Segment":

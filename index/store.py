@@ -47,6 +47,7 @@ from .engine import search as search_one
 from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
+from .filtering import Filter
 from .memory import recall
 from .notes import facts, notes_of
 from .quantize import MAX_IMPACT, IntegerQuery, integer_query, presence_query, scale_for
@@ -209,7 +210,7 @@ class Index:
         query: SparseMatrix,
         k: int = 10,
         *,
-        filter: Mapping[str, Any] | None = None,
+        filter: Filter | None = None,
         require: Sequence[int] = (),
         exclude: Sequence[int] = (),
         algorithm: Algorithm = "auto",
@@ -241,7 +242,7 @@ class Index:
         k: int = 10,
         *,
         threads: int | None = None,
-        filter: Mapping[str, Any] | None = None,
+        filter: Filter | None = None,
         require: Sequence[int] = (),
         exclude: Sequence[int] = (),
         algorithm: Algorithm = "auto",
@@ -253,11 +254,12 @@ class Index:
         """The exact top k of each row: integer score descending, docid ascending, scores above 0.
 
         `filter` maps declared fields to a value, a list of values, or {"gte": a, "lt": b, "exists":
-        True}; documents must hold every term of `require` and none of `exclude`; always k results
-        when k match. `collapse` keeps the best passage of each document; by default it does so when
-        the index holds passages. `approximate` asks for less by name; each answer's `report` is its
-        certificate. After `timeout` seconds (for all rows together) a search answers with the best
-        it found; `cancel` ends it with `SearchCancelled`.
+        True}; {"all": [...]}, {"any": [...]} and {"not": ...} combine such filters, see
+        `filtering.py`. Documents must hold every term of `require` and none of `exclude`; always k
+        results when k match. `collapse` keeps the best passage of each document; by default it does
+        so when the index holds passages. `approximate` asks for less by name; each answer's
+        `report` is its certificate. After `timeout` seconds (for all rows together) a search
+        answers with the best it found; `cancel` ends it with `SearchCancelled`.
 
         Raises `QueryError` for a bad k, filter, term, timeout or matrix.
         """

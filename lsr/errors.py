@@ -3,6 +3,8 @@
     LsrError                     exit 1
     + UsageError                 exit 2: the command or call cannot mean anything
     | + QueryError               a query, k or filter that cannot be answered
+    | | + FilterError            a mistake in a filter, and where in it
+    | |   + UnknownField         a field that the index did not declare
     | + VectorError              NaN, infinite or negative weights, a wrong shape or dtype
     | + RecipeError              an unknown key, a missing file or a bad value in a recipe
     | + MissingExtra             a package of an optional extra is not installed
@@ -27,6 +29,8 @@
 A message says where, what was got, what was wanted, and what to do next.
 """
 
+from collections.abc import Sequence
+
 
 class LsrError(Exception):
     """The root: catching it catches every error raised on purpose."""
@@ -42,6 +46,41 @@ class UsageError(LsrError):
 
 class QueryError(UsageError):
     """A query, a k or a filter that cannot be answered."""
+
+
+class FilterError(QueryError):
+    """A mistake in a filter: `path` leads to it, key by key, and `got` is what stands there.
+
+    `allowed` are the words that could stand there, if they are few; `reason` leaves out the place.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: Sequence[str | int] = (),
+        got: object = None,
+        allowed: Sequence[str] = (),
+    ) -> None:
+        place = "/".join(["filter", *map(str, path)])
+        super().__init__(f"{place}: {reason}")
+        self.reason = reason
+        self.path = tuple(path)
+        self.got = got
+        self.allowed = tuple(allowed)
+
+
+class UnknownField(FilterError):
+    """A filter names a field that was not declared when the index was built."""
+
+    def __init__(self, name: object, *, declared: Sequence[str], path: Sequence[str | int]) -> None:
+        super().__init__(
+            f"field {name!r} was not declared when the index was built (declared: "
+            f"{', '.join(declared) or 'none'}); rebuild it with --field {name}:keyword",
+            path=path,
+            got=name,
+            allowed=declared,
+        )
 
 
 class VectorError(UsageError):

@@ -12,6 +12,7 @@ _WANTED = {
     "int": "a number",
     "float": "a number",
     "bool": "true or false",
+    "date": "an ISO 8601 date or date-time with offset",
 }
 
 
@@ -70,7 +71,7 @@ def _faults(
 
 
 def _suits(kind: str, operand: object) -> bool:
-    if kind == "keyword":
+    if kind in ("keyword", "date"):
         return isinstance(operand, str)
     if kind == "bool":
         return isinstance(operand, bool)

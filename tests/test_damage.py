@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from index import _core
-from index.columns import Column
+from index.columns import Column, Conditions
 from index.engine import Algorithm, documents_with, search
 from index.layout import ALIGNMENT, HEADER_BYTES, Header, decode_header
 from index.live import pack
@@ -148,7 +148,7 @@ def use(path: Path) -> bool:
             segment.doc_ids()
         with refused:
             for column in segment.columns.values():
-                column.mask({"exists": True})
+                column.mask(Conditions())
                 column.take(some)
         with refused:
             for vectors in (segment.vectors(), segment.vectors(some)):

@@ -14,7 +14,7 @@ import pytest
 from scipy import sparse
 
 from index import _core, segment_writer
-from index.columns import Column
+from index.columns import Column, checked_conditions
 from index.engine import search
 from index.layout import HEADER_BYTES, SECTIONS, decode_header
 from index.live import pack
@@ -292,7 +292,7 @@ def test_a_filter_is_a_mask(tmp_path: Path) -> None:
     write(tmp_path / "a.seg", reorder=True)
     with Segment.open(tmp_path / "a.seg") as segment:
         column = segment.column("lang")
-        mask = column.mask({"eq": "de"})
+        mask = column.mask(checked_conditions("keyword", {"eq": "de"}))
         query = integer_query(np.arange(40), np.ones(40), n_terms=40, scale=SCALE)
         docids, _, _ = search([segment], [pack(mask)], query, 1000)
         found = segment.positions_of(docids)
@@ -311,7 +311,9 @@ class TestColumn:
 
         def chosen(**predicate: object) -> list[int]:
             return np.flatnonzero(
-                column.mask({k.rstrip("_"): v for k, v in predicate.items()})
+                column.mask(
+                    checked_conditions("int", {k.rstrip("_"): v for k, v in predicate.items()})
+                )
             ).tolist()
 
         assert chosen(eq=3) == [0, 4]
@@ -334,6 +336,9 @@ class TestColumn:
             "f": Column.from_values("float", [0.5, None, -1e300, 2]),
             "b": Column.from_values("bool", [True, False, None, True]),
             "none": Column.from_values("keyword", [None] * 4),
+            "d": Column.from_values(
+                "date", ["2024-05-31", None, "2024-05-31T02:00:00+02:00", "0001-01-01"]
+            ),
         }
         docids = np.arange(4, dtype=np.uint32)
         path = tmp_path / "a.seg"
@@ -344,8 +349,10 @@ class TestColumn:
                 got = segment.column(name)
                 assert got.kind == column.kind
                 assert got.take(np.arange(4)) == column.take(np.arange(4)), name
-            assert segment.column("b").mask({"eq": True}).tolist() == [1, 0, 0, 1]
-            assert segment.column("none").mask({"eq": "x"}).tolist() == [0, 0, 0, 0]
+            true = checked_conditions("bool", {"eq": True})
+            assert segment.column("b").mask(true).tolist() == [1, 0, 0, 1]
+            x = checked_conditions("keyword", {"eq": "x"})
+            assert segment.column("none").mask(x).tolist() == [0, 0, 0, 0]
 
     @pytest.mark.parametrize(
         ("kind", "value"),
@@ -358,6 +365,9 @@ class TestColumn:
             ("float", float("nan")),
             ("float", 10**400),
             ("bool", 1),
+            ("date", "2024-02-30"),
+            ("date", "2024-05-31T12:00"),
+            ("date", 20240531),
         ],
     )
     def test_a_value_of_another_type_is_refused(self, kind: str, value: object) -> None:
@@ -375,15 +385,15 @@ class TestColumn:
             ("bool", {"gt": False}, "no condition 'gt'"),
             ("int", {"exists": 1}, "exists takes true or false"),
             ("float", {"lt": float("inf")}, "takes a finite number"),
+            ("date", {"gte": "yesterday"}, "an ISO 8601 date"),
         ],
     )
     def test_a_condition_that_means_nothing_is_refused(
         self, kind: str, predicate: dict[str, object], message: str
     ) -> None:
-        column = Column.from_values(kind, [None])  # type: ignore[arg-type]
         with pytest.raises(QueryError, match=message):
-            column.mask(predicate)
+            checked_conditions(kind, predicate)  # type: ignore[arg-type]
 
     def test_a_kind_must_be_known(self) -> None:
-        with pytest.raises(UsageError, match="keyword, int, float, bool"):
-            Column.from_values("date", [])  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="keyword, int, float, bool, date"):
+            Column.from_values("time", [])  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ Examples:
     "fields",
     multiple=True,
     metavar="NAME:KIND",
-    help="Field to filter by: keyword, int, float or bool. Repeatable.",
+    help="Field to filter by: keyword, int, float, bool or date. Repeatable.",
 )
 @click.option(
     "--passages",
@@ -202,10 +202,10 @@ def index(
 
 def _field(text: str) -> tuple[str, str]:
     name, _, kind = text.rpartition(":")
-    if not name or kind not in ("keyword", "int", "float", "bool"):
+    if not name or kind not in ("keyword", "int", "float", "bool", "date"):
         raise UsageError(
-            f"--field {text}: wanted NAME:KIND with a kind of keyword, int, float or bool, for "
-            "example lang:keyword"
+            f"--field {text}: wanted NAME:KIND with a kind of keyword, int, float, bool or date, "
+            "for example lang:keyword"
         )
     return name, kind
 
