@@ -42,9 +42,12 @@ function show() {
 }
 
 async function start() {
+  const before = JSON.stringify(app.indexes);
   try {
     app.indexes = (await get("/v1/indexes")).indexes;
   } catch (error) {
+    app.view?.leave();
+    app.view = null;
     main.replaceChildren(problemPanel(error, start));
     if (!error.problem) setTimeout(start, 3000);
     return;
@@ -55,6 +58,10 @@ async function start() {
   }
   const ready = app.indexes.find((one) => one.state === "ready") ?? app.indexes[0];
   if (!app.state.index) app.state.index = ready.name;
+  if (app.view && JSON.stringify(app.indexes) === before) {
+    app.view.update();
+    return;
+  }
   show();
   if (matchMedia("(hover: hover)").matches) document.getElementById("q")?.focus();
 }

@@ -1,0 +1,406 @@
+"""The search page in a real Chromium: by mouse, by keyboard, by what a screen reader is told.
+
+Install with `pip install -e '.[browser]'` and `apt-get install -y chromium`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from page_world import HOSTILE, build_world, chromium, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+pytestmark = pytest.mark.slow
+_NEXT = "pip install -e '.[browser]'"
+playwright = pytest.importorskip("playwright.sync_api", reason=f"no browser driver: {_NEXT}")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=f"no axe: {_NEXT}")
+expect = playwright.expect
+
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    places = build_world(tmp_path_factory.mktemp("page"))
+    with served(*(f"{name}={path}" for name, path in places.items())) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    path = chromium()
+    with playwright.sync_playwright() as driver:
+        # As root, in a container for instance, Chromium only starts without its sandbox.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: "Browser", address: str) -> Iterator[Callable[..., "Page"]]:
+    """Open an address of the page; an error in it, or a request to elsewhere, fails the test."""
+    contexts = []
+    wrongs: list[str] = []
+
+    def open_page(path: str = "/", **options: Any) -> "Page":
+        context = browser.new_context(**{"viewport": DESK, "base_url": address} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: wrongs.append(f"error: {error}"))
+        page.on("console", lambda said: said.type == "error" and _refused(said.text, wrongs))
+        page.on("request", lambda one: one.url.startswith(address) or wrongs.append(one.url))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrongs
+
+
+def _refused(text: str, wrongs: list[str]) -> None:
+    """A failed request is told on the console as well; tests of failures cause them on purpose."""
+    if "Failed to load resource" not in text:
+        wrongs.append(text)
+
+
+def search(address: str, **body: Any) -> list[dict[str, Any]]:
+    answer = httpx.post(f"{address}/v1/indexes/{body.pop('index', 'kitchen')}/search", json=body)
+    hits: list[dict[str, Any]] = answer.raise_for_status().json()["hits"]
+    return hits
+
+
+def shown(page: "Page") -> list[str]:
+    """Ids of the hits on the screen."""
+    return [str(one.get_attribute("data-hit")) for one in page.locator(".hit .opener").all()]
+
+
+def expect_hits(page: "Page", ids: list[str]) -> None:
+    expect(page.locator(".hit")).to_have_count(len(ids))
+    assert shown(page) == ids
+
+
+def ids_of(address: str, **body: Any) -> list[str]:
+    return [hit["id"] for hit in search(address, **body)]
+
+
+def test_hits_come_while_one_types_and_are_announced(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened()
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.type("coffee", delay=20)
+    expect_hits(page, ids_of(address, query={"text": "coffee"}))
+    expect(page.locator("#said")).to_contain_text(re.compile(r"\d+ (of \d+ documents|hits)"))
+    page.keyboard.type(" dinner")
+    expect(page).to_have_url(re.compile(r"q=coffee\+dinner"))
+    expected = ids_of(address, query={"text": "coffee dinner"})
+    expect(page.locator(".hit .opener").first).to_have_attribute("data-hit", expected[0])
+    expect_hits(page, expected)
+
+
+def test_a_late_answer_never_replaces_a_newer_one(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened()
+    held: list[Route] = []
+
+    def hold(route: "Route") -> None:
+        if "granite" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/search", hold)
+    page.locator("#q").fill("granite")
+    page.wait_for_timeout(400)
+    page.locator("#q").fill("tea")
+    expect_hits(page, ids_of(address, query={"text": "tea"}))
+    assert held
+    for route in held:
+        route.abort()
+    page.wait_for_timeout(300)
+    assert shown(page) == ids_of(address, query={"text": "tea"})
+
+
+def test_each_bar_adds_up_to_its_score(opened: Callable[..., "Page"], address: str) -> None:
+    query = "coffee dinner evening sleep light walk same people tea"
+    page = opened(f"/?q={query}")
+    hits = search(address, query={"text": query}, explain=True)
+    expect_hits(page, [hit["id"] for hit in hits])
+    width = page.locator(".bar").first.evaluate("bar => bar.getBoundingClientRect().width")
+    for hit, item in zip(hits, page.locator(".hit").all(), strict=True):
+        numbers = item.locator(".sum li:not(.total) .number").all_inner_texts()
+        total = item.locator(".sum .total").inner_text().removeprefix("= ")
+        assert sum(round(float(number) * 100) for number in numbers) == round(float(total) * 100)
+        assert total == item.locator(".score").inner_text() == f"{hit['score']:.2f}"
+        parts = item.locator(".bar span:not(.empty)")
+        widths = parts.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
+        # Gaps of 2 px between the parts are not theirs.
+        assert sum(widths) == pytest.approx(width * hit["score"] / hits[0]["score"], abs=20)
+        for part, term in zip(widths, hit["explain"]["terms"][:6], strict=False):
+            assert part / sum(widths) == pytest.approx(term["share"], abs=0.01)
+
+
+def test_a_muted_term_changes_the_ranking_and_the_address_tells_it(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?q=coffee evening")
+    before = ids_of(address, query={"text": "coffee evening"})
+    expect_hits(page, before)
+    page.locator("[data-chip=coffe]").click()
+    (evening,) = {
+        term["query"]
+        for hit in search(address, query={"text": "coffee evening"}, explain=True)
+        for term in hit["explain"]["terms"]
+        if term["term"] == "even"
+    }
+    after = ids_of(address, query={"tokens": {"even": evening}})
+    assert after != before
+    expect_hits(page, after)
+    expect(page.locator("[data-chip=coffe]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-chip=coffe]")).to_be_focused()
+    again = opened(page.url.removeprefix(address))
+    expect_hits(again, after)
+    again.get_by_role("button", name="Reset").click()
+    expect_hits(again, before)
+    page.go_back()
+    expect_hits(page, before)
+
+
+def test_a_boosted_term_weighs_more(opened: Callable[..., "Page"], address: str) -> None:
+    page = opened("/?q=coffee evening")
+    chip = page.locator(".chip", has=page.locator("[data-chip=even]"))
+    weight = float(chip.locator(".number").inner_text())
+    page.get_by_role("button", name="Boost even").click()
+    expect(page).to_have_url(re.compile(r"w=even%3A1\.5"))
+    boosted = float(chip.locator(".number").inner_text())
+    assert boosted == pytest.approx(weight * 1.5, abs=0.011)
+    page.get_by_role("button", name="Weaken even").click()
+    expect(chip.locator(".number")).to_have_text(f"{weight:.2f}")
+    expect(page).not_to_have_url(re.compile("w="))
+
+
+def test_the_page_is_walked_by_keyboard(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=coffee")
+    openers = page.locator(".hit .opener")
+    expect(openers.first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    expect(openers.nth(0)).to_be_focused()
+    page.keyboard.press("j")
+    expect(openers.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(openers.nth(1)).to_have_attribute("aria-expanded", "true")
+    expect(page.locator(".detail table")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(openers.nth(1)).to_have_attribute("aria-expanded", "false")
+    expect(openers.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Keyboard")
+    page.get_by_label("Single keys work").uncheck()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("/")
+    expect(page.locator("#q")).not_to_be_focused()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    page.get_by_label("Single keys work").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    expect(page.locator("#q")).to_be_focused()
+
+
+def test_a_hostile_document_is_shown_as_text(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=coffee")
+    hit = page.locator(".hit", has=page.locator("[data-hit=hostile]"))
+    expect(hit.locator(".opener")).to_have_text(HOSTILE)
+    hit.locator(".opener").click()
+    expect(hit.locator("dd", has_text="😀😀 coffee")).to_have_text(
+        f"😀😀 coffee {HOSTILE} and more coffee"
+    )
+    assert page.locator("main img, main script").count() == 0
+    assert page.evaluate("window.pwned") is None
+
+
+def test_a_hostile_query_and_index_name_are_shown_as_text(opened: Callable[..., "Page"]) -> None:
+    page = opened(f"/?q={HOSTILE}&index=<img src=x onerror=window.pwned=1>&f.<b>=1&w=<b>:2")
+    expect(page.get_by_role("alert")).to_contain_text("There is no index '<img")
+    assert page.locator("main img, main script").count() == 0
+    assert page.evaluate("window.pwned") is None
+
+
+def test_filters_narrow_and_are_undone(opened: Callable[..., "Page"], address: str) -> None:
+    page = opened("/?q=coffee")
+    expect_hits(page, ids_of(address, query={"text": "coffee"}))
+    page.keyboard.press("Escape")
+    page.locator(".filters summary").click()
+    page.get_by_label("lang").fill("de")
+    page.keyboard.press("Enter")
+    expect_hits(page, ["kaffee"])
+    expect(page.get_by_label("lang")).to_have_value("de")
+    page.get_by_label("year from").fill("2006")
+    page.keyboard.press("Tab")
+    expect(page.locator(".start")).to_contain_text("No hits")
+    page.get_by_role("button", name="Search without filters").click()
+    expect_hits(page, ids_of(address, query={"text": "coffee"}))
+
+
+def test_two_indexes_stand_side_by_side(opened: Callable[..., "Page"], address: str) -> None:
+    page = opened("/?view=compare&q=coffee evening&index=plain&with=kitchen")
+    plain, kitchen = (
+        ids_of(address, index=name, query={"text": "coffee evening"})
+        for name in ("plain", "kitchen")
+    )
+    expect(page.locator(".rows").nth(1).locator(".row")).to_have_count(len(kitchen))
+    sides = [
+        [row.get_attribute("data-id") for row in rows.locator(".row").all()]
+        for rows in page.locator(".rows").all()
+    ]
+    assert sides == [plain, kitchen]
+    for rank, doc_id in enumerate(kitchen):
+        move = page.locator(".rows").nth(1).locator(".move").nth(rank).inner_text()
+        by = plain.index(doc_id) - rank if doc_id in plain else None
+        said = "new" if by is None else "=" if by == 0 else f"{'▲' if by > 0 else '▼'}{abs(by)}"
+        assert move == said
+    assert page.locator(".lines path").count() == len(set(plain) & set(kitchen))
+    page.locator(".rows").nth(1).locator("[data-id=sleep] .opener").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("tbody tr").first).to_contain_text("coffe")
+    scores = [
+        {
+            hit["id"]: hit["score"]
+            for hit in search(address, index=name, query={"text": "coffee evening"})
+        }
+        for name in ("plain", "kitchen")
+    ]
+    foot = dialog.locator("tfoot td").all_inner_texts()
+    assert [float(text) for text in foot[:2]] == [
+        pytest.approx(side["sleep"], abs=0.005) for side in scores
+    ]
+
+
+def test_health_tells_what_is_served(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?view=health")
+    expect(page.locator(".notice")).to_contain_text("2 of 2 indexes are open")
+    expect(page.locator(".card", has_text="kitchen").locator("dd").first).to_have_text("9")
+
+
+def test_without_hits_the_reason_is_given(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=the")
+    expect(page.locator(".start")).to_contain_text("No word of the query carries weight")
+
+
+def test_a_problem_comes_with_its_hint_and_request_id(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=tea&index=kitchn")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Did you mean 'kitchen'?")
+    expect(alert).to_contain_text(re.compile(r"404 · unknown_index · request [0-9a-f]+"))
+
+
+def test_a_server_that_is_gone_is_told_and_found_again(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?q=tea")
+    expect_hits(page, ids_of(address, query={"text": "tea"}))
+    page.route("**/v1/**", lambda route: route.abort())
+    page.locator("#q").fill("coffee")
+    expect(page.get_by_role("alert")).to_contain_text("No answer from the server")
+    page.unroute("**/v1/**")
+    # Nothing is pressed: it tries again by itself.
+    expect_hits(page, ids_of(address, query={"text": "coffee"}))
+
+
+def test_a_key_is_sent_and_lasts_as_long_as_the_tab(opened: Callable[..., "Page"]) -> None:
+    page = opened()
+    sent: list[str | None] = []
+    page.on("request", lambda one: "/v1/" in one.url and sent.append(one.headers.get("x-api-key")))
+    page.get_by_role("button", name="Key", exact=True).click()
+    page.get_by_role("textbox", name="API key").fill("secret-1")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Key set")).to_be_visible()
+    page.locator("#q").fill("tea")
+    expect(page.locator(".hit").first).to_be_visible()
+    assert sent[-1] == "secret-1"
+    assert "secret-1" not in page.url
+    assert page.evaluate("Object.values({...localStorage}).includes('secret-1')") is False
+    assert page.evaluate("Object.values({...sessionStorage}).includes('secret-1')") is True
+
+
+def test_what_is_copied_runs(opened: Callable[..., "Page"], address: str) -> None:
+    page = opened("/?q=it's coffee&f.lang=en", permissions=["clipboard-read", "clipboard-write"])
+    expect(page.locator(".hit").first).to_be_visible()
+    ids = shown(page)
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.get_by_role("button", name="Copy as Python")).to_have_text("Copied")
+    program = page.evaluate("navigator.clipboard.readText()")
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.split()[1] for line in printed.splitlines()] == ids
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_role("button", name="Copy as curl")).to_have_text("Copied")
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert f"'{address}/v1/indexes/kitchen/search'" in command
+    assert r"it'\''s coffee" in command
+
+
+def test_colours_follow_the_system_and_the_button(opened: Callable[..., "Page"]) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, dark = (opened(color_scheme=one).evaluate(ground) for one in ("light", "dark"))
+    assert light != dark
+    page = opened(color_scheme="light")
+    page.get_by_role("button", name="Colours: auto").click()
+    assert page.evaluate(ground) == light
+    page.get_by_role("button", name="Colours: light").click()
+    assert page.evaluate(ground) == dark
+    page.reload()
+    assert page.evaluate(ground) == dark
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("path", "ready"),
+    [
+        ("/", ".start"),
+        ("/?q=coffee evening&w=coffe:0&f.lang=en", ".hit"),
+        ("/?q=the", ".start"),
+        ("/?q=tea&index=nowhere", "[role=alert]"),
+        ("/?view=compare&q=coffee evening", ".row"),
+        ("/?view=health", ".card"),
+    ],
+)
+def test_axe_finds_nothing(
+    opened: Callable[..., "Page"], path: str, ready: str, scheme: str, viewport: Any
+) -> None:
+    page = opened(path, color_scheme=scheme, viewport=viewport, reduced_motion="reduce")
+    page.locator(ready).first.wait_for()
+    if ready == ".hit":
+        page.locator(".opener").first.click()
+        page.locator(".detail table").wait_for()
+    results = axe.Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert wide <= 0, "nothing is wider than the window"
+
+
+def test_axe_would_find_grey_on_grey(opened: Callable[..., "Page"]) -> None:
+    page = opened()
+    page.locator(".start").wait_for()
+    page.evaluate("document.querySelector('.start p').style.color = 'silver'")
+    assert "color-contrast" in axe.Axe().run(page).generate_snapshot()
