@@ -194,6 +194,11 @@ class Index:
         """The newest commit number."""
         return self.refresh().generation
 
+    def committed_at(self) -> float | None:
+        """When the newest commit was made, in seconds since the epoch; None for a new index."""
+        rows = self._catalog.rows("SELECT at FROM commits ORDER BY number DESC LIMIT 1")
+        return float(rows[0][0]) if rows else None
+
     @property
     def n_docs(self) -> int:
         """Live documents (passages of one document count once)."""

@@ -1,5 +1,6 @@
 """`create_app`: the API, its errors and its pages, with nothing kept outside the app.
 
+metrics/                    counts, history; logs and traces of requests
 frame.py                    request id, body limit, an answer even to our own faults
 routes/                     API v1, /livez, /readyz, /problems; a module an area
 wire/                       what goes over the wire, by area
@@ -23,6 +24,7 @@ from lsr import __version__
 from . import errors
 from .engine import Engine
 from .frame import Frame
+from .metrics import Observed, Telemetry
 from .pages import add_pages
 from .routes import ROUTERS
 from .settings import Settings
@@ -39,20 +41,28 @@ class State(TypedDict):
     """What the lifespan gives every request."""
 
     engine: Engine
+    telemetry: Telemetry
 
 
-def create_app(settings: Settings, *, on_opened: Callable[[Engine], None] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    on_opened: Callable[[Engine], None] | None = None,
+    telemetry: Telemetry | None = None,
+) -> FastAPI:
     """The ASGI app that serves what `settings` says, closed again when its lifespan ends.
 
     `on_opened` is called once, from the opening thread, when every index is open or has failed.
+    `telemetry` is where it counts; by default in the memory of this process.
     """
+    telemetry = telemetry or Telemetry()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         engine = Engine(settings, on_opened=on_opened)
         engine.start()
         try:
-            yield {"engine": engine}
+            yield {"engine": engine, "telemetry": telemetry}
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(engine.close)
@@ -67,8 +77,13 @@ def create_app(settings: Settings, *, on_opened: Callable[[Engine], None] | None
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    app.add_middleware(Frame, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(
-        Frame, max_body_bytes=settings.max_body_bytes, access_log=settings.access_log
+        Observed,
+        board=telemetry.board,
+        history=telemetry.history,
+        access_log=settings.access_log,
+        log_queries=settings.log_queries,
     )
     errors.install(app)
     for router in ROUTERS:

@@ -3,7 +3,6 @@
 import logging
 import re
 import secrets
-import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -12,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .problems import KINDS, ProblemError, problem_response
 
 log = logging.getLogger("lsr.service")
-access = logging.getLogger("lsr.service.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -25,17 +23,15 @@ class Frame:
     declare too great a length in plain text, past every handler of errors.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
-        self.access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
@@ -74,17 +70,6 @@ class Frame:
                 raise  # half an answer is out; only closing the connection tells the client
             problem = ProblemError("internal_error", KINDS["internal_error"].meaning)
             await problem_response(scope, problem)(scope, receive, framed)
-        finally:
-            if self.access_log:
-                elapsed = (time.perf_counter() - started) * 1000
-                access.info(
-                    "%s %s %d %.1f ms %s",
-                    scope["method"],
-                    _path(scope),
-                    status,
-                    elapsed,
-                    request_id,
-                )
 
     def _too_large(self) -> ProblemError:
         return ProblemError(

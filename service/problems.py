@@ -167,6 +167,8 @@ def code_of_status(status: int) -> str:
 def problem_response(scope: Scope, problem: ProblemError) -> Response:
     """The answer that tells `problem`, for the request of `scope`."""
     kind = KINDS[problem.code]
+    if (seen := scope.get("state", {}).get("observation")) is not None:
+        seen.problem = problem.code
     body = {
         "type": type_of(problem.code),
         "title": kind.title,

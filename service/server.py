@@ -4,7 +4,6 @@ import ipaddress
 import logging
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from lsr.errors import IndexNotFound, UsageError
 
 from .app import create_app
 from .engine import Engine
+from .logs import Format, logging_to_stderr
 from .settings import MIB, Settings
 
 log = logging.getLogger("lsr.service")
@@ -32,6 +32,8 @@ def serve(
     encoders: Mapping[str, Path] | None = None,
     insecure: bool = False,
     access_log: bool = False,
+    log_format: Format = "text",
+    log_queries: float = 0.0,
     max_body_bytes: int = MIB,
 ) -> None:
     """Serve `indexes` by name until SIGTERM or SIGINT; running requests finish first.
@@ -58,6 +60,7 @@ def serve(
         encoders=dict(encoders or {}),
         max_body_bytes=max_body_bytes,
         access_log=access_log,
+        log_queries=log_queries,
     )
     failed: list[Exception] = []
 
@@ -69,14 +72,14 @@ def serve(
             failed.extend(failure.error for failure in engine.failures().values())
             server.should_exit = True
 
-    with _listening(host, port) as listener, _logging_to_stderr():
+    with _listening(host, port) as listener, logging_to_stderr(log_format):
         address = _address(listener)
         if not is_loopback(host):
             log.warning("insecure   listening on %s without keys: anyone may read it all", host)
         config = uvicorn.Config(
             create_app(settings, on_opened=on_opened),
             log_config=None,
-            access_log=False,  # frame.py logs requests with their ids
+            access_log=False,  # metrics/observing.py logs requests with their ids
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
@@ -134,24 +137,6 @@ def _ready_lines(engine: Engine, address: str) -> list[str]:
             """-d '{"query": {"text": "your question"}, "limit": 3}'"""
         )
     return lines
-
-
-@contextmanager
-def _logging_to_stderr() -> Iterator[None]:
-    """Our lines as they are, the server's from warnings on; what was set up before is restored."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    levels = {"lsr.service": logging.INFO, "uvicorn": logging.WARNING}
-    before = {name: logging.getLogger(name).level for name in levels}
-    for name, level in levels.items():
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(level)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).removeHandler(handler)
-            logging.getLogger(name).setLevel(level)
 
 
 @contextmanager

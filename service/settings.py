@@ -27,7 +27,7 @@ class Settings:
 
     `encoders` names another encoder folder for some of the indexes; by default each is searched
     with the encoder it was built by. `home` is the data directory (service/home/): without one
-    nothing can be written.
+    nothing can be written. `log_queries` is the share of searches whose text the access log holds.
 
     >>> Settings({"papers": Path("papers.index")}).max_body_bytes
     1048576
@@ -38,6 +38,7 @@ class Settings:
     home: Path | None = None
     max_body_bytes: int = MIB
     access_log: bool = False
+    log_queries: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.indexes:
@@ -54,3 +55,5 @@ class Settings:
                 )
         if self.max_body_bytes < 1:
             raise UsageError(f"max_body_bytes = {self.max_body_bytes}: wanted at least 1")
+        if not 0.0 <= self.log_queries <= 1.0:
+            raise UsageError(f"log_queries = {self.log_queries}: wanted a share, 0 to 1")

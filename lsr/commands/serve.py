@@ -1,6 +1,7 @@
 """`lsr serve`: indexes behind HTTP on this machine."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -28,6 +29,21 @@ Examples:
     help="Another folder of the encoder that built the index NAME. Repeatable.",
 )
 @click.option("--access-log", is_flag=True, help="Log every request.")
+@click.option(
+    "--log",
+    "log_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to log: lines for people, or a JSON object a line.",
+)
+@click.option(
+    "--log-queries",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Log the text of this share of the searches. Default: of none",
+)
 def serve(
     *,
     indexes: tuple[str, ...],
@@ -36,6 +52,8 @@ def serve(
     insecure: bool,
     encoders: tuple[str, ...],
     access_log: bool,
+    log_format: Literal["text", "json"],
+    log_queries: float,
 ) -> None:
     """Answer searches of each INDEX at POST /v1/indexes/NAME/search.
 
@@ -56,7 +74,9 @@ def serve(
         port=port,
         encoders=dict(_encoder(text, paths) for text in encoders),
         insecure=insecure,
-        access_log=access_log,
+        access_log=access_log or log_queries > 0,
+        log_format=log_format,
+        log_queries=log_queries,
     )
 
 

@@ -90,6 +90,15 @@ CREATE TABLE idempotency(
     at REAL NOT NULL,
     PRIMARY KEY(key, index_name)
 ) WITHOUT ROWID;
+CREATE TABLE effectiveness(
+    index_name TEXT NOT NULL,
+    at REAL NOT NULL,
+    generation INTEGER NOT NULL,
+    measure TEXT NOT NULL,
+    value REAL NOT NULL,
+    n_queries INTEGER NOT NULL,
+    PRIMARY KEY(index_name, at)
+) WITHOUT ROWID;
 """
 
 

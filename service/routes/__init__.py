@@ -2,7 +2,14 @@
 thread pool.
 """
 
-from . import documents, health, indexes, search, server
+from . import documents, health, indexes, metrics, search, server
 
-ROUTERS = (search.router, indexes.router, documents.router, health.router, server.router)
+ROUTERS = (
+    search.router,
+    indexes.router,
+    documents.router,
+    health.router,
+    metrics.router,
+    server.router,
+)
 """In the order of the reference."""

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ..metrics import Searched, observation_of
 from ..searching import search
 from ..wire.search import SearchRequest, SearchResponse
 from .answering import IndexName, engine_of, json, problems
@@ -19,8 +20,12 @@ router = APIRouter()
 )
 def search_index(name: IndexName, body: SearchRequest, request: Request) -> Response:
     """The exact best documents for a text, for weighted tokens or for a vector."""
-    answer, watch = search(engine_of(request).collection(name), body)
+    collection = engine_of(request).collection(name)
+    seen = observation_of(request)
+    seen.index, seen.query = collection.name, body.query.text
+    answer, watch = search(collection, body)
     times = watch.as_milliseconds()
+    seen.searches.append(Searched(collection.name, times, len(answer["hits"])))
     if body.timing:
         answer["timing_ms"] = times
     header = ", ".join(f"{stage};dur={ms}" for stage, ms in times.items())

@@ -1,0 +1,36 @@
+"""`Telemetry`: where this process counts, and how it learns what its siblings counted."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from .board import Board, Values, read_all
+from .history import FILE_NAME, History, rows_of
+
+
+class Telemetry:
+    """The counts of this process and, where `folder` is shared with others, of all of them.
+
+    The supervisor keeps the history of a shared folder; a process alone keeps its own.
+    """
+
+    def __init__(self, *, folder: Path | None = None, name: str = "http") -> None:
+        self.folder = folder
+        self.name = name
+        self.board = Board(None if folder is None else folder / f"{name}.board")
+        self.history = None if folder is not None else History(self.board.values)
+
+    def totals(self) -> Values:
+        """The sum over all processes, those that have ended included."""
+        return self.board.values() if self.folder is None else read_all(self.folder)
+
+    def minutes(self) -> list[dict[str, Any]]:
+        """Searches by the minute, the oldest first; see `history.py`."""
+        if self.history is not None:
+            return self.history.rows(time.time())
+        assert self.folder is not None
+        return rows_of(self.folder / FILE_NAME, self.totals())
+
+    def close(self) -> None:
+        """Let go of the board; what it counted stays in the shared folder."""
+        self.board.close()
