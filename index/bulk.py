@@ -25,6 +25,7 @@ from .changes import abandon_build, groups_of, insert_documents, reserve_docids
 from .columns import Kind
 from .database import select
 from .effort import Effort
+from .history import horizon, note_horizon
 from .maintenance import collect, maintainer, new_segment_path
 from .mapped import trim
 from .merging import note_of, record_segment, write_merged
@@ -283,7 +284,9 @@ class BulkBuild:
                 "SELECT count(DISTINCT doc_id) FROM documents WHERE deleted=?",
                 (-self.build,),
             )[0][0]
+            before = horizon(connection)
             number = new_commit(connection, "build", self.n_done, int(n_replaced))
+            note_horizon(connection, number, before=before)
             connection.execute("UPDATE builds SET published=? WHERE build=?", (number, self.build))
         self.generation = number
 

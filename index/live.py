@@ -69,6 +69,16 @@ def without(words: Live | None, dead: npt.NDArray[np.integer], n_docs: int) -> L
     return left
 
 
+def including(words: Live | None, back: npt.NDArray[np.integer], n_docs: int) -> Live | None:
+    """A copy in which the positions `back` are live as well; None when all are."""
+    if words is None:
+        return None
+    more = words.copy()
+    bits = np.left_shift(np.uint32(1), (back % 32).astype(np.uint32))
+    np.bitwise_or.at(more, back // 32, bits)
+    return None if count(more, n_docs) == n_docs else more
+
+
 class WordsCache:
     """The words last asked for by their keys, at most `limit`: then 1 / 8 byte a document each.
 

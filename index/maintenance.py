@@ -22,6 +22,7 @@ from .catalog import Catalog, new_commit
 from .columns import Kind
 from .database import select
 from .effort import Effort
+from .history import carrying, deleted_after, horizon, note_horizon, oldest_kept
 from .live import positions_in
 from .merging import note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of
@@ -78,9 +79,10 @@ def seal(
 ) -> int:
     """Turn every pending row into one segment; the new commit number, 0 when nothing was pending.
 
-    Rows that were deleted while pending are forgotten here.
+    Rows that were deleted while pending are forgotten here, once no commit in reach saw them.
     """
     with catalog.reading() as connection:
+        oldest = oldest_kept(connection)
         live = [
             PendingRow(*row)
             for row in select(
@@ -88,8 +90,10 @@ def seal(
                 "SELECT p.docid, d.doc_id, d.group_docid, p.terms, p.weights, t.fields "
                 "FROM pending p JOIN documents d USING(docid) JOIN texts t ON "
                 "t.docid=d.group_docid "
-                "WHERE d.deleted IS NULL OR d.deleted IN "
-                "(SELECT -build FROM builds WHERE published IS NULL) ORDER BY p.docid",
+                "WHERE d.deleted IS NULL OR d.deleted > ? OR d.deleted IN "
+                "(SELECT -build FROM builds WHERE published IS NULL OR published > ?) "
+                "ORDER BY p.docid",
+                (oldest, oldest),
             )
         ]
         newest = select(connection, "SELECT max(docid) FROM pending")[0][0]
@@ -111,6 +115,7 @@ def seal(
         )
         written = (path, stats)
     with catalog.transaction() as connection:
+        before = horizon(connection)
         number = new_commit(connection, "seal")
         if written is not None:
             path, stats = written
@@ -126,6 +131,7 @@ def seal(
             if docid not in sealed
         ]
         connection.execute("DELETE FROM pending WHERE docid<=?", (newest,))
+        note_horizon(connection, number, before=before, left_out=[docid for (docid,) in gone])
         _forget(connection, gone)
     return number
 
@@ -144,10 +150,14 @@ def merge(
     """Merge segments of like size (or `everything`) into one each; the newest commit, 0 for none.
 
     Each stays within `memory` bytes (external.py), whatever it merges. Deleted documents leave for
-    good. Each merge is one transaction; a kill in between loses only work.
+    good, once no commit in reach saw them. Each merge is one transaction; a kill in between loses
+    only work.
     """
     number = 0
-    files = [view for view in snapshot.views if view.number >= 0]
+    with catalog.reading() as connection:
+        recent = deleted_after(connection, oldest_kept(connection))
+    files = carrying([view for view in snapshot.views if view.number >= 0], recent)
+    prunes = everything and settings.pruning.postings is not None
     for views in plan_merges(files, everything):
         path = new_segment_path(directory)
         gone = [
@@ -169,6 +179,7 @@ def merge(
             effort=effort,
         )
         with catalog.transaction() as connection:
+            before = horizon(connection)
             number = new_commit(connection, "merge")
             connection.executemany(
                 "UPDATE segments SET retired=? WHERE segment=?",
@@ -176,6 +187,12 @@ def merge(
             )
             if merged is not None:
                 merged.record(connection, path, added=number)
+            note_horizon(
+                connection,
+                number,
+                before=number if prunes else before,  # pruned lists rank otherwise than before
+                left_out=[docid for (docid,) in gone],
+            )
             _forget(connection, gone)
     return number
 

@@ -48,6 +48,7 @@ from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
 from .filtering import Filter
+from .history import horizon, retain, snapshot_at
 from .memory import recall
 from .notes import facts, notes_of
 from .quantize import MAX_IMPACT, IntegerQuery, integer_query, presence_query, scale_for
@@ -64,6 +65,10 @@ SEAL_AT = 20_000
 
 
 PLACE_TRIES = 5
+SNAPSHOT_TRIES = 5
+KEPT_SNAPSHOTS = 4
+"""Snapshots of earlier commits that each process keeps for the next page: masks, and at most the
+pending rows of their time."""
 
 
 class Index:
@@ -90,6 +95,7 @@ class Index:
         )
         self._seen_version = -1
         self._snapshot: Snapshot | None = None
+        self._earlier: dict[int, Snapshot] = {}
         self._verified: set[int] = set()
         self._damage: str | None = None
 
@@ -159,8 +165,10 @@ class Index:
         """Let go of every file; searches that are running finish first on what they hold."""
         with self._lock:
             self._snapshot = None
+            self._earlier = {}
             self._loader.close()
-            self._catalog.close()
+        # Not under the lock: a transaction that holds the catalog may be waiting for it.
+        self._catalog.close()
 
     def __enter__(self) -> "Index":
         return self
@@ -184,6 +192,39 @@ class Index:
                 self._snapshot = self._loader.load(self._snapshot)
                 self._seen_version = version
             return self._snapshot
+
+    def snapshot_at(self, generation: int) -> Snapshot:
+        """What commit `generation` saw. Raises `SnapshotGone` when that is out of reach."""
+        for _ in range(SNAPSHOT_TRIES):
+            newest = self.refresh()
+            if newest.generation == generation:
+                return newest
+            with self._lock:
+                known = self._earlier.get(generation)
+                if known is not None and known.layout == newest.layout:
+                    return known
+            made = snapshot_at(self._catalog, newest, generation)
+            if made is not None:
+                with self._lock:
+                    # Those of another layout hold segments that nobody else needs any more.
+                    same = [s for s in self._earlier.values() if s.layout == newest.layout]
+                    kept = [*same[1 - KEPT_SNAPSHOTS :], made]
+                    self._earlier = {snapshot.generation: snapshot for snapshot in kept}
+                return made
+        raise IndexFailure(f"{self.path}: changes faster than it can be read; try again")
+
+    def retain(self, seconds: float) -> None:
+        """Keep every commit of the last `seconds` in reach of `search(at=...)`, whichever process
+        seals and merges; 0, as an index is made, lets deleted documents go at the next merge.
+        """
+        with self._catalog.transaction() as connection:
+            retain(connection, seconds)
+
+    @property
+    def horizon(self) -> int:
+        """The oldest commit that `search(at=...)` can still answer from."""
+        with self._catalog.reading() as connection:
+            return horizon(connection)
 
     def in_place(self) -> bool:
         """Whether the path still holds the index that was opened here."""
@@ -221,6 +262,7 @@ class Index:
         algorithm: Algorithm = "auto",
         approximate: Approximate | None = None,
         collapse: bool | None = None,
+        at: int | None = None,
         timeout: float | None = None,
         cancel: Cancel | None = None,
     ) -> Hits:
@@ -237,6 +279,7 @@ class Index:
             algorithm=algorithm,
             approximate=approximate,
             collapse=collapse,
+            at=at,
             timeout=timeout,
             cancel=cancel,
         )[0]
@@ -253,6 +296,7 @@ class Index:
         algorithm: Algorithm = "auto",
         approximate: Approximate | None = None,
         collapse: bool | None = None,
+        at: int | None = None,
         timeout: float | None = None,
         cancel: Cancel | None = None,
     ) -> list[Hits]:
@@ -262,18 +306,21 @@ class Index:
         True}; {"all": [...]}, {"any": [...]} and {"not": ...} combine such filters, see
         `filtering.py`. Documents must hold every term of `require` and none of `exclude`; always k
         results when k match. `collapse` keeps the best passage of each document; by default it does
-        so when the index holds passages. `approximate` asks for less by name; each answer's
-        `report` is its certificate. After `timeout` seconds (for all rows together) a search
-        answers with the best it found; `cancel` ends it with `SearchCancelled`.
+        so when the index holds passages. `at` is the `generation` of an earlier answer: then this
+        one is of the same documents, whatever was written since (see `retain`). `approximate` asks
+        for less by name; each answer's `report` is its certificate. After `timeout` seconds (for
+        all rows together) a search answers with the best it found; `cancel` ends it with
+        `SearchCancelled`.
 
-        Raises `QueryError` for a bad k, filter, term, timeout or matrix.
+        Raises `QueryError` for a bad k, filter, term, timeout or matrix, `SnapshotGone` when `at`
+        is out of reach.
         """
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise QueryError(f"k = {k!r}: wanted a whole number of at least 1")
         if self._damage is not None:
             raise IndexCorrupt(self._damage)
         csr = canonical(queries, n_terms=self.n_terms)
-        snapshot = self.refresh()
+        snapshot = self.refresh() if at is None else self.snapshot_at(at)
         integer_queries = [
             self.rounded(csr.indices[a:b], csr.data[a:b]) for a, b in pairwise(csr.indptr.tolist())
         ]
@@ -310,16 +357,16 @@ class Index:
         """Characters [start, end) of each docid's passage in its document's text, None if whole."""
         return stored_spans(self._catalog, docids)
 
-    def get(self, doc_id: str) -> Document | None:
-        """The live document of this id, None when there is none."""
-        return live_document(self._catalog, doc_id)
+    def get(self, doc_id: str, *, at: int | None = None) -> Document | None:
+        """The live document of this id (as of commit `at`), None when there is none."""
+        return live_document(self._catalog, doc_id, at=at)
 
-    def version(self, doc_id: str) -> int | None:
-        """The version of the live document of this id, a docid that no other ever has; None when
-        there is none. `Writer.expect` takes it.
+    def version(self, doc_id: str, *, at: int | None = None) -> int | None:
+        """The version of the live document of this id (as of commit `at`), a docid that no other
+        ever has; None when there is none. `Writer.expect` takes it.
         """
         with self._catalog.reading() as connection:
-            return live_version(connection, doc_id)
+            return live_version(connection, doc_id, at=at)
 
     def remembered(self, key: str) -> Any:
         """What `Writer.remember` last stored under a key, None when nothing is."""
@@ -332,14 +379,15 @@ class Index:
         stacked: SparseMatrix = sparse.csr_array(sparse.vstack(rows, "csr"))
         return stacked
 
-    def explain(self, query: SparseMatrix, doc_id: str) -> Explanation:
-        """Why this document scores as it does, retrieved or not; its best passage when it has
-        several.
+    def explain(self, query: SparseMatrix, doc_id: str, *, at: int | None = None) -> Explanation:
+        """Why this document (as of commit `at`) scores as it does, retrieved or not; its best
+        passage when it has several.
         """
         csr = canonical(query, n_terms=self.n_terms)
         integers = self.rounded(csr.indices, csr.data)
         candidates = [
-            explained(segment, position, integers) for segment, position in self._places_of(doc_id)
+            explained(segment, position, integers)
+            for segment, position in self._places_of(doc_id, at=at)
         ]
         return max(candidates, key=lambda one: one.integer_score)
 
@@ -544,9 +592,9 @@ class Index:
         except IndexFailure as error:
             logging.getLogger(__name__).warning("committed, but not sealed: %s", error)
 
-    def _places_of(self, doc_id: str) -> list[tuple[Segment, int]]:
+    def _places_of(self, doc_id: str, *, at: int | None = None) -> list[tuple[Segment, int]]:
         for _ in range(PLACE_TRIES):
-            docids = live_docids(self._catalog, doc_id)
+            docids = live_docids(self._catalog, doc_id, at=at)
             if not docids:
                 raise UsageError(f"there is no document with id {doc_id!r} in {self.path}")
             try:

@@ -10,6 +10,7 @@ from lsr.types import Document
 
 from .catalog import Catalog
 from .database import select
+from .history import check_reachable
 from .rows import check_doc_id
 
 
@@ -35,16 +36,18 @@ def stored_spans(catalog: Catalog, docids: Iterable[int]) -> list[tuple[int, int
     return [(int(row[0][0]), int(row[0][1])) if row else None for row in rows]
 
 
-def live_docids(catalog: Catalog, doc_id: str) -> list[int]:
+def live_docids(catalog: Catalog, doc_id: str, *, at: int | None = None) -> list[int]:
     """Docids of the published live version of an id, one per passage, ascending."""
     with catalog.reading() as connection:
-        return live_docids_in(connection, doc_id)
+        return live_docids_in(connection, doc_id, at=at)
 
 
-def live_document(catalog: Catalog, doc_id: str) -> Document | None:
-    """The stored document of an id as of one commit; None when there is none."""
+def live_document(catalog: Catalog, doc_id: str, *, at: int | None = None) -> Document | None:
+    """The stored document of an id as of one commit (by default the newest); None when there is
+    none.
+    """
     with catalog.reading() as connection:
-        docids = live_docids_in(connection, doc_id)
+        docids = live_docids_in(connection, doc_id, at=at)
         if not docids:
             return None
         sql = (
@@ -53,9 +56,9 @@ def live_document(catalog: Catalog, doc_id: str) -> Document | None:
         return _document(catalog, doc_id, select(connection, sql, (docids[0],))[0][0])
 
 
-def live_version(connection: apsw.Connection, doc_id: str) -> int | None:
+def live_version(connection: apsw.Connection, doc_id: str, *, at: int | None = None) -> int | None:
     """The version of an id: the docid of its first passage, None when there is no such document."""
-    docids = live_docids_in(connection, doc_id)
+    docids = live_docids_in(connection, doc_id, at=at)
     return docids[0] if docids else None
 
 
@@ -70,16 +73,26 @@ def _document(catalog: Catalog, doc_id: str, stored: bytes) -> Document:
         ) from error
 
 
-def live_docids_in(connection: apsw.Connection, doc_id: str) -> list[int]:
-    """As `live_docids`, inside the caller's transaction."""
+def live_docids_in(connection: apsw.Connection, doc_id: str, *, at: int | None = None) -> list[int]:
+    """Docids of the version of an id that commit `at` saw (by default the newest commit), inside
+    the caller's transaction. Raises `SnapshotGone` when `at` is out of reach.
+    """
     check_doc_id(doc_id, 0)
+    if at is not None:
+        check_reachable(connection, at)
     rows = select(
         connection,
         "SELECT docid, added, NULL FROM documents WHERE doc_id=? AND deleted IS NULL",
         (doc_id,),
     )
+    if at is not None:
+        rows += select(
+            connection,
+            "SELECT docid, added, deleted FROM documents WHERE deleted > ? AND doc_id=?",
+            (at, doc_id),
+        )
     published: dict[int, int | None] = {}
-    if not rows or any(added < 0 for _, added, _ in rows):
+    if at is not None or not rows or any(added < 0 for _, added, _ in rows):
         published = dict(select(connection, "SELECT build, published FROM builds"))
         # A version that an unpublished build replaces is still the one that counts.
         rows += select(
@@ -87,9 +100,11 @@ def live_docids_in(connection: apsw.Connection, doc_id: str) -> list[int]:
             "SELECT docid, added, deleted FROM documents WHERE deleted<0 AND doc_id=?",
             (doc_id,),
         )
+
+    def by_then(commit: int | None) -> bool:
+        effective = published.get(-commit) if commit is not None and commit < 0 else commit
+        return effective is not None and (at is None or effective <= at)
+
     return sorted(
-        int(docid)
-        for docid, added, deleted in rows
-        if (added > 0 or published.get(-added) is not None)
-        and (deleted is None or published.get(-deleted) is None)
+        int(docid) for docid, added, deleted in rows if by_then(added) and not by_then(deleted)
     )

@@ -23,6 +23,7 @@
       + IndexCorrupt             bytes that contradict the format; never searched
       + IndexLocked              another process is the maintainer
       + IndexReplaced            another index lies at the path since it was opened
+      + SnapshotGone             a commit that can be searched no more
       + VersionConflict          a document is not in the version that a writer expected
       + DiskFull                 the disk has no room; the last commit is intact
 
@@ -159,6 +160,19 @@ class IndexLocked(IndexFailure):
 
 class IndexReplaced(IndexFailure):
     """Another index lies at the path than the one that was opened."""
+
+
+class SnapshotGone(IndexFailure):
+    """A commit that can be searched no more: documents that it saw have left the index for good."""
+
+    def __init__(self, generation: int, *, oldest: int, newest: int) -> None:
+        super().__init__(
+            f"commit {generation} can not be searched: those of {oldest} to {newest} can. Start "
+            "again on the newest"
+        )
+        self.generation = generation
+        self.oldest = oldest
+        self.newest = newest
 
 
 class VersionConflict(IndexFailure):
