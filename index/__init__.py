@@ -7,7 +7,7 @@ from .database import Database
 from .effort import Effort
 from .engine import Cancel
 from .explain import Contribution, Explanation, Missing
-from .ingest import BuildReport, build_index
+from .ingest import BuildReport, build_index, empty_index, texts_of
 from .quantised import Quantised, quantised_documents, quantised_queries
 from .quantize import MAX_QUERY_TERMS
 from .retriever import SparseRetriever, check_same_space, query_encoder
@@ -41,8 +41,10 @@ __all__ = [
     "Writer",
     "build_index",
     "check_same_space",
+    "empty_index",
     "encoder_card",
     "quantised_documents",
     "quantised_queries",
     "query_encoder",
+    "texts_of",
 ]

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -226,7 +226,7 @@ def _encode_all(
         counter.update(n_resumed)
         size = BATCH_DOCUMENTS if encoder.query_strategy == "bm25" else BATCH_DOCUMENTS // 8
         for batch in _batches(islice(iter(documents), n_resumed, None), size):
-            texts, spans = _texts(batch, encoder.text_fields, passages)
+            texts, spans = texts_of(batch, encoder.text_fields, passages)
             n_empty += sum(not text for text in texts)
             before = time.perf_counter()
             vectors = encoder.encode_documents(texts)
@@ -255,10 +255,12 @@ def split_words(text: str, length: int, overlap: int) -> list[tuple[int, int]]:
     return [(words[a][0], words[min(a + length, len(words)) - 1][1]) for a in starts]
 
 
-def _texts(
-    batch: list[Document], text_fields: tuple[str, ...], passages: tuple[int, int] | None
+def texts_of(
+    batch: Sequence[Document], text_fields: Sequence[str], passages: tuple[int, int] | None
 ) -> tuple[list[str], list[Passage] | None]:
-    """What the encoder reads, and where each piece belongs when documents are split."""
+    """What the encoder reads, and where each piece belongs when documents are split into windows
+    of `passages` = (length, overlap) words.
+    """
     whole = [document.text(text_fields) for document in batch]
     if passages is None:
         return whole, None
@@ -326,12 +328,29 @@ def _staged(
     for left in staging.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     mark.touch()
+    return empty_index(staging, encoder, fields=fields, settings=settings)
+
+
+def empty_index(
+    path: Path,
+    encoder: SparseEncoder,
+    *,
+    fields: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+) -> Index:
+    """An index without documents for the vectors of `encoder`, with a copy of its query side.
+
+    Raises what `Index.create` raises.
+    """
+    settings = settings or Settings()
+    if is_binary(encoder):
+        settings = replace(settings, binary=True)
     card = encoder_card(encoder)
     if encoder.query_strategy != "model":
-        encoder.save(staging / "encoder", queries_only=True)
-        card = replace(card, copy=build_fingerprint(staging / "encoder"))
+        encoder.save(path / "encoder", queries_only=True)
+        card = replace(card, copy=build_fingerprint(path / "encoder"))
     return Index.create(
-        staging,
+        path,
         n_terms=encoder.n_terms,
         max_weight=encoder.max_weight,
         encoder=card,

@@ -49,6 +49,7 @@ from .explain import Explanation, explained
 from .fidelity import float_overlap
 from .filtering import Filter
 from .history import horizon, retain, snapshot_at
+from .live import positions_in
 from .memory import recall
 from .notes import facts, notes_of
 from .quantize import MAX_IMPACT, IntegerQuery, integer_query, presence_query, scale_for
@@ -416,6 +417,13 @@ class Index:
         assert writer.commit is not None
         return writer.commit
 
+    def delete_where(self, filter: Filter) -> Commit:
+        """Delete all documents that `filter` selects. Raises `QueryError`."""
+        with self.writer() as writer:
+            writer.delete_where(filter)
+        assert writer.commit is not None
+        return writer.commit
+
     def writer(self) -> Writer:
         """Group several adds and deletes into one commit: `with index.writer() as writer: ...`."""
         return Writer(
@@ -423,6 +431,7 @@ class Index:
             n_terms=self.n_terms,
             declared=self.fields,
             settings=self.settings,
+            matching=self._matching,
             committed=self._committed,
         )
 
@@ -591,6 +600,15 @@ class Index:
                 self.merge(everything=False)
         except IndexFailure as error:
             logging.getLogger(__name__).warning("committed, but not sealed: %s", error)
+
+    def _matching(self, filter: Filter) -> list[str]:
+        """Ids of the live documents that `filter` selects."""
+        snapshot = self.refresh()
+        words = live_words(snapshot, self.fields, filter=filter)
+        found: dict[str, None] = {}  # a document of passages comes once for each
+        for view, live in zip(snapshot.views, words, strict=True):
+            found |= dict.fromkeys(view.segment.doc_ids(positions_in(live, view.segment.n_docs)))
+        return list(found)
 
     def _places_of(self, doc_id: str, *, at: int | None = None) -> list[tuple[Segment, int]]:
         for _ in range(PLACE_TRIES):

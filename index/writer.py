@@ -11,6 +11,7 @@ from lsr.types import Document, SparseMatrix
 from .catalog import Catalog, new_commit
 from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
 from .columns import Kind
+from .filtering import Filter
 from .memory import Remembered, forgotten, remember_all, remembered_as
 from .rows import Passage, Rows, check_doc_id, checked_rows
 from .settings import Settings
@@ -27,6 +28,11 @@ class Commit:
     n_deleted: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    filter: Filter
+
+
 class Writer:
     """Adds and deletes that become one commit when the `with` body ends; none of them if it
     raises.
@@ -39,14 +45,16 @@ class Writer:
         n_terms: int,
         declared: Mapping[str, Kind],
         settings: Settings,
+        matching: Callable[[Filter], list[str]],
         committed: Callable[[], None],
     ) -> None:
         self._catalog = catalog
         self._n_terms = n_terms
         self._declared = declared
         self._settings = settings
+        self._matching = matching
         self._committed = committed
-        self._changes: list[Rows | list[str]] = []
+        self._changes: list[Rows | list[str] | _Where] = []
         self._expected: list[tuple[str, int | None]] = []
         self._remembered: list[Remembered] = []
         self.commit: Commit | None = None
@@ -79,6 +87,14 @@ class Writer:
         for number, doc_id in enumerate(ids):
             check_doc_id(doc_id, number)
         self._changes.append(ids)
+
+    def delete_where(self, filter: Filter) -> None:
+        """Delete all documents that a filter of `Index.search` selects.
+
+        It sees what was committed before this commit, not what this writer adds. Raises
+        `QueryError` when the body ends.
+        """
+        self._changes.append(_Where(filter))
 
     def expect(self, doc_id: str, version: int | None) -> None:
         """Write nothing unless the live document of this id has this `Index.version`, None if
@@ -128,7 +144,9 @@ class Writer:
                     insert_pending(connection, change, first=first, added=number)
                     n_added += len(change.documents)
                 else:
-                    n_deleted += tombstone_documents(connection, change, deleted=number)
+                    # Nobody else commits while this transaction lasts, so the filter sees all.
+                    ids = self._matching(change.filter) if isinstance(change, _Where) else change
+                    n_deleted += tombstone_documents(connection, ids, deleted=number)
             remember_all(connection, self._remembered)
             connection.execute(
                 "UPDATE commits SET n_added=?, n_replaced=?, n_deleted=? WHERE number=?",

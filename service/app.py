@@ -12,8 +12,9 @@ pages.py, page/             the search page at /, the reference at /docs
 server.py                   all of it behind uvicorn
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypedDict
 
 import anyio
@@ -29,6 +30,7 @@ from .pages import add_pages
 from .routes import ROUTERS
 from .settings import Settings
 from .wire.problems import Problem
+from .worker import Worker
 
 _DESCRIPTION = (
     "Exact search over learned sparse vectors. Every answer says which encoder read the query, "
@@ -62,7 +64,8 @@ def create_app(
         engine = Engine(settings, on_opened=on_opened)
         engine.start()
         try:
-            yield {"engine": engine, "telemetry": telemetry}
+            with working_inside(engine):
+                yield {"engine": engine, "telemetry": telemetry}
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(engine.close)
@@ -77,7 +80,11 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.add_middleware(Frame, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Frame,
+        max_body_bytes=settings.max_body_bytes,
+        max_documents_bytes=settings.max_documents_bytes,
+    )
     app.add_middleware(
         Observed,
         board=telemetry.board,
@@ -91,6 +98,23 @@ def create_app(
     add_pages(app)
     _document_problems(app)
     return app
+
+
+@contextmanager
+def working_inside(engine: Engine) -> Iterator[None]:
+    """The worker as a thread, where the settings want that; it has stopped when the body ends."""
+    if not engine.settings.work_inside:
+        yield
+        return
+    settings = engine.settings
+    worker = Worker(engine.writable_home(), mounts=settings.indexes, encoders=settings.encoders)
+    thread = threading.Thread(target=worker.run, name="worker", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join()
 
 
 def _document_problems(app: FastAPI) -> None:

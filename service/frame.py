@@ -23,9 +23,10 @@ class Frame:
     declare too great a length in plain text, past every handler of errors.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_documents_bytes: int) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.max_documents_bytes = max_documents_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -38,13 +39,16 @@ class Frame:
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         n_received = 0
+        # Documents come as a stream that is never in memory whole, so they have a bound of their own.
+        streamed = scope["method"] == "POST" and scope["path"].endswith("/documents")
+        most = self.max_documents_bytes if streamed else self.max_body_bytes
 
         async def bounded() -> Message:
             nonlocal n_received
             message = await receive()
             if message["type"] == "http.request":
                 n_received += len(message.get("body", b""))
-                if n_received > self.max_body_bytes:
+                if n_received > most:
                     # The framework hands on HTTPException from inside its reading of a body, and
                     # nothing else.
                     raise HTTPException(413)
@@ -60,8 +64,8 @@ class Frame:
             await send(message)
 
         try:
-            if _declared_length(headers) > self.max_body_bytes:
-                await problem_response(scope, self._too_large())(scope, receive, framed)
+            if _declared_length(headers) > most:
+                await problem_response(scope, _too_large(most))(scope, receive, framed)
             else:
                 await self.app(scope, bounded, framed)
         except Exception:
@@ -71,12 +75,13 @@ class Frame:
             problem = ProblemError("internal_error", KINDS["internal_error"].meaning)
             await problem_response(scope, problem)(scope, receive, framed)
 
-    def _too_large(self) -> ProblemError:
-        return ProblemError(
-            "body_too_large",
-            f"The body is larger than {self.max_body_bytes:,} bytes.",
-            hint="/v1/info tells the limits of this server.",
-        )
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError(
+        "body_too_large",
+        f"The body is larger than {most:,} bytes.",
+        hint="/v1/info tells the limits of this server.",
+    )
 
 
 def _declared_length(headers: Headers) -> int:

@@ -38,6 +38,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "malformed_json": Kind(400, "Malformed JSON", "The body is not a JSON text."),
+    "malformed_body": Kind(400, "Malformed body", "The body is not encoded as it says it is."),
     "bad_request": Kind(400, "Bad request", "The request could not be read."),
     "not_found": Kind(404, "No such address", "No route of this server has this address."),
     "unknown_index": Kind(404, "Unknown index", "No index of this name is served here."),
@@ -56,6 +57,15 @@ KINDS: Mapping[str, Kind] = {
         "The server was started without --data, so it only reads the indexes it was given.",
     ),
     "index_exists": Kind(409, "Index exists", "An index or an alias has this name already."),
+    "index_in_use": Kind(409, "Index in use", "An alias means this index."),
+    "index_mounted": Kind(
+        409,
+        "Index mounted",
+        "The index was named on the command line, so it cannot be deleted here.",
+    ),
+    "idempotency_conflict": Kind(
+        409, "Idempotency conflict", "The Idempotency-Key was used for another request before."
+    ),
     "version_conflict": Kind(
         412,
         "Version conflict",
@@ -85,6 +95,9 @@ KINDS: Mapping[str, Kind] = {
         422,
         "No encoder for queries",
         "The index was built from vectors, so it cannot read text or tokens; send a vector.",
+    ),
+    "rejected": Kind(
+        422, "No document accepted", "None of the lines is a document that the index takes."
     ),
     "unknown_filter_field": Kind(
         422,

@@ -15,8 +15,10 @@ from lsr.errors import IndexNotFound, UsageError
 
 from .app import create_app
 from .engine import Engine
+from .home import Home
 from .logs import Format, logging_to_stderr
 from .settings import MIB, Settings
+from .worker import worker_process
 
 log = logging.getLogger("lsr.service")
 
@@ -30,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     encoders: Mapping[str, Path] | None = None,
+    home: Path | None = None,
     insecure: bool = False,
     access_log: bool = False,
     log_format: Format = "text",
@@ -37,6 +40,8 @@ def serve(
     max_body_bytes: int = MIB,
 ) -> None:
     """Serve `indexes` by name until SIGTERM or SIGINT; running requests finish first.
+
+    `home` is the data directory, made where there is none; its tasks run in a process of their own.
 
     Port 0 takes a free one. All output goes to stderr; the line that begins with `ready` names the
     address once every index is open. Raises `UsageError` for an address other than loopback unless
@@ -58,6 +63,7 @@ def serve(
     settings = Settings(
         indexes=dict(indexes),
         encoders=dict(encoders or {}),
+        home=home,
         max_body_bytes=max_body_bytes,
         access_log=access_log,
         log_queries=log_queries,
@@ -65,7 +71,7 @@ def serve(
     failed: list[Exception] = []
 
     def on_opened(engine: Engine) -> None:
-        if engine.collections():
+        if engine.collections() or home is not None:
             for line in _ready_lines(engine, address):
                 log.info("%s", line)
         else:
@@ -84,10 +90,21 @@ def serve(
             timeout_graceful_shutdown=GRACE_S,
         )
         server = uvicorn.Server(config)
-        with _signals_end_quietly():
+        with _worker_of(settings), _signals_end_quietly():
             server.run(sockets=[listener])
     if failed:
         raise failed[0]
+
+
+@contextmanager
+def _worker_of(settings: Settings) -> Iterator[None]:
+    """The worker of the data directory, where there is one."""
+    if settings.home is None:
+        yield
+        return
+    Home.open(settings.home).close()  # made, or refused, before anything else is started
+    with worker_process(settings.home, mounts=settings.indexes, encoders=settings.encoders):
+        yield
 
 
 def is_loopback(host: str) -> bool:
@@ -127,8 +144,13 @@ def _address(listener: socket.socket) -> str:
 
 
 def _ready_lines(engine: Engine, address: str) -> list[str]:
-    names = [collection.name for collection in engine.collections()]
-    lines = [f"ready      {address}   {', '.join(names)}; reference at {address}/docs"]
+    names = ", ".join(collection.name for collection in engine.collections()) or "no index yet"
+    lines = [f"ready      {address}   {names}; reference at {address}/docs"]
+    if not engine.collections():
+        lines.append(
+            f"next       curl -s {address}/v1/indexes -H 'Content-Type: application/json' "
+            """-d '{"name": "docs"}'"""
+        )
     textual = [one.name for one in engine.collections() if one.encoder is not None]
     if textual:
         lines.append(

@@ -28,6 +28,9 @@ class Settings:
     `encoders` names another encoder folder for some of the indexes; by default each is searched
     with the encoder it was built by. `home` is the data directory (service/home/): without one
     nothing can be written. `log_queries` is the share of searches whose text the access log holds.
+    Tasks of the data directory are run by a process of their own, or with `work_inside` by a
+    thread of this one. `max_documents_bytes` and `max_line_bytes` bound bodies of documents, after
+    decompression, all other bodies `max_body_bytes`.
 
     >>> Settings({"papers": Path("papers.index")}).max_body_bytes
     1048576
@@ -37,8 +40,11 @@ class Settings:
     encoders: Mapping[str, Path] = field(default_factory=dict)
     home: Path | None = None
     max_body_bytes: int = MIB
+    max_documents_bytes: int = 4096 * MIB
+    max_line_bytes: int = 8 * MIB
     access_log: bool = False
     log_queries: float = 0.0
+    work_inside: bool = False
 
     def __post_init__(self) -> None:
         for name in self.indexes:

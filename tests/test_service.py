@@ -318,6 +318,7 @@ def test_documents_are_read_by_ids_with_odd_characters(
     world: World, encoded: str, document: Document
 ) -> None:
     answer = world.client.get(f"/v1/indexes/papers/documents/{encoded}").json()
+    assert answer.pop("version") >= 1
     assert answer == {"index": "papers", "id": document.doc_id, "fields": document.fields}
 
 
@@ -331,12 +332,13 @@ def test_the_description_of_the_api_is_the_committed_one(world: World) -> None:
     assert openapi_json() == SNAPSHOT.read_bytes(), "run: python -m service.openapi"
     served = world.client.get("/openapi.json").json()
     assert "HTTPValidationError" not in str(served)
-    for path, methods in served["paths"].items():
+    for methods in served["paths"].values():
         for operation in methods.values():
             for status, response in operation["responses"].items():
-                good = "text/plain" if path == "/metrics" else "application/json"
-                expected = good if status == "200" else "application/problem+json"
-                assert list(response["content"]) == [expected]
+                if status >= "400":
+                    assert list(response["content"]) == ["application/problem+json"]
+                elif status != "204":
+                    assert response["content"]
 
 
 # ---- errors ------------------------------------------------------------------------------------

@@ -39,9 +39,8 @@ def test_another_process_notices_every_change(tmp_path: Path) -> None:
 
 
 def test_only_one_process_works(tmp_path: Path) -> None:
-    with Home.open(tmp_path / "data") as home, home.working():
-        with pytest.raises(IndexLocked), home.working():
-            pass
+    with Home.open(tmp_path / "data") as home, home.working(), pytest.raises(IndexLocked):
+        home.working().__enter__()
 
 
 def test_tasks_of_one_index_run_in_order_and_of_others_meanwhile(tmp_path: Path) -> None:
@@ -68,11 +67,13 @@ def test_a_start_forgets_what_was_never_acknowledged(tmp_path: Path) -> None:
     """A half-received body was acknowledged to nobody; a running task was, and begins anew."""
     with Home.open(tmp_path / "data") as home:
         with home.transaction() as connection:
-            half = queue.enqueue(connection, "ingest", "a", {}, state="receiving")
+            half = queue.begin(connection, "ingest", "a", {})
             log.append(connection, half, log.Chunk(0, 1, (b"{}", b"{}")))
             whole = queue.enqueue(connection, "ingest", "b", {})
             log.append(connection, whole, log.Chunk(0, 1, (b"one", b"two")))
-        assert queue.claim(home, []) is not None  # `whole`: a receiving task holds its index up
+        claimed = queue.claim(home, [])
+        assert claimed is not None
+        assert claimed.id == whole
         queue.recover(home)
         with pytest.raises(ProblemError, match="no task"):
             queue.task_of(home, half)

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,3 +128,35 @@ def test_a_port_in_use_is_refused_with_a_way_out(index_path: Path) -> None:
             serve({"live": index_path}, port=port)
     with pytest.raises(UsageError, match="wanted 0 to 65535"):
         serve({"live": index_path}, port=70_000)
+
+
+def test_a_data_directory_has_a_worker_of_its_own(tmp_path: Path) -> None:
+    """Killed with everything it started, the server still keeps what it acknowledged."""
+    home = tmp_path / "data"
+    arguments = ("{}", f"home=Path({str(home)!r})", "port=0")
+    line = b'{"id": "a", "fields": {"text": "cats sleep"}}\n'
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    url = "/v1/indexes/pets/documents"
+    with serving(*arguments) as (process, lines):
+        with httpx.Client(base_url=lines[-1].split()[1], timeout=TIMEOUT_S) as client:
+            assert client.post("/v1/indexes", json={"name": "pets"}).status_code == 201
+            answer = client.post(url, content=line, headers=ndjson)
+            assert answer.json()["details"]["indexed"] == 1
+            logged = {"ack": "logged"}
+            answer = client.post(
+                url, content=line.replace(b"cats", b"dogs"), headers=ndjson, params=logged
+            )
+            assert answer.status_code == 202
+        process.kill()
+        process.wait()
+    with serving(*arguments) as (process, lines):
+        with httpx.Client(base_url=lines[-1].split()[1], timeout=TIMEOUT_S) as client:
+            task = answer.json()["id"]
+            for _ in range(200):
+                if client.get(f"/v1/tasks/{task}").json()["finished"]:
+                    break
+                time.sleep(0.05)
+            found = client.post("/v1/indexes/pets/search", json={"query": {"text": "dogs"}}).json()
+            assert [hit["id"] for hit in found["hits"]] == ["a"]
+        process.terminate()
+        assert process.wait(TIMEOUT_S) == 0

@@ -11,11 +11,20 @@ EXAMPLES = """\b
 Examples:
   lsr serve scifact.index
   lsr serve news=/data/news.index blogs=/data/blogs.index --port 8080
+  lsr serve --data server                 live collections, kept in server/
 """
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("indexes", nargs=-1, required=True, metavar="[NAME=]INDEX...")
+@click.argument("indexes", nargs=-1, metavar="[[NAME=]INDEX...]")
+@click.option(
+    "--data",
+    "home",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep live collections in DIR, which is made where there is none; without it nothing can "
+    "be written.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
@@ -47,6 +56,7 @@ Examples:
 def serve(
     *,
     indexes: tuple[str, ...],
+    home: Path | None,
     host: str,
     port: int,
     insecure: bool,
@@ -55,13 +65,15 @@ def serve(
     log_format: Literal["text", "json"],
     log_queries: float,
 ) -> None:
-    """Answer searches of each INDEX at POST /v1/indexes/NAME/search.
+    """Answer searches of each INDEX at POST /v1/indexes/NAME/search, and keep live collections.
 
     NAME is the directory's name without .index, unless it is given. The pages /docs, /livez and
     /readyz describe the service.
     """
     from service import serve as serve_indexes
 
+    if not indexes and home is None:
+        raise UsageError("nothing to serve: name an INDEX, or a data directory with --data DIR")
     paths: dict[str, Path] = {}
     for text in indexes:
         name, path = _named(text)
@@ -73,6 +85,7 @@ def serve(
         host=host,
         port=port,
         encoders=dict(_encoder(text, paths) for text in encoders),
+        home=home,
         insecure=insecure,
         access_log=access_log or log_queries > 0,
         log_format=log_format,

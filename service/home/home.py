@@ -64,6 +64,7 @@ CREATE TABLE tasks(
     kind TEXT NOT NULL,
     index_name TEXT,
     state TEXT NOT NULL,
+    ticket INTEGER,
     created REAL NOT NULL,
     started REAL,
     finished REAL,
@@ -73,7 +74,8 @@ CREATE TABLE tasks(
     error BLOB,
     cancel INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX tasks_waiting ON tasks(state, id) WHERE finished IS NULL;
+CREATE INDEX tasks_waiting ON tasks(ticket) WHERE finished IS NULL;
+CREATE INDEX tasks_ticket ON tasks(ticket);
 CREATE TABLE log(
     task INTEGER NOT NULL,
     chunk INTEGER NOT NULL,

@@ -2,6 +2,10 @@
 
     receiving -> queued -> running -> succeeded | failed | canceled
 
+Tasks of one index run in the order in which they were acknowledged, which is that of their tickets:
+a big upload that takes its time holds nobody up, and a delete that was asked for after an ingestion
+was acknowledged finds what that brought.
+
 A task whose body was still being received when the server died was never acknowledged: the worker
 forgets it when it starts. One that was running is queued again, and what runs it must be able to
 begin anew (`worker/`).
@@ -54,20 +58,39 @@ class Task:
         return self.state in FINISHED
 
 
-def enqueue(
-    connection: apsw.Connection,
-    kind: str,
-    index: str | None,
-    request: Mapping[str, Any],
-    *,
-    state: State = "queued",
+def begin(
+    connection: apsw.Connection, kind: str, index: str | None, request: Mapping[str, Any]
 ) -> int:
-    """A new task, inside a transaction; its id."""
+    """A new task that is still being received, inside a transaction; its id."""
     connection.execute(
         "INSERT INTO tasks(kind, index_name, state, created, request) VALUES(?, ?, ?, ?, ?)",
-        (kind, index, state, time.time(), orjson.dumps(dict(request))),
+        (kind, index, "receiving", time.time(), orjson.dumps(dict(request))),
     )
     return connection.last_insert_rowid()
+
+
+def submit(connection: apsw.Connection, number: int) -> None:
+    """It is received whole: let it run in its turn, inside a transaction."""
+    connection.execute(
+        "UPDATE tasks SET state='queued', ticket=(SELECT coalesce(max(ticket), 0)+1 FROM tasks) "
+        "WHERE id=?",
+        (number,),
+    )
+
+
+def enqueue(
+    connection: apsw.Connection, kind: str, index: str | None, request: Mapping[str, Any]
+) -> int:
+    """A new task that waits for its turn, inside a transaction; its id."""
+    number = begin(connection, kind, index, request)
+    submit(connection, number)
+    return number
+
+
+def discard(connection: apsw.Connection, number: int) -> None:
+    """Forget a task that nobody was told of, inside a transaction."""
+    connection.execute("DELETE FROM log WHERE task=?", (number,))
+    connection.execute("DELETE FROM tasks WHERE id=?", (number,))
 
 
 def task_of(home: Home, number: int) -> Task:
@@ -107,19 +130,18 @@ def recover(home: Home) -> None:
     """After a start: forget half-received tasks, queue again what was running."""
     with home.transaction() as connection:
         half = [i for (i,) in connection.execute("SELECT id FROM tasks WHERE state='receiving'")]
-        connection.executemany("DELETE FROM log WHERE task=?", [(i,) for i in half])
-        connection.executemany("DELETE FROM tasks WHERE id=?", [(i,) for i in half])
+        for number in half:
+            discard(connection, number)
         connection.execute("UPDATE tasks SET state='queued' WHERE state='running'")
 
 
 def claim(home: Home, busy: Sequence[str | None]) -> Task | None:
-    """The oldest queued task whose index nobody works on, now running; None when there is none.
+    """The next task whose index nobody works on, now running; None when there is none.
 
-    Of one index the tasks run in the order of their ids, which is the order they were acknowledged
-    in: a delete that came after an ingestion finds what that brought. For the worker only.
+    For the worker only.
     """
     waiting = home.rows(
-        "SELECT id, index_name FROM tasks WHERE state IN ('queued', 'receiving') ORDER BY id"
+        "SELECT id, index_name FROM tasks WHERE finished IS NULL AND state='queued' ORDER BY ticket"
     )
     seen: set[str | None] = set(busy)
     for number, index in waiting:
@@ -171,12 +193,18 @@ def finish(
     connection.execute("DELETE FROM log WHERE task=?", (number,))
 
 
+def put_back(connection: apsw.Connection, number: int, why: str | None) -> None:
+    """A running task waits again, at its old place, inside a transaction; `why` if it must."""
+    error = None if why is None else orjson.dumps({"code": "waiting", "detail": why, "hint": None})
+    connection.execute("UPDATE tasks SET state='queued', error=? WHERE id=?", (error, number))
+
+
 def cancel(home: Home, number: int) -> Task:
     """Ask a task to end; one that has not begun ends at once, one that is over stays as it is."""
     with home.transaction() as connection:
         connection.execute("UPDATE tasks SET cancel=1 WHERE id=? AND finished IS NULL", (number,))
         waiting = connection.execute(
-            "SELECT 1 FROM tasks WHERE id=? AND state='queued'", (number,)
+            "SELECT 1 FROM tasks WHERE id=? AND state='queued' AND started IS NULL", (number,)
         ).fetchall()
         if waiting:
             finish(connection, number, "canceled")

@@ -19,6 +19,9 @@ from lsr.errors import UsageError
 from ..problems import ProblemError, did_you_mean
 from .home import Home
 
+LEARNS = "learns"
+"""The setting of an index whose BM25 has not seen documents yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -113,8 +116,55 @@ def enter(
     )
 
 
-def move(connection: apsw.Connection, name: str, folder: Path) -> str:
-    """Let `name` mean the finished index directory `folder`; the folder it meant before."""
+def move(
+    connection: apsw.Connection,
+    name: str,
+    folder: Path,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Let `name` mean the finished index directory `folder`, and have these settings if any are
+    given, inside a transaction; the folder it meant before.
+    """
     ((before,),) = connection.execute("SELECT folder FROM indexes WHERE name=?", (name,)).fetchall()
     connection.execute("UPDATE indexes SET folder=? WHERE name=?", (folder.name, name))
+    if settings is not None:
+        put_settings(connection, name, settings)
     return str(before)
+
+
+def put_settings(connection: apsw.Connection, name: str, settings: Mapping[str, Any]) -> None:
+    """Replace the settings of an index, inside a transaction."""
+    connection.execute(
+        "UPDATE indexes SET settings=? WHERE name=?", (orjson.dumps(dict(settings)), name)
+    )
+
+
+def leave(connection: apsw.Connection, name: str) -> None:
+    """Forget an index, inside a transaction; its directory is the caller's to remove.
+
+    Raises the problem `index_in_use` while an alias means it.
+    """
+    aliases = [
+        str(alias)
+        for (alias,) in connection.execute("SELECT alias FROM aliases WHERE target=?", (name,))
+    ]
+    if aliases:
+        raise ProblemError(
+            "index_in_use",
+            f"The alias '{aliases[0]}' means index '{name}'.",
+            hint="Point the alias elsewhere or remove it first.",
+            extensions={"aliases": aliases},
+        )
+    connection.execute("DELETE FROM indexes WHERE name=?", (name,))
+
+
+def orphans(home: Home, *, older_than_s: float) -> list[Path]:
+    """Directories that no index is called by: what a kill left of one being made or removed."""
+    registry = Registry.read(home)
+    named = {entry.path.name for entry in registry.entries.values()}
+    before = time.time() - older_than_s
+    return [
+        path
+        for path in sorted((home.path / "indexes").iterdir())
+        if path.name not in named and path.stat().st_mtime < before
+    ]

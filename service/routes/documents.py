@@ -1,17 +1,121 @@
-"""Documents: read one."""
+"""Documents: stream them in, read, replace and delete them."""
 
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response
 
 from lsr.errors import UsageError
 
-from ..problems import ProblemError
-from ..wire.documents import StoredDocument
+from ..bodies import body_lines
+from ..engine import Engine
+from ..filters import index_filter
+from ..home.queue import Task
+from ..home.registry import Entry
+from ..problems import KINDS, ProblemError
+from ..receiving import Upload, finished, submit
+from ..wire.documents import DeleteRequest, DocumentBody, StoredDocument, WrittenDocument
+from ..wire.tasks import TaskInfo
 from .answering import IndexName, engine_of, json, problems
+from .tasks import shown
 
 router = APIRouter()
+
+DocumentId = Annotated[
+    str, Path(description="The document's id, percent-encoded; it may hold '/'.")
+]
+Wait = Annotated[
+    float, Query(ge=0, le=300, description="Seconds to wait for the end before answering 202.")
+]
+IfMatch = Annotated[
+    str | None, Header(description="Only if the document is of this version: an ETag.")
+]
+IfNoneMatch = Annotated[str | None, Header(description="`*`: only if there is none.")]
+NDJSON = ("application/x-ndjson", "application/jsonl", "application/json-seq", "application/json")
+_ETAG = re.compile(r'"(\d{1,10})"')
+
+
+@router.post(
+    "/v1/indexes/{name}/documents",
+    tags=["documents"],
+    summary="Add documents",
+    response_model=TaskInfo,
+    responses={
+        202: {"model": TaskInfo, "description": "Acknowledged; the task goes on."},
+        **problems(400, 404, 409, 413, 415, 422, 503),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "NDJSON: a document a line, with `id` and `fields`, and `tokens` or "
+            "`vector` where it is encoded already. Content-Encoding may be gzip or zstd.",
+            "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def add_documents(
+    name: IndexName,
+    request: Request,
+    ack: Annotated[
+        Literal["searchable", "logged"],
+        Query(description="What is true once this is answered: found by searches, or durable."),
+    ] = "searchable",
+    wait: Wait = 30.0,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Documents whose id exists are replaced. Lines that are no documents are rejected one by one.
+
+    200 once all are searchable; 202 with the task when only logged was asked for or `wait` is over:
+    by then they are durable, and will be searchable even if the server is killed.
+    """
+    engine = engine_of(request)
+    entry = await run_sync(_entry, engine, name)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in NDJSON:
+        raise ProblemError(
+            "unsupported_media_type",
+            f"The body is declared as '{media_type[:80]}', wanted 'application/x-ndjson'.",
+            hint="With curl, add: -H 'Content-Type: application/x-ndjson' --data-binary @FILE",
+        )
+    settings = engine.settings
+    lines = body_lines(
+        request,
+        max_bytes=settings.max_documents_bytes,
+        max_line_bytes=settings.max_line_bytes,
+    )
+    upload = Upload(engine.writable_home(), entry.name, {"ack": ack}, idempotency_key)
+    task = await upload.receive(lines)
+    return await _answer(engine, task, wait_s=wait if ack == "searchable" else 0.0)
+
+
+@router.post(
+    "/v1/indexes/{name}/documents/delete",
+    tags=["documents"],
+    summary="Delete documents",
+    response_model=TaskInfo,
+    responses={
+        202: {"model": TaskInfo, "description": "Acknowledged; the task goes on."},
+        **problems(400, 404, 409, 413, 415, 422, 503),
+    },
+)
+async def delete_documents(
+    name: IndexName, body: DeleteRequest, request: Request, wait: Wait = 30.0
+) -> Response:
+    """By id, or all that a filter selects. Ids that are not there are counted out."""
+    engine = engine_of(request)
+    entry = await run_sync(_entry, engine, name)
+    wanted: dict[str, Any] = {"ids": body.ids}
+    if body.ids is None:
+        collection = await run_sync(engine.collection, name)
+        wanted = {"filter": index_filter(body.filter, collection.index.fields)}
+    elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
+        raise ProblemError("invalid_request", f"/ids/{empty[0]} is empty.")
+    task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)
+    return await _answer(engine, task, wait_s=wait)
 
 
 @router.get(
@@ -21,21 +125,154 @@ router = APIRouter()
     response_model=StoredDocument,
     responses=problems(404, 503),
 )
-def read_document(
+def read_document(name: IndexName, id: DocumentId, request: Request) -> Response:
+    """The stored fields of a document, as they were given, and its version as the ETag."""
+    index = engine_of(request).collection(name).index
+    while True:
+        version = index.version(id) if id else None
+        try:
+            document = None if version is None else index.get(id)
+        except UsageError:  # it was deleted between the look-up and the reading
+            document = None
+        if document is None:
+            raise _unknown(name, id)
+        if index.version(id) == version:  # or it was replaced meanwhile: read again
+            break
+    body = {"index": name, "id": id, "version": version, "fields": dict(document.fields)}
+    return json(body, headers={"ETag": f'"{version}"'})
+
+
+@router.put(
+    "/v1/indexes/{name}/documents/{id:path}",
+    tags=["documents"],
+    summary="Write one document",
+    response_model=WrittenDocument,
+    responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
+)
+async def write_document(
     name: IndexName,
-    id: Annotated[str, Path(description="The document's id, percent-encoded; it may hold '/'.")],
+    id: DocumentId,
+    body: DocumentBody,
     request: Request,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """The stored fields of a document, as they were given."""
-    collection = engine_of(request).collection(name)
-    try:
-        document = collection.index.get(id)
-    except UsageError:  # it was deleted between the look-up and the reading
-        document = None
-    if document is None:
+    """Create or replace one document; it is searchable when this is answered.
+
+    With If-Match only a document of that version is replaced, with
+    `If-None-Match: *` only a new
+    one is created; otherwise 412.
+    """
+    engine = engine_of(request)
+    entry = await run_sync(_entry, engine, name)
+    line = orjson.dumps({"id": id, **body.model_dump(exclude_none=True)})
+    expected = _expected(id, if_match, if_none_match)
+
+    async def lines() -> Any:
+        yield [line]
+
+    task = await Upload(engine.writable_home(), entry.name, {"expect": expected}, None).receive(
+        lines()
+    )
+    task = await finished(engine.writable_home(), task, wait_s=300.0)
+    _raise_failed(task)
+    index = (await run_sync(engine.collection, name)).index
+    version = await run_sync(index.version, id)
+    written = {
+        "index": name,
+        "id": id,
+        "version": version,
+        "generation": (task.details or {}).get("generation"),
+    }
+    return json(written, headers={"ETag": f'"{version}"'})
+
+
+@router.delete(
+    "/v1/indexes/{name}/documents/{id:path}",
+    tags=["documents"],
+    summary="Delete one document",
+    status_code=204,
+    responses=problems(404, 409, 412, 503),
+)
+async def delete_document(
+    name: IndexName, id: DocumentId, request: Request, if_match: IfMatch = None
+) -> Response:
+    """204 when it is gone for every search that begins now."""
+    engine = engine_of(request)
+    entry = await run_sync(_entry, engine, name)
+    if not id:
+        raise _unknown(name, id)
+    wanted = {"ids": [id], "expect": _expected(id, if_match, None)}
+    task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)
+    task = await finished(engine.writable_home(), task, wait_s=300.0)
+    _raise_failed(task)
+    if not (task.details or {}).get("deleted"):
+        raise _unknown(name, id)
+    return Response(status_code=204)
+
+
+def _entry(engine: Engine, name: str) -> Entry:
+    engine.writable_home()
+    return engine.registry().resolve(name)
+
+
+def _expected(doc_id: str, if_match: str | None, if_none_match: str | None) -> Mapping[str, Any]:
+    """What the writer must find, by document id."""
+    if if_none_match is not None:
+        if if_none_match.strip() != "*" or if_match is not None:
+            raise ProblemError(
+                "invalid_request", "If-None-Match takes `*` alone here, and not beside If-Match."
+            )
+        return {doc_id: None}
+    if if_match is None or if_match.strip() == "*":
+        return {}
+    found = _ETAG.fullmatch(if_match.strip())
+    if not found:
         raise ProblemError(
-            "unknown_document",
-            f"Index '{name}' holds no document with the id '{id[:100]}'.",
-            hint="Ids are the caller's own strings; percent-encode what addresses reserve.",
+            "invalid_request",
+            f'If-Match is {if_match[:60]!r}, wanted one ETag as GET gave it, such as "17".',
         )
-    return json({"index": name, "id": document.doc_id, "fields": dict(document.fields)})
+    return {doc_id: int(found[1])}
+
+
+def _raise_failed(task: Task) -> None:
+    """What ended the task of a single document, as the problem of this request."""
+    details = task.details or {}
+    if task.state == "failed" and task.error is not None:
+        code = task.error["code"] if task.error["code"] in KINDS else "internal_error"
+        raise ProblemError(code, task.error["detail"], hint=task.error["hint"])
+    if details.get("rejects"):
+        reject = details["rejects"][0]
+        raise ProblemError("rejected", f"The document was refused: {reject['detail']}.")
+    if not task.over:
+        raise ProblemError(
+            "index_busy",
+            f"The change is durable, but not searchable yet; it is task {task.id}.",
+            hint=f"GET /v1/tasks/{task.id} tells more.",
+            headers={"Retry-After": "1"},
+        )
+
+
+async def _answer(engine: Engine, task: Task, *, wait_s: float) -> Response:
+    task = await finished(engine.writable_home(), task, wait_s=wait_s)
+    if task.state == "failed":
+        _raise_failed(task)
+    details = task.details or {}
+    if task.state == "succeeded" and details.get("rejected") and not details.get("indexed"):
+        raise ProblemError(
+            "rejected",
+            f"All {details['rejected']:,} lines were rejected; the first: "
+            f"{details['rejects'][0]['detail']}.",
+            hint=f"GET /v1/tasks/{task.id}/rejects lists them.",
+            extensions={"task": task.id},
+        )
+    status = 200 if task.over else 202
+    return json(shown(task), status, headers={"Location": f"/v1/tasks/{task.id}"})
+
+
+def _unknown(name: str, doc_id: str) -> ProblemError:
+    return ProblemError(
+        "unknown_document",
+        f"Index '{name}' holds no document with the id '{doc_id[:100]}'.",
+        hint="Ids are the caller's own strings; percent-encode what addresses reserve.",
+    )

@@ -5,7 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ..wire.indexes import IndexInfo, IndexList
+from .. import making
+from ..engine import Collection, Engine
+from ..problems import ProblemError
+from ..wire.indexes import ChangeIndex, CreateIndex, IndexInfo, IndexList
 from .answering import IndexName, engine_of, json, problems
 
 router = APIRouter()
@@ -34,6 +37,58 @@ def list_indexes(request: Request) -> Response:
     return json({"indexes": summaries})
 
 
+@router.post(
+    "/v1/indexes",
+    tags=["indexes"],
+    summary="Create an index",
+    status_code=201,
+    response_model=IndexInfo,
+    responses=problems(400, 404, 409, 413, 415, 422, 503),
+)
+def create_index(body: CreateIndex, request: Request) -> Response:
+    """An empty index, ready for documents."""
+    engine = engine_of(request)
+    making.create(engine.writable_home(), body)
+    headers = {"Location": f"/v1/indexes/{body.name}"}
+    return json(_described(engine.collection(body.name), engine, body.name), 201, headers=headers)
+
+
+@router.patch(
+    "/v1/indexes/{name}",
+    tags=["indexes"],
+    summary="Change settings",
+    response_model=IndexInfo,
+    responses=problems(400, 404, 409, 413, 415, 422, 503),
+)
+def change_index(name: IndexName, body: ChangeIndex, request: Request) -> Response:
+    """Settings that hold for what is added from now on."""
+    engine = engine_of(request)
+    making.change(engine.writable_home(), engine.registry().resolve(name), body)
+    return json(_described(engine.collection(name), engine, name))
+
+
+@router.delete(
+    "/v1/indexes/{name}",
+    tags=["indexes"],
+    summary="Delete an index",
+    status_code=204,
+    responses=problems(404, 409),
+)
+def delete_index(name: IndexName, request: Request) -> Response:
+    """The index and everything in it. An alias must be given its index's name."""
+    engine = engine_of(request)
+    home = engine.writable_home()
+    registry = engine.registry()
+    if name in registry.aliases:
+        raise ProblemError(
+            "index_in_use",
+            f"'{name}' is an alias of index '{registry.aliases[name]}'.",
+            hint="Remove the alias, or delete the index by its own name.",
+        )
+    making.remove(home, registry.resolve(name))
+    return Response(status_code=204)
+
+
 @router.get(
     "/v1/indexes/{name}",
     tags=["indexes"],
@@ -43,11 +98,19 @@ def list_indexes(request: Request) -> Response:
 )
 def describe_index(name: IndexName, request: Request) -> Response:
     """Counts, sizes, declared fields and the encoder of one index."""
-    collection = engine_of(request).collection(name)
+    engine = engine_of(request)
+    return json(_described(engine.collection(name), engine, name))
+
+
+def _described(collection: Collection, engine: Engine, name: str) -> dict[str, Any]:
+    """As `wire.indexes.IndexInfo`."""
     info = collection.index.info()
     del info["path"]
     if info["encoder"] is not None:
         for private in ("path", "copy"):
             del info["encoder"][private]
     kinds = ["vector"] if collection.encoder is None else ["text", "tokens", "vector"]
-    return json({"name": name, **info, "queries": kinds})
+    settings = engine.registry().resolve(name).settings
+    windows = settings.get("passages")
+    passages = windows and {"length": windows[0], "overlap": windows[1]}
+    return {"name": collection.name, **info, "queries": kinds, "passages": passages}

@@ -1,10 +1,13 @@
 """Indexes: what they are and how large."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from .base import Answer
+from .base import Answer, Strict, Text
+
+Kind = Literal["keyword", "int", "float", "bool", "date"]
 
 
 class EncoderInfo(Answer):
@@ -45,6 +48,19 @@ class PruningInfo(Answer):
     ratio: float | None
 
 
+class Passages(Strict):
+    """How long documents are split: windows of `length` words that share `overlap` of them."""
+
+    length: Annotated[int, Field(ge=8, le=100_000)]
+    overlap: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _shorter(self) -> Self:
+        if self.overlap >= self.length:
+            raise PydanticCustomError("overlap", "overlap must be smaller than length")
+        return self
+
+
 class IndexInfo(Answer):
     """Counts and sizes of one index, how it was built and what rounding cost."""
 
@@ -78,4 +94,66 @@ class IndexInfo(Answer):
     encoder: EncoderInfo | None
     queries: list[Literal["text", "tokens", "vector"]] = Field(
         description="The kinds of query that this index answers."
+    )
+    passages: Passages | None = Field(
+        description="How documents added now are split; null keeps them whole."
+    )
+
+
+class CreateIndex(Strict):
+    """A new, empty index."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "papers", "fields": {"lang": "keyword", "year": "int"}},
+                {
+                    "name": "manuals",
+                    "encoder": "lsr-mini",
+                    "passages": {"length": 256, "overlap": 32},
+                },
+                {"name": "vectors", "encoder": None, "n_terms": 30522, "max_weight": 3.5},
+            ]
+        }
+    )
+
+    name: Text
+    encoder: Text | None = Field(
+        default="bm25",
+        description="`bm25`, which learns from the first documents; a folder of the server's "
+        "`encoders/`; null for documents that bring vectors.",
+    )
+    n_terms: Annotated[int, Field(ge=1, le=1 << 24)] | None = Field(
+        default=None, description="Size of the vocabulary, where there is no encoder to tell it."
+    )
+    max_weight: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        default=None, description="The document weight that the largest 8-bit impact stands for."
+    )
+    fields: Annotated[dict[Text, Kind], Field(max_length=64)] = Field(
+        default_factory=dict, description="Fields to filter by, and their kinds."
+    )
+    passages: Passages | None = None
+    order: Literal["none", "bp"] = Field(
+        default="bp", description="Whether similar documents are laid side by side."
+    )
+
+    @model_validator(mode="after")
+    def _encoder_or_sizes(self) -> Self:
+        sizes = (self.n_terms, self.max_weight)
+        if self.encoder is None and None in sizes:
+            raise PydanticCustomError(
+                "sizes", "without an encoder, n_terms and max_weight must be given"
+            )
+        if self.encoder is not None and sizes != (None, None):
+            raise PydanticCustomError("sizes", "n_terms and max_weight are the encoder's to tell")
+        if self.encoder is None and self.passages is not None:
+            raise PydanticCustomError("passages", "only text can be split, which needs an encoder")
+        return self
+
+
+class ChangeIndex(Strict):
+    """Settings that may change while an index lives; what is absent stays."""
+
+    passages: Passages | None = Field(
+        default=None, description="For documents added from now on; null to keep them whole."
     )

@@ -1,0 +1,112 @@
+"""Indexes of the data directory: made, changed and removed, each in one step for everybody."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from index import Index, Settings, empty_index
+from lsr.encoders import BM25Encoder, SparseEncoder, load_encoder
+from lsr.errors import LsrError
+
+from .home import Home, registry
+from .home.registry import Entry
+from .problems import Fault, ProblemError, did_you_mean
+from .settings import NAME_WANTED, is_name
+from .wire.indexes import ChangeIndex, CreateIndex
+
+
+def create(home: Home, wanted: CreateIndex) -> None:
+    """Make an empty index. Raises the problems `index_exists`, `invalid_request`,
+    `unknown_encoder` and `index_unavailable`.
+    """
+    if not is_name(wanted.name):
+        raise ProblemError(
+            "invalid_request",
+            f"'{wanted.name[:100]}' cannot name an index: wanted {NAME_WANTED}.",
+            faults=[Fault("/name", NAME_WANTED)],
+        )
+    settings: dict[str, Any] = {"encoder": wanted.encoder}
+    if wanted.passages is not None:
+        settings["passages"] = [wanted.passages.length, wanted.passages.overlap]
+    if wanted.encoder == "bm25":
+        settings[registry.LEARNS] = True
+    folder = registry.new_folder(home, wanted.name)
+    folder.mkdir()
+    try:
+        _made(folder, wanted, encoder_of(home, wanted.encoder)).close()
+        with home.transaction() as connection:
+            registry.enter(connection, wanted.name, folder, settings)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def change(home: Home, entry: Entry, wanted: ChangeIndex) -> None:
+    """Change settings. Raises the problem `index_mounted`."""
+    _refuse_mounted(entry)
+    settings = dict(entry.settings)
+    if "passages" in wanted.model_fields_set:
+        settings.pop("passages", None)
+        if wanted.passages is not None:
+            settings["passages"] = [wanted.passages.length, wanted.passages.overlap]
+    with home.transaction() as connection:
+        registry.put_settings(connection, entry.name, settings)
+
+
+def remove(home: Home, entry: Entry) -> None:
+    """Delete an index and its files. Raises the problems `index_mounted` and `index_in_use`."""
+    _refuse_mounted(entry)
+    with home.transaction() as connection:
+        registry.leave(connection, entry.name)
+    shutil.rmtree(entry.path, ignore_errors=True)  # what is left goes when the worker starts
+
+
+def encoder_of(home: Home, name: str | None) -> SparseEncoder | None:
+    """The encoder of this name, None for none. Raises the problem `unknown_encoder`."""
+    if name is None:
+        return None
+    if name == "bm25":
+        return BM25Encoder.fit([])
+    folders = home.encoders()
+    if name not in folders:
+        known = ["bm25", *folders]
+        raise ProblemError(
+            "unknown_encoder",
+            f"There is no encoder '{name[:100]}' here; there are: {', '.join(known)}.",
+            hint=did_you_mean(name, known)
+            or "Whoever runs the server puts encoder folders into its data directory, under "
+            "encoders/.",
+            extensions={"available": known},
+        )
+    try:
+        return load_encoder(folders[name])
+    except LsrError as error:
+        raise ProblemError(
+            "index_unavailable",
+            f"The encoder '{name}' cannot be loaded ({type(error).__name__}).",
+            hint="The server's log says why.",
+        ) from error
+
+
+def _made(folder: Path, wanted: CreateIndex, encoder: SparseEncoder | None) -> Index:
+    settings = Settings(order=wanted.order)
+    if encoder is not None:
+        return empty_index(folder, encoder, fields=wanted.fields, settings=settings)
+    assert wanted.n_terms is not None
+    assert wanted.max_weight is not None
+    return Index.create(
+        folder,
+        n_terms=wanted.n_terms,
+        max_weight=wanted.max_weight,
+        fields=wanted.fields,
+        settings=settings,
+    )
+
+
+def _refuse_mounted(entry: Entry) -> None:
+    if entry.mounted:
+        raise ProblemError(
+            "index_mounted",
+            f"Index '{entry.name}' was named on the command line of the server.",
+            hint="Its documents can be changed; it is deleted where it was made.",
+        )

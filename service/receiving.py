@@ -1,0 +1,143 @@
+"""Changes as clients send them: made durable, queued, and waited for if that is wanted."""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.to_thread import run_sync
+
+from .home import Home, log, queue
+from .home.queue import Task
+from .problems import ProblemError
+
+CHUNK_LINES = 2000
+CHUNK_BYTES = 2 << 20
+POLL_S = 0.004
+KEEP_IDEMPOTENCY_S = 24 * 3600.0
+
+
+@dataclass
+class Upload:
+    """The lines of one request on their way into the log, in chunks of bounded size.
+
+    A body of one chunk costs one transaction: task, lines and idempotency key together.
+    """
+
+    home: Home
+    index: str
+    request: Mapping[str, Any]
+    idempotency_key: str | None
+    _task: int | None = None
+    _chunk: int = 0
+    _first_line: int = 1
+    _lines: list[bytes] = field(default_factory=list)
+    _n_bytes: int = 0
+    _hash: Any = field(default_factory=hashlib.sha256)
+
+    async def receive(self, lines: AsyncIterator[list[bytes]]) -> Task:
+        """Store all lines durably and queue their task. What is not whole leaves nothing behind."""
+        try:
+            async for some in lines:
+                for line in some:
+                    self._hash.update(line)
+                    self._hash.update(b"\n")
+                    self._lines.append(line)
+                    self._n_bytes += len(line)
+                    if len(self._lines) >= CHUNK_LINES or self._n_bytes >= CHUNK_BYTES:
+                        await run_sync(self._store)
+            if self._task is None and not self._lines:
+                raise ProblemError(
+                    "invalid_request",
+                    "The body holds no document.",
+                    hint="Send one JSON object per line.",
+                )
+            return await run_sync(self._submit)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await run_sync(self._discard)
+            raise
+
+    def _store(self) -> None:
+        with self.home.transaction() as connection:
+            if self._task is None:
+                self._task = queue.begin(connection, "ingest", self.index, self.request)
+            self._append(connection)
+
+    def _append(self, connection: Any) -> None:
+        assert self._task is not None
+        chunk = log.Chunk(self._chunk, self._first_line, tuple(self._lines))
+        log.append(connection, self._task, chunk)
+        self._chunk += 1
+        self._first_line += len(self._lines)
+        self._lines = []
+        self._n_bytes = 0
+
+    def _submit(self) -> Task:
+        digest = self._hash.digest()
+        with self.home.transaction() as connection:
+            before = None
+            if self.idempotency_key is not None:
+                before = _earlier(connection, self.idempotency_key, self.index, digest)
+            if before is None:
+                if self._task is None:
+                    self._task = queue.begin(connection, "ingest", self.index, self.request)
+                if self._lines:
+                    self._append(connection)
+                queue.submit(connection, self._task)
+                if self.idempotency_key is not None:
+                    connection.execute(
+                        "INSERT INTO idempotency VALUES(?, ?, ?, ?, ?)",
+                        (self.idempotency_key, self.index, digest, self._task, time.time()),
+                    )
+            elif self._task is not None:
+                queue.discard(connection, self._task)
+        number = self._task if before is None else before
+        assert number is not None
+        self._task = None  # it is acknowledged from here on
+        return queue.task_of(self.home, number)
+
+    def _discard(self) -> None:
+        if self._task is not None:
+            with self.home.transaction() as connection:
+                queue.discard(connection, self._task)
+
+
+def _earlier(connection: Any, key: str, index: str, digest: bytes) -> int | None:
+    """The task that this key began before, None for a new key."""
+    connection.execute("DELETE FROM idempotency WHERE at<?", (time.time() - KEEP_IDEMPOTENCY_S,))
+    found = connection.execute(
+        "SELECT request_hash, task FROM idempotency WHERE key=? AND index_name=?", (key, index)
+    ).fetchall()
+    if not found:
+        return None
+    if bytes(found[0][0]) != digest:
+        raise ProblemError(
+            "idempotency_conflict",
+            "This Idempotency-Key came before with another body.",
+            hint="Use a new key for a new request.",
+        )
+    return int(found[0][1])
+
+
+def submit(home: Home, kind: str, index: str | None, request: Mapping[str, Any]) -> Task:
+    """Queue a task that needs no body, durably."""
+    with home.transaction() as connection:
+        number = queue.enqueue(connection, kind, index, request)
+    return queue.task_of(home, number)
+
+
+async def finished(home: Home, task: Task, *, wait_s: float) -> Task:
+    """The task when it is over, or as it is after `wait_s` seconds."""
+    deadline = time.monotonic() + wait_s
+    seen = -1
+    while not task.over and time.monotonic() < deadline:
+        version = home.changed()
+        if version != seen:
+            seen = version
+            task = queue.task_of(home, task.id)
+        else:
+            await anyio.sleep(POLL_S)
+    return task

@@ -1,0 +1,151 @@
+"""Tasks: list, look at, watch, cancel."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import anyio
+import orjson
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from ..home import queue
+from ..home.queue import Task
+from ..problems import ProblemError
+from ..wire.tasks import TaskInfo, TaskList
+from .answering import engine_of, json, problems
+
+router = APIRouter()
+
+TaskNumber = Annotated[int, Path(description="The number of the task.", ge=1, lt=2**63)]
+EVENT_EVERY_S = 0.2
+KEEP_ALIVE_S = 10.0
+
+
+def shown(task: Task) -> dict[str, Any]:
+    """A task as clients see it, `wire.tasks.TaskInfo`."""
+    progress = None
+    if task.progress is not None:
+        done, total = task.progress["done"], task.progress.get("total")
+        elapsed = (task.finished or time.time()) - (task.started or task.created)
+        rate = done / elapsed if done and elapsed > 0 else None
+        left = None if total is None or rate is None else max(0.0, (total - done) / rate)
+        progress = {"done": done, "total": total, "rate": rate, "eta_s": left}
+    return {
+        "id": task.id,
+        "kind": task.kind,
+        "index": task.index,
+        "state": task.state,
+        "created": task.created,
+        "started": task.started,
+        "finished": task.finished,
+        "progress": progress,
+        "details": task.details,
+        "error": task.error,
+        "cancelable": not task.over,
+    }
+
+
+@router.get(
+    "/v1/tasks",
+    tags=["tasks"],
+    summary="List tasks",
+    response_model=TaskList,
+    responses=problems(409, 422),
+)
+def list_tasks(
+    request: Request,
+    index: Annotated[str | None, Query(description="Only of this index.")] = None,
+    state: Annotated[str | None, Query(description="Only in this state.")] = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Response:
+    """The newest tasks first."""
+    home = engine_of(request).writable_home()
+    found = queue.tasks_of(home, index=index, state=state, before=before, limit=limit)
+    more = found[-1].id if len(found) == limit else None
+    return json({"tasks": [shown(task) for task in found], "next_before": more})
+
+
+@router.get(
+    "/v1/tasks/{id}",
+    tags=["tasks"],
+    summary="Look at a task",
+    response_model=TaskInfo,
+    responses=problems(404, 409, 422),
+)
+def read_task(id: TaskNumber, request: Request) -> Response:
+    """How far it is, what it did, why it failed."""
+    return json(shown(queue.task_of(engine_of(request).writable_home(), id)))
+
+
+@router.post(
+    "/v1/tasks/{id}/cancel",
+    tags=["tasks"],
+    summary="Cancel a task",
+    response_model=TaskInfo,
+    responses=problems(404, 409, 422),
+)
+def cancel_task(id: TaskNumber, request: Request) -> Response:
+    """A task that runs ends between two commits; what it committed stays."""
+    home = engine_of(request).writable_home()
+    queue.task_of(home, id)
+    return json(shown(queue.cancel(home, id)))
+
+
+@router.get(
+    "/v1/tasks/{id}/rejects",
+    tags=["tasks"],
+    summary="Read the rejected lines",
+    responses={
+        200: {
+            "description": "NDJSON: line, code, detail, pointer and text of each rejected line.",
+            "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+        },
+        **problems(404, 409, 422),
+    },
+)
+def read_rejects(id: TaskNumber, request: Request) -> Response:
+    """Every line that an ingestion refused, and why."""
+    home = engine_of(request).writable_home()
+    queue.task_of(home, id)
+    path = home.path / "tasks" / str(id) / "rejects.ndjson"
+    if not path.is_file():
+        raise ProblemError("unknown_task", f"Task {id} rejected no lines.")
+    return FileResponse(path, media_type="application/x-ndjson")
+
+
+@router.get(
+    "/v1/tasks/{id}/events",
+    tags=["tasks"],
+    summary="Watch a task",
+    responses={
+        200: {
+            "description": "Server-sent events named `task`, each a TaskInfo, until it is over.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **problems(404, 409, 422),
+    },
+)
+async def watch_task(id: TaskNumber, request: Request) -> Response:
+    """An event whenever the task changed, some times a second at most."""
+    home = engine_of(request).writable_home()
+    first = queue.task_of(home, id)
+
+    async def events() -> AsyncIterator[bytes]:
+        task = first
+        said: Task | None = None
+        quiet_since = time.monotonic()
+        while True:
+            if task != said:
+                yield b"event: task\ndata: " + orjson.dumps(shown(task)) + b"\n\n"
+                said, quiet_since = task, time.monotonic()
+            if task.over:
+                return
+            if time.monotonic() - quiet_since > KEEP_ALIVE_S:
+                yield b": still here\n\n"
+                quiet_since = time.monotonic()
+            await anyio.sleep(EVENT_EVERY_S)
+            task = queue.task_of(home, id)
+
+    return StreamingResponse(events(), media_type="text/event-stream")

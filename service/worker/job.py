@@ -1,0 +1,141 @@
+"""What a running task has at hand: its index, encoders, a place to report to.
+
+Indexes and document encoders are opened once and kept, since opening a network costs seconds.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index import Index, check_same_space
+from lsr.encoders import SparseEncoder, load_encoder
+from lsr.errors import EncoderError
+
+from ..home import Home, queue
+from ..home.queue import Task
+from ..home.registry import Entry, Registry
+from ..problems import ProblemError
+
+REPORT_EVERY_S = 0.25
+
+
+class CanceledError(Exception):
+    """Somebody asked for the end of a task."""
+
+
+class Shelf:
+    """Open indexes and document encoders of one worker; safe for its threads."""
+
+    def __init__(
+        self, home: Home, mounts: Mapping[str, Path], encoders: Mapping[str, Path]
+    ) -> None:
+        self.home = home
+        self._mounts = mounts
+        self._folders = encoders
+        self._lock = threading.Lock()
+        self._indexes: dict[Path, Index] = {}
+        self._encoders: dict[str, SparseEncoder] = {}
+
+    def registry(self) -> Registry:
+        """Which indexes there are now."""
+        return Registry.read(self.home, self._mounts)
+
+    def entry(self, name: str) -> Entry:
+        """The index of this name or alias. Raises the problem `unknown_index`."""
+        return self.registry().resolve(name)
+
+    def index(self, entry: Entry) -> Index:
+        """The open index; raises what opening raises."""
+        with self._lock:
+            kept = self._indexes.get(entry.path)
+            if kept is None or not kept.in_place():
+                kept = self._indexes[entry.path] = Index.open(entry.path)
+            return kept
+
+    def document_encoder(self, entry: Entry, index: Index) -> SparseEncoder | None:
+        """What turns documents into vectors of this index; None where it takes vectors only.
+
+        Raises `EncoderError` when it is gone or is another one.
+        """
+        folder = self._folders.get(entry.name)
+        if folder is None and index.encoder is not None:
+            folder = _folder_of(index)
+        if folder is None:
+            return None
+        with self._lock:
+            key = str(folder)
+            encoder = self._encoders.get(key)
+            if encoder is None:
+                encoder = self._encoders[key] = load_encoder(folder)
+        check_same_space(index, encoder)
+        return encoder
+
+    def forget(self, path: Path) -> None:
+        """Close the index at a path that is to be deleted."""
+        with self._lock:
+            index = self._indexes.pop(path, None)
+        if index is not None:
+            index.close()
+
+    def close(self) -> None:
+        """Close every index."""
+        with self._lock:
+            for index in self._indexes.values():
+                index.close()
+            self._indexes.clear()
+
+
+def _folder_of(index: Index) -> Path:
+    assert index.encoder is not None
+    if index.encoder.query_strategy == "bm25" and index.encoder_folder.is_dir():
+        return index.encoder_folder  # both sides of BM25 are one
+    if index.encoder.path is None or not Path(index.encoder.path).is_dir():
+        raise EncoderError(
+            f"{index.path}: its encoder '{index.encoder.name}' is not at {index.encoder.path} any "
+            "more, so documents cannot be encoded; put it back, or serve with --encoder NAME=FOLDER"
+        )
+    return Path(index.encoder.path)
+
+
+@dataclass
+class Job:
+    """One running task."""
+
+    task: Task
+    shelf: Shelf
+    stopping: threading.Event
+    _reported: float = 0.0
+
+    @property
+    def home(self) -> Home:
+        """The data directory."""
+        return self.shelf.home
+
+    @property
+    def folder(self) -> Path:
+        """Files of this task."""
+        folder = self.home.path / "tasks" / str(self.task.id)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def entry(self) -> Entry:
+        """The task's index. Raises the problem `unknown_index` when it was deleted."""
+        if self.task.index is None:
+            raise ProblemError("internal_error", f"A task of kind {self.task.kind} names no index.")
+        return self.shelf.entry(self.task.index)
+
+    def report(self, progress: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+        """Tell how far it is, some times a second. Raises `CanceledError` when that is wanted,
+        `InterruptedError` when the worker stops: it will begin again where it was.
+        """
+        if self.stopping.is_set():
+            raise InterruptedError
+        now = time.monotonic()
+        if now - self._reported < REPORT_EVERY_S:
+            return
+        self._reported = now
+        if queue.report(self.home, self.task.id, progress, details):
+            raise CanceledError

@@ -1,0 +1,44 @@
+"""BM25 of a new index: vocabulary and statistics are those of the first documents it is given."""
+
+import shutil
+from collections.abc import Iterator
+
+import orjson
+
+from index import empty_index
+from lsr.encoders import BM25Encoder
+from lsr.types import Document
+
+from ..home import log, registry
+from ..home.registry import Entry
+from .job import Job
+
+
+def learned(job: Job, entry: Entry) -> Entry:
+    """The same index with a BM25 fitted to the documents of this task, in a directory of its own.
+
+    A kill leaves the empty index in place, and a directory that is removed at a later start.
+    """
+    encoder = BM25Encoder.fit(_texts(job))
+    folder = registry.new_folder(job.home, entry.name)
+    before = job.shelf.index(entry)
+    folder.mkdir()
+    empty_index(folder, encoder, fields=before.fields, settings=before.settings).close()
+    settings = {key: value for key, value in entry.settings.items() if key != registry.LEARNS}
+    with job.home.transaction() as connection:
+        registry.move(connection, entry.name, folder, settings)
+    job.shelf.forget(entry.path)
+    shutil.rmtree(entry.path)
+    return job.entry()
+
+
+def _texts(job: Job) -> Iterator[str]:
+    for chunk in log.chunks(job.home, job.task.id):
+        for line in chunk.lines:
+            try:
+                read = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue  # rejected when its turn comes
+            if isinstance(read, dict):
+                fields = read.get("fields", read)
+                yield Document("", fields).text() if isinstance(fields, dict) else ""

@@ -1,0 +1,165 @@
+"""A line of NDJSON as a document: its id, its fields and, if it brings one, its vector.
+
+    {"id": "d1", "fields": {"title": "Cats", "text": "cats sleep all day"}}
+    {"id": "d1", "tokens": {"cat": 1.4, "sleep": 0.9}, "fields": {"title": "Cats"}}
+    {"id": "d1", "vector": {"indices": [12, 907], "values": [1.4, 0.9]}, "fields": {}}
+    {"_id": "d1", "title": "Cats", "text": "cats sleep all day"}
+
+Where `fields` is absent every other member is a field, as in the collections of BEIR.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from lsr.types import Document
+
+_OURS = {"id", "fields", "tokens", "vector"}
+
+
+class RejectedError(Exception):
+    """Why a line is no document of this index: `pointer` says where in it."""
+
+    def __init__(self, code: str, detail: str, pointer: str = "") -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.pointer = pointer
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A document and its weights by term number, None where it is to be encoded."""
+
+    document: Document
+    terms: npt.NDArray[np.int32] | None
+    weights: npt.NDArray[np.float32] | None
+
+
+def read_line(
+    text: bytes, *, n_terms: int, numbers: Mapping[str, int] | None, max_terms: int
+) -> Line:
+    """One line. `numbers` maps vocabulary entries to term numbers, None where none are known.
+
+    Raises `RejectedError`.
+    """
+    try:
+        read = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RejectedError("malformed_json", f"not JSON in UTF-8: {error}") from error
+    if not isinstance(read, dict):
+        raise RejectedError("invalid_document", "wanted a JSON object")
+    doc_id = _doc_id(read)
+    if "fields" in read:
+        if unknown := read.keys() - _OURS - {"_id"}:
+            name = min(unknown)
+            raise RejectedError(
+                "unknown_field",
+                f"{name!r} is no member of a document that has 'fields'; put it there",
+                f"/{name}",
+            )
+        fields = read["fields"]
+        if not isinstance(fields, dict):
+            raise RejectedError("invalid_document", "'fields' must be an object", "/fields")
+    else:
+        fields = {
+            name: value for name, value in read.items() if name not in _OURS and name != "_id"
+        }
+    if "tokens" in read and "vector" in read:
+        raise RejectedError("invalid_document", "give 'tokens' or 'vector', not both", "/vector")
+    terms: npt.NDArray[np.int32] | None = None
+    weights: npt.NDArray[np.float32] | None = None
+    if "tokens" in read:
+        terms, weights = _tokens(read["tokens"], numbers)
+    elif "vector" in read:
+        terms, weights = _vector(read["vector"])
+    if terms is not None and weights is not None:
+        terms, weights = _checked(terms, weights, n_terms, max_terms)
+    return Line(Document(doc_id, fields), terms, weights)
+
+
+def _doc_id(read: Mapping[str, Any]) -> str:
+    name = "id" if "id" in read else "_id"
+    doc_id = read.get(name)
+    if isinstance(doc_id, int) and not isinstance(doc_id, bool):
+        return str(doc_id)
+    if not isinstance(doc_id, str) or not doc_id:
+        raise RejectedError("invalid_document", "wanted an 'id', a string that is not empty", "/id")
+    return doc_id
+
+
+def _tokens(
+    tokens: Any, numbers: Mapping[str, int] | None
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    if numbers is None:
+        raise RejectedError(
+            "no_encoder", "this index knows no vocabulary; give 'vector' instead", "/tokens"
+        )
+    if not isinstance(tokens, dict):
+        raise RejectedError("invalid_vector", "'tokens' must map entries to weights", "/tokens")
+    for token in tokens:
+        if token not in numbers:
+            raise RejectedError(
+                "unknown_token",
+                f"{token[:100]!r} is no entry of the encoder's vocabulary",
+                f"/tokens/{token[:100].replace('~', '~0').replace('/', '~1')}",
+            )
+    return (
+        np.fromiter((numbers[token] for token in tokens), np.int32, len(tokens)),
+        _weights(list(tokens.values()), "/tokens"),
+    )
+
+
+def _vector(vector: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    if not isinstance(vector, dict) or vector.keys() != {"indices", "values"}:
+        raise RejectedError(
+            "invalid_vector", "'vector' must be {'indices': [...], 'values': [...]}", "/vector"
+        )
+    indices, values = vector["indices"], vector["values"]
+    if not isinstance(indices, list) or not isinstance(values, list):
+        raise RejectedError("invalid_vector", "'indices' and 'values' must be lists", "/vector")
+    if len(indices) != len(values):
+        raise RejectedError(
+            "invalid_vector", f"{len(indices)} indices and {len(values)} values", "/vector"
+        )
+    numbers = np.asarray(indices)
+    if len(indices) and (numbers.dtype.kind != "i" or numbers.ndim != 1):
+        raise RejectedError("invalid_vector", "'indices' must be whole numbers", "/vector/indices")
+    if len(indices) and not (int(numbers.min()) >= 0 and int(numbers.max()) < 2**31):
+        raise RejectedError("invalid_vector", "an index is out of range", "/vector/indices")
+    return numbers.astype(np.int32), _weights(values, "/vector/values")
+
+
+def _weights(values: list[Any], pointer: str) -> npt.NDArray[np.float32]:
+    read = np.asarray(values) if values else np.empty(0)
+    if read.dtype.kind not in "if" or read.ndim != 1:
+        raise RejectedError("invalid_vector", "weights must be numbers", pointer)
+    return read.astype(np.float32)
+
+
+def _checked(
+    terms: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float32],
+    n_terms: int,
+    max_terms: int,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """In the order of the terms, without zeros."""
+    if len(terms) > max_terms:
+        raise RejectedError("invalid_vector", f"{len(terms):,} terms, at most {max_terms:,} fit")
+    if not np.isfinite(weights).all() or (len(weights) and float(weights.min()) < 0):
+        raise RejectedError("invalid_vector", "weights must be finite and not negative")
+    if len(terms) and int(terms.max()) >= n_terms:
+        raise RejectedError(
+            "invalid_vector",
+            f"term number {int(terms.max())} is outside the vocabulary of {n_terms} terms",
+        )
+    order = np.argsort(terms, kind="stable")
+    terms, weights = terms[order], weights[order]
+    if len(terms) > 1 and bool((terms[1:] == terms[:-1]).any()):
+        raise RejectedError("invalid_vector", "a term number is given more than once")
+    kept = weights > 0
+    return terms[kept], weights[kept]

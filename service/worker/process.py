@@ -1,0 +1,91 @@
+"""The worker as a process of its own, started anew if it dies.
+
+Apart from the processes that answer HTTP, so that encoding and merging never hold a search up.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from lsr.errors import IndexLocked
+
+from ..home import Home
+from .worker import Worker
+
+log = logging.getLogger("lsr.service")
+
+RESTART_S = 1.0
+STOP_S = 30.0
+
+
+@contextmanager
+def worker_process(
+    home: Path, *, mounts: Mapping[str, Path], encoders: Mapping[str, Path]
+) -> Iterator[None]:
+    """A worker runs while the body does; it ends in good order afterwards."""
+    paths = json.dumps(
+        [{name: str(path) for name, path in one.items()} for one in (mounts, encoders)]
+    )
+    command = [sys.executable, "-m", "service.worker.process", str(home), paths]
+    stopping = threading.Event()
+    # A session of its own: Ctrl-C reaches the server alone, which ends the worker in good order.
+    processes = [subprocess.Popen(command, start_new_session=True)]
+
+    def watch() -> None:
+        while not stopping.wait(RESTART_S):
+            if processes[-1].poll() is not None and not stopping.is_set():
+                log.error("the worker ended (%s); starting it again", processes[-1].returncode)
+                processes[-1] = subprocess.Popen(command, start_new_session=True)
+
+    watcher = threading.Thread(target=watch, name="watch-worker", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        watcher.join()
+        processes[-1].terminate()
+        try:
+            processes[-1].wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            processes[-1].kill()
+
+
+def main(home: Path, mounts: Mapping[str, Path], encoders: Mapping[str, Path]) -> int:
+    """The process: runs until SIGTERM, or until the server that started it is gone."""
+    parent = os.getppid()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    with Home.open(home) as opened:
+        worker = Worker(opened, mounts=mounts, encoders=encoders)
+        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+        threading.Thread(target=_follow, args=(parent, worker), daemon=True).start()
+        try:
+            worker.run()
+        except IndexLocked as error:
+            log.error("%s", error)
+            return 1
+    return 0
+
+
+def _follow(parent: int, worker: Worker) -> None:
+    """Stop when the server was killed: nobody else would."""
+    waiting = threading.Event()
+    while not waiting.wait(0.5):
+        if os.getppid() != parent:
+            worker.stop()
+            return
+
+
+if __name__ == "__main__":
+    folders = [{name: Path(path) for name, path in one.items()} for one in json.loads(sys.argv[2])]
+    sys.exit(main(Path(sys.argv[1]), folders[0], folders[1]))

@@ -1,0 +1,124 @@
+"""`Worker`: the one loop that runs the tasks of a data directory.
+
+What is wrong with a request ends its task (`failed`, with the problem). What is wrong with the
+machine - a full disk, a damaged index, another process in the way - does not, since the lines of an
+ingestion were acknowledged: the task waits, says why, and is tried again.
+"""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from lsr.errors import EncoderError, IndexFailure, LsrError, VersionConflict
+
+from ..home import Home, queue, registry
+from ..home.queue import Task
+from ..problems import ProblemError
+from . import delete, ingest
+from .job import CanceledError, Job, Shelf
+
+log = logging.getLogger("lsr.service")
+
+RUN: Mapping[str, Callable[[Job], dict[str, Any]]] = {
+    "ingest": ingest.run,
+    "delete": delete.run,
+}
+"""How each kind of task is run. It must be able to begin again after a kill."""
+
+THREADS = 2
+POLL_S = 0.005
+RETRY_S = 1.0
+
+
+class Worker:
+    """Runs tasks until it is stopped; `mounts` are indexes outside the data directory."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        mounts: Mapping[str, Path] | None = None,
+        encoders: Mapping[str, Path] | None = None,
+    ) -> None:
+        self.home = home
+        self._shelf = Shelf(home, mounts or {}, encoders or {})
+        self._stopping = threading.Event()
+        self._retry_at: dict[str | None, float] = {}
+
+    def stop(self) -> None:
+        """Ask `run` to return; tasks that run are queued again where they are."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Run tasks until `stop`. Raises `IndexLocked` when another worker is at it."""
+        with self.home.working(), ThreadPoolExecutor(THREADS, "task") as pool:
+            queue.recover(self.home)
+            for left in registry.orphans(self.home, older_than_s=3600):
+                shutil.rmtree(left, ignore_errors=True)
+            running: dict[str | None, Future[None]] = {}
+            seen = -1
+            while not self._stopping.is_set():
+                running = {index: one for index, one in running.items() if not one.done()}
+                now = time.monotonic()
+                held = [index for index, at in self._retry_at.items() if at > now]
+                task = None
+                version = self.home.changed()
+                if len(running) < THREADS and (version != seen or self._retry_at):
+                    task = queue.claim(self.home, [*running, *held])
+                    seen = version
+                if task is None:
+                    self._stopping.wait(POLL_S)
+                    continue
+                running[task.index] = pool.submit(self._run, task)
+            wait(running.values())
+        self._shelf.close()
+
+    def _run(self, task: Task) -> None:
+        job = Job(task, self._shelf, self._stopping)
+        self._retry_at.pop(task.index, None)
+        try:
+            details = RUN[task.kind](job)
+        except CanceledError:
+            self._finish(task, "canceled")
+        except InterruptedError:
+            self._requeue(task, None)
+        except (ProblemError, VersionConflict) as error:
+            self._finish(task, "failed", error=_problem(error))
+        except (IndexFailure, EncoderError, OSError) as error:
+            log.error("task %d waits: %s: %s", task.id, type(error).__name__, error)
+            self._retry_at[task.index] = time.monotonic() + RETRY_S
+            self._requeue(task, type(error).__name__)
+        except LsrError as error:
+            log.error("task %d failed: %s", task.id, error)
+            self._finish(task, "failed", error=_problem(error))
+        except Exception as error:
+            log.exception("task %d failed", task.id)
+            self._finish(task, "failed", error=_problem(error))
+        else:
+            self._finish(task, "succeeded", details=details)
+
+    def _finish(self, task: Task, state: Any, **outcome: Any) -> None:
+        with self.home.transaction() as connection:
+            queue.finish(connection, task.id, state, **outcome)
+
+    def _requeue(self, task: Task, why: str | None) -> None:
+        with self.home.transaction() as connection:
+            queue.put_back(connection, task.id, why)
+
+
+def _problem(error: Exception) -> dict[str, Any]:
+    """What a client may know of the error: never a path, never a message of a library."""
+    if isinstance(error, ProblemError):
+        return {"code": error.code, "detail": error.detail, "hint": error.hint}
+    if isinstance(error, VersionConflict):
+        return {"code": "version_conflict", "detail": f"{error}.", "hint": None}
+    return {
+        "code": "internal_error",
+        "detail": f"The task ended with {type(error).__name__}.",
+        "hint": "The server's log says more.",
+    }

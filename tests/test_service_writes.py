@@ -1,0 +1,408 @@
+"""Documents come and go over HTTP, durably, in order, and each line is answered for."""
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from starlette.testclient import TestClient
+
+from index import Writer
+from lsr.errors import DiskFull
+from service import Settings, create_app
+from service.home import queue
+from service.wire.documents import StoredDocument, WrittenDocument
+from service.wire.indexes import IndexInfo
+from service.wire.tasks import TaskInfo, TaskList
+
+PETS = [
+    {"id": "a", "fields": {"title": "Cats", "text": "cats sleep all day", "lang": "en"}},
+    {"id": "b", "fields": {"title": "Dogs", "text": "dogs bark all night", "lang": "en"}},
+    {"id": "c", "fields": {"title": "Hunde", "text": "hunde bellen", "lang": "de"}},
+]
+
+
+def ndjson(documents: list[Any]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in documents)
+
+
+class Server:
+    """A client of an app with a data directory whose worker is a thread."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+
+    def create(self, **body: Any) -> dict[str, Any]:
+        answer = self.client.post("/v1/indexes", json=body)
+        assert answer.status_code == 201, answer.text
+        IndexInfo.model_validate(answer.json(), extra="forbid")
+        return dict(answer.json())
+
+    def add(
+        self,
+        name: str,
+        body: list[Any] | bytes,
+        headers: Mapping[str, str] | None = None,
+        status: int = 200,
+        **parameters: Any,
+    ) -> Any:
+        content = body if isinstance(body, bytes) else ndjson(body)
+        answer = self.client.post(
+            f"/v1/indexes/{name}/documents",
+            content=content,
+            headers={"Content-Type": "application/x-ndjson", **(headers or {})},
+            params=parameters,
+        )
+        assert answer.status_code == status, answer.text
+        if status < 300:
+            TaskInfo.model_validate(answer.json(), extra="forbid")
+        return answer.json()
+
+    def ids(self, name: str, text: str, **body: Any) -> list[str]:
+        answer = self.client.post(
+            f"/v1/indexes/{name}/search", json={"query": {"text": text}, **body}
+        )
+        assert answer.status_code == 200, answer.text
+        return [hit["id"] for hit in answer.json()["hits"]]
+
+    def task(self, number: int) -> dict[str, Any]:
+        """The task once it is over."""
+        give_up = time.monotonic() + 20
+        while time.monotonic() < give_up:
+            answer = self.client.get(f"/v1/tasks/{number}").json()
+            if answer["finished"] is not None:
+                return dict(answer)
+            time.sleep(0.01)
+        raise AssertionError(answer)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers on the same data directory; the one before must be closed."""
+    clients: list[TestClient] = []
+
+    def begin(**settings: Any) -> Server:
+        for client in clients:
+            client.__exit__(None, None, None)
+        clients.clear()
+        chosen: dict[str, Any] = {"indexes": {}, "work_inside": True} | settings
+        client = TestClient(create_app(Settings(home=tmp_path / "data", **chosen)))
+        client.__enter__()
+        clients.append(client)
+        assert client.app_state["engine"].wait(30)  # type: ignore[attr-defined]
+        return Server(client)
+
+    yield begin
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def test_documents_are_found_once_they_are_answered_for(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets", fields={"lang": "keyword"})
+    task = server.add("pets", PETS)
+    assert task["state"] == "succeeded"
+    assert task["details"] == {
+        "received": 3,
+        "indexed": 3,
+        "rejected": 0,
+        "generation": task["details"]["generation"],
+    }
+    assert server.ids("pets", "cats sleep") == ["a"]
+    assert server.ids("pets", "all", filter={"lang": "en"}) == ["a", "b"]
+
+
+def test_a_document_that_comes_again_replaces_the_first(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS)
+    server.add("pets", [{"id": "a", "fields": {"text": "canaries sing"}}])
+    assert server.ids("pets", "cats") == []
+    assert server.ids("pets", "canaries") == ["a"]
+    twice = [{"id": "z", "fields": {"text": word}} for word in ("first", "second")]
+    server.add("pets", twice)  # in one body: the last counts
+    assert server.ids("pets", "first") == []
+    assert server.ids("pets", "second") == ["z"]
+
+
+def test_everything_survives_a_restart(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets", fields={"lang": "keyword"})
+    server.add("pets", PETS)
+    server = start()
+    assert server.ids("pets", "dogs") == ["b"]
+    server.add("pets", [{"id": "d", "fields": {"text": "parrots talk"}}])
+    assert server.ids("pets", "parrots") == ["d"]
+
+
+def test_logged_documents_are_indexed_by_the_next_server(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    """`logged` is a promise: here the worker never ran before the server went away."""
+    server = start(work_inside=False)
+    server.create(name="pets")
+    task = server.add("pets", PETS, status=202, ack="logged")
+    assert server.ids("pets", "cats") == []
+    server = start()
+    assert server.task(task["id"])["details"]["indexed"] == 3
+    assert server.ids("pets", "cats") == ["a"]
+
+
+def test_bad_lines_are_rejected_one_by_one(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets", fields={"year": "int"})
+    body = (
+        b'{"id": "good", "fields": {"text": "cats"}}\n'
+        b"no json\n"
+        b'["a list"]\n'
+        b'{"fields": {"text": "no id"}}\n'
+        b'{"id": "odd", "fields": {"year": "not a number", "text": "cats"}}\n'
+        b'{"id": "more", "colour": 3, "fields": {}}\n'
+        b'{"id": "unknown", "tokens": {"nonexistent-entry": 1}}\n'
+        b'{"id": "nan", "vector": {"indices": [1], "values": ["x"]}}\n'
+        b'{"id": "also good", "text": "flat cats"}\n'
+    )
+    task = server.add("pets", body)
+    assert (task["details"]["indexed"], task["details"]["rejected"]) == (2, 7)
+    assert server.ids("pets", "cats") == ["good", "also good"]
+    listed = server.client.get(task["details"]["rejects_url"])
+    rejects = [json.loads(line) for line in listed.text.splitlines()]
+    assert sorted(one["line"] for one in rejects) == [2, 3, 4, 5, 6, 7, 8]
+    assert {one["line"]: one["code"] for one in rejects} == {
+        2: "malformed_json",
+        3: "invalid_document",
+        4: "invalid_document",
+        5: "invalid_document",
+        6: "unknown_field",
+        7: "unknown_token",
+        8: "invalid_vector",
+    }
+    assert next(one for one in rejects if one["line"] == 2)["text"] == "no json"
+
+
+def test_a_body_without_any_good_line_is_a_problem(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets")
+    assert server.add("pets", b"no json\n", status=422)["code"] == "rejected"
+    assert server.add("pets", b"\n\n", status=422)["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), ("zstd", zstandard.ZstdCompressor().compress)],
+)
+def test_bodies_may_be_compressed(
+    start: Callable[..., Server], encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    server = start()
+    server.create(name="pets")
+    body = compress(ndjson(PETS)) + (compress(ndjson(PETS)) if encoding == "gzip" else b"")
+    task = server.add("pets", body, {"Content-Encoding": encoding})
+    assert task["details"]["indexed"] == (6 if encoding == "gzip" else 3)
+    torn = compress(ndjson(PETS))[:-6] + b"damage"
+    assert server.add("pets", torn, {"Content-Encoding": encoding}, 400)["code"] == "malformed_body"
+
+
+def test_vectors_are_taken_as_they_come(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="raw", encoder=None, n_terms=10, max_weight=4.0)
+    lines = [
+        {"id": "x", "vector": {"indices": [7, 2], "values": [1.0, 3.0]}, "fields": {}},
+        {"id": "y", "vector": {"indices": [2], "values": [1.0]}, "fields": {"text": "kept"}},
+        {"id": "none", "vector": {"indices": [], "values": []}, "fields": {}},
+        {"id": "text", "fields": {"text": "no encoder here"}},
+        {"id": "far", "vector": {"indices": [10], "values": [1.0]}},
+    ]
+    task = server.add("raw", lines)
+    assert (task["details"]["indexed"], task["details"]["rejected"]) == (3, 2)
+    query = {"query": {"vector": {"indices": [2], "values": [1.0]}}}
+    hits = server.client.post("/v1/indexes/raw/search", json=query).json()["hits"]
+    assert [hit["id"] for hit in hits] == ["x", "y"]
+
+
+def test_tokens_name_entries_of_the_vocabulary(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS)
+    server.add("pets", [{"id": "t", "tokens": {"cat": 0.9, "bark": 0.2}, "fields": {"n": 1}}])
+    assert set(server.ids("pets", "bark")) == {"b", "t"}
+
+
+def test_the_same_idempotency_key_writes_once(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets")
+    key = {"Idempotency-Key": "batch-1"}
+    first = server.add("pets", PETS, key)
+    server.client.delete("/v1/indexes/pets/documents/a")
+    assert server.add("pets", PETS, key)["id"] == first["id"]
+    assert server.ids("pets", "cats") == []  # it was not written again
+    other = server.add("pets", PETS[:1], key, 409)
+    assert other["code"] == "idempotency_conflict"
+
+
+def test_one_document_is_written_read_and_deleted_by_version(
+    start: Callable[..., Server],
+) -> None:
+    client = start().client
+    client.post("/v1/indexes", json={"name": "pets"})
+    url = "/v1/indexes/pets/documents/odd%2Fid"
+    written = client.put(url, json={"fields": {"text": "cats"}}, headers={"If-None-Match": "*"})
+    assert written.status_code == 200, written.text
+    WrittenDocument.model_validate(written.json(), extra="forbid")
+    read = client.get(url)
+    StoredDocument.model_validate(read.json(), extra="forbid")
+    assert read.json()["fields"] == {"text": "cats"}
+    assert read.headers["ETag"] == written.headers["ETag"] == f'"{read.json()["version"]}"'
+    again = client.put(url, json={"fields": {"text": "x"}}, headers={"If-None-Match": "*"})
+    assert (again.status_code, again.json()["code"]) == (412, "version_conflict")
+    etag = read.headers["ETag"]
+    newer = client.put(url, json={"fields": {"text": "dogs"}}, headers={"If-Match": etag})
+    assert newer.status_code == 200
+    assert newer.headers["ETag"] != etag
+    for late in (
+        client.put(url, json={"fields": {}}, headers={"If-Match": etag}),
+        client.delete(url, headers={"If-Match": etag}),
+    ):
+        assert (late.status_code, late.json()["code"]) == (412, "version_conflict")
+    assert client.get(url).json()["fields"] == {"text": "dogs"}
+    assert client.delete(url, headers={"If-Match": newer.headers["ETag"]}).status_code == 204
+    assert client.get(url).status_code == 404
+    assert client.delete(url).status_code == 404
+
+
+def test_documents_are_deleted_by_id_and_by_filter(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets", fields={"lang": "keyword"})
+    server.add("pets", PETS)
+    url = "/v1/indexes/pets/documents/delete"
+    gone = server.client.post(url, json={"ids": ["a", "not there"]}).json()
+    assert gone["details"]["deleted"] == 1
+    gone = server.client.post(url, json={"filter": {"lang": "de"}}).json()
+    assert gone["details"]["deleted"] == 1
+    assert server.ids("pets", "cats dogs hunde bark") == ["b"]
+    assert server.client.post(url, json={}).status_code == 422
+    assert server.client.post(url, json={"filter": {"nope": 1}}).status_code == 422
+
+
+def test_passages_of_long_documents_are_found_as_one_hit(start: Callable[..., Server]) -> None:
+    server = start()
+    info = server.create(name="books", passages={"length": 8, "overlap": 2})
+    assert info["passages"] == {"length": 8, "overlap": 2}
+    text = " ".join(["word"] * 30 + ["zebra"] + ["word"] * 30)
+    server.add("books", [{"id": "long", "fields": {"text": text}}, PETS[0]])
+    answer = server.client.post(
+        "/v1/indexes/books/search", json={"query": {"text": "zebra word"}}
+    ).json()
+    (hit,) = answer["hits"]
+    assert "zebra" in text[hit["passage"]["start"] : hit["passage"]["end"]]
+    changed = server.client.patch("/v1/indexes/books", json={"passages": None})
+    assert changed.json()["passages"] is None
+
+
+def test_indexes_are_made_and_removed(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start()
+    server.create(name="pets")
+    again = server.client.post("/v1/indexes", json={"name": "pets"})
+    assert (again.status_code, again.json()["code"]) == (409, "index_exists")
+    for bad in ("../up", "Pets", "", "x" * 64):
+        assert server.client.post("/v1/indexes", json={"name": bad}).status_code == 422
+    lost = server.client.post("/v1/indexes", json={"name": "b", "encoder": "bm52"})
+    assert (lost.status_code, lost.json()["hint"]) == (404, "Did you mean 'bm25'?")
+    assert server.client.delete("/v1/indexes/pets").status_code == 204
+    assert server.client.get("/v1/indexes/pets").status_code == 404
+    assert list((tmp_path / "data" / "indexes").iterdir()) == []
+    server.create(name="pets")
+    assert server.ids("pets", "anything") == []
+
+
+def test_without_a_data_directory_nothing_is_written() -> None:
+    with TestClient(create_app(Settings({}))) as client:
+        for answer in (
+            client.post("/v1/indexes", json={"name": "pets"}),
+            client.get("/v1/tasks"),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (409, "no_data_directory")
+
+
+def test_tasks_are_listed_watched_and_canceled(start: Callable[..., Server]) -> None:
+    server = start(work_inside=False)
+    server.create(name="pets")
+    first, second = (server.add("pets", PETS, status=202, ack="logged")["id"] for _ in range(2))
+    listed = server.client.get("/v1/tasks", params={"limit": 1}).json()
+    TaskList.model_validate(listed, extra="forbid")
+    assert [task["id"] for task in listed["tasks"]] == [second]
+    rest = server.client.get("/v1/tasks", params={"before": listed["next_before"]}).json()
+    assert [task["id"] for task in rest["tasks"]] == [first]
+    canceled = server.client.post(f"/v1/tasks/{second}/cancel").json()
+    assert canceled["state"] == "canceled"
+    server = start()
+    with server.client.stream("GET", f"/v1/tasks/{first}/events") as events:
+        said = [line for line in events.iter_lines() if line.startswith("data: ")]
+    assert json.loads(said[-1].removeprefix("data: "))["state"] == "succeeded"
+    assert server.client.get("/v1/tasks/99").json()["code"] == "unknown_task"
+    assert server.ids("pets", "cats") == ["a"]
+
+
+def test_a_committed_chunk_is_not_committed_again(
+    start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker died between the commit of the index and the end of the task."""
+
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    server = start()
+    server.create(name="pets")
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "finish", die)
+        task = server.add("pets", [*PETS, "not an object"], status=202, wait=0.5)
+        before = server.client.get("/v1/indexes/pets").json()["generation"]
+    server = start()
+    details = server.task(task["id"])["details"]
+    assert (details["received"], details["indexed"], details["rejected"]) == (4, 3, 1)
+    assert server.client.get("/v1/indexes/pets").json()["generation"] == before
+    rejects = (tmp_path / "data" / "tasks" / str(task["id"]) / "rejects.ndjson").read_bytes()
+    assert rejects.count(b"\n") == 1
+
+
+def test_a_full_disk_keeps_what_was_acknowledged(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task waits and says why; searches go on; once there is room it is done."""
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS)
+    full = True
+    commit = Writer.__exit__
+
+    def exit_writer(self: Writer, *error: Any) -> None:
+        if full:
+            raise DiskFull("no room")
+        commit(self, *error)
+
+    monkeypatch.setattr(Writer, "__exit__", exit_writer)
+    task = server.add("pets", [{"id": "d", "fields": {"text": "mice"}}], status=202, wait=0.3)
+    assert task["error"] == {"code": "waiting", "detail": "DiskFull", "hint": None}
+    assert server.ids("pets", "cats") == ["a"]
+    full = False
+    assert server.task(task["id"])["state"] == "succeeded"
+    assert server.ids("pets", "mice") == ["d"]
+
+
+def test_bodies_of_documents_are_bounded_line_by_line(start: Callable[..., Server]) -> None:
+    server = start(max_body_bytes=1000, max_documents_bytes=100_000, max_line_bytes=500)
+    server.create(name="pets")
+    many = [{"id": str(i), "fields": {"text": f"cat number {i}"}} for i in range(1000)]
+    assert server.add("pets", many)["details"]["indexed"] == 1000
+    assert server.add("pets", many * 3, status=413)["code"] == "body_too_large"
+    small = gzip.compress(ndjson(many * 3))
+    encoding = {"Content-Encoding": "gzip"}
+    assert server.add("pets", small, encoding, 413)["code"] == "body_too_large"
+    long = [{"id": "x", "fields": {"text": "cat " * 200}}]
+    assert server.add("pets", long, status=413)["code"] == "body_too_large"
+    tasks = server.client.get("/v1/tasks").json()["tasks"]
+    assert [task["details"]["indexed"] for task in tasks] == [1000]  # the others left nothing
