@@ -39,7 +39,7 @@ class Frame:
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         n_received = 0
-        # Documents come as a stream that is never in memory whole, so they have a bound of their own.
+        # Documents come as a stream, never in memory whole, so they have a bound of their own.
         streamed = scope["method"] == "POST" and scope["path"].endswith("/documents")
         most = self.max_documents_bytes if streamed else self.max_body_bytes
 
