@@ -31,6 +31,7 @@ MODULES = (
     "app",
     "bar",
     "box",
+    "chart",
     "chips",
     "compare",
     "copy",

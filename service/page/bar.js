@@ -21,14 +21,18 @@ export function parts(explanation, shown = SHOWN) {
   return head;
 }
 
-// The bar is as long as the score is, of `highest`; its parts are as long as their contributions.
-export function scoreBar(explanation, highest) {
+const SHADES = 5;
+
+// The bar is as long as the score is, of `highest`; its parts are as long as their contributions. A term
+// has its shade by its place in `order` (term -> place in the query), the same in every bar.
+export function scoreBar(explanation, highest, order = new Map()) {
   const all = parts(explanation);
+  const look = (one) => `${one.kind} shade-${(order.get(one.term) ?? 0) % SHADES}`;
   const total = explanation.sum;
   const numbers = roundedParts(all.map((one) => one.score), total);
   const bar = element("div", { class: "bar", "aria-hidden": "true" });
   for (const one of all) {
-    const segment = element("span", { class: one.kind, "data-term": one.term });
+    const segment = element("span", { class: look(one), "data-term": one.term });
     segment.style.flexGrow = String(one.score);
     bar.append(segment);
   }
@@ -37,6 +41,7 @@ export function scoreBar(explanation, highest) {
   bar.append(empty);
   const sum = element("ul", { class: "sum", "aria-label": "Contributions that add up to the score" },
     ...all.map((one, at) => element("li", { class: one.kind, "data-term": one.term },
+      element("span", { class: `swatch ${look(one)}`, "aria-hidden": "true" }),
       element("span", { class: "term" }, one.label), " ", element("span", { class: "number" }, numbers[at]))),
     element("li", { class: "total" }, element("span", { class: "number" }, total.toFixed(2))));
   const figure = element("div", { class: "score-bar" }, bar, sum);

@@ -1,18 +1,9 @@
 // Renders /openapi.json as a reference in which every request can be sent. Text only ever becomes text
 // nodes, so nothing in an answer can act on the page; nothing is loaded from another host.
 
-const api = await (await fetch("/openapi.json")).json();
+import { element } from "/page/dom.js";
 
-// element("p", { class: "quiet" }, "text", child, ...) with null children left out.
-function element(name, attributes, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else node.setAttribute(key, value);
-  }
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
+const api = await (await fetch("/openapi.json")).json();
 
 const resolved = (schema) =>
   schema.$ref ? api.components.schemas[schema.$ref.split("/").pop()] : schema;

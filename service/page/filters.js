@@ -17,11 +17,18 @@ export function wireFilter(filters, kinds) {
       const read = (text) => (kind === "date" ? text : Number(text));
       const range = {};
       if (from) range.gte = read(from);
-      if (to) range.lte = read(to);
+      if (to && kind === "date") range.lt = nextDay(to); // the day itself is meant as a whole
+      else if (to) range.lte = read(to);
       if (Object.keys(range).length) wire[name] = range;
     }
   }
   return Object.keys(wire).length ? wire : undefined;
+}
+
+function nextDay(date) {
+  const day = new Date(`${date}T00:00:00Z`);
+  day.setUTCDate(day.getUTCDate() + 1);
+  return day.toISOString().slice(0, 10);
 }
 
 // The form behind the button "Filters", or null where nothing is declared.

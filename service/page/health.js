@@ -1,10 +1,12 @@
 // The health view: is it ready, what does it hold, how quick and how good has it been.
 
-import { at, get } from "./api.js";
-import { bytes, count, element } from "./dom.js";
+import { ProblemError, at, get } from "./api.js";
+import { lineChart } from "./chart.js";
+import { bytes, count, element, ms } from "./dom.js";
 import { problemPanel } from "./problems.js";
 
-const EVERY = 5000; // ms between looks
+const EVERY = 10_000; // ms between looks
+const MINUTES = 60; // of the history that is drawn
 
 export function healthView(app) {
   const body = element("div", { class: "results" });
@@ -14,11 +16,16 @@ export function healthView(app) {
   async function look() {
     clearTimeout(timer);
     try {
-      const [info, { indexes }] = await Promise.all([get("/v1/info"), get("/v1/indexes")]);
-      app.indexes = indexes;
-      const details = await Promise.all(indexes.map((one) => (one.state === "ready" ? get(at(one.name)) : null)));
+      const [info, { indexes }, history] = await Promise.all([
+        get("/v1/info"), get("/v1/indexes"), get("/v1/health-history").catch(without)]);
+      const details = await Promise.all(indexes.map((one) =>
+        (one.state === "ready" ? get(at(one.name)).catch(without) : null)));
       if (left) return;
-      body.replaceChildren(server(info, indexes), ...indexes.map((one, number) => card(one, details[number])));
+      // Tables that are open stay so: what is read is not taken away.
+      if (!body.querySelector("details[open]")) {
+        body.replaceChildren(server(info, indexes),
+          ...indexes.map((one, number) => card(one, details[number], history)));
+      }
     } catch (error) {
       if (left) return;
       body.replaceChildren(problemPanel(error, look));
@@ -33,6 +40,12 @@ export function healthView(app) {
   };
 }
 
+// What a key may not see, or what is being opened, is left out; the rest is shown.
+function without(error) {
+  if (error instanceof ProblemError) return null;
+  throw error;
+}
+
 function server(info, indexes) {
   const ready = indexes.filter((one) => one.state === "ready").length;
   return element("p", { class: ready === indexes.length ? "notice good" : "notice failed" },
@@ -40,14 +53,36 @@ function server(info, indexes) {
     `${ready} of ${indexes.length} indexes are open · ${info.name} ${info.version}`);
 }
 
-function card(summary, info) {
+function card(summary, info, history) {
   const facts = info ? [
     ["Documents", count(info.n_docs)], ["Generation", String(info.generation)],
-    ["Deleted", count(info.n_deleted)], ["Not yet in a segment", count(info.n_pending)],
-    ["Segments", count(info.n_segments)], ["On disk", bytes(info.segment_bytes + info.catalog_bytes)],
-    ["Encoder", info.encoder?.name ?? "none"],
+    ["Encoder", info.encoder?.name ?? "none"], ["On disk", bytes(info.segment_bytes + info.catalog_bytes)],
+    ["Segments", count(info.n_segments)], ["Pending", count(info.n_pending)],
+    ["Deleted", count(info.n_deleted)],
   ] : [["State", summary.state]];
   return element("section", { class: "card" }, element("h2", {}, summary.name),
     element("dl", { class: "facts" }, ...facts.map(([name, value]) =>
-      element("div", {}, element("dt", {}, name), element("dd", {}, value)))));
+      element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
+    history ? element("div", { class: "charts" }, ...charts(summary.name, history)) : null);
+}
+
+function charts(name, history) {
+  const minutes = history.minutes.slice(-MINUTES);
+  const of = (key) => minutes.map((one) => [one.at, one.indexes[name]?.[key] ?? null]);
+  const points = history.effectiveness.filter((one) => one.index === name);
+  const drawings = minutes.some((one) => one.indexes[name]?.searches) ? [
+    lineChart({ label: "Latency", format: ms, series: [
+      { name: "p50", points: of("p50_ms") }, { name: "p95", points: of("p95_ms") }, { name: "p99", points: of("p99_ms") }] }),
+    lineChart({ label: "Searches a minute", format: (value) => count(Math.round(value)),
+      series: [{ name: "all", points: minutes.map((one) => [one.at, one.indexes[name]?.searches ?? 0]) },
+        { name: "without hits", points: minutes.map((one) => {
+          const minute = one.indexes[name];
+          return [one.at, minute ? Math.round(minute.searches * minute.zero_hit_share) : 0];
+        }) }] }),
+  ] : [element("p", { class: "quiet" }, "No searches in the last hour.")];
+  for (const measure of new Set(points.map((one) => one.measure))) {
+    drawings.push(lineChart({ label: "Effectiveness", fromZero: false, format: (value) => value.toFixed(3),
+      series: [{ name: measure, points: points.filter((one) => one.measure === measure).map((one) => [one.at, one.value]) }] }));
+  }
+  return drawings;
 }

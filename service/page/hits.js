@@ -7,7 +7,8 @@ import { asText, bodyField, marked, snippet, spansOf, title, titleField } from "
 const CAUTION = "Terms that the text does not hold are learned associations, not synonyms; "
   + "a small weight means little alone.";
 
-// `context` holds `highest` (the best score), `onLike(id)` or null, `move` (ranks gained) or undefined.
+// `context` holds `highest` (the best score), `order` (term -> place in the query) and, where they apply,
+// `move(hit)` (ranks gained) and `onLike(id)`.
 export function hitItem(hit, context) {
   const detail = element("div", { class: "detail", hidden: true });
   const opener = button(title(hit), () => toggle(), {
@@ -24,7 +25,7 @@ export function hitItem(hit, context) {
       heading,
       element("span", { class: "score number", title: "Score" }, hit.score.toFixed(2))),
     snippet(hit),
-    hit.explain ? scoreBar(hit.explain, context.highest) : null,
+    hit.explain ? scoreBar(hit.explain, context.highest, context.order) : null,
     detail);
 }
 

@@ -144,6 +144,7 @@ export function searchView(app) {
     announce(hits.length ? found : "No hits");
     const context = {
       highest: hits[0]?.score ?? 0,
+      order: new Map(terms.map(({ term }, place) => [term, place])),
       move: literal ? (hit) => hit.was - hit.rank : undefined,
     };
     shown.body.replaceChildren(
