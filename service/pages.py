@@ -36,6 +36,7 @@ MODULES = (
     "compare",
     "copy",
     "dom",
+    "examples",
     "filters",
     "health",
     "hits",

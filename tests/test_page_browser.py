@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from page_world import HOSTILE, build_world, chromium, served
+from page_world import DOCUMENTS, HOSTILE, build_world, chromium, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -298,6 +298,34 @@ def test_health_tells_what_is_served(opened: Callable[..., "Page"]) -> None:
     page = opened("/?view=health")
     expect(page.locator(".notice")).to_contain_text("2 of 2 indexes are open")
     expect(page.locator(".card", has_text="kitchen").locator("dd").first).to_have_text("9")
+
+
+def test_searches_show_in_the_health_view(opened: Callable[..., "Page"], address: str) -> None:
+    for _ in range(3):
+        search(address, query={"text": "tea"})
+    page = opened("/?view=health")
+    card = page.locator(".card", has_text="kitchen")
+    expect(card.locator(".chart", has_text="Latency")).to_contain_text(
+        re.compile(r"p99\s[\d.]+ ms")
+    )
+    chart = card.locator(".chart", has_text="Searches a minute")
+    chart.get_by_text("As a table").click()
+    counted = chart.locator("tbody td:nth-child(2)").all_inner_texts()
+    minutes = httpx.get(f"{address}/v1/health-history").json()["minutes"][-60:]
+    searches = [one["indexes"].get("kitchen", {}).get("searches", 0) for one in minutes]
+    assert sum(searches) >= 3
+    assert [int(one) for one in counted] == searches[::-1]
+
+
+def test_an_empty_box_offers_queries_that_have_hits(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?index=kitchen")
+    offered = page.locator(".tries button")
+    expect(offered).not_to_have_count(0)
+    titles = {document.fields["title"] for document in DOCUMENTS}
+    assert set(offered.all_inner_texts()) <= titles
+    offered.first.click()
+    expect(page.locator(".hit")).not_to_have_count(0)
+    expect(page.locator("#q")).to_have_value(page.locator(".hit .opener").first.inner_text())
 
 
 def test_without_hits_the_reason_is_given(opened: Callable[..., "Page"]) -> None:

@@ -8,7 +8,9 @@ import { announce, button, count, counted, element, ms } from "./dom.js";
 import { filterPanel, wireFilter } from "./filters.js";
 import { hitItem, literalOnly } from "./hits.js";
 import { problemPanel } from "./problems.js";
+import { examples } from "./examples.js";
 import { FIRST } from "./state.js";
+import { EXCERPT } from "./texts.js";
 
 const SLOW = 3000; // ms without an answer before the page says that it still waits
 const MOST = 1000; // hits of one answer that the server gives
@@ -31,6 +33,7 @@ export function searchView(app) {
   let terms = [];
   let read = null;
   let allChips = false;
+  let likes = false;
 
   const infoOf = (index) => {
     if (!infos.has(index)) {
@@ -42,13 +45,17 @@ export function searchView(app) {
   async function request(info) {
     const { state } = app;
     const offered = (await features()).search;
+    likes = offered.has("highlight"); // came with it
     let query = { text: state.q };
     if (state.like) query = { like: state.like };
     else if (Object.keys(state.factors).length) query = { tokens: editedTokens(terms, state.factors) };
     const body = { query, limit: Math.min(state.k, MOST), explain: true };
     const filter = wireFilter(state.filters, info.fields);
     if (filter) body.filter = filter;
-    if (offered.has("count")) body.count = "exact";
+    if (offered.has("count")) body.count = "estimate";
+    if (offered.has("highlight") && info.encoder) {
+      body.highlight = { fields: info.encoder.text_fields, max_chars: EXCERPT };
+    }
     return body;
   }
 
@@ -105,6 +112,12 @@ export function searchView(app) {
 
   function showChips() {
     const { state } = app;
+    if (state.like) {
+      shown.chips.replaceChildren(element("p", { class: "chips" }, element("span", { class: "quiet" }, "More like "),
+        element("span", { class: "chip" }, element("span", { class: "like" }, state.like),
+          button("×", () => app.go({ like: null }, { push: true }), { "aria-label": "Stop looking for more like this" }))));
+      return;
+    }
     keepingFocus(shown.chips, terms.length ? chips(terms, state.factors, (factors) => app.go({ factors }, { push: true }),
       { all: allChips, onAll: () => { allChips = true; showChips(); } }) : null);
   }
@@ -112,10 +125,18 @@ export function searchView(app) {
   function showStart(info) {
     shown.chips.replaceChildren();
     shown.status.replaceChildren();
+    const tries = element("div", { class: "tries" });
     shown.body.replaceChildren(element("div", { class: "start" },
       element("p", { class: "large" }, counted(info.n_docs, "document"), " in ", element("strong", {}, info.name)),
       element("p", { class: "quiet" }, info.encoder ? `read by ${info.encoder.name}` : "vectors only", " · ",
-        counted(info.n_postings, "posting"), " · generation ", String(info.generation))));
+        counted(info.n_postings, "posting"), " · generation ", String(info.generation)), tries));
+    if (info.encoder) {
+      examples(info).then((queries) => {
+        if (!queries.length) return;
+        tries.append(element("h2", {}, "Try"), element("ul", {}, ...queries.map((q) =>
+          element("li", {}, button(q, () => { box.input.value = q; app.go({ q }, { push: true }); }, { class: "plain" })))));
+      }, () => { /* only a courtesy: the search itself will tell what is wrong */ });
+    }
     announce(`${counted(info.n_docs, "document")} in ${info.name}`);
   }
 
@@ -130,9 +151,7 @@ export function searchView(app) {
     const times = answer.timing_ms ?? {};
     const split = Object.entries(times).filter(([stage]) => stage !== "total")
       .map(([stage, value]) => `${stage} ${value.toFixed(1)}`).join(" · ");
-    const total = answer.total;
-    const found = total ? `${count(hits.length)} of ${total.relation === "gte" ? "at least " : ""}${counted(total.value, "document")}`
-      : counted(hits.length, "hit");
+    const found = foundWords(hits.length, answer.total);
     shown.status.replaceChildren(
       element("p", {}, element("strong", {}, found), " ",
         element("span", { class: "quiet" }, `in ${ms(times.total ?? 0)}`),
@@ -144,6 +163,7 @@ export function searchView(app) {
     announce(hits.length ? found : "No hits");
     const context = {
       highest: hits[0]?.score ?? 0,
+      onLike: likes ? (id) => app.go({ like: id, q: "", factors: {}, literal: false, k: FIRST }, { push: true }) : null,
       order: new Map(terms.map(({ term }, place) => [term, place])),
       move: literal ? (hit) => hit.was - hit.rank : undefined,
     };
@@ -182,6 +202,13 @@ export function searchView(app) {
       running = null;
     },
   };
+}
+
+const RELATIONS = { eq: "", gte: "at least ", estimate: "about " };
+
+function foundWords(shown, total) {
+  if (!total) return counted(shown, "hit");
+  return `${count(shown)} of ${RELATIONS[total.relation]}${counted(Math.max(total.value, shown), "document")}`;
 }
 
 const reading = (state) => JSON.stringify([state.index, state.q]);
