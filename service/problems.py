@@ -107,6 +107,11 @@ KINDS: Mapping[str, Kind] = {
     "invalid_filter": Kind(
         422, "Invalid filter", "A filter's condition does not suit the declared kind of its field."
     ),
+    "backlog_full": Kind(
+        429,
+        "Backlog full",
+        "More acknowledged documents wait to become searchable than this server lets wait.",
+    ),
     "internal_error": Kind(
         500,
         "Internal error",
@@ -124,6 +129,11 @@ KINDS: Mapping[str, Kind] = {
         503,
         "Index busy",
         "Documents of the answer were replaced again and again while it was put together.",
+    ),
+    "insufficient_storage": Kind(
+        507,
+        "Insufficient storage",
+        "The disk is nearly full, so documents are not taken in; searches go on.",
     ),
 }
 """Every code this server sends. Clients may rely on code and status; texts may improve."""
