@@ -13,7 +13,7 @@ directory; each sees every commit at its next search.
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -560,21 +560,27 @@ class Index:
         )
         return BuildState(str(rows[0][0]), int(rows[0][1]), bool(rows[0][2])) if rows else None
 
-    def scrub(self) -> None:
+    def scrub(self, *, done: Callable[[int, int], None] = lambda n, of: None) -> None:
         """Verify every byte of the open segments that was not verified yet; meant for a thread.
+
+        `done` is told how many bytes of how many are verified.
 
         A segment that fails takes the index out of service: from then on every search raises
         `IndexCorrupt`, since results without it would be wrong in silence.
         """
-        for view in self.refresh().views:
-            if view.number < 0 or view.number in self._verified:
-                continue
-            try:
-                view.segment.verify()
-            except IndexCorrupt as error:
-                self._damage = str(error)
-                raise
-            self._verified.add(view.number)
+        views = [view for view in self.refresh().views if view.number >= 0]
+        n_bytes = sum(view.segment.n_bytes for view in views)
+        n_done = 0
+        for view in views:
+            if view.number not in self._verified:
+                try:
+                    view.segment.verify()
+                except IndexCorrupt as error:
+                    self._damage = str(error)
+                    raise
+                self._verified.add(view.number)
+            n_done += view.segment.n_bytes
+            done(n_done, n_bytes)
 
     def check(self) -> CheckReport:
         """Read and verify every byte of the catalog and of every live segment."""

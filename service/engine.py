@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -48,15 +48,28 @@ class Collection:
         self.encoder_label = None if encoder is None else f"{encoder.name}@{encoder.build}"
 
     @classmethod
-    def open(cls, name: str, path: Path, encoder_folder: Path | None) -> "Collection":
-        """Open an index and load its encoder; raises what either raises."""
+    def open(
+        cls,
+        name: str,
+        path: Path,
+        encoder_folder: Path | None,
+        *,
+        doing: Callable[[str], None] = lambda step: None,
+    ) -> "Collection":
+        """Open an index and load its encoder; raises what either raises.
+
+        `doing` hears each step.
+        """
+        doing("opening the index")
         index = Index.open(path)
         try:
             from_vectors = index.encoder is None and not index.encoder_folder.is_dir()
             if encoder_folder is None and from_vectors:
                 return cls(name, path, index, None)
+            doing("loading the encoder")
             encoder = query_encoder(index, encoder_folder)
             # A network that cannot load (no torch, say) must show now, not at the first request.
+            doing("trying the encoder")
             encoder.encode_queries(["ready"])
             return cls(name, path, index, encoder)
         except BaseException:
@@ -72,6 +85,19 @@ class Collection:
         for number, term in enumerate(self.encoder.term_strings(range(self.index.n_terms))):
             numbers.setdefault(term, number)
         return numbers
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is being done to an index, since when (monotonic), and what of it is verified.
+
+    Verifying goes on while the index is served; `verified` of `n_bytes` are read so far.
+    """
+
+    step: str
+    since: float
+    verified: int = 0
+    n_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +120,7 @@ class Engine:
         self._on_opened = on_opened
         self._registry = Registry.read(self.home, settings.indexes)
         self._places: dict[str, Collection | Failure] = {}
+        self._progress: dict[str, Progress] = {}
         self._closing = threading.Event()
         self._changing = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
@@ -152,6 +179,19 @@ class Engine:
         if place is None:
             return "opening"
         return "ready" if isinstance(place, Collection) else "failed"
+
+    def progress(self, name: str) -> Progress | None:
+        """What is being done to an index; None for one that waits for its turn."""
+        return self._progress.get(name)
+
+    def retry(self) -> None:
+        """Forget failures, so that such an index is opened again when it is next asked for."""
+        for name in self.failures():
+            with self._changing:
+                self._places.pop(name, None)
+            entry = self.registry().entries.get(name)
+            if entry is not None:
+                self._open(name, entry.path)
 
     def failures(self) -> dict[str, Failure]:
         """The indexes that could not be opened."""
@@ -214,7 +254,12 @@ class Engine:
             started = time.perf_counter()
             place: Collection | Failure
             try:
-                place = Collection.open(name, path, self.settings.encoders.get(name))
+                place = Collection.open(
+                    name,
+                    path,
+                    self.settings.encoders.get(name),
+                    doing=lambda step: self._doing(name, step),
+                )
             except Exception as error:
                 # Whatever it is, this index is not served, the others are, and nobody is left
                 # waiting.
@@ -235,7 +280,11 @@ class Engine:
                     time.perf_counter() - started,
                 )
             self._places[name] = place
+            self._doing(name, "serving" if isinstance(place, Collection) else "failed")
             return place
+
+    def _doing(self, name: str, step: str) -> None:
+        self._progress[name] = Progress(step, time.monotonic())
 
     def _lock_of(self, name: str) -> threading.Lock:
         with self._changing:
@@ -256,8 +305,13 @@ class Engine:
         for collection in self.collections():
             if self._closing.is_set():
                 break
+            progress = self._progress[collection.name]
             try:
-                collection.index.scrub()
+                collection.index.scrub(done=partial(_verified, progress))
             except LsrError as error:
                 self._places[collection.name] = Failure(collection.path, "is damaged", error)
                 log.error("index '%s' is damaged and out of service: %s", collection.name, error)
+
+
+def _verified(progress: Progress, n: int, of: int) -> None:
+    progress.verified, progress.n_bytes = n, of

@@ -19,12 +19,11 @@ from pydantic import BaseModel
 from scipy import sparse
 from starlette.testclient import TestClient
 
-from index import Index, build_index
+from index import Index, build_index, query_encoder
 from lsr.encoders import BM25Encoder
 from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document
 from service import Settings, create_app
-from service.engine import Collection
 from service.openapi import SNAPSHOT, openapi_json
 from service.problems import KINDS
 from service.wire.documents import StoredDocument
@@ -624,26 +623,37 @@ def test_nothing_is_ready_until_everything_is_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
-    really_open = Collection.open
+    really_load = query_encoder
 
-    def slowly(*arguments: Any) -> Collection:
+    def slowly(*arguments: Any) -> Any:
         assert gate.wait(30)
-        return really_open(*arguments)
+        return really_load(*arguments)
 
-    monkeypatch.setattr(Collection, "open", slowly)
-    with TestClient(create_app(Settings({"papers": folder / "papers.index"}))) as client:
+    monkeypatch.setattr("service.engine.query_encoder", slowly)
+    paths = dict.fromkeys(("papers", "more"), folder / "papers.index")
+    with TestClient(create_app(Settings(paths))) as client:
         try:
             assert client.get("/livez").status_code == 200
             problem = assert_problem(client.get("/readyz"), 503, "not_ready")
-            assert problem["checks"] == [{"index": "papers", "state": "opening"}]
+            while problem["checks"][0]["step"] != "loading the encoder":
+                problem = client.get("/readyz").json()
+            first, second = problem["checks"]
+            assert (first["index"], first["state"]) == ("papers", "opening")
+            assert 0 <= first["seconds"] < 30
+            assert (second["state"], second["step"]) == ("opening", "waiting for its turn")
             response = client.post(SEARCH, json={"query": {"text": "cats"}})
             assert_problem(response, 503, "not_ready")
             assert response.headers["retry-after"] == "1"
-            listed = client.get("/v1/indexes").json()
-            assert listed == {"indexes": [{"name": "papers", "state": "opening"}]}
+            listed = client.get("/v1/indexes").json()["indexes"]
+            assert {one["state"] for one in listed} == {"opening"}
         finally:
             gate.set()
-        assert opened(client).get("/readyz").json()["status"] == "ready"
+        answer = opened(client).get("/readyz").json()
+        assert answer["status"] == "ready"
+        while not all(check["verified"] for check in answer["checks"]):
+            answer = client.get("/readyz").json()  # verified in the background
+        index_bytes = client.get("/v1/indexes/papers").json()["segment_bytes"]
+        assert answer["checks"][0]["verified"] == {"bytes": index_bytes, "of": index_bytes}
 
 
 def test_one_index_that_cannot_be_opened_does_not_stop_the_others(
@@ -652,10 +662,10 @@ def test_one_index_that_cannot_be_opened_does_not_stop_the_others(
     app = create_app(Settings({"gone": tmp_path / "gone.index", "papers": folder / "papers.index"}))
     with caplog.at_level(logging.ERROR, "lsr.service"), TestClient(app) as client:
         problem = assert_problem(opened(client).get("/readyz"), 503, "not_ready", folder=tmp_path)
-        assert problem["checks"] == [
-            {"index": "gone", "state": "failed", "reason": "cannot be opened (IndexNotFound)"},
-            {"index": "papers", "state": "ready"},
-        ]
+        gone, papers = problem["checks"]
+        assert gone["reason"] == "cannot be opened (IndexNotFound)"
+        assert (gone["state"], gone["step"]) == ("failed", "failed")
+        assert (papers["state"], papers["step"]) == ("ready", "serving")
         response = client.post("/v1/indexes/gone/search", json={"query": {"text": "cats"}})
         assert_problem(response, 503, "index_unavailable", folder=tmp_path)
         assert client.post(SEARCH, json={"query": {"text": "cats"}}).status_code == 200

@@ -38,6 +38,14 @@ def test_another_process_notices_every_change(tmp_path: Path) -> None:
         assert other.setting("colour") == "blue"
 
 
+def test_whether_somebody_works_is_seen_without_taking_the_lock(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "data") as home:
+        assert home.worked_in() is False
+        with home.working():
+            assert home.worked_in() is True
+        assert home.worked_in() is False
+
+
 def test_only_one_process_works(tmp_path: Path) -> None:
     with Home.open(tmp_path / "data") as home, home.working(), pytest.raises(IndexLocked):
         home.working().__enter__()

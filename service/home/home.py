@@ -197,6 +197,22 @@ class Home:
         """Room on the disk of the directory."""
         return shutil.disk_usage(self.path).free
 
+    def worked_in(self) -> bool | None:
+        """Whether a worker holds the directory; None where the system does not tell.
+
+        Read, not tried: a lock taken for a moment could turn away a worker that starts just then.
+        """
+        try:
+            status = (self.path / "worker.lock").stat()
+        except FileNotFoundError:
+            return False
+        where = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        try:
+            held = Path("/proc/locks").read_text().splitlines()
+        except OSError:
+            return None
+        return any(line.split()[1] == "FLOCK" and where in line.split() for line in held)
+
     @contextmanager
     def working(self) -> Iterator[None]:
         """Be the one process that runs tasks, or raise `IndexLocked`."""

@@ -1,10 +1,13 @@
 """Is the process alive, is it ready."""
 
+import time
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ..engine import Engine
+from ..home import Home, log, queue
 from ..problems import ProblemError
 from ..wire.server import Live, Ready
 from .answering import engine_of, json, problems
@@ -28,20 +31,42 @@ def livez() -> Response:
 def readyz(request: Request) -> Response:
     """200 once every index and its encoder are open; until then 503 with what is waited for."""
     engine = engine_of(request)
-    reasons = {name: failure.reason for name, failure in engine.failures().items()}
-    checks: list[dict[str, Any]] = []
-    for name in engine.names:
-        check = {"index": name, "state": engine.state(name)}
-        if name in reasons:
-            check["reason"] = reasons[name]
-        checks.append(check)
+    checks = [_check(engine, name) for name in engine.names]
     waiting = [check["index"] for check in checks if check["state"] != "ready"]
+    data = None if engine.home is None else _data(engine.home)
     if waiting:
+        failed = any(check["state"] == "failed" for check in checks)
         raise ProblemError(
             "not_ready",
             f"{len(waiting)} of {len(checks)} indexes are not open: {', '.join(waiting)}.",
-            hint="The server's log says why." if reasons else "Try again in a moment.",
+            hint="The server's log says why." if failed else "Try again in a moment.",
             headers={"Retry-After": "1"},
-            extensions={"checks": checks},
+            extensions={"checks": checks, "data": data},
         )
-    return json({"status": "ready", "checks": checks})
+    return json({"status": "ready", "checks": checks, "data": data})
+
+
+def _check(engine: Engine, name: str) -> dict[str, Any]:
+    progress = engine.progress(name)
+    check: dict[str, Any] = {
+        "index": name,
+        "state": engine.state(name),
+        "step": "waiting for its turn" if progress is None else progress.step,
+        "seconds": None if progress is None else round(time.monotonic() - progress.since, 3),
+        "verified": None,
+    }
+    if progress is not None and progress.n_bytes:
+        check["verified"] = {"bytes": progress.verified, "of": progress.n_bytes}
+    if failure := engine.failures().get(name):
+        check["reason"] = failure.reason
+    return check
+
+
+def _data(home: Home) -> dict[str, Any]:
+    counts = queue.counts(home)
+    working = home.worked_in()
+    return {
+        "worker": "unknown" if working is None else "running" if working else "absent",
+        "waiting_tasks": sum(counts.get(state, 0) for state in ("receiving", "queued", "running")),
+        "log_bytes": log.n_bytes(home),
+    }

@@ -13,12 +13,30 @@ class Live(Answer):
     status: Literal["alive"]
 
 
+class Verified(Answer):
+    """How much of an index has been read to its last byte since it was opened."""
+
+    bytes: int
+    of: int
+
+
 class Check(Answer):
-    """One thing that must hold before the server is ready."""
+    """One index that must be open before the server is ready."""
 
     index: str
     state: Literal["opening", "ready", "failed"]
+    step: str = Field(description="What is being done, such as 'loading the encoder'.")
+    seconds: float | None = Field(description="Since when; null for one that waits for its turn.")
+    verified: Verified | None = Field(description="Goes on while the index is served.")
     reason: str | None = None
+
+
+class HomeCheck(Answer):
+    """The data directory: what the worker has yet to do. Searches do not wait for it."""
+
+    worker: Literal["running", "absent", "unknown"]
+    waiting_tasks: int
+    log_bytes: int
 
 
 class Ready(Answer):
@@ -26,6 +44,7 @@ class Ready(Answer):
 
     status: Literal["ready"]
     checks: list[Check]
+    data: HomeCheck | None = None
 
 
 class Limits(Answer):
