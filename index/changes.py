@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import apsw
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from lsr.errors import IndexFailure, UsageError
 
@@ -130,6 +131,24 @@ def tombstone_documents(
         connection.executemany("UPDATE documents SET deleted=? WHERE docid=?", ended + replaced)
         count += bool(replaced) or any(added not in hidden for _, added in live)
     return count
+
+
+def tombstone_versions(
+    connection: apsw.Connection, docids: npt.NDArray[np.uint32], *, deleted: int
+) -> int:
+    """Mark these versions, which searches could see, as deleted by commit `deleted`; of how many
+    documents they were. Those that the same commit has ended already do not count again.
+    """
+    listed = orjson.dumps(docids.tolist()).decode()
+    living = (
+        "docid IN (SELECT value FROM json_each(?)) AND (deleted IS NULL OR deleted IN "
+        "(SELECT -build FROM builds WHERE published IS NULL))"
+    )
+    n_documents = select(
+        connection, f"SELECT count(DISTINCT group_docid) FROM documents WHERE {living}", (listed,)
+    )[0][0]
+    connection.execute(f"UPDATE documents SET deleted=? WHERE {living}", (deleted, listed))
+    return int(n_documents)
 
 
 def abandon_build(connection: apsw.Connection, build: int) -> None:

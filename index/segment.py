@@ -32,7 +32,7 @@ from .layout import (
     Header,
     decode_header,
 )
-from .live import WordsCache
+from .live import Live, WordsCache, count, unpack
 from .mapped import forget
 from .quantize import halves, impact_table, impacts_of_halves
 from .segment_writer import SegmentStats, assemble, write_segment
@@ -207,6 +207,24 @@ class Segment:
         table = np.full(last - first + 1, -1, np.int32)
         table[self.docids - np.uint32(first)] = np.arange(self.n_docs, dtype=np.int32)
         return first, table
+
+    @cached_property
+    def _group_numbers(self) -> tuple[int, npt.NDArray[np.uint32]]:
+        """How many groups there are, and the number of each position's."""
+        assert self.groups is not None
+        distinct, numbers = np.unique(self.groups, return_inverse=True)
+        return len(distinct), numbers.astype(np.uint32)
+
+    def n_groups_in(self, words: Live | None) -> int:
+        """How many documents the live positions belong to: passages of one count once."""
+        if self.groups is None:
+            return count(words, self.n_docs)
+        n_groups, numbers = self._group_numbers
+        if words is None:
+            return n_groups
+        seen = np.zeros(n_groups, np.bool_)
+        seen[numbers[unpack(words, self.n_docs)]] = True
+        return int(np.count_nonzero(seen))
 
     def positions_of(self, docids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """The position of each docid, -1 for one that is not here."""

@@ -23,7 +23,7 @@ from lsr.errors import IndexCorrupt
 from .catalog import Catalog
 from .columns import Column, Kind
 from .database import select
-from .live import Live, count, positions_in, without
+from .live import Live, count, without
 from .rows import vectors_from_bytes
 from .segment import Segment
 
@@ -46,9 +46,7 @@ class View:
     @property
     def n_live_groups(self) -> int:
         """Documents among them; a document's passages always lie in one segment."""
-        if self.segment.groups is None:
-            return self.n_live
-        return len(np.unique(self.segment.groups[positions_in(self.live, self.segment.n_docs)]))
+        return self.segment.n_groups_in(self.live)
 
 
 @dataclass(frozen=True, slots=True)

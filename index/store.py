@@ -41,13 +41,14 @@ from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
 from .columns import KINDS, Kind
+from .counting import n_matching
 from .effort import Effort
 from .engine import Algorithm, Cancel
 from .engine import search as search_one
 from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
-from .filtering import Filter
+from .filtering import Expression, Filter, matching
 from .history import horizon, retain, snapshot_at
 from .live import positions_in
 from .memory import recall
@@ -248,6 +249,18 @@ class Index:
         return sum(view.n_live_groups for view in snapshot.views)
 
     @property
+    def n_pending(self) -> int:
+        """Rows that no segment holds yet, deleted ones included: each process has them in memory,
+        and beyond `SEAL_AT` a commit seals them.
+        """
+        return self.refresh().n_pending
+
+    @property
+    def n_segments(self) -> int:
+        """Segment files that every search asks."""
+        return sum(view.number >= 0 for view in self.refresh().views)
+
+    @property
     def encoder_folder(self) -> Path:
         """Where the query side of the encoder lies inside the index."""
         return self.path / "encoder"
@@ -342,6 +355,27 @@ class Index:
             found = search_many(segments, live, integer_queries, int(k), threads=threads, **asked)
         return hits_of(snapshot, found, integer_queries, approximate=approximate)
 
+    def count(
+        self,
+        query: SparseMatrix,
+        *,
+        filter: Filter | None = None,
+        require: Sequence[int] = (),
+        exclude: Sequence[int] = (),
+        collapse: bool | None = None,
+        at: int | None = None,
+    ) -> int:
+        """How many documents share a term with a (1, n_terms) query, exactly; the rest as in
+        `search_batch`. A `search` for that many finds them all.
+        """
+        if query.shape[0] != 1:
+            raise QueryError(f"expected one query, a (1, n_terms) matrix, got shape {query.shape}")
+        csr = canonical(query, n_terms=self.n_terms)
+        snapshot = self.refresh() if at is None else self.snapshot_at(at)
+        live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
+        integers = self.rounded(csr.indices, csr.data)
+        return n_matching(snapshot, live, integers, by_group=collapse is not False)
+
     def rounded(
         self, terms: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]
     ) -> IntegerQuery:
@@ -418,7 +452,7 @@ class Index:
         return writer.commit
 
     def delete_where(self, filter: Filter) -> Commit:
-        """Delete all documents that `filter` selects. Raises `QueryError`."""
+        """Delete all documents that pass a filter; `Commit.n_deleted` says how many they were."""
         with self.writer() as writer:
             writer.delete_where(filter)
         assert writer.commit is not None
@@ -431,7 +465,7 @@ class Index:
             n_terms=self.n_terms,
             declared=self.fields,
             settings=self.settings,
-            matching=self._matching,
+            matching=self._docids_matching,
             committed=self._committed,
         )
 
@@ -607,14 +641,14 @@ class Index:
         except IndexFailure as error:
             logging.getLogger(__name__).warning("committed, but not sealed: %s", error)
 
-    def _matching(self, filter: Filter) -> list[str]:
-        """Ids of the live documents that `filter` selects."""
-        snapshot = self.refresh()
-        words = live_words(snapshot, self.fields, filter=filter)
-        found: dict[str, None] = {}  # a document of passages comes once for each
-        for view, live in zip(snapshot.views, words, strict=True):
-            found |= dict.fromkeys(view.segment.doc_ids(positions_in(live, view.segment.n_docs)))
-        return list(found)
+    def _docids_matching(self, expression: Expression) -> npt.NDArray[np.uint32]:
+        chosen = [np.empty(0, np.uint32)]
+        for view in self.refresh().views:
+            segment = view.segment
+            words = matching(expression, segment)
+            live = words if view.live is None else words & view.live
+            chosen.append(segment.docids[positions_in(live, segment.n_docs)])
+        return np.concatenate(chosen)
 
     def _places_of(self, doc_id: str, *, at: int | None = None) -> list[tuple[Segment, int]]:
         for _ in range(PLACE_TRIES):

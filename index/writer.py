@@ -5,13 +5,22 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lsr.errors import UsageError, VersionConflict
 from lsr.types import Document, SparseMatrix
 
 from .catalog import Catalog, new_commit
-from .changes import insert_documents, insert_pending, reserve_docids, tombstone_documents
+from .changes import (
+    insert_documents,
+    insert_pending,
+    reserve_docids,
+    tombstone_documents,
+    tombstone_versions,
+)
 from .columns import Kind
-from .filtering import Filter
+from .filtering import Expression, Filter, parsed
 from .memory import Remembered, forgotten, remember_all, remembered_as
 from .rows import Passage, Rows, check_doc_id, checked_rows
 from .settings import Settings
@@ -28,11 +37,6 @@ class Commit:
     n_deleted: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Where:
-    filter: Filter
-
-
 class Writer:
     """Adds and deletes that become one commit when the `with` body ends; none of them if it
     raises.
@@ -45,7 +49,7 @@ class Writer:
         n_terms: int,
         declared: Mapping[str, Kind],
         settings: Settings,
-        matching: Callable[[Filter], list[str]],
+        matching: Callable[[Expression], npt.NDArray[np.uint32]],
         committed: Callable[[], None],
     ) -> None:
         self._catalog = catalog
@@ -54,7 +58,7 @@ class Writer:
         self._settings = settings
         self._matching = matching
         self._committed = committed
-        self._changes: list[Rows | list[str] | _Where] = []
+        self._changes: list[Rows | list[str] | Expression] = []
         self._expected: list[tuple[str, int | None]] = []
         self._remembered: list[Remembered] = []
         self.commit: Commit | None = None
@@ -89,12 +93,16 @@ class Writer:
         self._changes.append(ids)
 
     def delete_where(self, filter: Filter) -> None:
-        """Delete all documents that a filter of `Index.search` selects.
+        """Delete the documents that pass a filter, as they were before this writer changes any.
 
-        It sees what was committed before this commit, not what this writer adds. Raises
-        `QueryError` when the body ends.
+        Raises `FilterError`, and `UsageError` for an empty filter, which would mean every document.
         """
-        self._changes.append(_Where(filter))
+        expression = parsed(filter, self._declared)
+        if expression is None:
+            raise UsageError(
+                "an empty filter would delete every document; if that is meant, say {'all': []}"
+            )
+        self._changes.append(expression)
 
     def expect(self, doc_id: str, version: int | None) -> None:
         """Write nothing unless the live document of this id has this `Index.version`, None if
@@ -134,19 +142,24 @@ class Writer:
                 found = live_version(connection, doc_id)
                 if found != expected:
                     raise VersionConflict(doc_id, expected=expected, found=found)
+            # Before anything changes, and inside the transaction: nobody else can change it either.
+            chosen = [
+                None if isinstance(change, Rows | list) else self._matching(change)
+                for change in self._changes
+            ]
             number = new_commit(connection, "write")
-            for change in self._changes:
-                if isinstance(change, Rows):
+            for change, docids in zip(self._changes, chosen, strict=True):
+                if docids is not None:
+                    n_deleted += tombstone_versions(connection, docids, deleted=number)
+                elif isinstance(change, Rows):
                     # An id added twice in one commit: the later version counts, the earlier was
                     # never seen.
                     first = reserve_docids(connection, len(change))
                     n_replaced += insert_documents(connection, change, first=first, added=number)
                     insert_pending(connection, change, first=first, added=number)
                     n_added += len(change.documents)
-                else:
-                    # Nobody else commits while this transaction lasts, so the filter sees all.
-                    ids = self._matching(change.filter) if isinstance(change, _Where) else change
-                    n_deleted += tombstone_documents(connection, ids, deleted=number)
+                elif isinstance(change, list):
+                    n_deleted += tombstone_documents(connection, change, deleted=number)
             remember_all(connection, self._remembered)
             connection.execute(
                 "UPDATE commits SET n_added=?, n_replaced=?, n_deleted=? WHERE number=?",

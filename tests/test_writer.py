@@ -3,20 +3,21 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from index import Index, Passage
-from lsr.errors import UsageError, VersionConflict
+from lsr.errors import UnknownField, UsageError, VersionConflict
 from lsr.types import Document, SparseMatrix
 
 ONE: SparseMatrix = sparse.csr_array(np.array([[0, 1.0, 0, 0]], np.float32))
 
 
-def new_index(path: Path) -> Index:
-    return Index.create(path, n_terms=4, max_weight=4.0)
+def new_index(path: Path, **options: Any) -> Index:
+    return Index.create(path, n_terms=4, max_weight=4.0, **options)
 
 
 def test_what_a_commit_remembers_is_there_exactly_when_its_documents_are(tmp_path: Path) -> None:
@@ -137,3 +138,102 @@ def test_a_document_of_passages_has_one_version(tmp_path: Path) -> None:
             writer.expect("a", index.version("a"))
             writer.add([Document("a", {"text": "ab"})], ONE)
         assert index.n_docs == 1
+
+
+def some(*langs: str, first: int = 0) -> tuple[list[Document], SparseMatrix]:
+    """Documents d0, d1, ... of these languages."""
+    documents = [Document(f"d{i}", {"lang": lang}) for i, lang in enumerate(langs, start=first)]
+    return documents, sparse.vstack([ONE] * len(langs))
+
+
+def left(index: Index) -> set[str]:
+    return set(index.search(ONE, 100).doc_ids)
+
+
+def test_documents_that_pass_a_filter_are_deleted_wherever_they_lie(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i", fields={"lang": "keyword"}) as index:
+        index.add(*some("en", "de", "en", "fr"))
+        index.merge()
+        index.add(*some("de", "en", first=4))
+        index.seal()
+        index.delete(["d1"])
+        index.add(*some("de", first=6))
+        index.add(*some("fr", first=4))  # no longer de
+        assert index.delete_where({"lang": "de"}).n_deleted == 1
+        assert left(index) == {"d0", "d2", "d3", "d4", "d5"}
+        assert index.delete_where({"lang": "de"}).n_deleted == 0
+        assert index.delete_where({"not": {"lang": "fr"}}).n_deleted == 3
+        assert left(index) == {"d3", "d4"}
+        index.merge()
+        assert index.check().sound
+        assert left(index) == {"d3", "d4"}
+
+
+def test_a_filter_deletes_what_was_there_before_its_writer(tmp_path: Path) -> None:
+    """Neither what the same commit adds nor a version that it has replaced already."""
+    with new_index(tmp_path / "i", fields={"lang": "keyword"}) as index:
+        index.add(*some("en", "en", "de"))
+        with index.writer() as writer:
+            writer.add(*some("en"))
+            writer.delete_where({"lang": "en"})
+            writer.add(*some("en", first=3))
+        assert writer.commit is not None
+        assert (writer.commit.n_replaced, writer.commit.n_deleted) == (1, 1)
+        assert left(index) == {"d0", "d2", "d3"}
+        with pytest.raises(RuntimeError, match="stop"), index.writer() as writer:
+            writer.delete_where({"lang": "en"})
+            raise RuntimeError("stop")
+        assert left(index) == {"d0", "d2", "d3"}
+
+
+def test_a_document_of_passages_is_deleted_whole_and_counts_once(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i", fields={"lang": "keyword"}) as index:
+        passages = [Passage(0, 0, 2), Passage(0, 2, 4), Passage(1, 0, 1)]
+        documents = [Document("a", {"lang": "en"}), Document("b", {"lang": "de"})]
+        index.add(documents, sparse.vstack([ONE] * 3), passages=passages)
+        assert index.delete_where({"lang": "en"}).n_deleted == 1
+        assert left(index) == {"b"}
+        assert (index.n_docs, index.get("a")) == (1, None)
+
+
+def test_a_filter_sees_what_others_wrote_until_the_moment_of_its_commit(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i", fields={"lang": "keyword"}) as index:
+        with Index.open(tmp_path / "i") as other, index.writer() as writer:
+            writer.delete_where({"lang": "en"})
+            other.add(*some("en", "de"))
+        assert left(index) == {"d1"}
+
+
+def test_what_would_delete_everything_by_mistake_is_refused(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i", fields={"lang": "keyword"}) as index:
+        index.add(*some("en", "de"))
+        with pytest.raises(UsageError, match="every document"):
+            index.delete_where({})
+        with pytest.raises(UnknownField):
+            index.delete_where({"lnag": "en"})
+        assert len(left(index)) == 2
+        assert index.delete_where({"all": []}).n_deleted == 2
+
+
+def test_a_version_that_an_unseen_build_replaces_is_deleted_as_well(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i", fields={"lang": "keyword"}) as index:
+        index.add(*some("en", "de"))
+        with pytest.raises(RuntimeError, match="stop"), index.bulk("source") as bulk:
+            bulk.add(*some("fr", "fr"))
+            bulk.flush()
+            assert index.delete_where({"lang": "en"}).n_deleted == 1
+            assert left(index) == {"d1"}
+            raise RuntimeError("stop")
+        with pytest.raises(RuntimeError, match="stop"), index.bulk("another"):
+            raise RuntimeError("stop")  # which gives the first one up
+        assert left(index) == {"d1"}
+
+
+def test_the_load_of_an_index_is_told(tmp_path: Path) -> None:
+    with new_index(tmp_path / "i") as index:
+        assert (index.n_pending, index.n_segments) == (0, 0)
+        index.add([Document("a"), Document("b")], sparse.vstack([ONE, ONE]))
+        index.delete(["b"])
+        assert (index.n_pending, index.n_segments) == (2, 0)
+        index.seal()
+        assert (index.n_pending, index.n_segments) == (0, 1)
