@@ -6,6 +6,7 @@ from .card import Card
 from .idf import blend_idf, idf_table
 from .inference_free import InferenceFreeEncoder
 from .layout import load_encoder
+from .matching import Said, said
 from .origins import Origin, Traces
 from .protocol import QueryStrategy, SparseEncoder
 from .separate import SeparateEncoder
@@ -24,6 +25,7 @@ __all__ = [
     "Origin",
     "QueryStrategy",
     "QueryTable",
+    "Said",
     "SeparateEncoder",
     "Settings",
     "SparseEncoder",
@@ -37,4 +39,5 @@ __all__ = [
     "idf_table",
     "is_binary",
     "load_encoder",
+    "said",
 ]

@@ -103,8 +103,52 @@ def words(text: str) -> list[str]:
     """
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
-    composed = unicodedata.normalize("NFC", text.lower()).replace("\u00ad", "").replace("’", "'")
-    return _unicode_word().findall(composed)
+    return _unicode_word().findall(_composed(text))
+
+
+def word_places(text: str) -> list[tuple[str, int, int]]:
+    """`words` with the characters [start, end) of `text` that each was read from.
+
+    Empty for the rare text whose composed form cannot be laid beside its own characters.
+
+    >>> word_places("A soft\u00adly Cafe\u0301!")
+    [('a', 0, 1), ('softly', 2, 9), ('café', 10, 15)]
+    """
+    if text.isascii():
+        return [(found[0], *found.span()) for found in _ASCII_WORD.finditer(text.lower())]
+    composed = _composed(text)
+    found = _unicode_word().finditer(composed)
+    lowered = text.lower()  # never shorter, so of equal length means character for character
+    as_it_is = len(lowered) == len(text) and unicodedata.is_normalized("NFC", lowered)
+    if as_it_is and "\u00ad" not in text:
+        return [(one[0], *one.span()) for one in found]
+    starts, ends, pieces = [], [], []
+    at = 0
+    while at < len(text):
+        after = at + 1
+        while after < len(text) and _joins(text[after - 1], text[after]):
+            after += 1
+        piece = _composed(text[at:after])
+        pieces.append(piece)
+        starts += [at] * len(piece)
+        ends += [after] * len(piece)
+        at = after
+    # A sigma at the end of a word is lower-cased by what surrounds it, to one character all the
+    # same.
+    if "".join(pieces).replace("ς", "σ") != composed.replace("ς", "σ"):
+        return []
+    return [(one[0], starts[one.start()], ends[one.end() - 1]) for one in found]
+
+
+def _composed(text: str) -> str:
+    """The form in which words are found: lower case, NFC, one apostrophe, no soft hyphens."""
+    return unicodedata.normalize("NFC", text.lower()).replace("\u00ad", "").replace("’", "'")
+
+
+def _joins(before: str, character: str) -> bool:
+    """Whether two characters may compose: a combining mark, or a Korean vowel or final."""
+    korean = "\u1100" <= before <= "\u11ff" or "\uac00" <= before <= "\ud7a3"
+    return unicodedata.combining(character) != 0 or (korean and "\u1160" <= character <= "\u11ff")
 
 
 # A word must hold a letter or digit; `_` alone is punctuation.

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from ..errors import EncoderError
 from ..types import SparseMatrix
-from .analysis import ENGLISH, REVISION, Analyser, words
+from .analysis import ENGLISH, REVISION, Analyser, word_places, words
 from .card import DEFAULT_TEXT_FIELDS, Card
 from .counting import occurrences
 from .folder import Fingerprint, read_object, replacing, write_json
@@ -144,6 +144,16 @@ class BM25Encoder:
         counts = self._counts(texts)
         counts.data = counts.data * self._idf[counts.indices]
         return counts
+
+    def places(self, text: str) -> list[tuple[int, int, int]]:
+        """(term, start, end) of every word of `text` that is no stop word, in order."""
+        numbered = ((self._numbers[word], start, end) for word, start, end in word_places(text))
+        return [place for place in numbered if place[0] >= 0]
+
+    def idf(self, terms: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """What a query that says each of these terms once gives them."""
+        weights: npt.NDArray[np.float32] = self._idf[terms]
+        return weights
 
     def term_strings(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
         """The terms with these numbers; a bucket of unseen terms is `unseen:n`."""
