@@ -10,13 +10,17 @@ from .segment import Segment
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One term's part: `score` = `query_weight` x `doc_weight`, `share` = part of the whole."""
+    """One term's part: `score` = `query_weight` x `doc_weight`, `share` = part of the whole.
+
+    `points` is the part as the engine adds it up, integer query weight x impact.
+    """
 
     term: int
     query_weight: float
     doc_weight: float
     score: float
     share: float
+    points: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ def explained(segment: Segment, position: int, query: IntegerQuery) -> Explanati
             doc_weight=float(impacts[in_document[i]]) * segment.scale,
             score=float(parts[i]) * query.unit,
             share=float(parts[i]) / total,
+            points=int(parts[i]),
         )
         for i in np.lexsort((shared, -parts))
     ]

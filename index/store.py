@@ -426,6 +426,22 @@ class Index:
         ]
         return max(candidates, key=lambda one: one.integer_score)
 
+    def explain_docids(
+        self, query: SparseMatrix, docids: npt.NDArray[np.uint32]
+    ) -> tuple[list[Explanation], float]:
+        """Why each of these versions scores as it does, and the score of one point.
+
+        For the docids of a ranking: what was ranked is explained, even if it was replaced since.
+        Raises `UsageError` for a docid that is in no segment any more.
+        """
+        csr = canonical(query, n_terms=self.n_terms)
+        integers = self.rounded(csr.indices, csr.data)
+        try:
+            places = self.refresh().locate(docids)
+        except KeyError as error:
+            raise UsageError(f"docid {error.args[0]} is not in this index any more") from error
+        return [explained(segment, at, integers) for segment, at in places], integers.unit
+
     # ---- writing -------------------------------------------------------------------------------
 
     def add(

@@ -6,8 +6,8 @@ routes/                     API v1, /livez, /readyz, /problems; a module an area
 wire/                       what goes over the wire, by area
 errors.py, problems.py      exceptions as RFC 9457 problems
 engine.py                   the indexes, opened in a thread of its own
-searching.py                one search, from request to answer
-queries.py, filters.py      a request in the terms of an index
+search/                     one search, from request to answer
+filters.py                  a filter in the terms of an index
 pages.py, page/             the search page at /, the reference at /docs
 server.py                   all of it behind uvicorn
 """

@@ -11,6 +11,7 @@ asked for.
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
+
+import orjson
 
 from index import Index, query_encoder
 from lsr.encoders import SparseEncoder
@@ -46,6 +49,9 @@ class Collection:
         self.encoder = encoder
         # Read once: an encoder may compute its fingerprint whenever it is asked.
         self.encoder_label = None if encoder is None else f"{encoder.name}@{encoder.build}"
+        place = (index.path / "catalog.sqlite").stat()
+        self.identity = f"{name} {place.st_dev}:{place.st_ino} {self.encoder_label}"
+        """What cursors and entity tags belong to: another index at this place has another."""
 
     @classmethod
     def open(
@@ -121,6 +127,8 @@ class Engine:
         self._registry = Registry.read(self.home, settings.indexes)
         self._places: dict[str, Collection | Failure] = {}
         self._progress: dict[str, Progress] = {}
+        self.secret = settings.secret or _secret(self.home)
+        """Signs cursors; every process that serves the same indexes needs the same."""
         self._closing = threading.Event()
         self._changing = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
@@ -315,3 +323,19 @@ class Engine:
 
 def _verified(progress: Progress, n: int, of: int) -> None:
     progress.verified, progress.n_bytes = n, of
+
+
+def _secret(home: Home | None) -> bytes:
+    """That of the data directory, so that cursors outlive the process; else one for this process.
+
+    The first process to need it draws it; of two at the same time one wins, for both.
+    """
+    if home is None:
+        return secrets.token_bytes(32)
+    if home.setting("secret") is None:
+        with home.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO settings VALUES('secret', ?)",
+                (orjson.dumps(secrets.token_hex(32)),),
+            )
+    return bytes.fromhex(home.setting("secret"))

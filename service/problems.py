@@ -91,6 +91,15 @@ KINDS: Mapping[str, Kind] = {
     "query_too_long": Kind(
         422, "Query too long", "The query has more terms than scores have room for."
     ),
+    "invalid_cursor": Kind(
+        422, "Invalid cursor", "The cursor is none of this server's, or of another request."
+    ),
+    "cursor_expired": Kind(
+        410, "Cursor expired", "The commit that the cursor belongs to is no longer kept."
+    ),
+    "cancelled": Kind(
+        499, "Cancelled", "The client closed the connection before the answer was ready."
+    ),
     "no_encoder": Kind(
         422,
         "No encoder for queries",

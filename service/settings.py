@@ -45,6 +45,8 @@ class Settings:
     access_log: bool = False
     log_queries: float = 0.0
     work_inside: bool = False
+    secret: bytes | None = field(default=None, repr=False)
+    """Signs cursors; None draws one, so that cursors end with the process."""
 
     def __post_init__(self) -> None:
         for name in self.indexes:

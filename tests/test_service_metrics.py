@@ -260,7 +260,13 @@ def test_json_logs_are_one_object_a_line_without_texts_or_secrets(
     assert requests[0]["request_id"] == "abc-1"
     assert (requests[0]["status"], requests[0]["index"]) == (200, "live")
     assert requests[0]["hits"] == [2]
-    assert set(requests[0]["stages_ms"][0]) == {"encode", "score", "fetch", "total"}
+    assert set(requests[0]["stages_ms"][0]) == {
+        "encode",
+        "filter",
+        "score",
+        "fetch",
+        "total",
+    }
     assert requests[1]["problem"] == "no_encoder"
     text = json.dumps(lines)
     assert "private question" not in text

@@ -13,7 +13,7 @@ from lsr.errors import UsageError
 
 from ..bodies import body_lines
 from ..engine import Engine
-from ..filters import index_filter
+from ..filters import check
 from ..home.queue import Task
 from ..home.registry import Entry
 from ..problems import KINDS, ProblemError
@@ -111,7 +111,8 @@ async def delete_documents(
     wanted: dict[str, Any] = {"ids": body.ids}
     if body.ids is None:
         collection = await run_sync(engine.collection, name)
-        wanted = {"filter": index_filter(body.filter, collection.index.fields)}
+        check(collection.index, body.filter)
+        wanted = {"filter": body.filter}
     elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
         raise ProblemError("invalid_request", f"/ids/{empty[0]} is empty.")
     task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)

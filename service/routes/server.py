@@ -12,7 +12,7 @@ from lsr import __version__
 
 from ..problems import KINDS, ProblemError, did_you_mean, type_of
 from ..wire.problems import ProblemKind
-from ..wire.search import MAX_LIMIT
+from ..wire.search import MAX_DEPTH, MAX_LIMIT, MAX_TIMEOUT_MS, MAX_WINDOW
 from ..wire.server import ServerInfo
 from .answering import engine_of, json, problems
 
@@ -41,6 +41,9 @@ def info(request: Request) -> Response:
             "limits": {
                 "body_bytes": engine.settings.max_body_bytes,
                 "limit": MAX_LIMIT,
+                "window": MAX_WINDOW,
+                "cursor_depth": MAX_DEPTH,
+                "timeout_ms": MAX_TIMEOUT_MS,
                 "query_terms": MAX_QUERY_TERMS,
             },
             "indexes": engine.names,

@@ -6,7 +6,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from .base import Answer, Strict, Text
-from .search import FieldFilter, Vector, Weight
+from .filters import Filter
+from .queries import Vector, Weight
 
 
 class DocumentBody(Strict):
@@ -35,7 +36,7 @@ class DeleteRequest(Strict):
     )
 
     ids: Annotated[list[Text], Field(max_length=100_000)] | None = None
-    filter: Annotated[dict[Text, FieldFilter], Field(max_length=64)] | None = None
+    filter: Filter | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DeleteRequest":

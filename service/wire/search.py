@@ -1,106 +1,159 @@
-"""One search: what may be asked, and what is answered."""
+"""One search: what may be asked."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from index import MAX_QUERY_TERMS
-
-from .base import Answer, Strict, Text
+from .base import Strict, Text
+from .filters import Filter
+from .queries import QueryInput
 
 MAX_LIMIT = 1000
-"""Hits of one answer; deeper pages belong to a cursor."""
-LARGEST_WEIGHT = 3.4028234e38
-"""The largest float32, as which the engine reads weights."""
+"""Hits of one answer."""
+MAX_WINDOW = 10_000
+"""offset + limit: the engine ranks all hits up to the last that is asked for."""
+MAX_DEPTH = 100_000
+"""Hits that a cursor leads to, for the same reason."""
+MAX_TIMEOUT_MS = 600_000
+MAX_TERM_CONDITIONS = 64
+FIRST_PAGE = "start"
+"""The cursor of the first page: it asks for a `next_cursor`."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-Weight = Annotated[float, Field(ge=0, le=LARGEST_WEIGHT)]
+def _alternative(*, scalar: str, model: str) -> Any:
+    """Tells a scalar from an object, so that errors speak of the one that was meant."""
+    return Discriminator(lambda value: model if _is_object(value) else scalar)
 
 
-class Vector(Strict):
-    """Sparse weights by term number, in any order, each term once."""
-
-    indices: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_QUERY_TERMS)]
-    values: Annotated[list[Weight], Field(max_length=MAX_QUERY_TERMS)]
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict | Strict)
 
 
-class QueryInput(Strict):
-    """What to search for: exactly one of `text`, `tokens` and `vector`."""
+class TopTerms(Strict):
+    """How much of an explanation to tell."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                {"required": ["text"], "properties": {"text": {"type": "string"}}},
-                {"required": ["tokens"], "properties": {"tokens": {"type": "object"}}},
-                {"required": ["vector"], "properties": {"vector": {"type": "object"}}},
-            ]
-        }
+    top_terms: Annotated[int, Field(ge=1, le=4112)] = Field(
+        description="Terms to list, the heaviest; `other` adds the rest up."
     )
 
-    text: Text | None = Field(
-        default=None, description="Natural language, for the encoder of the index."
-    )
-    tokens: Annotated[dict[Text, Weight], Field(max_length=MAX_QUERY_TERMS)] | None = Field(
-        default=None, description="Weights by vocabulary entry; unknown ones are reported."
-    )
-    vector: Vector | None = Field(default=None, description="Weights by term number.")
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [name for name in ("text", "tokens", "vector") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise PydanticCustomError(
-                "exactly_one",
-                "a query is exactly one of text, tokens and vector, got {given}",
-                {"given": " and ".join(given) or "none of them"},
-            )
-        return self
-
-
-FilterValue = Text | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float
-
-
-class Condition(Strict):
-    """All of these must hold; a document without a value satisfies only `exists: false`."""
-
-    eq: FilterValue | None = None
-    any_of: list[FilterValue] | None = Field(default=None, alias="in", max_length=1000)
-    gt: FilterValue | None = None
-    gte: FilterValue | None = None
-    lt: FilterValue | None = None
-    lte: FilterValue | None = None
-    exists: bool | None = None
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Self:
-        if not self.conditions():
-            raise PydanticCustomError(
-                "empty_condition",
-                "an empty condition; use some of eq, in, gt, gte, lt, lte and exists",
-            )
-        return self
-
-    def conditions(self) -> dict[str, Any]:
-        """What was said, by the names that it was said with."""
-        return self.model_dump(by_alias=True, exclude_none=True)
-
-
-def _kind_of_filter(value: Any) -> str:
-    if isinstance(value, dict | Condition):
-        return "condition"
-    return "values" if isinstance(value, list) else "value"
-
-
-FieldFilter = Annotated[
-    Annotated[FilterValue, Tag("value")]
-    | Annotated[list[FilterValue], Tag("values"), Field(max_length=1000)]
-    | Annotated[Condition, Tag("condition")],
-    Discriminator(_kind_of_filter),
+Explain = Annotated[
+    Annotated[bool, Tag("bool")] | Annotated[TopTerms, Tag("terms")],
+    _alternative(scalar="bool", model="terms"),
 ]
 
 
-class SearchRequest(Strict):
+class Highlight(Strict):
+    """Where stored fields say what the query asks for."""
+
+    fields: Annotated[list[Text], Field(min_length=1, max_length=16)]
+    max_chars: Annotated[int, Field(ge=20, le=10_000)] = Field(
+        default=240, description="Length of the excerpt of each field, in code points."
+    )
+
+
+class Approx(Strict):
+    """A target recall or a budget of pages of 256 documents; exactly one of them."""
+
+    recall: Share | None = None
+    pages: Annotated[int, Field(ge=1, le=2**31)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.recall is None) == (self.pages is None):
+            raise PydanticCustomError("exactly_one", "wanted exactly one of recall and pages")
+        return self
+
+
+class Approximately(Strict):
+    """Ask for less than the exact answer; the answer's certificate tells what it left alone."""
+
+    approx: Approx
+
+
+Mode = Annotated[
+    Annotated[Literal["exact"], Tag("exact")] | Annotated[Approximately, Tag("approx")],
+    _alternative(scalar="exact", model="approx"),
+]
+
+
+class RelativeScore(Strict):
+    """A share of the best score that any document could have for this query."""
+
+    relative: Annotated[float, Field(ge=0, le=1)]
+
+
+MinScore = Annotated[
+    Annotated[float, Field(ge=0), Tag("score")] | Annotated[RelativeScore, Tag("share")],
+    _alternative(scalar="score", model="share"),
+]
+
+Term = Annotated[
+    Annotated[Text, Tag("entry")] | Annotated[int, Field(ge=0), Tag("number")],
+    Discriminator(lambda value: "entry" if isinstance(value, str) else "number"),
+]
+"""A vocabulary entry or a term number."""
+
+Terms = Annotated[list[Term], Field(max_length=MAX_TERM_CONDITIONS)]
+
+
+class SearchOptions(Strict):
+    """A search that may leave open what it searches for."""
+
+    query: QueryInput | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
+    offset: Annotated[int, Field(ge=0, lt=MAX_WINDOW)] = Field(
+        default=0, description=f"Hits to pass over; offset + limit may be {MAX_WINDOW:,}."
+    )
+    cursor: Text | None = Field(
+        default=None,
+        description='"start", then the `next_cursor` of each answer: pages of one commit.',
+    )
+    fields: Annotated[list[Text], Field(max_length=256)] | None = Field(
+        default=None, description="Stored fields to return; all by default, none for []."
+    )
+    filter: Filter | None = None
+    require_terms: Terms = Field(
+        default=[], description="Vocabulary entries or term numbers that a hit must hold."
+    )
+    exclude_terms: Terms = Field(default=[], description="Terms that no hit may hold.")
+    min_score: MinScore | None = Field(default=None, description="Leave out hits that score less.")
+    highlight: Highlight | None = None
+    explain: Explain = Field(
+        default=False, description="With each hit, the terms whose contributions are its score."
+    )
+    mode: Mode = "exact"
+    timeout_ms: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_MS)] | None = Field(
+        default=None, description="Then the best found so far is the answer."
+    )
+    count: Literal["none", "estimate", "exact"] = Field(
+        default="none", description="Whether to say how many documents match."
+    )
+    timing: bool = Field(
+        default=True, description="Whether the body tells times; the header Server-Timing does."
+    )
+
+    @model_validator(mode="after")
+    def _inside_the_window(self) -> Self:
+        if self.offset + self.limit > MAX_WINDOW:
+            raise PydanticCustomError(
+                "window",
+                "offset + limit is {asked}, at most {most}; page on with a cursor",
+                {"asked": self.offset + self.limit, "most": MAX_WINDOW},
+            )
+        if self.cursor is not None and self.offset:
+            raise PydanticCustomError("cursor_and_offset", "a cursor knows its offset; leave it 0")
+        if self.cursor is not None and self.mode != "exact":
+            raise PydanticCustomError(
+                "cursor_and_mode", "pages of an approximate answer do not fit; use mode exact"
+            )
+        return self
+
+
+class SearchRequest(SearchOptions):
     """One search."""
 
     model_config = ConfigDict(
@@ -111,100 +164,12 @@ class SearchRequest(Strict):
                     "query": {"tokens": {"caffein": 1.4, "sleep": 1.2}},
                     "fields": ["title"],
                     "filter": {"lang": "en", "year": {"gte": 2020}},
-                    "explain": True,
+                    "explain": {"top_terms": 5},
                 },
                 {"query": {"vector": {"indices": [12, 907], "values": [1.4, 1.2]}}, "fields": []},
+                {"query": {"like": "p17"}, "min_score": {"relative": 0.2}},
             ]
         }
     )
 
-    query: QueryInput
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 10
-    fields: Annotated[list[Text], Field(max_length=256)] | None = Field(
-        default=None, description="Stored fields to return; all by default, none for []."
-    )
-    filter: Annotated[dict[Text, FieldFilter], Field(max_length=64)] | None = Field(
-        default=None,
-        description="By declared field: a value, a list of which any will do, or conditions.",
-    )
-    explain: bool = Field(
-        default=False, description="With each hit, the terms whose contributions are its score."
-    )
-    timing: bool = Field(
-        default=True, description="Whether the body tells times; the header Server-Timing does."
-    )
-
-
-class Contribution(Answer):
-    """One term's part of a score: `score` = `query` x `doc`, `share` = part of the whole."""
-
-    term: str | None = Field(description="The vocabulary entry; null where no encoder names it.")
-    index: int
-    query: float
-    doc: float
-    score: float
-    share: float
-
-
-class HitExplanation(Answer):
-    """The terms that query and document share, largest contribution first, and their sum."""
-
-    terms: list[Contribution]
-    sum: float
-
-
-class Span(Answer):
-    """Characters [start, end) of the document's text."""
-
-    start: int
-    end: int
-
-
-class Hit(Answer):
-    """One document found."""
-
-    id: str
-    rank: int = Field(description="From 1.")
-    score: float
-    fields: dict[str, Any]
-    passage: Span | None = Field(
-        default=None, description="Where the best passage lies, when documents were split."
-    )
-    explain: HitExplanation | None = None
-
-
-class QueryReport(Answer):
-    """How the query was read."""
-
-    encoder: str | None = Field(description="name@build of the encoder that the index is read by.")
-    strategy: Literal["bm25", "lookup", "model", "tokens", "vector"]
-    terms_used: int
-
-
-class Timing(Answer):
-    """Milliseconds by stage; `fetch` reads stored fields and explains."""
-
-    encode: float
-    score: float
-    fetch: float
-    total: float
-
-
-class Notice(Answer):
-    """Something that a person would want to know about an answer that is correct as it stands."""
-
-    code: Literal["empty_query", "no_known_terms", "unknown_tokens", "unknown_fields"]
-    message: str
-    values: list[str] | None = None
-
-
-class SearchResponse(Answer):
-    """The exact top of one commit of the index, best first."""
-
-    index: str
-    generation: int = Field(description="The commit number that this answer is true of.")
-    mode: Literal["exact"]
-    query: QueryReport
-    hits: list[Hit]
-    timing_ms: Timing | None = None
-    warnings: list[Notice]
+    query: QueryInput  # the place of a field is that of its first declaration

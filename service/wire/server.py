@@ -52,6 +52,9 @@ class Limits(Answer):
 
     body_bytes: int
     limit: int
+    window: int = Field(description="offset + limit.")
+    cursor_depth: int = Field(description="Hits that a cursor leads to.")
+    timeout_ms: int
     query_terms: int
 
 

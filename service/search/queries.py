@@ -1,18 +1,21 @@
-"""The query of a request as weights by term number: from text, from tokens or from a vector."""
+"""The query of a request as weights by term number: of a text, tokens, a vector or a document."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from index import MAX_QUERY_TERMS
+from lsr.encoders import BM25Encoder, InferenceFreeEncoder
+from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
-from .engine import Collection
-from .problems import Fault, ProblemError
-from .wire.search import QueryInput, Vector
+from ..engine import Collection
+from ..problems import Fault, ProblemError
+from ..wire.queries import Like, QueryInput, Vector
 
 MAX_LISTED = 20
 """Values listed in one warning."""
@@ -25,10 +28,12 @@ class ReadQuery:
     matrix: SparseMatrix
     strategy: str
     warnings: list[dict[str, Any]]
+    skip: str | None = None
+    """The document that the query was made of, which is not among its own hits."""
 
 
 def notice(code: str, message: str, values: Sequence[str] | None = None) -> dict[str, Any]:
-    """A warning, as `wire.search.Notice` describes it."""
+    """A warning, as `wire.answers.Notice` describes it."""
     notice: dict[str, Any] = {"code": code, "message": message}
     if values is not None:
         notice["values"] = list(values)
@@ -41,9 +46,12 @@ def read_query(collection: Collection, query: QueryInput) -> ReadQuery:
         read = _from_text(collection, query.text)
     elif query.tokens is not None:
         read = _from_tokens(collection, query.tokens)
-    else:
-        assert query.vector is not None
+    elif query.vector is not None:
         read = _from_vector(collection, query.vector)
+    else:
+        like = query.like
+        assert like is not None
+        read = _from_document(collection, Like(id=like) if isinstance(like, str) else like)
     if read.matrix.nnz > MAX_QUERY_TERMS:
         raise ProblemError(
             "query_too_long",
@@ -125,7 +133,51 @@ def _from_vector(collection: Collection, vector: Vector) -> ReadQuery:
     return ReadQuery(matrix, "vector", empty)
 
 
-def _row(terms: Sequence[int], weights: Sequence[float], n_terms: int) -> SparseMatrix:
+def _from_document(collection: Collection, like: Like) -> ReadQuery:
+    """The heaviest terms of a stored vector, as a query would weigh them.
+
+    Where queries weigh a term by a table (BM25's idf, an inference-free encoder's), so does this
+    one: a word that every document has says as little here as in a text.
+    """
+    try:
+        rows = collection.index.vectors_of(like.id)
+    except UsageError:
+        raise ProblemError(
+            "unknown_document",
+            f"Index '{collection.name}' holds no document with the id '{like.id[:100]}'.",
+            hint="query.like takes the id of a document of the index that is searched.",
+            faults=[Fault("/query/like", "no such document", like.id[:100])],
+        ) from None
+    weights = rows.max(axis=0).toarray().ravel() if rows.shape[0] > 1 else None
+    terms = rows.indices if weights is None else np.flatnonzero(weights)
+    values = rows.data if weights is None else weights[terms]
+    encoder = collection.encoder
+    if isinstance(encoder, BM25Encoder):
+        values = values * encoder.idf(terms)
+    elif isinstance(encoder, InferenceFreeEncoder):
+        values = values * np.maximum(encoder.queries.weights[terms], 0)
+    warnings = []
+    n_given = int(np.count_nonzero(values))
+    if n_given > like.terms:
+        heaviest = np.lexsort((terms, -values))[: like.terms]
+        terms, values = terms[heaviest], values[heaviest]
+        warnings.append(
+            notice(
+                "shortened_query",
+                f"The {like.terms} heaviest of the document's {n_given} terms stand for it.",
+            )
+        )
+    matrix = _row(terms, values, collection.index.n_terms)
+    if not matrix.nnz:
+        warnings.append(notice("empty_query", "The document has no terms, so nothing is like it."))
+    return ReadQuery(matrix, "like", warnings, skip=like.id)
+
+
+def _row(
+    terms: Sequence[int] | npt.NDArray[np.integer],
+    weights: Sequence[float] | npt.NDArray[np.floating],
+    n_terms: int,
+) -> SparseMatrix:
     """A (1, n_terms) canonical matrix of distinct terms."""
     numbers = np.asarray(terms, np.int32)
     values = np.asarray(weights, np.float32)

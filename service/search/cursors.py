@@ -1,0 +1,92 @@
+"""Cursors: pages of one commit, however the index changes meanwhile.
+
+    base64url( version, generation, position, digest of the request, HMAC-SHA256 of all that )
+
+A cursor is opaque and signed, so that nobody can ask for a place we did not offer, and it belongs
+to one question: what decides a ranking must not change from page to page, while the size of a page
+and what is told of each hit may. Each page ranks all hits up to its last, as there is no shorter
+way to an exact page.
+"""
+
+import base64
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+
+from ..engine import Collection
+from ..problems import Fault, ProblemError
+from ..wire.search import FIRST_PAGE, SearchRequest
+
+_LAYOUT = struct.Struct("<BQI12s")
+_VERSION = 1
+_SIGNATURE = 16
+_RANKING = {"query", "filter", "require_terms", "exclude_terms", "min_score"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: `position` hits into the ranking of commit `generation`."""
+
+    generation: int | None
+    position: int
+
+
+def digest(collection: Collection, request: SearchRequest, only: set[str] | None = None) -> bytes:
+    """12 bytes that are the same for the same question (or request) to the same index."""
+    asked = request.model_dump_json(include=only)
+    whole = f"{collection.identity}\n{asked}".encode()
+    return hashlib.blake2b(whole, digest_size=12).digest()
+
+
+def place_of(collection: Collection, request: SearchRequest, secret: bytes) -> Place:
+    """Where the page that `request.cursor` names begins. Raises `ProblemError`."""
+    assert request.cursor is not None
+    if request.cursor == FIRST_PAGE:
+        return Place(None, 0)
+    try:
+        padded = request.cursor + "=" * (-len(request.cursor) % 4)
+        given = base64.b64decode(padded, altchars=b"-_", validate=True)
+        sealed, signature = given[: _LAYOUT.size], given[_LAYOUT.size :]
+        version, generation, position, question = _LAYOUT.unpack(sealed)
+    except (ValueError, struct.error):
+        raise _invalid("The cursor is none of this server's.") from None
+    if not hmac.compare_digest(signature, _signature(secret, sealed)) or version != _VERSION:
+        raise _invalid("The cursor is none of this server's, or was given before it started.")
+    if question != digest(collection, request, _RANKING):
+        raise _invalid(
+            "The cursor belongs to another request: query, filter, terms and min_score must stay "
+            "what they were."
+        )
+    return Place(generation, position)
+
+
+def next_cursor(collection: Collection, request: SearchRequest, secret: bytes, place: Place) -> str:
+    """The cursor of the page that begins at `place`."""
+    question = digest(collection, request, _RANKING)
+    sealed = _LAYOUT.pack(_VERSION, place.generation, place.position, question)
+    return base64.urlsafe_b64encode(sealed + _signature(secret, sealed)).rstrip(b"=").decode()
+
+
+def expired(collection: Collection) -> ProblemError:
+    """The commit that a cursor belongs to is no longer kept."""
+    return ProblemError(
+        "cursor_expired",
+        f"Index '{collection.name}' has changed, and the commit that this cursor belongs to is no "
+        "longer kept.",
+        hint=f'Begin again with "cursor": "{FIRST_PAGE}".',
+        faults=[Fault("/cursor", "expired")],
+    )
+
+
+def _signature(secret: bytes, sealed: bytes) -> bytes:
+    return hmac.digest(secret, sealed, "sha256")[:_SIGNATURE]
+
+
+def _invalid(detail: str) -> ProblemError:
+    return ProblemError(
+        "invalid_cursor",
+        detail,
+        hint=f'Begin with "cursor": "{FIRST_PAGE}" and hand on each next_cursor as it is.',
+        faults=[Fault("/cursor", "not a cursor of this request")],
+    )

@@ -1,0 +1,275 @@
+"""From a search request to its answer: read the query, search, fetch fields, explain.
+
+The ranking is of one commit. Stored fields and explanations are read after it; where a document was
+replaced and cleared away in between, the search is run again, so that an answer never mixes
+commits. Nothing is computed that was not asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from index import Approximate, Cancel, Hits
+from lsr.errors import QueryError, SearchCancelled, SnapshotGone, UsageError, VectorError
+from lsr.types import Document
+
+from ..engine import Collection
+from ..filters import prepare
+from ..problems import ProblemError, did_you_mean
+from ..wire.search import MAX_DEPTH, Approximately, SearchRequest, TopTerms
+from .cursors import Place, expired, next_cursor, place_of
+from .explaining import explanation, said_terms
+from .highlighting import highlights
+from .queries import MAX_LISTED, ReadQuery, notice, read_query
+from .terms import term_numbers, threshold_of
+from .watch import Stopwatch
+
+TRIES = 3
+
+
+class _ReplacedError(Exception):
+    """A document of the answer is not what it was when it was ranked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request in the terms of the index."""
+
+    query: ReadQuery
+    filter: Mapping[str, Any] | None
+    require: Sequence[int]
+    exclude: Sequence[int]
+    approximate: Approximate | None
+    threshold: float | None
+    place: Place | None
+    first: int
+    """Hits passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The hits that an answer tells, and whether there may be more."""
+
+    doc_ids: list[str]
+    docids: npt.NDArray[np.uint32]
+    points: npt.NDArray[np.uint32]
+    full: bool
+
+
+def search(
+    collection: Collection,
+    request: SearchRequest,
+    *,
+    secret: bytes,
+    cancel: Cancel | None = None,
+) -> tuple[dict[str, Any], Stopwatch]:
+    """The answer, ready for JSON, and its times. Raises `ProblemError`.
+
+    `secret` signs cursors; `cancel` ends the search from another thread.
+    """
+    watch = Stopwatch()
+    query = read_query(collection, request.query)
+    watch.lap("encode")
+    threshold = threshold_of(collection, query.matrix, request.min_score)
+    place = None if request.cursor is None else place_of(collection, request, secret)
+    prepare(collection.index, request.filter)
+    mode = request.mode
+    question = _Question(
+        query,
+        request.filter,
+        term_numbers(collection, request.require_terms, "require_terms"),
+        term_numbers(collection, request.exclude_terms, "exclude_terms"),
+        Approximate(recall=mode.approx.recall, pages=mode.approx.pages)
+        if isinstance(mode, Approximately)
+        else None,
+        None if threshold is None else threshold[0],
+        place,
+        request.offset if place is None else place.position,
+    )
+    watch.lap("filter")
+    for _ in range(TRIES):
+        found = _ranked(collection, question, request, watch, cancel)
+        page = _page(found, question, request.limit)
+        watch.lap("score")
+        try:
+            hits, warnings = _told(collection, question, request, found, page)
+        except _ReplacedError:
+            continue
+        finally:
+            watch.lap("fetch")
+        break
+    else:
+        raise ProblemError(
+            "index_busy",
+            "Documents of the answer were replaced while it was put together, "
+            f"{TRIES} times in a row.",
+            hint="Try again.",
+            headers={"Retry-After": "1"},
+        )
+    report = found.report
+    answer: dict[str, Any] = {
+        "index": collection.name,
+        "generation": found.generation,
+        "mode": "exact" if question.approximate is None else "approx",
+        "exact": report.exact,
+        "timed_out": report.stopped,
+        "query": {
+            "encoder": collection.encoder_label,
+            "strategy": query.strategy,
+            "terms_used": int(query.matrix.nnz),
+        },
+        "hits": hits,
+        "warnings": [*query.warnings, *warnings],
+    }
+    if question.approximate is not None or report.stopped:
+        certificate = asdict(report)
+        for told in ("mode", "exact", "stopped"):
+            del certificate[told]
+        answer["certificate"] = certificate
+    if threshold is not None:
+        answer["min_score"] = threshold[1]
+    if place is not None:
+        following = Place(found.generation, question.first + request.limit)
+        answer["next_cursor"] = (
+            next_cursor(collection, request, secret, following)
+            if page.full and not report.stopped and following.position < MAX_DEPTH
+            else None
+        )
+    return answer, watch
+
+
+def _ranked(
+    collection: Collection,
+    question: _Question,
+    request: SearchRequest,
+    watch: Stopwatch,
+    cancel: Cancel | None,
+) -> Hits:
+    k = question.first + request.limit + (question.query.skip is not None)
+    timeout = None
+    if request.timeout_ms is not None:  # what reading the query took is gone
+        timeout = max(1e-6, (request.timeout_ms - watch.elapsed_ms()) / 1000)
+    try:
+        return collection.index.search(
+            question.query.matrix,
+            k,
+            filter=question.filter,
+            require=question.require,
+            exclude=question.exclude,
+            approximate=question.approximate,
+            at=None if question.place is None else question.place.generation,
+            timeout=timeout,
+            cancel=cancel,
+        )
+    except SnapshotGone as error:
+        raise expired(collection) from error
+    except (QueryError, VectorError) as error:
+        raise ProblemError("invalid_query", f"{error}.") from error
+    except SearchCancelled as error:
+        raise ProblemError("cancelled", "The search was called off.") from error
+
+
+def _page(found: Hits, question: _Question, limit: int) -> _Page:
+    """What of a ranking is told: without the query's own document, above the threshold."""
+    doc_ids, docids, points = found.doc_ids, found.ranking.docids, found.ranking.scores
+    skip = question.query.skip
+    if skip is not None and skip in doc_ids:
+        at = doc_ids.index(skip)
+        doc_ids = doc_ids[:at] + doc_ids[at + 1 :]
+        docids, points = np.delete(docids, at), np.delete(points, at)
+    end = question.first + limit
+    full = len(doc_ids) >= end
+    if question.threshold is not None:
+        n_above = int(np.count_nonzero(points * found.ranking.unit >= question.threshold))
+        end, full = min(end, n_above), full and n_above >= end
+    part = slice(question.first, end)
+    return _Page(doc_ids[part], docids[part], points[part], full)
+
+
+def _told(
+    collection: Collection,
+    question: _Question,
+    request: SearchRequest,
+    found: Hits,
+    page: _Page,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The hits with all that was asked for, and warnings about it."""
+    index = collection.index
+    scores = (page.points.astype(np.float64) * found.ranking.unit).tolist()
+    hits: list[dict[str, Any]] = [
+        {"id": doc_id, "rank": rank, "score": score, "fields": {}}
+        for rank, (doc_id, score) in enumerate(
+            zip(page.doc_ids, scores, strict=True), start=question.first + 1
+        )
+    ]
+    if not hits:
+        return hits, []
+    documents: list[Document] = []
+    try:
+        if request.fields != [] or request.highlight is not None or request.explain is not False:
+            documents = index.documents(page.docids)
+        if any(view.segment.groups is not None for view in index.refresh().views):
+            for hit, span in zip(hits, index.spans(page.docids.tolist()), strict=True):
+                if span is not None:
+                    hit["passage"] = {"start": span[0], "end": span[1]}
+        if request.explain is not False:
+            _explain(collection, question.query, request, page, documents, hits)
+    except UsageError as error:  # a document of the ranking is gone
+        if question.place is not None and question.place.generation is not None:
+            raise expired(collection) from error  # another look finds the same
+        raise _ReplacedError from error
+    warnings: list[dict[str, Any]] = []
+    if request.fields is None:
+        for hit, document in zip(hits, documents, strict=True):
+            hit["fields"] = document.fields
+    elif request.fields:
+        warnings += _field_warnings(request.fields, documents)
+        for hit, document in zip(hits, documents, strict=True):
+            stored = document.fields
+            hit["fields"] = {name: stored[name] for name in request.fields if name in stored}
+    if request.highlight is not None:
+        warnings += _field_warnings(request.highlight.fields, documents)
+        for hit, document in zip(hits, documents, strict=True):
+            hit["highlights"] = highlights(
+                collection, question.query.matrix, document.fields, request.highlight
+            )
+    return hits, warnings
+
+
+def _explain(
+    collection: Collection,
+    query: ReadQuery,
+    request: SearchRequest,
+    page: _Page,
+    documents: Sequence[Document],
+    hits: Sequence[dict[str, Any]],
+) -> None:
+    top_terms = request.explain.top_terms if isinstance(request.explain, TopTerms) else None
+    explained, unit = collection.index.explain_docids(query.matrix, page.docids)
+    for one, ranked, document, hit in zip(
+        explained, page.points.tolist(), documents, hits, strict=True
+    ):
+        passage = hit.get("passage")
+        span = None if passage is None else (passage["start"], passage["end"])
+        hit["explain"] = explanation(
+            collection,
+            one,
+            spoken=said_terms(collection, document, span),
+            unit=unit,
+            ranked=ranked,
+            top_terms=top_terms,
+        )
+
+
+def _field_warnings(wanted: Sequence[str], documents: Sequence[Document]) -> list[dict[str, Any]]:
+    """Documents have no schema, so a wanted field that no hit has may be a slip of the pen."""
+    stored = {name for document in documents for name in document.fields}
+    missing = [name for name in wanted if name not in stored]
+    if not missing:
+        return []
+    hint = did_you_mean(missing[0], sorted(stored))
+    message = "No hit has these fields." + (f" {hint}" if hint else "")
+    return [notice("unknown_fields", message, missing[:MAX_LISTED])]

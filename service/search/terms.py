@@ -1,0 +1,80 @@
+"""Terms that a hit must or may not hold, and the score that it must reach."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lsr.encoders import BM25Encoder, InferenceFreeEncoder
+from lsr.types import SparseMatrix
+
+from ..engine import Collection
+from ..problems import Fault, ProblemError, did_you_mean, shown
+from ..wire.search import RelativeScore
+
+
+def term_numbers(collection: Collection, terms: Sequence[str | int], field: str) -> list[int]:
+    """The numbers of `terms`. Raises `ProblemError` for one that is not in the vocabulary."""
+    numbers = []
+    for at, term in enumerate(terms):
+        number = term if isinstance(term, int) else collection.term_numbers.get(term)
+        if number is None or number >= collection.index.n_terms:
+            raise _unknown(collection, term, f"/{field}/{at}")
+        numbers.append(number)
+    return numbers
+
+
+def _unknown(collection: Collection, term: str | int, pointer: str) -> ProblemError:
+    if isinstance(term, int):
+        return ProblemError(
+            "invalid_query",
+            f"Term number {shown(term)} is outside the vocabulary of {collection.index.n_terms} "
+            "terms.",
+            faults=[Fault(pointer, f"wanted 0 to {collection.index.n_terms - 1}")],
+        )
+    if collection.encoder is None:
+        return ProblemError(
+            "no_encoder",
+            f"Index '{collection.name}' was built from vectors, so its terms have no names.",
+            hint="Give term numbers.",
+            faults=[Fault(pointer, "wanted a term number", shown(term))],
+        )
+    return ProblemError(
+        "invalid_query",
+        f"'{term[:100]}' is no entry of the encoder's vocabulary.",
+        hint=_entries_of(collection, term) or did_you_mean(term, collection.term_numbers),
+        faults=[Fault(pointer, "not in the vocabulary", shown(term))],
+    )
+
+
+def _entries_of(collection: Collection, word: str) -> str | None:
+    """What a text that says this word is searched as, where that needs no network."""
+    encoder = collection.encoder
+    if not isinstance(encoder, BM25Encoder | InferenceFreeEncoder):
+        return None
+    read = encoder.term_strings(encoder.encode_queries([word]).indices)
+    entries = " and ".join(f"'{one}'" for one in read[:5])
+    return f"A text that says it is read as {entries}." if entries else None
+
+
+def best_possible(collection: Collection, query: SparseMatrix) -> float:
+    """The score that no document exceeds: every term of the query at its heaviest."""
+    index = collection.index
+    integers = index.rounded(query.indices, query.data)
+    if not len(integers):
+        return 0.0
+    impacts = index.heaviest(integers.terms) / index.scale
+    return float(np.dot(integers.weights.astype(np.float64), impacts)) * integers.unit
+
+
+def threshold_of(
+    collection: Collection, query: SparseMatrix, wanted: float | RelativeScore | None
+) -> tuple[float, dict[str, Any]] | None:
+    """The least score of a hit, and how the answer tells it; None where none was asked for."""
+    if wanted is None:
+        return None
+    if not isinstance(wanted, RelativeScore):
+        return wanted, {"value": wanted}
+    best = best_possible(collection, query)
+    value = best * wanted.relative
+    return value, {"value": value, "best_possible": best}
