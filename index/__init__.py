@@ -1,6 +1,8 @@
 """The durable inverted index: build it from vectors, add to it, search it exactly."""
 
 from .approximate import Approximate, SearchReport
+from .archive import pack, unpack
+from .backup import Verdict, backup_into, restore, snapshots_in, verify_backup
 from .card import EncoderCard, encoder_card
 from .check import CheckReport
 from .database import Database
@@ -8,6 +10,7 @@ from .effort import Effort
 from .engine import Cancel
 from .explain import Contribution, Explanation, Missing
 from .ingest import BuildReport, build_index, empty_index, texts_of
+from .manifest import Manifest
 from .quantised import Quantised, quantised_documents, quantised_queries
 from .quantize import MAX_QUERY_TERMS
 from .retriever import SparseRetriever, check_same_space, query_encoder
@@ -31,6 +34,7 @@ __all__ = [
     "Explanation",
     "Hits",
     "Index",
+    "Manifest",
     "Missing",
     "Passage",
     "Pruning",
@@ -38,13 +42,20 @@ __all__ = [
     "SearchReport",
     "Settings",
     "SparseRetriever",
+    "Verdict",
     "Writer",
+    "backup_into",
     "build_index",
     "check_same_space",
     "empty_index",
     "encoder_card",
+    "pack",
     "quantised_documents",
     "quantised_queries",
     "query_encoder",
+    "restore",
+    "snapshots_in",
     "texts_of",
+    "unpack",
+    "verify_backup",
 ]

@@ -142,6 +142,8 @@ class Database:
                 # Others may be using it, or the disk be full: the WAL then stays, and is valid.
                 with suppress(apsw.Error):
                     self._writer.set_busy_timeout(0)
+                    # A connection that never read has no log open and would leave its file behind.
+                    self._writer.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
                     self._writer.execute("PRAGMA journal_mode=DELETE")
                 self._writer.close()
 
@@ -204,6 +206,24 @@ class Database:
         """All rows of one read statement."""
         with self._reading, translated(self.path, self._reader):
             return select(self._reader, sql, arguments)
+
+    def copy_to(self, path: Path) -> None:
+        """Copy the file as of one commit, checksums included, durably; others may write meanwhile.
+
+        The copy is in journal mode DELETE, one file alone.
+        """
+        with self._reading, translated(path):
+            target = apsw.Connection(str(path), vfs="cksmvfs")
+            try:
+                # All pages in one step: a step ends the read transaction, and a commit in between
+                # would begin the copy anew, for ever under steady writes.
+                with target.backup("main", self._reader, "main") as copying:
+                    while not copying.done:
+                        copying.step(-1)
+                target.execute("PRAGMA synchronous=FULL")
+                target.execute("PRAGMA journal_mode=DELETE")
+            finally:
+                target.close()
 
     def length_problem(self) -> str:
         """What is wrong with the file's length; a short last page carries no checksum to fail."""

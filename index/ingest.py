@@ -4,15 +4,12 @@ The index is built in `NAME.building` beside its place and moved there when it i
 leaves what was there before, and the same command goes on from the last flushed batch.
 """
 
-import ctypes
-import fcntl
 import math
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,8 +22,6 @@ from lsr.errors import (
     EncoderError,
     IndexCorrupt,
     IndexExists,
-    IndexFailure,
-    IndexLocked,
     IndexNotFound,
     IndexVersion,
     UsageError,
@@ -34,13 +29,14 @@ from lsr.errors import (
 from lsr.progress import Bar, bar
 from lsr.types import Document
 
+from .arrival import arrive, emptied, reserved
 from .bulk import BulkBuild, parse_memory
 from .card import encoder_card
 from .catalog import FILE_NAME
 from .effort import Effort
 from .rows import Passage
 from .settings import Settings
-from .store import Index, sync_directory
+from .store import Index
 
 BATCH_DOCUMENTS = 2048
 """Documents encoded at a time by a table; a network takes an eighth of them: enough for batches of
@@ -48,9 +44,6 @@ like length, and few enough to see it move."""
 
 MARK = "building"
 """An empty file that only a directory in the making holds."""
-
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +127,7 @@ def build_index(
     effort = Effort(
         threads=threads, seconds=order_seconds, ordered=phases.ordered, merged=phases.merged
     )
-    with _reserved(staging):
+    with reserved(staging):
         try:
             with phases, _staged(staging, key, encoder, fields, settings) as index:
                 state = index.last_build()
@@ -278,32 +271,6 @@ def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document
         yield batch
 
 
-@contextmanager
-def _reserved(staging: Path) -> Iterator[None]:
-    """Hold the staging directory for one build; `IndexLocked` when another is building there.
-
-    The lock is on the directory itself, so there is no lock file to leave behind, and it stays with
-    the directory when that is moved into place.
-    """
-    while True:
-        staging.mkdir(exist_ok=True)
-        descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if staging.exists() and os.path.samestat(os.fstat(descriptor), staging.stat()):
-                break
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise IndexLocked(
-                f"{staging}: another process is building this index; wait for it, or stop it"
-            ) from error
-        os.close(descriptor)  # the directory moved between the two calls: take the new one
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _staged(
     staging: Path,
     key: str,
@@ -325,8 +292,7 @@ def _staged(
             if state is not None and state.source == key:
                 return index
             index.close()
-    for left in staging.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    emptied(staging)
     mark.touch()
     return empty_index(staging, encoder, fields=fields, settings=settings)
 
@@ -360,28 +326,6 @@ def empty_index(
 
 
 def _arrive(staging: Path, path: Path) -> None:
-    """Put the finished directory in its place in one step; an index it replaces is then removed."""
+    """Put the finished directory in its place; from then on it is no directory in the making."""
     (staging / MARK).unlink()
-    sync_directory(staging)
-    if path.exists():
-        _exchange(staging, path)
-        sync_directory(path.parent)
-        shutil.rmtree(staging)
-    else:
-        staging.rename(path)
-        sync_directory(path.parent)
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Swap two directories atomically (Linux renameat2), so that no moment is without an index."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.renameat2(
-        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
-    )
-    if result != 0:
-        number = ctypes.get_errno()
-        raise IndexFailure(
-            f"{other}: cannot be replaced in one step ({os.strerror(number)}); the new "
-            "index is whole "
-            f"and lies at {one}, move it by hand"
-        )
+    arrive(staging, path)

@@ -24,6 +24,7 @@ from .database import select
 from .effort import Effort
 from .history import carrying, deleted_after, horizon, note_horizon, oldest_kept
 from .live import positions_in
+from .manifest import is_snapshot
 from .merging import note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of
 from .rows import vectors_from_bytes
@@ -41,6 +42,11 @@ def maintainer(directory: Path, *, wait: float = 5.0) -> Iterator[None]:
     if not os.access(directory, os.W_OK):
         raise IndexFailure(
             f"{directory}: this directory cannot be written, so neither can its index"
+        )
+    if is_snapshot(directory):
+        raise IndexFailure(
+            f"{directory}: a snapshot, which nothing may change; make an index of it with "
+            "`lsr snapshot restore`"
         )
     descriptor = os.open(
         directory / "maintainer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644

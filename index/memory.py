@@ -45,6 +45,11 @@ def remember_all(connection: apsw.Connection, remembered: Iterable[Remembered]) 
             connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (name, value))
 
 
+def forget_all(connection: apsw.Connection) -> None:
+    """Remove every key, inside the caller's transaction."""
+    connection.execute("DELETE FROM meta WHERE substr(key, 1, ?)=?", (len(PREFIX), PREFIX))
+
+
 def recall(catalog: Catalog, key: str) -> Any:
     """What was remembered under a key, None for nothing."""
     return catalog.meta(_name(key))

@@ -36,6 +36,8 @@ from lsr.types import Document, SparseMatrix, canonical
 
 from . import maintenance
 from .approximate import Approximate
+from .arrival import sync_directory
+from .backup import backup
 from .bulk import BuildState, BulkBuild, parse_memory
 from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME, Catalog
@@ -51,7 +53,8 @@ from .fidelity import float_overlap
 from .filtering import Expression, Filter, matching
 from .history import horizon, retain, snapshot_at
 from .live import positions_in
-from .memory import recall
+from .manifest import Manifest, is_snapshot
+from .memory import forget_all, recall
 from .notes import facts, notes_of
 from .quantize import MAX_IMPACT, IntegerQuery, integer_query, presence_query, scale_for
 from .rows import Passage
@@ -155,6 +158,7 @@ class Index:
                 f"{path}: no such directory; build an index with `lsr index CORPUS {path}`"
             )
         path = path.resolve()  # the index stays where it is when the caller changes directory
+        read_only = read_only or is_snapshot(path)  # to write would contradict its manifest
         index = cls(path, Catalog.open(path / FILE_NAME, read_only=read_only))
         try:
             index.refresh()
@@ -474,6 +478,13 @@ class Index:
         assert writer.commit is not None
         return writer.commit
 
+    def forget_remembered(self) -> None:
+        """Remove everything that was remembered, as a copy must that begins another life: pieces of
+        work are numbered anew there.
+        """
+        with self._catalog.transaction() as connection:
+            forget_all(connection)
+
     def writer(self) -> Writer:
         """Group several adds and deletes into one commit: `with index.writer() as writer: ...`."""
         return Writer(
@@ -638,6 +649,13 @@ class Index:
         damage = self.encoder_damage()
         return report if damage is None else replace(report, problems=(*report.problems, damage))
 
+    def backup(self, target: str | Path, *, name: str | None = None, link: bool = True) -> Manifest:
+        """Copy this index at its newest commit to `target`, a new snapshot; others write meanwhile.
+
+        See `backup.backup`: every byte is read, verified and listed with its SHA-256.
+        """
+        return backup(self.path, Path(target), name=name, link=link)
+
     def encoder_damage(self) -> str | None:
         """How the copy of the encoder differs from what was stored; None when it is as it was."""
         return copy_damage(self.encoder, self.encoder_folder)
@@ -676,12 +694,3 @@ class Index:
             except KeyError:
                 continue  # replaced between the two looks: look again
         raise IndexFailure(f"{self.path}: {doc_id!r} changes faster than it can be read; try again")
-
-
-def sync_directory(path: Path) -> None:
-    """fsync a directory, so that the names in it survive power loss."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -42,6 +42,7 @@ VERBS = {
     "referee": ("lsr.commands.referee:referee", "compare an index with scipy and with Lucene"),
     "doctor": ("lsr.commands.doctor:doctor", "find what ails an index or an encoder"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),
+    "snapshot": ("lsr.commands.snapshot:snapshot", "copy live indexes, verify and restore copies"),
     "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),
 }
 """verb -> (where its command is, one line of help): all that `lsr --help` needs."""

@@ -44,6 +44,9 @@ KINDS: Mapping[str, Kind] = {
     "unknown_index": Kind(404, "Unknown index", "No index of this name is served here."),
     "unknown_document": Kind(404, "Unknown document", "The index holds no document of this id."),
     "unknown_task": Kind(404, "Unknown task", "No task has this number."),
+    "unknown_snapshot": Kind(
+        404, "Unknown snapshot", "No snapshot of this name lies in the server's data directory."
+    ),
     "unknown_encoder": Kind(
         404, "Unknown encoder", "No encoder of this name lies in the server's data directory."
     ),

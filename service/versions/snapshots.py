@@ -1,0 +1,91 @@
+"""Snapshots of a data directory: in DIR/snapshots and nowhere else, never from an address."""
+
+import re
+import shutil
+from pathlib import Path
+
+from index import Index, Manifest, restore, snapshots_in, unpack
+from index.archive import SUFFIX
+from index.backup import Progress
+
+from ..home import Home, registry
+from ..problems import Fault, ProblemError, did_you_mean
+from ..settings import NAME_WANTED, is_name
+
+_SNAPSHOT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,19}")
+"""NAME-GENERATION, as `backup_into` calls them."""
+
+
+def folder_of(home: Home) -> Path:
+    """Where the snapshots of a data directory lie."""
+    return home.path / "snapshots"
+
+
+def listed(home: Home) -> list[tuple[Path, Manifest | None]]:
+    """Snapshots that can be asked for by name, directories and archives; None for what cannot be
+    told without reading it all.
+    """
+    folder = folder_of(home)
+    archives = [
+        (path, None)
+        for path in sorted(folder.iterdir())
+        if path.name.endswith(SUFFIX) and path.is_file() and not path.name.startswith(".")
+    ]
+    return [*snapshots_in(folder), *archives]
+
+
+def place_of(home: Home, name: str) -> Path:
+    """The snapshot of this name. Raises the problem `unknown_snapshot`, for whatever would lead out
+    of the folder too.
+    """
+    known = [path.name for path, _ in listed(home)]
+    stem = name.removesuffix(SUFFIX)
+    path = folder_of(home) / name
+    if name not in known or not _SNAPSHOT.fullmatch(stem) or path.is_symlink():
+        raise ProblemError(
+            "unknown_snapshot",
+            f"There is no snapshot '{name[:100]}' in the data directory.",
+            hint=did_you_mean(name, known) or "GET /v1/snapshots lists them.",
+            extensions={"available": known},
+        )
+    return path
+
+
+def restore_as(
+    home: Home, snapshot: Path, name: str, *, progress: Progress | None = None
+) -> tuple[Manifest, Path]:
+    """Make the new index `name` of a snapshot or an archive; its manifest and its directory.
+
+    Raises the problems `invalid_request` and `index_exists`, or what `index.restore` raises. A kill
+    leaves a directory that no index is called by, which the worker removes.
+    """
+    check_free(home, name)
+    folder = registry.new_folder(home, name)
+    make = unpack if snapshot.name.endswith(SUFFIX) else restore
+    try:
+        told = make(snapshot, folder, progress=progress)
+        with Index.open(folder) as index:
+            index.forget_remembered()  # tasks of another life have the numbers of ours
+        with home.transaction() as connection:
+            registry.enter(connection, name, folder, told.settings or {})
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return told, folder
+
+
+def check_free(home: Home, name: str) -> None:
+    """Refuse a name that is none or is taken, before the work begins."""
+    if not is_name(name):
+        raise ProblemError(
+            "invalid_request",
+            f"'{name[:100]}' cannot name an index: wanted {NAME_WANTED}.",
+            faults=[Fault("/index", NAME_WANTED)],
+        )
+    names = registry.Registry.read(home)
+    if name in names.entries or name in names.aliases:
+        raise ProblemError(
+            "index_exists",
+            f"There is an index or an alias '{name}' already.",
+            hint="Restore it under another name; an alias can then be pointed to it.",
+        )
