@@ -85,8 +85,12 @@ class Network:
         tokenizer = TextTokenizer.load(folder, max_length=_length(folder, model, max_length))
         return cls(model.eval().to(pick_device(device)), tokenizer, folder)
 
-    def mix_into(self, fingerprint: Fingerprint) -> None:
-        """Mix in configuration, weights, vocabulary, length and precision."""
+    def fingerprint(self, kind: str, settings: str) -> str:
+        """16 hex digits over configuration, weights, vocabulary, length, precision and `settings`:
+        all that the scores of an encoder of this `kind` depend on.
+        """
+        fingerprint = Fingerprint()
+        fingerprint.add(kind, settings.encode())
         config = read_object(self.folder / "config.json")
         for key in ("transformers_version", "_name_or_path", "dtype", "torch_dtype"):
             config.pop(key, None)
@@ -95,6 +99,7 @@ class Network:
             fingerprint.add_file("weights", path)
         fingerprint.add("vocabulary", self.tokenizer.vocabulary())
         fingerprint.add("run", f"{self.tokenizer.max_length} {self.model.dtype}".encode())
+        return fingerprint.hex()
 
     def run(
         self,

@@ -16,7 +16,6 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from ..errors import EncoderError
 from ..types import DenseMatrix
 from .checkpoint import Encoded, Network, Precision
-from .folder import Fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +57,8 @@ class CrossEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over weights, vocabulary, prompts, length and precision."""
-        fingerprint = Fingerprint()
-        fingerprint.add("cross-encoder", repr((self.query_prompt, self.document_prompt)).encode())
-        self.network.mix_into(fingerprint)
-        return fingerprint.hex()
+        prompts = (self.query_prompt, self.document_prompt)
+        return self.network.fingerprint("cross-encoder", repr(prompts))
 
     def score(
         self, queries: Sequence[str], documents: Sequence[str], *, progress: bool = False

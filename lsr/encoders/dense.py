@@ -20,7 +20,7 @@ from transformers import AutoModel, PreTrainedModel
 from ..errors import EncoderError
 from ..types import DenseMatrix
 from .checkpoint import Encoded, Network, Precision
-from .folder import Fingerprint, inside, read_json, read_object
+from .folder import inside, read_json, read_object
 from .tokens import TextTokenizer
 
 Pooling = Literal["mean", "cls"]
@@ -120,11 +120,8 @@ class DenseEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over weights, vocabulary, pooling, prompts, length and precision."""
-        fingerprint = Fingerprint()
         settings = (self.pooling, self.unit, self.query_prompt, self.document_prompt)
-        fingerprint.add("dense", repr(settings).encode())
-        self.network.mix_into(fingerprint)
-        return fingerprint.hex()
+        return self.network.fingerprint("dense", repr(settings))
 
     @property
     def tokenizer(self) -> TextTokenizer:

@@ -22,7 +22,7 @@ from transformers import (
 from ..errors import EncoderError
 from ..types import DenseMatrix
 from .checkpoint import Encoded, Network, Precision
-from .folder import Fingerprint, read_object
+from .folder import read_object
 from .tokens import TextTokenizer
 
 _QUERY_SHARE = 8
@@ -45,10 +45,7 @@ class DuoCrossEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over weights, vocabulary, length and precision."""
-        fingerprint = Fingerprint()
-        fingerprint.add("duo", b"classifier")
-        self.network.mix_into(fingerprint)
-        return fingerprint.hex()
+        return self.network.fingerprint("duo", "classifier")
 
     def prefer(
         self, query: str, first: Sequence[str], second: Sequence[str], *, progress: bool = False
@@ -92,10 +89,7 @@ class DuoT5:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over weights, vocabulary, length and precision."""
-        fingerprint = Fingerprint()
-        fingerprint.add("duo", b"t5")
-        self.network.mix_into(fingerprint)
-        return fingerprint.hex()
+        return self.network.fingerprint("duo", "t5")
 
     def prefer(
         self, query: str, first: Sequence[str], second: Sequence[str], *, progress: bool = False
