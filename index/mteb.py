@@ -10,12 +10,11 @@ from lsr.encoders import load_encoder
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.encoders.protocol import SparseEncoder
 from lsr.mteb import MtebSearch
+from lsr.systems import BM25
 
 from .ingest import build_index
 from .retriever import SparseRetriever
 from .store import Index
-
-BM25 = "bm25"
 
 
 def mteb_search(encoder: str | Path | SparseEncoder = BM25) -> MtebSearch:

@@ -30,7 +30,8 @@
 A message says where, what was got, what was wanted, and what to do next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class LsrError(Exception):
@@ -100,6 +101,16 @@ class MissingExtra(UsageError):
             f"{purpose} needs the package '{package}', which is not installed: "
             f"pip install 'lsr-search[{extra}]'"
         )
+
+
+@contextmanager
+def imports_of(purpose: str, *, extra: str, package: str) -> Iterator[None]:
+    """Turn a failed import in the block into `MissingExtra`; `package` where none is named."""
+    try:
+        yield
+    except ImportError as missing:
+        name = (missing.name or package).partition(".")[0]
+        raise MissingExtra(purpose, extra=extra, package=name) from None
 
 
 class SearchCancelled(LsrError):

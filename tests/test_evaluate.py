@@ -440,7 +440,7 @@ def test_options_ask_for_a_dense_encoder_alone_or_fused(tiny_checkpoint, drinks,
 
 
 def test_a_reranker_is_a_cross_encoder_unless_it_says_otherwise():
-    choice = EncoderChoice("bm25", None, None, False, None)
+    choice = EncoderChoice("bm25")
     system = SystemOptions(rerank="models/ce").system(choice)
     assert system == System("bm25>ce", ("bm25",), rerank="cross-encoder:models/ce")
     dense = SystemOptions(rerank="dense:models/gte").system(choice)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import EncoderError, UsageError
+from ..systems import BM25
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -20,18 +21,16 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-BM25 = "bm25"
-
 
 @dataclass(frozen=True)
 class EncoderChoice:
     """What the options ask for: a folder, or BM25 to be fitted to the corpus at hand."""
 
     encoder: str
-    k1: float | None
-    b: float | None
-    keep_stopwords: bool
-    stemmer: "StemmerName | None"
+    k1: float | None = None
+    b: float | None = None
+    keep_stopwords: bool = False
+    stemmer: "StemmerName | None" = None
     precision: "Precision" = "float32"
     windows: int | None = None
     """Tokens that windows of a long document share; None leaves it to the encoder's card."""

@@ -14,13 +14,14 @@ import numpy.typing as npt
 from ..datasets.names import cache_folder
 from ..errors import EncoderError, MissingExtra, UsageError
 from ..reranking import KeptPreferences, NoisyOracle, PreferenceModel, ScorePreference
+from ..systems import CROSS_ENCODER, DENSE
 from ..types import Qrels
 
 if TYPE_CHECKING:
     from ..encoders.checkpoint import Precision
     from ..reranking.pointwise import PairScorer
 
-ORACLE, DENSE, CROSS_ENCODER, DUO = "oracle:", "dense:", "cross-encoder:", "duo:"
+ORACLE, DUO = "oracle:", "duo:"
 _OF_SAMPLES = ("sampler", "aggregation", "budget", "skip")
 _OF_PAIRS = ("symmetric", "temperature", "noise")
 NAMES = "oracle:ERROR, dense:FOLDER, cross-encoder:FOLDER or duo:FOLDER"

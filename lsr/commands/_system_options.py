@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UsageError
-from ..systems import CROSS_ENCODER, DENSE, Fusion, System, is_dense, read_systems
+from ..systems import BM25, CROSS_ENCODER, DENSE, Fusion, System, is_dense, read_systems
 from ._encoders import EncoderChoice
 from ._entrants import ByOptions, Entrant, FromRun, OfFile
 
@@ -40,7 +40,7 @@ class SystemOptions:
         if self.fuse is not None and self.dense is None:
             raise UsageError(f"--fuse {self.fuse} needs --dense FOLDER to fuse --encoder with")
         alone = self.dense is not None and self.fuse is None
-        plain = EncoderChoice(choice.encoder, None, None, False, None, choice.precision)
+        plain = EncoderChoice(choice.encoder, precision=choice.precision)
         if choice != plain:
             raise UsageError(
                 "options of an encoder's own, such as --k1 or --windows, do not go with --dense "
@@ -117,7 +117,7 @@ def entrants_of(
         return [OfFile(system, parts.words(choice))]
     if systems is None:
         return [ByOptions(choice, index_path)]
-    if choice != EncoderChoice("bm25", None, None, False, None):
+    if choice != EncoderChoice(BM25):
         raise UsageError(
             f"--systems {systems} names its encoders itself; leave --encoder and its options out"
         )

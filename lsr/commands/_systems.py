@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from .. import __version__
-from ..errors import IndexFailure, MissingExtra
+from ..errors import IndexFailure, imports_of
 from ..files import atomic_write
 from ..systems import BM25, CROSS_ENCODER, DENSE, System, is_dense
 from ..vectors import pace
@@ -225,7 +225,7 @@ def encoder_choice(name: str, system: System) -> EncoderChoice:
     An ONNX graph has the precision of its export, whatever the other networks of a system have.
     """
     fixed = name == BM25 or any(Path(name).glob("*_OnnxTransformer"))
-    return EncoderChoice(name, None, None, False, None, "float32" if fixed else system.precision)
+    return EncoderChoice(name, precision="float32" if fixed else system.precision)
 
 
 def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetriever":
@@ -234,11 +234,8 @@ def dense_retriever(name: str, system: System, source: "Dataset") -> "DenseRetri
     from ..retrieval.dense_index import load_faiss
 
     load_faiss()
-    try:
+    with imports_of(f"the retriever {name}", extra="train", package="torch"):
         from ..encoders.dense import DenseEncoder
-    except ImportError as missing:
-        package = (missing.name or "torch").partition(".")[0]
-        raise MissingExtra(f"the retriever {name}", extra="train", package=package) from None
     folder = Path(name.removeprefix(DENSE))
     encoder = DenseEncoder.load(
         folder,
@@ -263,11 +260,8 @@ def vectors_folder() -> Path:
 
 
 def _cross_encoder(name: str, system: System) -> "CrossEncoder":
-    try:
+    with imports_of(f"the re-ranker {name}", extra="train", package="torch"):
         from ..encoders.cross_encoder import CrossEncoder
-    except ImportError as missing:
-        package = (missing.name or "torch").partition(".")[0]
-        raise MissingExtra(f"the re-ranker {name}", extra="train", package=package) from None
     folder = Path(name.removeprefix(CROSS_ENCODER))
     return CrossEncoder.load(
         folder,

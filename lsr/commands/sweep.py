@@ -9,8 +9,9 @@ import click
 
 from .. import __version__
 from ..errors import UsageError
+from ..systems import BM25
 from . import _printing as out
-from ._encoders import BM25, EncoderChoice
+from ._encoders import EncoderChoice
 
 if TYPE_CHECKING:
     from ..encoders.side import Precision
@@ -179,7 +180,7 @@ def sweep(
     by_default = Grid() if given else read_grid("small")
     grid = with_axes(by_default if grid_name is None else read_grid(grid_name), given)
     names = dict.fromkeys(encoders or grid.encoder or (BM25,))
-    choices = {name: EncoderChoice(name, None, None, False, None, precision) for name in names}
+    choices = {name: EncoderChoice(name, precision=precision) for name in names}
     require_matplotlib()  # now, not after minutes of measuring
     asked = questions(load_dataset(dataset), split, n=n, seed=seed, k=k)
     total = len(grid.searches()) * sum(len(grid.builds(name)) for name in names)

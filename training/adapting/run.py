@@ -33,9 +33,10 @@ from lsr.encoders.folder import read_object, write_json
 from lsr.encoders.swapping import save_with_table
 from lsr.errors import RecipeError
 from lsr.files import atomic_write
+from lsr.systems import CROSS_ENCODER
 from lsr.types import Qrels, Query
 
-from ..mining.judges import CROSS_ENCODER, open_judge
+from ..mining.judges import open_judge
 from ..mining.negatives import MiningPlan, mine_texts
 from ..mining.rankers import SparseRanker
 from ..run import run_recipe

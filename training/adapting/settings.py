@@ -12,9 +12,8 @@ from lsr.encoders import (
     TransformerSide,
 )
 from lsr.errors import EncoderError
+from lsr.systems import BM25, CROSS_ENCODER, DENSE
 
-from ..mining.judges import CROSS_ENCODER
-from ..mining.rankers import BM25, DENSE
 from ..recipe import Recipe, make_recipe
 
 Adaptable = InferenceFreeEncoder | SeparateEncoder | SpladeEncoder

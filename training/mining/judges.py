@@ -7,28 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsr.errors import EncoderError, MissingExtra
+from lsr.errors import EncoderError, imports_of
+from lsr.systems import BM25, CROSS_ENCODER, DENSE
 
 from ..rows import Rows
-from .rankers import BM25, DENSE, Scores
+from .rankers import Scores
 
 if TYPE_CHECKING:
     from ..teachers import Judge
 
-CROSS_ENCODER = "cross-encoder:"
-
 
 def open_judge(name: str, documents: Sequence[str], *, folder: Path | None = None) -> "Judge":
     """The teacher of this name: bm25, dense:FOLDER, cross-encoder:FOLDER or a sparse encoder."""
-    try:
+    with imports_of("a teacher", extra="train", package="torch"):
         from lsr.encoders.cross_encoder import CrossEncoder
         from lsr.encoders.dense import DenseEncoder
 
         from ..teachers.bm25 import BM25Teacher
         from ..teachers.sparse import SparseTeacher
-    except ImportError as missing:
-        package = (missing.name or "torch").partition(".")[0]
-        raise MissingExtra("a teacher", extra="train", package=package) from None
     if name == BM25:
         return BM25Teacher.fit(documents)
     path = name.removeprefix(DENSE).removeprefix(CROSS_ENCODER)

@@ -19,16 +19,15 @@ from index.quantize import integer_query, presence_query, scale_for
 from index.segment import Segment
 from lsr.encoders import BM25Encoder, SparseEncoder, load_encoder
 from lsr.encoders.siamese import is_binary
-from lsr.errors import EncoderError, MissingExtra
+from lsr.errors import EncoderError, MissingExtra, imports_of
 from lsr.progress import Bar, bar
+from lsr.systems import BM25, DENSE
 from lsr.types import SparseMatrix
 
 from ..rows import Rows
 
 Scores = npt.NDArray[np.float32]
 
-BM25 = "bm25"
-DENSE = "dense:"
 _BLOCK = 512  # documents encoded, or queries searched, between two signs of progress
 
 
@@ -165,13 +164,8 @@ class DenseMiner:
             raise MissingExtra(
                 "mining with dense vectors", extra="dense", package="faiss-cpu"
             ) from None
-        try:
+        with imports_of("mining with dense vectors", extra="train", package="torch"):
             from lsr.encoders.dense import DenseEncoder
-        except ImportError as missing:
-            package = (missing.name or "torch").partition(".")[0]
-            raise MissingExtra(
-                "mining with dense vectors", extra="train", package=package
-            ) from None
         return cls(DenseEncoder.load(folder, name=folder.resolve().name), faiss)
 
     def rank(self, documents: Sequence[str], *, quiet: bool = False) -> "DenseRanker":
