@@ -10,6 +10,7 @@ from ..measures import printed_name
 from ..significance import CONFIDENCE, EXACT_UP_TO
 from . import _printing as out
 from ._comparison import Mean, Row
+from ._markdown import markdown_cell, markdown_table
 from ._reasons import Reason, View
 
 TEXT = 76
@@ -123,9 +124,7 @@ def print_report(report: Report) -> None:
 
 def markdown(report: Report, plots: Sequence[str]) -> str:
     """The page that stands beside the plots, whose names are given without suffix."""
-    header, lines = table_of(report)
-    rule = ["---" if i < 2 else "---:" for i in range(len(header))]
-    table = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (header, rule, *lines))
+    table = markdown_table(*table_of(report), text=2)
     about = f"{len(report.rows)} comparisons with {report.baseline}: {how_tested(report)}."
     about += (
         f" Intervals: {report.resamples:,} paired bootstrap means. Effect: Cohen's d of the "
@@ -142,10 +141,10 @@ def markdown(report: Report, plots: Sequence[str]) -> str:
             parts.append(f"## {label}: {_title(report, one)}")
             lines_ = []
             for query in queries:
-                text = _cell(out.printable(query.text))
+                text = markdown_cell(out.printable(query.text))
                 change = f"{query.delta:+.4f} ({query.a:.4f} > {query.b:.4f})"
                 lines_.append(f"- {change} `{query.query_id}` {text}")
-                lines_ += [f"  - {_cell(line)}" for line in _reason_lines(query.reason)]
+                lines_ += [f"  - {markdown_cell(line)}" for line in _reason_lines(query.reason)]
             parts.append("\n".join(lines_))
     return "\n\n".join(parts) + "\n"
 
@@ -180,7 +179,3 @@ def _seen(view: View) -> str:
 
 def _terms(terms: Sequence[tuple[str, Any]]) -> str:
     return f": {', '.join(f'{out.printable(t)} {s:.2f}' for t, s in terms)}" if terms else ""
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

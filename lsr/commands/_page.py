@@ -13,6 +13,7 @@ import orjson
 from ..errors import DatasetError, UsageError
 from ..files import atomic_write
 from ._drawing import LINES, saved
+from ._markdown import markdown_table
 from ._rows import Row
 from ._suite import Outcome
 from ._tables import (
@@ -21,7 +22,6 @@ from ._tables import (
     costs,
     dataset_name,
     footnotes,
-    markdown_table,
     mean_lines,
     quality,
 )

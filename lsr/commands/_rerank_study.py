@@ -10,6 +10,7 @@ from ..files import atomic_write
 from ..reranking.aggregation import AGGREGATIONS
 from ..reranking.sampling import SAMPLERS
 from . import _printing as out
+from ._markdown import markdown_table
 
 if TYPE_CHECKING:
     from ..reranking import PreferenceModel
@@ -105,7 +106,6 @@ def _rows(study: "Study") -> list[list[str]]:
 
 
 def _markdown(study: "Study", title: str, command: list[str]) -> str:
-    cells = [_HEADER, ["---", *["---:"] * (len(_HEADER) - 1)], *_rows(study)]
     share, value = study.asking
     said = (
         f"{study.measure} of the first {study.depth} documents of {study.n_queries} queries by the "
@@ -119,7 +119,7 @@ def _markdown(study: "Study", title: str, command: list[str]) -> str:
         "",
         said,
         "",
-        *("| " + " | ".join(row) + " |" for row in cells),
+        markdown_table(_HEADER, _rows(study), text=1),
         "",
         f"`{' '.join(command)}`",
         "",

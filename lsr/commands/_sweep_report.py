@@ -12,6 +12,7 @@ import orjson
 from ..files import atomic_write
 from ..pareto import cheapest_within, front
 from . import _printing as out
+from ._markdown import markdown_table
 from ._sweep import Point
 
 
@@ -186,9 +187,8 @@ def write_tables(folder: Path, findings: Findings, frame: dict[str, Any]) -> Non
             )
             lines += [f"  - `{command}`" for command in findings.commands(point)]
     lines += ["", "![trade-off](trade-off.svg)", ""]
-    lines += [f"| {' | '.join(header)} | front of |", f"|---|{'---:|' * (len(header) - 1)}---|"]
-    for point, row in zip(findings.points, cells, strict=True):
-        lines.append(f"| {' | '.join(row)} | {findings.marks(point)} |")
+    marked = [[*row, findings.marks(p)] for p, row in zip(findings.points, cells, strict=True)]
+    lines += [markdown_table([*header, "front of"], marked, text=1)]
     names = [n for n in Point.__dataclass_fields__ if not n.endswith("_options")]
     rows = [[str(getattr(point, name)) for name in names] for point in findings.points]
     contents = {

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from ..measures import printed_name
 from . import _printing as out
+from ._markdown import markdown_table
 from ._rows import Means, Row
 
 MARK = "*"
@@ -107,15 +108,6 @@ def markdown(rows: Sequence[Row], found: Means, *, command: str) -> str:
     if rows:
         parts += ["## Costs", markdown_table(*costs(rows), text=2), READING_COSTS]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], *, text: int) -> str:
-    """The cells as a Markdown table, its first `text` columns to the left."""
-    rule = ["---" if i < text else "---:" for i in range(len(header))]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
-        for line in (header, rule, *lines)
-    )
 
 
 def _interval(ends: tuple[float, float]) -> str:

@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import UsageError
 from . import _printing as out
 from ._machine import cpu_model
+from ._markdown import markdown_table
 
 if TYPE_CHECKING:
     from index import Index
@@ -266,8 +267,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     header, cells = _table(rows)
     lines = [f"- {verb}: {what}" for verb, what in _lines(report)]
-    lines += ["", f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
-    lines += [f"| {' | '.join(row)} |" for row in cells]
+    lines += ["", markdown_table(header, cells, text=1)]
     lines += ["", "![latency](latency.svg)", "![trade-off](trade-off.svg)"]
     lines += ["![throughput](throughput.svg)", ""]
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY

@@ -9,6 +9,7 @@ import click
 from ..errors import UsageError
 from ..published import Cell, Published, PublishedSystem, read_published
 from . import _printing as out
+from ._markdown import markdown_table
 from ._reproducing import Machine, Outcome, outcomes
 
 EXAMPLES = """\b
@@ -195,30 +196,29 @@ def _list(table: Published, systems: Sequence[PublishedSystem], *, json: bool) -
 def _write_markdown(path: Path, table: Published, found: Sequence[Outcome]) -> None:
     from ..files import atomic_write
 
+    header = ["system", "collection", "measure", "published", "here", "verdict", "command"]
+    parts = [
+        markdown_table(header, [_cells(outcome) for outcome in found], text=len(header)),
+        "\n".join(_sources(table, found)),
+    ]
     with atomic_write(path) as file:
-        for line in _markdown(table, found):
-            file.write(f"{line}\n".encode())
+        file.write(("\n\n".join(parts) + "\n").encode())
 
 
-def _markdown(table: Published, found: Sequence[Outcome]) -> Iterator[str]:
-    yield "| system | collection | measure | published | here | verdict | command |"
-    yield "|---|---|---|---|---|---|---|"
-    for outcome in found:
-        cell = outcome.cell
-        here = "" if outcome.value is None else _short(outcome.value)
-        verdict = outcome.status + (f": {outcome.reason}" if outcome.reason else "")
-        command = "" if outcome.command is None else f"`{outcome.command}`"
-        row = (
-            cell.system.name,
-            cell.collection.name + (" (not zero-shot)" if _mark(cell) else ""),
-            cell.measure,
-            _published(cell),
-            here,
-            verdict.replace("|", "/").replace("\n", " "),
-            command,
-        )
-        yield f"| {' | '.join(row)} |"
-    yield ""
+def _cells(outcome: Outcome) -> list[str]:
+    cell = outcome.cell
+    return [
+        cell.system.name,
+        cell.collection.name + (" (not zero-shot)" if _mark(cell) else ""),
+        cell.measure,
+        _published(cell),
+        "" if outcome.value is None else _short(outcome.value),
+        outcome.status + (f": {outcome.reason}" if outcome.reason else ""),
+        "" if outcome.command is None else f"`{outcome.command}`",
+    ]
+
+
+def _sources(table: Published, found: Sequence[Outcome]) -> Iterator[str]:
     used = {figure.source.name for outcome in found for figure in outcome.cell.figures}
     for source in table.source:
         if source.name in used:
