@@ -131,22 +131,30 @@ def t_test(deltas: Values) -> float:
 
 
 def interval_of_mean(
-    deltas: Sequence[Values],
+    samples: Sequence[Values],
     weights: Sequence[float] | None = None,
     *,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = SEED,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over collections of their mean difference.
+    """Percentile bootstrap interval of the mean over collections of their means.
 
-    `deltas` has one (n_queries,) array a collection, each resampled by itself; with one array this
-    is the paired bootstrap of its mean (Sakai, SIGIR 2006). `weights` add up to 1; by default all
-    collections weigh the same.
+    `samples` has one (n_queries,) array a collection, each resampled by itself: of one system's
+    values, or of the differences of two, which makes it the paired bootstrap (Sakai, SIGIR 2006).
+    `weights` add up to 1; by default all collections weigh the same. Percentile, not BCa, so that
+    queries that all score alike have an interval too: a point.
+
+    >>> low, high = interval_of_mean([np.array([0.5, 0.5, 0.5])])
+    >>> (float(low), float(high))
+    (0.5, 0.5)
     """
     means: Values = np.zeros(resamples)
-    shares = weights or [1 / len(deltas)] * len(deltas)
-    for number, (values, share) in enumerate(zip(deltas, shares, strict=True)):
+    shares = weights or [1 / len(samples)] * len(samples)
+    for number, (values, share) in enumerate(zip(samples, shares, strict=True)):
+        if len(values) == 1:  # nothing to resample
+            means += values[0] * share
+            continue
         drawn = stats.bootstrap(
             (values,),
             np.mean,

@@ -3,9 +3,7 @@
 import ir_measures
 import numpy as np
 import pytest
-from scipy import stats
 
-from lsr.bootstrap import mean_interval
 from lsr.conventions import Convention, convention_of, conventional
 from lsr.measures import evaluate, holes
 from lsr.types import Run
@@ -103,20 +101,3 @@ def test_holes_are_one_less_judged_of_ir_measures():
     oracle = {m.query_id: 1 - m.value for m in ir_measures.iter_calc([measure], qrels, run)}
     assert holes(run, qrels) == pytest.approx(oracle, abs=1e-9)
     assert 0 < holes(run, qrels)["q1"] < 1
-
-
-def test_the_interval_agrees_with_scipys_percentile_bootstrap():
-    """Two independent draws of 10,000 resamples; their quantiles differ by well under a percent."""
-    values = np.random.default_rng(5).beta(0.6, 0.8, 300)
-    low, high = mean_interval(values)
-    other = stats.bootstrap(
-        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(6)
-    ).confidence_interval
-    assert (low, high) == pytest.approx((other.low, other.high), abs=0.002)
-    assert low < values.mean() < high
-    assert mean_interval(values) == (low, high)
-
-
-def test_one_query_and_equal_queries_have_a_point_for_an_interval():
-    assert mean_interval([0.3]) == (0.3, 0.3)
-    assert mean_interval([1.0] * 7) == (1.0, 1.0)

@@ -90,6 +90,11 @@ def test_one_stratum_is_the_paired_interval_and_many_are_narrower() -> None:
     assert (all_low + all_high) / 2 == pytest.approx(centre, abs=0.005)
 
 
+def test_one_query_and_equal_queries_have_a_point_for_an_interval() -> None:
+    assert interval_of_mean([np.array([0.25])]) == (0.25, 0.25)
+    assert interval_of_mean([np.ones(7)]) == (1.0, 1.0)
+
+
 def test_a_single_query_that_differs_proves_nothing() -> None:
     """scipy refuses a sample of one: of its two assignments both are as far from 0."""
     assert enumerated([3]) == 1.0

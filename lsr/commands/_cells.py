@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from .. import __version__
-from ..bootstrap import mean_interval
 from ..conventions import Convention, convention_of, conventional, depth
 from ..errors import UsageError
 from ..files import atomic_write
@@ -128,6 +128,7 @@ def measure_cell(
     """Search the judged queries as the convention wants it, and measure what was found."""
     from ..contamination import contamination
     from ..measures import evaluate, holes
+    from ..significance import interval_of_mean
 
     convention = collection.convention
     texts = {query.query_id: query.text for query in collection.queries}
@@ -160,7 +161,9 @@ def measure_cell(
         dataset_fingerprint=collection.source.fingerprint,
         hole_at_10=sum(unjudged.values()) / len(unjudged),
         interval=(
-            mean_interval(evaluation.per_query[_MAIN].values()) if _MAIN in measures else None
+            interval_of_mean([np.array([*evaluation.per_query[_MAIN].values()])])
+            if _MAIN in measures
+            else None
         ),
         convention=tuple(convention.words()),
         relevant_from=convention.relevant_from,
