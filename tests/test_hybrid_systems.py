@@ -186,3 +186,14 @@ def test_an_onnx_graph_joins_a_system_whose_other_networks_are_in_bfloat16(tmp_p
         "int8": "float32",
         "torch": "bfloat16",
     }
+
+
+def test_of_several_encoders_each_says_its_own_terms(collection: Dataset, dense: str) -> None:
+    """Under the hybrid's own name stand those of its first stage."""
+    with open_system(System("s", ("bm25", dense)), collection) as opened:
+        opened.search(QUERIES, 4)
+        facts = opened.facts()
+    first, second = facts["stages"]
+    assert (first["encoder"], second["encoder"]) == ("bm25", "tiny-dense")
+    assert first["flops"] > 0
+    assert facts["index_bytes"] == first["index_bytes"] + second["index_bytes"]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,13 +157,14 @@ class Opened:
 
     def facts(self) -> dict[str, Any]:
         """What a results row says of this system: of its first sparse stage, else of its dense;
-        bytes and the pace of encoding are those of all stages.
+        bytes and the pace of encoding are all stages'. Of several each says its own in `stages`.
         """
         opened: list[SparseStage | DenseStage] = [*self.sparse, *self.dense]
         stages = [stage.describe() for stage in opened]
         paces = [stage["encode_docs_per_s"] for stage in stages]
         return {
             **stages[0],
+            **({"stages": stages} if len(stages) > 1 else {}),
             "system": self.system.name,
             "index_bytes": sum(stage["index_bytes"] for stage in stages),
             # One after the other: the times add up.
@@ -175,23 +175,26 @@ class Opened:
         from index import query_encoder
 
         if is_dense(name):
-            retriever = dense_retriever(name, self.system, source)
-            kept = vectors_folder() / f"{retriever.encoder.fingerprint}-{retriever.corpus}"
-            self.dense.append(DenseStage(retriever, pace(kept)))
-            return self.dense[-1]
+            return self._dense_stage(name, source)
         choice = encoder_choice(name, self.system)
         index = stack.enter_context(cached_index(source, choice))
         stage = SparseStage(index, query_encoder(index, None if choice.is_bm25 else name))
         self.sparse.append(stage)
         return stage
 
+    def _dense_stage(self, name: str, source: "Dataset") -> DenseStage:
+        retriever = dense_retriever(name, self.system, source)
+        kept = vectors_folder() / f"{retriever.encoder.fingerprint}-{retriever.corpus}"
+        self.dense.append(DenseStage(retriever, pace(kept)))
+        return self.dense[-1]
+
     def _reranked(self, name: str, source: "Dataset") -> "Retriever":
         depth = self.system.rerank_depth
         if is_dense(name):
             from ..retrieval import DenseRescorer
 
-            dense = dense_retriever(name, self.system, source)
-            return DenseRescorer(self._retriever, dense, depth)
+            dense = self._dense_stage(name, source)
+            return DenseRescorer(self._retriever, dense.retriever, depth)
         from ..reranking import PointwiseReranker, RerankedRetriever
 
         texts = {document.doc_id: document.text() for document in source.documents()}
@@ -205,12 +208,7 @@ class Opened:
     def __enter__(self) -> "Opened":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 

@@ -15,7 +15,8 @@ percentiles of 10,000 bootstrap means of nDCG@10. hole@10: share of the first te
 nobody has judged."""
 READING_COSTS = """\
 Rates are of this machine at the time, queries as one batch over all threads. FLOPS: multiply-adds
-an average query costs against an average document."""
+an average query costs against an average document. Terms and FLOPS of several stages are those of
+the first sparse one; index and docs/s are of all."""
 
 Column = tuple[str, Callable[[Row], str]]
 
