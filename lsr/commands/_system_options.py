@@ -61,6 +61,14 @@ class SystemOptions:
         )
 
 
+systems_option = click.option(
+    "--systems",
+    "systems_path",
+    type=click.Path(path_type=Path),
+    help="A TOML file with a [[system]] table for each system to measure.",
+)
+
+
 def system_options(function: Callable[..., R]) -> Callable[..., R]:
     """Add the three options; they arrive as `parts`."""
 

@@ -18,7 +18,7 @@ from ._entrants import Entrant
 from ._page import require_main, write_page
 from ._rows import Row
 from ._suite import Outcome, run_suite, write_summary
-from ._system_options import SystemOptions, entrants_of, system_options
+from ._system_options import SystemOptions, entrants_of, system_options, systems_option
 from ._tables import costs, footnotes, mean_lines, quality, system_name
 
 EXAMPLES = """\b
@@ -47,12 +47,7 @@ cqadupstack, nanobeir and beir-13 are groups.
 @click.option(
     "--from-run", type=click.Path(path_type=Path), help="Measure this TREC run; search nothing."
 )
-@click.option(
-    "--systems",
-    "systems_path",
-    type=click.Path(path_type=Path),
-    help="A TOML file with a [[system]] table for each system to measure.",
-)
+@systems_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),

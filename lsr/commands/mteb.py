@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from ..errors import MissingExtra, UsageError
 from . import _printing as out
+from ._system_options import systems_option
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -44,12 +45,7 @@ class Score:
 @click.command(epilog=EXAMPLES)
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
 @click.option("--encoder", metavar="bm25|FOLDER", help="What makes the vectors. Default: bm25")
-@click.option(
-    "--systems",
-    "systems_path",
-    type=click.Path(path_type=Path),
-    help="A TOML file with a [[system]] table for each system to measure.",
-)
+@systems_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
