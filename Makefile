@@ -44,7 +44,7 @@ format: $(VENV)/.dev  ## Lay out Python and C++
 
 results: $(VENV)/.dev  ## Measure what data/results/ compares, going on after a kill (LSR_MODELS, LSR_DATA; an hour)
 	$(BIN)/lsr evaluate scifact nfcorpus-stopped insuranceqa medquad boolq wikiqa msmarco-dl19-mini dbpedia-entity-mini \
-		cranfield cisi cacm medline vaswani xquad-en --systems data/results/systems.toml --output build/results --page data/results
+		acl-title2abstract cranfield cisi cacm medline vaswani xquad-en --systems data/results/systems.toml --output build/results --page data/results
 
 bench: $(VENV)/.bench  ## Measure against other engines (minutes; see tests/bench/README.md)
 	$(BIN)/python tests/bench/run.py
