@@ -270,7 +270,9 @@ def test_a_search_that_leaves_out_the_second_document_is_caught(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("index.store.search_many", _lossy(sys.modules["index.store"].search_many))
+    monkeypatch.setattr(
+        "index.reading.search_many", _lossy(sys.modules["index.reading"].search_many)
+    )
     assert run(["referee", str(built), "--queries", str(collection), "--json"]) == 1
     [report] = json.loads(capsys.readouterr().out)
     assert report["agrees"] is False
