@@ -56,6 +56,15 @@ def positions_in(words: Live | None, n_docs: int) -> npt.NDArray[np.int64]:
     return np.arange(n_docs) if words is None else np.flatnonzero(unpack(words, n_docs))
 
 
+def holds(words: Live | None, position: int) -> bool:
+    """Whether a position is live.
+
+    >>> holds(pack(np.array([1, 0], np.uint8)), 1), holds(None, 1)
+    (False, True)
+    """
+    return words is None or bool(words[position // 32] >> np.uint32(position % 32) & np.uint32(1))
+
+
 def count(words: Live | None, n_docs: int) -> int:
     """How many documents live."""
     return n_docs if words is None else int(np.bitwise_count(words).sum())

@@ -35,7 +35,7 @@ from .explain import Explanation, explained
 from .fidelity import float_overlap
 from .filtering import Expression, Filter, matching
 from .history import horizon, snapshot_at
-from .live import positions_in
+from .live import holds, positions_in
 from .memory import recall
 from .quantize import IntegerQuery, integer_query, presence_query, scale_for
 from .searching import Hits, hits_of, live_words
@@ -282,6 +282,23 @@ class Reader:
         live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
         integers = self.rounded(csr.indices, csr.data)
         return n_matching(snapshot, live, integers, by_group=collapse is not False)
+
+    def allows(
+        self,
+        doc_id: str,
+        *,
+        filter: Filter | None = None,
+        require: Sequence[int] = (),
+        exclude: Sequence[int] = (),
+    ) -> bool:
+        """Whether a `search` with these conditions may return this document, or a passage of it."""
+        snapshot = self.refresh()
+        live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
+        words = {id(v.segment): of_view for v, of_view in zip(snapshot.views, live, strict=True)}
+        return any(
+            id(segment) in words and holds(words[id(segment)], position)
+            for segment, position in self._places_of(doc_id)
+        )
 
     def rounded(
         self, terms: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]

@@ -271,6 +271,47 @@ def test_a_cursor_stops_at_the_least_score(served: Served) -> None:
     assert found == above
 
 
+@pytest.mark.parametrize("limit", [1, 10, 100])
+@pytest.mark.parametrize("least", [None, 4.5, 8.9])
+@pytest.mark.parametrize("condition", [None, {"parity": "odd"}])
+def test_counts_are_of_all_that_matches(
+    served: Served, limit: int, least: float | None, condition: Any
+) -> None:
+    terms = (0, 1, 2, 4, 7, 9)
+    body = {"query": ones(*terms), "limit": limit, "min_score": least, "filter": condition}
+    truth = [
+        one
+        for one in ranking(NUMBERS, terms, lambda d: condition is None or int(d[1:]) % 2)
+        if least is None or one[1] >= least
+    ]
+    exact = served.search("numbers", **body, count="exact")["total"]
+    assert exact == {"value": len(truth), "relation": "eq"}
+    estimate = served.search("numbers", **body, count="estimate")["total"]
+    assert estimate["value"] >= min(limit, len(truth))
+    assert (
+        estimate["value"] == len(truth)
+        if estimate["relation"] == "eq"
+        else (estimate["value"] <= len(truth))
+    )
+    if limit > len(truth):
+        assert estimate["relation"] == "eq"
+
+
+def test_counts_leave_out_the_document_that_a_query_is_like(served: Served) -> None:
+    terms = set(NUMBERS["n07"])
+    truth = [one for one, row in NUMBERS.items() if terms & set(row) and one != "n07"]
+    for limit in (2, 100):
+        body = {"query": {"like": "n07"}, "limit": limit, "count": "exact"}
+        assert served.search("numbers", **body)["total"]["value"] == len(truth)
+        odd = served.search("numbers", **body, filter={"parity": "odd"})
+        assert odd["total"]["value"] == sum(int(one[1:]) % 2 for one in truth)
+        even = served.search("numbers", **body, filter={"parity": "even"})
+        assert even["total"]["value"] == sum(int(one[1:]) % 2 == 0 for one in truth)
+    least = served.search("numbers", query={"like": "n07"}, limit=1, min_score=1, count="exact")
+    listed = served.search("numbers", query={"like": "n07"}, limit=100, min_score=1)
+    assert least["total"] == {"value": len(listed["hits"]), "relation": "eq"}
+
+
 # ---- like this document -----------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ replaced and cleared away in between, the search is run again, so that an answer
 commits. Nothing is computed that was not asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,10 +20,12 @@ from ..engine import Collection
 from ..filters import prepare
 from ..problems import ProblemError, did_you_mean
 from ..wire.search import MAX_DEPTH, Approximately, SearchRequest, TopTerms
+from .counting import total
 from .cursors import Place, expired, next_cursor, place_of
 from .explaining import explanation, said_terms
 from .highlighting import highlights
 from .queries import MAX_LISTED, ReadQuery, notice, read_query
+from .question import Question
 from .terms import term_numbers, threshold_of
 from .watch import Stopwatch
 
@@ -32,21 +34,6 @@ TRIES = 3
 
 class _ReplacedError(Exception):
     """A document of the answer is not what it was when it was ranked."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A request in the terms of the index."""
-
-    query: ReadQuery
-    filter: Mapping[str, Any] | None
-    require: Sequence[int]
-    exclude: Sequence[int]
-    approximate: Approximate | None
-    threshold: float | None
-    place: Place | None
-    first: int
-    """Hits passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +64,7 @@ def search(
     place = None if request.cursor is None else place_of(collection, request, secret)
     prepare(collection.index, request.filter)
     mode = request.mode
-    question = _Question(
+    question = Question(
         query,
         request.filter,
         term_numbers(collection, request.require_terms, "require_terms"),
@@ -88,11 +75,12 @@ def search(
         None if threshold is None else threshold[0],
         place,
         request.offset if place is None else place.position,
+        request.limit,
     )
     watch.lap("filter")
     for _ in range(TRIES):
         found = _ranked(collection, question, request, watch, cancel)
-        page = _page(found, question, request.limit)
+        page = _page(found, question)
         watch.lap("score")
         try:
             hits, warnings = _told(collection, question, request, found, page)
@@ -129,6 +117,9 @@ def search(
         for told in ("mode", "exact", "stopped"):
             del certificate[told]
         answer["certificate"] = certificate
+    if request.count != "none":
+        answer["total"] = _total(collection, question, request, found)
+        watch.lap("score")
     if threshold is not None:
         answer["min_score"] = threshold[1]
     if place is not None:
@@ -143,19 +134,18 @@ def search(
 
 def _ranked(
     collection: Collection,
-    question: _Question,
+    question: Question,
     request: SearchRequest,
     watch: Stopwatch,
     cancel: Cancel | None,
 ) -> Hits:
-    k = question.first + request.limit + (question.query.skip is not None)
     timeout = None
     if request.timeout_ms is not None:  # what reading the query took is gone
         timeout = max(1e-6, (request.timeout_ms - watch.elapsed_ms()) / 1000)
     try:
         return collection.index.search(
             question.query.matrix,
-            k,
+            question.wanted,
             filter=question.filter,
             require=question.require,
             exclude=question.exclude,
@@ -172,7 +162,7 @@ def _ranked(
         raise ProblemError("cancelled", "The search was called off.") from error
 
 
-def _page(found: Hits, question: _Question, limit: int) -> _Page:
+def _page(found: Hits, question: Question) -> _Page:
     """What of a ranking is told: without the query's own document, above the threshold."""
     doc_ids, docids, points = found.doc_ids, found.ranking.docids, found.ranking.scores
     skip = question.query.skip
@@ -180,7 +170,7 @@ def _page(found: Hits, question: _Question, limit: int) -> _Page:
         at = doc_ids.index(skip)
         doc_ids = doc_ids[:at] + doc_ids[at + 1 :]
         docids, points = np.delete(docids, at), np.delete(points, at)
-    end = question.first + limit
+    end = question.first + question.limit
     full = len(doc_ids) >= end
     if question.threshold is not None:
         n_above = int(np.count_nonzero(points * found.ranking.unit >= question.threshold))
@@ -189,9 +179,21 @@ def _page(found: Hits, question: _Question, limit: int) -> _Page:
     return _Page(doc_ids[part], docids[part], points[part], full)
 
 
+def _total(
+    collection: Collection, question: Question, request: SearchRequest, found: Hits
+) -> dict[str, Any]:
+    try:
+        value, relation = total(collection.index, question, found, exactly=request.count == "exact")
+    except (SnapshotGone, UsageError) as error:
+        raise ProblemError(
+            "index_busy", "The index changed while its documents were counted.", hint="Try again."
+        ) from error
+    return {"value": value, "relation": relation}
+
+
 def _told(
     collection: Collection,
-    question: _Question,
+    question: Question,
     request: SearchRequest,
     found: Hits,
     page: _Page,

@@ -126,10 +126,10 @@ class Certificate(Answer):
 
 
 class Total(Answer):
-    """How many documents match."""
+    """How many documents match: `value` of them, or at least so many."""
 
     value: int
-    relation: Literal["eq", "gte", "estimate"]
+    relation: Literal["eq", "gte"]
 
 
 class Threshold(Answer):

@@ -130,7 +130,9 @@ class SearchOptions(Strict):
         default=None, description="Then the best found so far is the answer."
     )
     count: Literal["none", "estimate", "exact"] = Field(
-        default="none", description="Whether to say how many documents match."
+        default="none",
+        description="Whether to say how many documents match; an estimate is a lower bound, of the "
+        "documents that hold one of the query's four lightest terms.",
     )
     timing: bool = Field(
         default=True, description="Whether the body tells times; the header Server-Timing does."
