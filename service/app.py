@@ -10,6 +10,7 @@ search/                     one search, from request to answer
 filters.py                  a filter in the terms of an index
 pages.py, page/             the search page at /, the reference at /docs
 server.py                   all of it behind uvicorn
+supervisor.py, processes.py several processes behind one socket
 """
 
 import threading

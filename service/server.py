@@ -2,11 +2,14 @@
 
 import ipaddress
 import logging
+import os
 import signal
 import socket
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -17,8 +20,12 @@ from .app import create_app
 from .engine import Engine
 from .home import Home
 from .logs import Format, logging_to_stderr
+from .metrics import Telemetry
+from .processes import Report, Role
 from .settings import MIB, Settings
-from .worker import worker_process
+from .supervisor import supervise
+from .worker import work, worker_process
+from .worker.process import STOP_S
 
 log = logging.getLogger("lsr.service")
 
@@ -38,28 +45,18 @@ def serve(
     log_format: Format = "text",
     log_queries: float = 0.0,
     max_body_bytes: int = MIB,
+    workers: int = 1,
 ) -> None:
     """Serve `indexes` by name until SIGTERM or SIGINT; running requests finish first.
 
     `home` is the data directory, made where there is none; its tasks run in a process of their own.
+    More than one of `workers` are processes behind one socket (supervisor.py).
 
     Port 0 takes a free one. All output goes to stderr; the line that begins with `ready` names the
     address once every index is open. Raises `UsageError` for an address other than loopback unless
     `insecure`, because there are no keys yet, and the first error of opening when no index could be
     opened.
     """
-    if not is_loopback(host) and not insecure:
-        raise UsageError(
-            f"refusing to listen on {host}: there are no keys yet, so whoever reaches the port "
-            "could read every document. Listen on 127.0.0.1 behind a proxy that authenticates, or "
-            "accept the risk with --insecure"
-        )
-    for name, path in indexes.items():
-        if not path.is_dir():
-            raise IndexNotFound(
-                f"{path}: no such directory, it was to be served as '{name}'; build it with "
-                f"`lsr index CORPUS {path}`"
-            )
     settings = Settings(
         indexes=dict(indexes),
         encoders=dict(encoders or {}),
@@ -68,42 +65,158 @@ def serve(
         access_log=access_log,
         log_queries=log_queries,
     )
-    failed: list[Exception] = []
+    serve_settings(
+        settings, host=host, port=port, insecure=insecure, log_format=log_format, workers=workers
+    )
 
-    def on_opened(engine: Engine) -> None:
-        if engine.collections() or home is not None:
-            for line in _ready_lines(engine, address):
-                log.info("%s", line)
-        else:
-            failed.extend(failure.error for failure in engine.failures().values())
-            server.should_exit = True
 
+def serve_settings(
+    settings: Settings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    insecure: bool = False,
+    log_format: Format = "text",
+    workers: int = 1,
+    reload: Callable[[], Settings] | None = None,
+) -> None:
+    """Like `serve`; `reload` is asked for new settings when SIGHUP comes to several workers.
+
+    One worker opens failed indexes again at SIGHUP, and goes on with its settings.
+    """
+    check_address(host, insecure=insecure)
+    for name, path in settings.indexes.items():
+        if not path.is_dir():
+            raise IndexNotFound(
+                f"{path}: no such directory, it was to be served as '{name}'; build it with "
+                f"`lsr index CORPUS {path}`"
+            )
     with _listening(host, port) as listener, logging_to_stderr(log_format):
-        address = _address(listener)
         if not is_loopback(host):
             log.warning("insecure   listening on %s without keys: anyone may read it all", host)
-        config = uvicorn.Config(
-            create_app(settings, on_opened=on_opened),
+        if settings.home is not None:
+            Home.open(settings.home).close()  # made, or refused, before anything else is started
+        if workers == 1:
+            _serve_alone(settings, listener, log_format)
+        else:
+            _serve_among(reload or (lambda: settings), listener, workers)
+
+
+def check_address(host: str, *, insecure: bool) -> None:
+    """Raise `UsageError` for an address that others reach, unless somebody accepts that."""
+    if not is_loopback(host) and not insecure:
+        raise UsageError(
+            f"refusing to listen on {host}: there are no keys yet, so whoever reaches the port "
+            "could read every document. Listen on 127.0.0.1 behind a proxy that authenticates, or "
+            "accept the risk with --insecure"
+        )
+
+
+def _serve_alone(settings: Settings, listener: socket.socket, log_format: Format) -> None:
+    """This process answers; the worker of a data directory is a child of it."""
+    failed: list[Exception] = []
+    address = _address(listener)
+    opened: list[Engine] = []
+
+    def on_opened(engine: Engine) -> None:
+        opened.append(engine)
+        if error := _failure(engine):
+            failed.append(error)
+            server.should_exit = True
+        else:
+            for line in _ready_lines(engine, address):
+                log.info("%s", line)
+
+    def on_hangup(*_: object) -> None:
+        log.info("hangup     indexes that could not be opened are tried again")
+        for engine in opened:
+            threading.Thread(target=engine.retry, daemon=True).start()
+
+    server = _http_server(settings, on_opened, Telemetry())
+    with _worker_of(settings, log_format), _signals_end_quietly(on_hangup):
+        server.run(sockets=[listener])
+    if failed:
+        raise failed[0]
+
+
+def _serve_among(reload: Callable[[], Settings], listener: socket.socket, workers: int) -> None:
+    """`workers` processes answer, one runs tasks, and this one looks after them."""
+
+    def roles() -> list[Role]:
+        settings = reload()
+        found = [Role("http", partial(_http_process, settings, listener, folder), GRACE_S + 5)]
+        found *= workers
+        if settings.home is not None:
+            found.append(Role("tasks", partial(_tasks_process, settings), STOP_S))
+        return found
+
+    def on_ready(lines: Sequence[str]) -> None:
+        for line in lines:
+            log.info("%s", line)
+
+    with tempfile.TemporaryDirectory(prefix="lsr-serve-") as place:
+        folder = Path(place)
+        supervise(roles, folder=folder, on_ready=on_ready, on_end=listener.close)
+
+
+def _http_process(settings: Settings, listener: socket.socket, folder: Path, report: Report) -> int:
+    telemetry = Telemetry(folder=folder, name=f"http-{os.getpid()}")
+    address = _address(listener)
+
+    def on_opened(engine: Engine) -> None:
+        if error := _failure(engine):
+            report([], str(error))
+            server.should_exit = True
+        else:
+            report(_ready_lines(engine, address), None)
+
+    server = _http_server(settings, on_opened, telemetry)
+    with _signals_end_quietly(_nothing):
+        server.run(sockets=[listener])
+    telemetry.close()
+    return 0
+
+
+def _tasks_process(settings: Settings, report: Report) -> int:
+    assert settings.home is not None
+    return work(
+        settings.home,
+        mounts=settings.indexes,
+        encoders=settings.encoders,
+        started=lambda: report([], None),
+    )
+
+
+def _http_server(
+    settings: Settings, on_opened: Callable[[Engine], None], telemetry: Telemetry
+) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, on_opened=on_opened, telemetry=telemetry),
             log_config=None,
             access_log=False,  # metrics/observing.py logs requests with their ids
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
-        server = uvicorn.Server(config)
-        with _worker_of(settings), _signals_end_quietly():
-            server.run(sockets=[listener])
-    if failed:
-        raise failed[0]
+    )
+
+
+def _failure(engine: Engine) -> Exception | None:
+    """Why there is nothing to serve, where there is nothing."""
+    if engine.collections() or engine.home is not None:
+        return None
+    return next(iter(engine.failures().values())).error
 
 
 @contextmanager
-def _worker_of(settings: Settings) -> Iterator[None]:
+def _worker_of(settings: Settings, log_format: Format) -> Iterator[None]:
     """The worker of the data directory, where there is one."""
     if settings.home is None:
         yield
         return
-    Home.open(settings.home).close()  # made, or refused, before anything else is started
-    with worker_process(settings.home, mounts=settings.indexes, encoders=settings.encoders):
+    with worker_process(
+        settings.home, mounts=settings.indexes, encoders=settings.encoders, log_format=log_format
+    ):
         yield
 
 
@@ -162,15 +275,19 @@ def _ready_lines(engine: Engine, address: str) -> list[str]:
 
 
 @contextmanager
-def _signals_end_quietly() -> Iterator[None]:
+def _signals_end_quietly(on_hangup: Callable[..., None]) -> Iterator[None]:
     """uvicorn raises a signal again after it has shut down in good order; here that is exit 0."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handled = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: None) for number in handled}
+    handlers = {signal.SIGINT: _nothing, signal.SIGTERM: _nothing, signal.SIGHUP: on_hangup}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _nothing(*_: object) -> None:
+    """What a signal does that uvicorn has handled, or that means nothing here."""

@@ -37,6 +37,13 @@ Examples:
     metavar="NAME=FOLDER",
     help="Another folder of the encoder that built the index NAME. Repeatable.",
 )
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that answer; they share the memory of the indexes.",
+)
 @click.option("--access-log", is_flag=True, help="Log every request.")
 @click.option(
     "--log",
@@ -61,6 +68,7 @@ def serve(
     port: int,
     insecure: bool,
     encoders: tuple[str, ...],
+    workers: int,
     access_log: bool,
     log_format: Literal["text", "json"],
     log_queries: float,
@@ -90,6 +98,7 @@ def serve(
         access_log=access_log or log_queries > 0,
         log_format=log_format,
         log_queries=log_queries,
+        workers=workers,
     )
 
 

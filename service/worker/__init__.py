@@ -10,7 +10,7 @@ ingest.py     acknowledged lines into searchable documents, exactly once
 delete.py     documents by id or by filter
 """
 
-from .process import worker_process
+from .process import work, worker_process
 from .worker import Worker
 
-__all__ = ["Worker", "worker_process"]
+__all__ = ["Worker", "work", "worker_process"]

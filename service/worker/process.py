@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from lsr.errors import IndexLocked
 
 from ..home import Home
+from ..logs import Format, logging_to_stderr
 from .worker import Worker
 
 log = logging.getLogger("lsr.service")
@@ -27,13 +28,17 @@ STOP_S = 30.0
 
 @contextmanager
 def worker_process(
-    home: Path, *, mounts: Mapping[str, Path], encoders: Mapping[str, Path]
+    home: Path,
+    *,
+    mounts: Mapping[str, Path],
+    encoders: Mapping[str, Path],
+    log_format: Format = "text",
 ) -> Iterator[None]:
     """A worker runs while the body does; it ends in good order afterwards."""
     paths = json.dumps(
         [{name: str(path) for name, path in one.items()} for one in (mounts, encoders)]
     )
-    command = [sys.executable, "-m", "service.worker.process", str(home), paths]
+    command = [sys.executable, "-m", "service.worker.process", str(home), paths, log_format]
     stopping = threading.Event()
     # A session of its own: Ctrl-C reaches the server alone, which ends the worker in good order.
     processes = [subprocess.Popen(command, start_new_session=True)]
@@ -58,19 +63,21 @@ def worker_process(
             processes[-1].kill()
 
 
-def main(home: Path, mounts: Mapping[str, Path], encoders: Mapping[str, Path]) -> int:
-    """The process: runs until SIGTERM, or until the server that started it is gone."""
+def work(
+    home: Path,
+    *,
+    mounts: Mapping[str, Path],
+    encoders: Mapping[str, Path],
+    started: Callable[[], None] = lambda: None,
+) -> int:
+    """Run tasks until SIGTERM, or until the server that started this process is gone."""
     parent = os.getppid()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
     with Home.open(home) as opened:
         worker = Worker(opened, mounts=mounts, encoders=encoders)
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         threading.Thread(target=_follow, args=(parent, worker), daemon=True).start()
         try:
-            worker.run()
+            worker.run(started=started)
         except IndexLocked as error:
             log.error("%s", error)
             return 1
@@ -86,6 +93,14 @@ def _follow(parent: int, worker: Worker) -> None:
             return
 
 
+def main(home: str, paths: str, log_format: str) -> int:
+    """The process that `worker_process` starts."""
+    mounts, encoders = (
+        {name: Path(path) for name, path in one.items()} for one in json.loads(paths)
+    )
+    with logging_to_stderr("json" if log_format == "json" else "text"):
+        return work(Path(home), mounts=mounts, encoders=encoders)
+
+
 if __name__ == "__main__":
-    folders = [{name: Path(path) for name, path in one.items()} for one in json.loads(sys.argv[2])]
-    sys.exit(main(Path(sys.argv[1]), folders[0], folders[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -54,9 +54,13 @@ class Worker:
         """Ask `run` to return; tasks that run are queued again where they are."""
         self._stopping.set()
 
-    def run(self) -> None:
-        """Run tasks until `stop`. Raises `IndexLocked` when another worker is at it."""
+    def run(self, *, started: Callable[[], None] = lambda: None) -> None:
+        """Run tasks until `stop`; `started` is called when this is the worker of the directory.
+
+        Raises `IndexLocked` when another worker is at it.
+        """
         with self.home.working(), ThreadPoolExecutor(THREADS, "task") as pool:
+            started()
             queue.recover(self.home)
             for left in registry.orphans(self.home, older_than_s=3600):
                 shutil.rmtree(left, ignore_errors=True)
