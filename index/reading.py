@@ -34,7 +34,7 @@ from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
 from .filtering import Expression, Filter, matching
-from .history import horizon, snapshot_at
+from .history import horizon, retained_seconds, snapshot_at
 from .live import holds, positions_in
 from .memory import recall
 from .quantize import IntegerQuery, integer_query, presence_query, scale_for
@@ -134,6 +134,12 @@ class Reader:
         """The oldest commit that `search(at=...)` can still answer from."""
         with self._catalog.reading() as connection:
             return horizon(connection)
+
+    @property
+    def retained_seconds(self) -> float:
+        """For how long after their deletion documents stay in reach, see `Index.retain`."""
+        with self._catalog.reading() as connection:
+            return retained_seconds(connection)
 
     def in_place(self) -> bool:
         """Whether the path still holds the index that was opened here."""

@@ -219,6 +219,7 @@ def test_deleted_documents_are_carried_for_as_long_as_was_asked(
     monkeypatch.setattr("time.time", lambda: clock[0])
     with new_index(tmp_path / "i") as index:
         index.retain(60)
+        assert index.retained_seconds == 60
         index.add([Document("a", {"v": 1}), Document("b")], weights(1.0, 2.0))
         index.seal()
         before = index.generation

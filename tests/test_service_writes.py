@@ -11,7 +11,7 @@ import pytest
 import zstandard
 from starlette.testclient import TestClient
 
-from index import Writer
+from index import Index, Writer
 from lsr.errors import DiskFull
 from service import Settings, create_app
 from service.home import queue
@@ -286,6 +286,41 @@ def test_documents_are_deleted_by_id_and_by_filter(start: Callable[..., Server])
     assert server.ids("pets", "cats dogs hunde bark") == ["b"]
     assert server.client.post(url, json={}).status_code == 422
     assert server.client.post(url, json={"filter": {"nope": 1}}).status_code == 422
+
+
+def test_a_cursor_goes_on_through_the_commit_it_began_on(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Whatever is written and merged between its pages, by another process as well."""
+    server = start()
+    server.create(name="rows", encoder=None, n_terms=2, max_weight=1.0)
+
+    def rows(version: int, numbers: range) -> list[dict[str, Any]]:
+        vector = {"indices": [version % 2], "values": [1.0]}
+        return [{"id": f"d{i}", "fields": {"v": version}, "vector": vector} for i in numbers]
+
+    def page(cursor: str) -> dict[str, Any]:
+        query = {"vector": {"indices": [0], "values": [1.0]}}
+        body = {"query": query, "limit": 3, "cursor": cursor}
+        answer = server.client.post("/v1/indexes/rows/search", json=body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    server.add("rows", rows(0, range(9)))
+    first = page("start")
+    server.add("rows", rows(1, range(2, 6)))
+    server.client.post("/v1/indexes/rows/documents/delete", json={"ids": ["d7"]})
+    server.add("rows", rows(2, range(20, 30)))
+    second = page(first["next_cursor"])
+    (folder,) = (tmp_path / "data" / "indexes").iterdir()
+    with Index.open(folder) as index:
+        index.merge()
+        assert index.info()["n_deleted"] == 5
+    third = page(second["next_cursor"])
+    hits = [hit for one in (first, second, third) for hit in one["hits"]]
+    assert [hit["id"] for hit in hits] == [f"d{i}" for i in range(9)]
+    assert [hit["fields"] for hit in hits] == [{"v": 0}] * 9
+    assert {one["generation"] for one in (first, second, third)} == {first["generation"]}
 
 
 def test_passages_of_long_documents_are_found_as_one_hit(start: Callable[..., Server]) -> None:

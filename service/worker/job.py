@@ -20,6 +20,9 @@ from ..home.registry import Entry, Registry
 from ..problems import ProblemError
 
 REPORT_EVERY_S = 0.25
+CURSOR_SECONDS = 600.0
+"""So long after a page its cursor leads to the next one, whatever is written meanwhile; deleted
+documents leave the disk at the first merge after that."""
 
 
 class CanceledError(Exception):
@@ -53,6 +56,8 @@ class Shelf:
             kept = self._indexes.get(entry.path)
             if kept is None or not kept.in_place():
                 kept = self._indexes[entry.path] = Index.open(entry.path)
+                if kept.retained_seconds < CURSOR_SECONDS:
+                    kept.retain(CURSOR_SECONDS)
             return kept
 
     def document_encoder(self, entry: Entry, index: Index) -> SparseEncoder | None:
