@@ -1,5 +1,6 @@
 """A filter expression chooses exactly the documents that a reader of it would choose."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from index import Index
-from index.columns import KINDS
+from index.columns import KINDS, Kind
 from index.filtering import MAX_CLAUSES, MAX_DEPTH, MAX_VALUES, matching, parsed
 from index.instants import instant
 from lsr.commands.index import _field
@@ -308,6 +309,20 @@ def test_a_filter_that_says_the_same_is_looked_up_not_computed_again(
     assert words[0] is words[1] is words[2]
     with pytest.raises(ValueError, match="read-only"):
         words[0][0] = 1
+
+
+def test_the_documented_expression_is_one() -> None:
+    text = Path(__file__).parents[1].joinpath("service", "README.md").read_text(encoding="utf-8")
+    shown = text.partition("## Filters and cursors")[2].partition("```json")[2].partition("```")[0]
+    fields: dict[str, Kind] = {
+        "lang": "keyword",
+        "published": "date",
+        "pinned": "bool",
+        "year": "int",
+    }
+    expression = json.loads(shown)
+    assert parsed(expression, fields) is not None
+    assert holds({"lang": "de", "pinned": True}, expression)
 
 
 def test_every_kind_can_be_asked_for_on_the_command_line() -> None:
