@@ -44,6 +44,10 @@ KINDS: Mapping[str, Kind] = {
     "unknown_index": Kind(404, "Unknown index", "No index of this name is served here."),
     "unknown_document": Kind(404, "Unknown document", "The index holds no document of this id."),
     "unknown_task": Kind(404, "Unknown task", "No task has this number."),
+    "unknown_alias": Kind(404, "Unknown alias", "No alias has this name."),
+    "unknown_judged": Kind(
+        404, "Unknown judged queries", "No judged queries of this name lie in the data directory."
+    ),
     "unknown_snapshot": Kind(
         404, "Unknown snapshot", "No snapshot of this name lies in the server's data directory."
     ),
@@ -60,6 +64,16 @@ KINDS: Mapping[str, Kind] = {
         "The server was started without --data, so it only reads the indexes it was given.",
     ),
     "index_exists": Kind(409, "Index exists", "An index or an alias has this name already."),
+    "alias_exists": Kind(409, "Alias exists", "The name means an index already."),
+    "alias_changed": Kind(409, "Alias changed", "The alias was moved while it was measured."),
+    "gate_failed": Kind(
+        409,
+        "Gate failed",
+        "The new index answers the judged queries worse than was allowed; nothing was changed.",
+    ),
+    "nothing_to_roll_back": Kind(
+        409, "Nothing to roll back", "There is no earlier version to go back to."
+    ),
     "index_in_use": Kind(409, "Index in use", "An alias means this index."),
     "index_mounted": Kind(
         409,

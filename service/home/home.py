@@ -4,6 +4,7 @@
       service.sqlite     indexes, aliases, keys, tasks, acknowledged lines, idempotency keys
       indexes/           an index directory each, NAME-xxxxxxxx
       encoders/          encoder folders by name, put there by whoever runs the server
+      judged/            judged queries, NAME.json, likewise
       snapshots/         verified copies of indexes
       tasks/ID/          files of one task, such as rejects.ndjson
       worker.lock        held by the one process that runs tasks
@@ -29,7 +30,7 @@ from lsr.errors import IndexCorrupt, IndexLocked, IndexVersion, UsageError
 
 FILE_NAME = "service.sqlite"
 FORMAT = 1
-FOLDERS = ("indexes", "encoders", "snapshots", "tasks")
+FOLDERS = ("indexes", "encoders", "judged", "snapshots", "tasks")
 
 SCHEMA = """
 CREATE TABLE settings(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

@@ -2,12 +2,13 @@
 thread pool.
 """
 
-from . import documents, health, indexes, metrics, search, server, tasks
+from . import aliases, documents, health, indexes, metrics, search, server, tasks
 
 ROUTERS = (
     search.router,
     indexes.router,
     documents.router,
+    aliases.router,
     tasks.router,
     health.router,
     metrics.router,

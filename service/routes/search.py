@@ -41,6 +41,7 @@ def search_index(name: IndexName, body: SearchRequest, request: Request) -> Resp
     seen = observation_of(request)
     seen.index, seen.query = collection.name, body.query.text
     answer, watch = search(collection, body, secret=engine.secret, cancel=cancel_of(request))
+    answer["alias"] = None if name == collection.name else name
     times = watch.as_milliseconds()
     seen.searches.append(Searched(collection.name, times, len(answer["hits"])))
     headers = {"Server-Timing": server_timing(times)}

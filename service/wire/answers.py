@@ -145,6 +145,7 @@ class SearchResponse(Answer):
     """The top of one commit of the index, best first."""
 
     index: str
+    alias: str | None = Field(default=None, description="The name that was asked, if it is one.")
     generation: int = Field(description="The commit number that this answer is true of.")
     mode: Literal["exact", "approx"]
     exact: bool = Field(description="Proven: no document that was left alone belongs here.")
