@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -192,6 +195,61 @@ with Index.open(sys.argv[1]) as index:
         assert seen == expected
         assert ids(index)[:5] != expected[:5]
         assert ids(index, at=first.generation) == expected
+
+
+@pytest.mark.slow
+def test_pages_stay_what_they_were_beside_writes_seals_and_merges(tmp_path: Path) -> None:
+    """Three seconds of all of them at once, each with an index object of its own."""
+    path = tmp_path / "i"
+    with new_index(path) as index:
+        index.retain(FOREVER)
+        index.add(
+            [Document(f"d{i}") for i in range(200)], weights(*[1 + i % 4 for i in range(200)])
+        )
+    over = time.monotonic() + 3
+    failures: list[BaseException] = []
+    done = {"pages": 0, "merges": 0, "writes": 0}
+
+    def repeat(work: Callable[[Index, np.random.Generator], None], seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        try:
+            with Index.open(path) as index:
+                while time.monotonic() < over and not failures:
+                    work(index, draw)
+        except BaseException as error:
+            failures.append(error)
+
+    def write(index: Index, draw: np.random.Generator) -> None:
+        chosen = draw.choice(250, 5, replace=False)
+        index.delete([f"d{i}" for i in chosen[:2]])
+        documents = [Document(f"d{i}") for i in chosen[2:]]
+        index.add(documents, weights(*draw.integers(1, 5, 3).tolist()))
+        done["writes"] += 1
+
+    def tidy(index: Index, draw: np.random.Generator) -> None:
+        index.merge(everything=bool(draw.integers(2)))
+        done["merges"] += 1
+
+    def read(index: Index, draw: np.random.Generator) -> None:
+        whole = index.search(weights(1.0), 1000)
+        assert len(set(whole.doc_ids)) == len(whole)
+        for _ in range(5):
+            end = int(draw.integers(1, len(whole) + 1))
+            page = index.search(weights(1.0), end, at=whole.generation)
+            assert page.doc_ids == whole.doc_ids[:end]
+            stored = index.documents(page.ranking.docids[-3:])
+            assert [one.doc_id for one in stored] == page.doc_ids[-3:]
+            done["pages"] += 1
+
+    works = [write, tidy, read, read]
+    threads = [Thread(target=repeat, args=(work, i)) for i, work in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    assert min(done.values()) > 3, done
 
 
 def test_a_commit_of_the_future_and_one_out_of_reach_are_refused(tmp_path: Path) -> None:
