@@ -28,6 +28,7 @@ from lsr.errors import LsrError
 
 from .home import Home
 from .home.registry import Registry
+from .pressure import Pressure
 from .problems import ProblemError
 from .settings import Settings
 
@@ -123,6 +124,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.home = None if settings.home is None else Home.open(settings.home)
+        self.pressure = None if self.home is None else Pressure(self.home, settings.watermarks)
         self._on_opened = on_opened
         self._registry = Registry.read(self.home, settings.indexes)
         self._places: dict[str, Collection | Failure] = {}

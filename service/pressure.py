@@ -12,27 +12,9 @@ from dataclasses import dataclass, field
 
 from .home import Home, log
 from .problems import ProblemError
-from .settings import MIB
+from .settings import MIB, Watermarks
 
 FRESH_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Watermarks:
-    """Where ingestion stops: `min_free` bytes or that share of the disk, whichever is less, and
-    `max_log` bytes of acknowledged lines that wait.
-
-    >>> Watermarks().wanted(disk=2 * 10**9), Watermarks().wanted(disk=10**12) // MIB
-    (100000000, 512)
-    """
-
-    min_free: int = 512 * MIB
-    min_free_share: float = 0.05
-    max_log: int = 1024 * MIB
-
-    def wanted(self, disk: int) -> int:
-        """Bytes that must stay free on a disk of this size."""
-        return min(self.min_free, int(self.min_free_share * disk))
 
 
 @dataclass(slots=True)
@@ -40,7 +22,7 @@ class Pressure:
     """How full the data directory is, as it was at most a second ago; safe for threads."""
 
     home: Home
-    marks: Watermarks = Watermarks()
+    marks: Watermarks = field(default_factory=Watermarks)
     _at: float = -FRESH_S
     _free: int = 0
     _disk: int = 0
@@ -48,10 +30,22 @@ class Pressure:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check_room(self, *, n_bytes: int = 0) -> None:
-        """Raise the problem `insufficient_storage` or `backlog_full` where nothing more fits.
+        """Before a body is read: raise `insufficient_storage` or `backlog_full` if none fits.
 
         `n_bytes` is what the request says it will bring, 0 where it does not say.
         """
+        self.check_disk(n_bytes=n_bytes)
+        if self._log + n_bytes > self.marks.max_log and self._log > 0:
+            raise ProblemError(
+                "backlog_full",
+                f"{self._log // MIB:,} MiB of acknowledged documents wait to become searchable, "
+                f"which is all that may (at most {self.marks.max_log // MIB:,} MiB).",
+                hint="Try again later; /v1/tasks tells how far the server is.",
+                headers={"Retry-After": "5"},
+            )
+
+    def check_disk(self, *, n_bytes: int = 0) -> None:
+        """While a body is read: raise `insufficient_storage` when the disk nears its end."""
         self._look()
         wanted = self.marks.wanted(self._disk)
         if self._free - n_bytes < wanted:
@@ -61,14 +55,6 @@ class Pressure:
                 "so; documents are not taken in, searches go on.",
                 hint="Free some room (old snapshots, deleted documents), or give the server more.",
                 headers={"Retry-After": "60"},
-            )
-        if self._log + n_bytes > self.marks.max_log and self._log > 0:
-            raise ProblemError(
-                "backlog_full",
-                f"{self._log // MIB:,} MiB of acknowledged documents wait to become searchable, "
-                f"which is all that may (at most {self.marks.max_log // MIB:,} MiB).",
-                hint="Try again later; /v1/tasks tells how far the server is.",
-                headers={"Retry-After": "5"},
             )
 
     def _look(self) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ from anyio.to_thread import run_sync
 
 from .home import Home, log, queue
 from .home.queue import Task
+from .pressure import Pressure
 from .problems import ProblemError
 
 CHUNK_LINES = 2000
@@ -23,13 +25,16 @@ KEEP_IDEMPOTENCY_S = 24 * 3600.0
 class Upload:
     """The lines of one request on their way into the log, in chunks of bounded size.
 
-    A body of one chunk costs one transaction: task, lines and idempotency key together.
+    A body of one chunk costs one transaction: task, lines and idempotency key together. `pressure`
+    says whether there is room for it, which is `n_bytes` long where the client told.
     """
 
     home: Home
     index: str
     request: Mapping[str, Any]
     idempotency_key: str | None
+    pressure: Pressure | None = None
+    n_bytes: int = 0
     _task: int | None = None
     _chunk: int = 0
     _first_line: int = 1
@@ -39,6 +44,8 @@ class Upload:
 
     async def receive(self, lines: AsyncIterator[list[bytes]]) -> Task:
         """Store all lines durably and queue their task. What is not whole leaves nothing behind."""
+        if self.pressure is not None:
+            await run_sync(partial(self.pressure.check_room, n_bytes=self.n_bytes))
         try:
             async for some in lines:
                 for line in some:
@@ -61,6 +68,8 @@ class Upload:
             raise
 
     def _store(self) -> None:
+        if self.pressure is not None:
+            self.pressure.check_disk()
         with self.home.transaction() as connection:
             if self._task is None:
                 self._task = queue.begin(connection, "ingest", self.index, self.request)

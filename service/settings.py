@@ -21,6 +21,24 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """Where ingestion stops: `min_free` bytes or that share of the disk, whichever is less, and
+    `max_log` bytes of acknowledged lines that wait.
+
+    >>> Watermarks().wanted(disk=2 * 10**9), Watermarks().wanted(disk=10**12) // MIB
+    (100000000, 512)
+    """
+
+    min_free: int = 512 * MIB
+    min_free_share: float = 0.05
+    max_log: int = 1024 * MIB
+
+    def wanted(self, disk: int) -> int:
+        """Bytes that must stay free on a disk of this size."""
+        return min(self.min_free, int(self.min_free_share * disk))
+
+
 @dataclass(frozen=True)
 class Settings:
     """Which indexes to serve, under which names, within which bounds.
@@ -44,6 +62,7 @@ class Settings:
     max_line_bytes: int = 8 * MIB
     access_log: bool = False
     log_queries: float = 0.0
+    watermarks: Watermarks = Watermarks()
     work_inside: bool = False
     secret: bytes | None = field(default=None, repr=False)
     """Signs cursors; None draws one, so that cursors end with the process."""

@@ -46,7 +46,7 @@ _ETAG = re.compile(r'"(\d{1,10})"')
     response_model=TaskInfo,
     responses={
         202: {"model": TaskInfo, "description": "Acknowledged; the task goes on."},
-        **problems(400, 404, 409, 413, 415, 422, 503),
+        **problems(400, 404, 409, 413, 415, 422, 429, 503, 507),
     },
     openapi_extra={
         "requestBody": {
@@ -87,7 +87,14 @@ async def add_documents(
         max_bytes=settings.max_documents_bytes,
         max_line_bytes=settings.max_line_bytes,
     )
-    upload = Upload(engine.writable_home(), entry.name, {"ack": ack}, idempotency_key)
+    upload = Upload(
+        engine.writable_home(),
+        entry.name,
+        {"ack": ack},
+        idempotency_key,
+        engine.pressure,
+        _length(request),
+    )
     task = await upload.receive(lines)
     return await _answer(engine, task, wait_s=wait if ack == "searchable" else 0.0)
 
@@ -148,7 +155,7 @@ def read_document(name: IndexName, id: DocumentId, request: Request) -> Response
     tags=["documents"],
     summary="Write one document",
     response_model=WrittenDocument,
-    responses=problems(400, 404, 409, 412, 413, 415, 422, 503),
+    responses=problems(400, 404, 409, 412, 413, 415, 422, 429, 503, 507),
 )
 async def write_document(
     name: IndexName,
@@ -172,9 +179,10 @@ async def write_document(
     async def lines() -> Any:
         yield [line]
 
-    task = await Upload(engine.writable_home(), entry.name, {"expect": expected}, None).receive(
-        lines()
+    upload = Upload(
+        engine.writable_home(), entry.name, {"expect": expected}, None, engine.pressure, len(line)
     )
+    task = await upload.receive(lines())
     task = await finished(engine.writable_home(), task, wait_s=300.0)
     _raise_failed(task)
     index = (await run_sync(engine.collection, name)).index
@@ -277,3 +285,9 @@ def _unknown(name: str, doc_id: str) -> ProblemError:
         f"Index '{name}' holds no document with the id '{doc_id[:100]}'.",
         hint="Ids are the caller's own strings; percent-encode what addresses reserve.",
     )
+
+
+def _length(request: Request) -> int:
+    """What the client says its body is long, 0 where it does not."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
