@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format results bench bench-engine bench-head bench-encode bench-training dev stub clean
+.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,10 @@ bench-training: $(VENV)/.dev  ## Train every named system and ablation alike (ho
 
 bench-encode: $(VENV)/.dev  ## Encode beside stock sentence-transformers (minutes; BENCH="--backbone FOLDER")
 	$(BIN)/python tests/bench/encode.py $(BENCH)
+
+screenshots: $(VENV)/.dev  ## Photograph the search page (INDEXES="docs=a.index learned=b.index"; needs Chromium)
+	$(PIP) -e '.[browser]'
+	$(BIN)/python tests/page_screenshots.py $(INDEXES)
 
 stub: $(VENV)/.dev  ## Regenerate index/_core.pyi from the compiled module
 	cd $(VENV) && bin/python -m nanobind.stubgen -m index._core -o ../index/_core.pyi

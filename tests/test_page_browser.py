@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from page_world import DOCUMENTS, HOSTILE, build_world, chromium, served
+from page_world import DOCUMENTS, HOSTILE, NO_CHROMIUM, build_world, chromium, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -37,6 +37,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     path = chromium()
+    if path is None:
+        pytest.skip(NO_CHROMIUM)
     with playwright.sync_playwright() as driver:
         # As root, in a container for instance, Chromium only starts without its sandbox.
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
