@@ -75,8 +75,8 @@ def serve(
 ) -> None:
     """Answer searches of each INDEX at POST /v1/indexes/NAME/search, and keep live collections.
 
-    NAME is the directory's name without .index, unless it is given. The pages /docs, /livez and
-    /readyz describe the service.
+    NAME is the directory's name without .index, unless it is given. The address itself shows the
+    search page; /docs, /livez and /readyz describe the service.
     """
     from service import serve as serve_indexes
 

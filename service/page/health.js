@@ -16,15 +16,17 @@ export function healthView(app) {
   async function look() {
     clearTimeout(timer);
     try {
-      const [info, { indexes }, history] = await Promise.all([
-        get("/v1/info"), get("/v1/indexes"), get("/v1/health-history").catch(without)]);
+      const [info, { indexes }, history, running] = await Promise.all([
+        get("/v1/info"), get("/v1/indexes"), get("/v1/health-history").catch(without),
+        get("/v1/tasks?limit=8").catch(without)]);
       const details = await Promise.all(indexes.map((one) =>
         (one.state === "ready" ? get(at(one.name)).catch(without) : null)));
       if (left) return;
       // Tables that are open stay so: what is read is not taken away.
       if (!body.querySelector("details[open]")) {
         body.replaceChildren(server(info, indexes),
-          ...indexes.map((one, number) => card(one, details[number], history)));
+          ...indexes.map((one, number) => card(one, details[number], history)),
+          ...(running?.tasks.length ? [tasks(running.tasks)] : []));
       }
     } catch (error) {
       if (left) return;
@@ -64,6 +66,27 @@ function card(summary, info, history) {
     element("dl", { class: "facts" }, ...facts.map(([name, value]) =>
       element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
     history ? element("div", { class: "charts" }, ...charts(summary.name, history)) : null);
+}
+
+function progress({ finished, details, progress: far }) {
+  if (finished && details?.indexed !== undefined) {
+    return `${count(details.indexed)} indexed, ${count(details.rejected)} rejected`;
+  }
+  if (!far || finished) return "";
+  return `${count(far.done)}${far.total ? ` of ${count(far.total)}` : ""}`
+    + (far.eta_s ? ` · ${Math.ceil(far.eta_s)} s left` : "");
+}
+
+function tasks(newest) {
+  const heads = ["Task", "Index", "State", "Progress"];
+  return element("section", { class: "card" }, element("h2", {}, "Latest tasks"),
+    element("div", { class: "scrolled", tabindex: "0", role: "group", "aria-label": "Latest tasks" },
+      element("table", { class: "terms" },
+        element("thead", {}, element("tr", {}, ...heads.map((one) => element("th", { scope: "col" }, one)))),
+        element("tbody", {}, ...newest.map((task) => element("tr", { class: `task-${task.state}` },
+          element("th", { scope: "row" }, `${task.id} ${task.kind}`), element("td", {}, task.index ?? ""),
+          element("td", {}, task.error ? `${task.state}: ${task.error.detail}` : task.state),
+          element("td", { class: "number" }, progress(task))))))));
 }
 
 function charts(name, history) {
