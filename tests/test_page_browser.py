@@ -186,6 +186,7 @@ def test_a_boosted_term_weighs_more(opened: Callable[..., "Page"], address: str)
     weight = float(chip.locator(".number").inner_text())
     page.get_by_role("button", name="Boost even").click()
     expect(page).to_have_url(re.compile(r"w=even%3A1\.5"))
+    expect(chip.locator(".number")).not_to_have_text(f"{weight:.2f}")
     boosted = float(chip.locator(".number").inner_text())
     assert boosted == pytest.approx(weight * 1.5, abs=0.011)
     page.get_by_role("button", name="Weaken even").click()
@@ -239,6 +240,77 @@ def test_a_hostile_document_is_shown_as_text(opened: Callable[..., "Page"]) -> N
     assert page.evaluate("window.pwned") is None
 
 
+def test_what_the_text_says_is_underlined(opened: Callable[..., "Page"]) -> None:
+    """Offsets count characters, of which an emoji is one, though JavaScript counts two."""
+    page = opened("/?q=coffee evening&index=kitchen")
+    hostile = page.locator(".hit", has=page.locator("[data-hit=hostile]"))
+    expect(hostile.locator(".snippet mark.literal")).to_have_text(["coffee", "coffee"])
+    coffee = page.locator(".hit", has=page.locator("[data-hit=coffee]"))
+    assert coffee.locator("h2 mark").all_inner_texts() == ["Coffee", "evening"]
+    assert coffee.locator(".snippet mark").all_inner_texts() == ["Coffee"]
+
+
+def test_what_a_learned_term_was_read_from_is_tinted(opened: Callable[..., "Page"]) -> None:
+    """An answer as of an index that knows where its terms come from."""
+
+    def learned(route: "Route") -> None:
+        answer = route.fetch().json()
+        for hit in answer["hits"]:
+            if hit["id"] == "sleep" and "highlights" in hit:
+                (text,) = (one for one in hit["highlights"] if one["field"] == "text")
+                text["spans"] += [{"start": 0, "end": 5, "terms": ["coffe"], "origin": "expansion"}]
+        route.fulfill(json=answer)
+
+    page = opened()
+    page.route("**/search", learned)
+    page.locator("#q").fill("coffee evening")
+    sleep = page.locator(".hit", has=page.locator("[data-hit=sleep]"))
+    expect(sleep.locator("mark.expansion")).to_have_text("Sleep")
+    expect(sleep.locator("mark.literal")).to_have_text("evening")
+    sleep.locator(".sum [data-term=coffe]").hover()
+    expect(sleep.locator("mark.pointed")).to_have_text("Sleep")
+
+
+def test_literal_only_leaves_out_what_expansion_added(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?q=coffee evening&index=kitchen")
+    hits = search(address, query={"text": "coffee evening"}, explain=True)
+    literal = {
+        hit["id"]: sum(
+            term["score"] for term in hit["explain"]["terms"] if term["origin"] == "literal"
+        )
+        for hit in hits
+    }
+    before = [hit["id"] for hit in hits]
+    expect_hits(page, before)
+    page.keyboard.press("Escape")
+    page.locator(".opener").first.focus()
+    page.keyboard.press("l")
+    after = sorted(before, key=lambda doc_id: -literal[doc_id])
+    assert after != before
+    expect(page.locator(".hit .opener").first).to_have_attribute("data-hit", after[0])
+    expect_hits(page, after)
+    for doc_id, item in zip(after, page.locator(".hit").all(), strict=True):
+        assert item.locator(".score").inner_text() == f"{literal[doc_id]:.2f}"
+    page.locator("#literal").click()
+    expect(page.locator(".hit .opener").first).to_have_attribute("data-hit", before[0])
+
+
+def test_more_like_a_hit_is_a_search_of_its_own(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?q=coffee&index=kitchen")
+    page.locator("[data-hit=coffee]").click()
+    page.get_by_role("button", name="More like this").click()
+    expect(page).to_have_url(re.compile("like=coffee"))
+    expect_hits(page, ids_of(address, query={"like": "coffee"}))
+    page.get_by_role("button", name="Stop looking").click()
+    expect(page.locator(".tries button")).not_to_have_count(0)
+    page.go_back()
+    expect_hits(page, ids_of(address, query={"like": "coffee"}))
+
+
 def test_a_hostile_query_and_index_name_are_shown_as_text(opened: Callable[..., "Page"]) -> None:
     page = opened(f"/?q={HOSTILE}&index=<img src=x onerror=window.pwned=1>&f.<b>=1&w=<b>:2")
     expect(page.get_by_role("alert")).to_contain_text("There is no index '<img")
@@ -250,6 +322,7 @@ def test_filters_narrow_and_are_undone(opened: Callable[..., "Page"], address: s
     page = opened("/?q=coffee")
     expect_hits(page, ids_of(address, query={"text": "coffee"}))
     page.keyboard.press("Escape")
+    expect(page.locator("#q")).to_have_value("coffee")
     page.locator(".filters summary").click()
     page.get_by_label("lang").fill("de")
     page.keyboard.press("Enter")

@@ -56,13 +56,3 @@ export async function call(method, path, body, { signal } = {}) {
 export const get = (path, options) => call("GET", path, undefined, options);
 export const post = (path, body, options) => call("POST", path, body, options);
 export const at = (index, rest = "") => `/v1/indexes/${encodeURIComponent(index)}${rest}`;
-
-// Read once: the routes that this server has, and the fields that a search may carry.
-let described = null;
-export async function features() {
-  described ??= get("/openapi.json").then((api) => ({
-    paths: new Set(Object.keys(api.paths)),
-    search: new Set(Object.keys(api.components.schemas.SearchRequest.properties)),
-  }));
-  return described;
-}

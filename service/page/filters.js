@@ -32,7 +32,7 @@ function nextDay(date) {
 }
 
 // The form behind the button "Filters", or null where nothing is declared.
-export function filterPanel(kinds, filters, onChange) {
+export function filterPanel(kinds, filters, onChange, { open = false } = {}) {
   const names = Object.keys(kinds).sort();
   if (!names.length) return null;
   const set = (name, values) => {
@@ -42,7 +42,7 @@ export function filterPanel(kinds, filters, onChange) {
     onChange(next);
   };
   const used = names.filter((name) => filters[name]?.length);
-  return element("details", { class: "filters", open: used.length > 0 },
+  return element("details", { class: "filters", open: open || used.length > 0 },
     element("summary", {}, used.length ? `Filters (${used.length})` : "Filters"),
     element("div", { class: "grid" }, ...names.map((name) => control(name, kinds[name], filters[name], set)),
       used.length ? button("Clear", () => onChange({}), { class: "plain" }) : null));

@@ -7,8 +7,8 @@ import { asText, bodyField, marked, snippet, spansOf, title, titleField } from "
 const CAUTION = "Terms that the text does not hold are learned associations, not synonyms; "
   + "a small weight means little alone.";
 
-// `context` holds `highest` (the best score), `order` (term -> place in the query) and, where they apply,
-// `move(hit)` (ranks gained) and `onLike(id)`.
+// `context` holds `highest` (the best score), `order` (term -> place in the query), `onLike(id)` and, where
+// hits moved, `move(hit)` (ranks gained).
 export function hitItem(hit, context) {
   const detail = element("div", { class: "detail", hidden: true });
   const opener = button(title(hit), () => toggle(), {
@@ -53,7 +53,7 @@ function details(hit, context) {
     shown.append(element("dt", {}, name), element("dd", {}, ...marked(points, spans)));
   }
   nodes.push(shown);
-  if (context.onLike) nodes.push(button("More like this", () => context.onLike(hit.id), { class: "plain" }));
+  nodes.push(button("More like this", () => context.onLike(hit.id)));
   return nodes;
 }
 

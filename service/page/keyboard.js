@@ -65,6 +65,7 @@ export function listen(app) {
     if (event.key === "ArrowDown" && (inBox || event.target.closest?.(".hits"))) step(1);
     else if (event.key === "ArrowUp" && event.target.closest?.(".hits")) step(-1);
     else if (event.key === "Escape" && !inBox) escape();
+    else if (event.key === "Escape") done = true; // a browser would empty the box
     else if (!typing && !singleKeysOff() && single[event.key]) single[event.key]();
     else if (!typing && !singleKeysOff() && views[event.key]) app.go({ view: views[event.key] }, { push: true });
     else done = false;

@@ -1,6 +1,6 @@
 // The search view: one box; while one types, hits that explain themselves.
 
-import { NoAnswerError, at, features, get, post } from "./api.js";
+import { NoAnswerError, at, get, post } from "./api.js";
 import { indexSelect, searchBox } from "./box.js";
 import { chips, editedTokens } from "./chips.js";
 import { copyButtons } from "./copy.js";
@@ -32,8 +32,8 @@ export function searchView(app) {
   let answer = null;
   let terms = [];
   let read = null;
+  let filtered = null;
   let allChips = false;
-  let likes = false;
 
   const infoOf = (index) => {
     if (!infos.has(index)) {
@@ -42,20 +42,15 @@ export function searchView(app) {
     return infos.get(index);
   };
 
-  async function request(info) {
+  function request(info) {
     const { state } = app;
-    const offered = (await features()).search;
-    likes = offered.has("highlight"); // came with it
     let query = { text: state.q };
     if (state.like) query = { like: state.like };
     else if (Object.keys(state.factors).length) query = { tokens: editedTokens(terms, state.factors) };
-    const body = { query, limit: Math.min(state.k, MOST), explain: true };
+    const body = { query, limit: Math.min(state.k, MOST), explain: true, count: "estimate" };
     const filter = wireFilter(state.filters, info.fields);
     if (filter) body.filter = filter;
-    if (offered.has("count")) body.count = "estimate";
-    if (offered.has("highlight") && info.encoder) {
-      body.highlight = { fields: info.encoder.text_fields, max_chars: EXCERPT };
-    }
+    if (info.encoder) body.highlight = { fields: info.encoder.text_fields, max_chars: EXCERPT };
     return body;
   }
 
@@ -86,7 +81,7 @@ export function searchView(app) {
         read = reading(state);
       }
       if (!current()) return;
-      const body = await request(info);
+      const body = request(info);
       const given = await post(at(state.index, "/search"), body, { signal: mine.signal });
       if (!current()) return;
       answer = given;
@@ -97,7 +92,8 @@ export function searchView(app) {
       answer = null;
       shown.status.replaceChildren();
       shown.body.replaceChildren(problemPanel(error, run));
-      if (error instanceof NoAnswerError) retrying = setTimeout(run, SLOW);
+      // Stopped, restarting, or opening the index: it comes back by itself, and so does this.
+      if (error instanceof NoAnswerError || error.status === 503) retrying = setTimeout(run, SLOW);
     } finally {
       clearTimeout(waiting);
       clearTimeout(slow);
@@ -106,8 +102,12 @@ export function searchView(app) {
   }
 
   function showFilters(info) {
-    const panel = filterPanel(info.fields, app.state.filters, (filters) => app.go({ filters, k: FIRST }, { push: true }));
-    keepingFocus(shown.filters, panel);
+    const now = JSON.stringify([info.name, info.fields, app.state.filters]);
+    if (now === filtered) return; // what somebody is filling in stays
+    filtered = now;
+    const wasOpen = shown.filters.querySelector("details")?.open;
+    keepingFocus(shown.filters, filterPanel(info.fields, app.state.filters, (filters) =>
+      app.go({ filters, k: FIRST }, { push: true }), { open: wasOpen }));
   }
 
   function showChips() {
@@ -163,7 +163,10 @@ export function searchView(app) {
     announce(hits.length ? found : "No hits");
     const context = {
       highest: hits[0]?.score ?? 0,
-      onLike: likes ? (id) => app.go({ like: id, q: "", factors: {}, literal: false, k: FIRST }, { push: true }) : null,
+      onLike: (id) => {
+        box.input.value = "";
+        app.go({ like: id, q: "", factors: {}, literal: false, k: FIRST }, { push: true });
+      },
       order: new Map(terms.map(({ term }, place) => [term, place])),
       move: literal ? (hit) => hit.was - hit.rank : undefined,
     };
