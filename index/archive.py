@@ -15,7 +15,7 @@ from pathlib import Path
 import zstandard
 
 from lsr.errors import DiskFull, IndexCorrupt, IndexExists, IndexNotFound
-from lsr.files import atomic_write
+from lsr.files import atomic_write, make_directory
 
 from .backup import Progress, restore_parts
 from .manifest import FILE_NAME, MAX_BYTES, File, Manifest
@@ -99,7 +99,7 @@ def _affordable(archive: Path, told: Manifest, target: Path) -> None:
         raise IndexCorrupt(
             f"{archive}: {packed:,} bytes that promise {told.n_bytes:,}; no snapshot shrinks so far"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     free = shutil.disk_usage(target.parent).free
     if told.n_bytes > free:
         raise DiskFull(

@@ -12,18 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lsr.errors import IndexFailure, IndexLocked
+from lsr.files import make_directory, sync_directory
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-
-
-def sync_directory(path: Path) -> None:
-    """fsync a directory, so that the names in it survive power loss."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_tree(path: Path) -> None:
@@ -46,7 +38,7 @@ def reserved(staging: Path) -> Iterator[None]:
     the directory when that is moved into place.
     """
     while True:
-        staging.mkdir(exist_ok=True)
+        make_directory(staging)
         descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

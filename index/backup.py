@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.errors import IndexCorrupt, IndexExists, IndexFailure, IndexNotFound
+from lsr.files import make_directory
 
 from . import manifest as manifests
 from .arrival import arrive, emptied, reserved, sync_tree
@@ -119,7 +120,7 @@ def _back_up(
     link: bool,
     progress: Progress | None,
 ) -> tuple[Manifest, Path]:
-    staging.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(staging.parent)
     with reserved(staging), _cleared(staging):
         emptied(staging)
         held = _copy_catalog(directory, staging)
@@ -217,7 +218,7 @@ def restore_parts(
     """As `restore`, from (file, read) pairs: each `read(n)` gives the next bytes of that file."""
     if target.exists() or target.is_symlink():
         raise IndexExists(f"{target} exists; restore the snapshot to another path")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     staging = target.with_name(f".{target.name}.restoring")
     with reserved(staging), _cleared(staging):
         emptied(staging)

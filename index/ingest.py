@@ -26,6 +26,7 @@ from lsr.errors import (
     IndexVersion,
     UsageError,
 )
+from lsr.files import make_directory
 from lsr.progress import Bar, bar
 from lsr.types import Document
 
@@ -117,7 +118,7 @@ def build_index(
         raise IndexExists(f"{path} exists; choose another path, or give --overwrite to replace it")
     if path.exists() and not (path / FILE_NAME).is_file():
         raise IndexExists(f"{path} exists and is not an index; it will not be overwritten")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     staging = path.with_name(path.name + ".building")
     key = (
         f"{source} {encoder.space} {encoder.build} {encoder.max_weight} "

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import DiskFull, UsageError
+from lsr.files import sync_directory
 from lsr.types import SparseMatrix, canonical
 
 from . import blobs
@@ -137,7 +138,7 @@ def write_segment(
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _told(error, path) from error
@@ -217,7 +218,7 @@ class SegmentFile:
                 file.flush()
                 os.fsync(file.fileno())
             self._temporary.replace(self._path)
-            _sync_folder(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as error:
             raise _told(error, self._path) from error
         counts = self._counts
@@ -265,14 +266,6 @@ def _write(file: BinaryIO, counts: Counts, arrays: Mapping[str, Array]) -> int:
 
 def _dtype(section: Section, counts: Counts) -> np.dtype[Any] | None:
     return None if section.count is None else section.dtype_of(counts)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _u32(values: npt.NDArray[np.uint32], n: int, name: str) -> npt.NDArray[np.uint32]:

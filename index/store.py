@@ -25,10 +25,10 @@ from lsr.errors import (
     IndexNotFound,
     UsageError,
 )
+from lsr.files import make_directory, sync_directory
 from lsr.types import Document, SparseMatrix
 
 from . import maintenance
-from .arrival import sync_directory
 from .backup import backup
 from .bulk import BuildState, BulkBuild, parse_memory
 from .card import EncoderCard, copy_damage
@@ -85,7 +85,7 @@ class Index(Reader):
         settings = settings or Settings()
         if settings.binary:
             max_weight = MAX_IMPACT
-        (path / "segments").mkdir(parents=True, exist_ok=True)
+        make_directory(path / "segments")
         catalog = Catalog.create(
             path / FILE_NAME,
             {

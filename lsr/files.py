@@ -1,4 +1,4 @@
-"""Plain, gzip and zstd files: numbered lines in, whole files out or none."""
+"""Plain, gzip and zstd files: numbered lines in, whole files out or none; names that last."""
 
 import fcntl
 import gzip
@@ -98,6 +98,25 @@ def atomic_write(path: Path) -> Iterator[Writer]:
         if isinstance(error, OSError) and error.errno == _ENOSPC:
             raise DiskFull(f"{path}: the disk is full; free some space and run it again") from error
         raise
+
+
+def sync_directory(folder: Path) -> None:
+    """fsync a directory, so that the names in it survive power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(folder: Path) -> None:
+    """Make a directory with its parents where they are missing, and let their names survive power
+    loss: a durable file in a directory whose own name is lost is lost with it.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_directory(made.parent)
 
 
 @contextmanager

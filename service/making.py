@@ -7,6 +7,7 @@ from typing import Any
 from index import Index, Settings, empty_index
 from lsr.encoders import BM25Encoder, SparseEncoder, load_encoder
 from lsr.errors import LsrError
+from lsr.files import make_directory
 
 from .home import Home, registry
 from .home.registry import Entry
@@ -31,7 +32,7 @@ def create(home: Home, wanted: CreateIndex) -> None:
     if wanted.encoder == "bm25":
         settings[registry.LEARNS] = True
     folder = registry.new_folder(home, wanted.name)
-    folder.mkdir()
+    make_directory(folder)
     try:
         _made(folder, wanted, encoder_of(home, wanted.encoder)).close()
         with home.transaction() as connection:

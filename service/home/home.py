@@ -27,6 +27,7 @@ import orjson
 
 from index import Database
 from lsr.errors import IndexCorrupt, IndexLocked, IndexVersion, UsageError
+from lsr.files import make_directory, sync_directory
 
 FILE_NAME = "service.sqlite"
 FORMAT = 1
@@ -129,7 +130,7 @@ class Home:
                 )
             _make(path)
         for name in FOLDERS:
-            (path / name).mkdir(exist_ok=True)
+            make_directory(path / name)
         database = Database.open_file(file)
         home = cls(path, database)
         try:
@@ -235,7 +236,7 @@ class Home:
 
 def _make(path: Path) -> None:
     """A new data directory; a kill leaves nothing that looks like one."""
-    path.mkdir(parents=True, exist_ok=True)
+    make_directory(path)
     staging = path / f"{FILE_NAME}.new"
     Database.create_file(
         staging,
@@ -243,8 +244,4 @@ def _make(path: Path) -> None:
         [("INSERT INTO settings VALUES('format', ?)", (orjson.dumps(FORMAT),))],
     ).close()
     staging.rename(path / FILE_NAME)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path)

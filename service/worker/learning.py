@@ -7,6 +7,7 @@ import orjson
 
 from index import empty_index
 from lsr.encoders import BM25Encoder
+from lsr.files import make_directory
 from lsr.types import Document
 
 from ..home import log, registry
@@ -22,7 +23,7 @@ def learned(job: Job, entry: Entry) -> Entry:
     encoder = BM25Encoder.fit(_texts(job))
     folder = registry.new_folder(job.home, entry.name)
     before = job.shelf.index(entry)
-    folder.mkdir()
+    make_directory(folder)
     empty_index(folder, encoder, fields=before.fields, settings=before.settings).close()
     settings = {key: value for key, value in entry.settings.items() if key != registry.LEARNS}
     with job.home.transaction() as connection:

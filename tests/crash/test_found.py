@@ -1,0 +1,60 @@
+"""What the crash tests found; each is told where it is tested."""
+
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from crash.disk import replayed
+from crash.layer import Control, environment, read_trace
+from index import Index
+from lsr.types import Document
+
+
+def surviving(folder: Path, script: str) -> dict[str, bytes | None]:
+    """What is sure to survive a power loss right after this program, which is given a directory."""
+    (folder / "disk").mkdir()
+    control = Control(folder / "control")
+    control.count()
+    subprocess.run(
+        [sys.executable, "-c", script, str(folder / "disk")],
+        env=environment(folder / "disk", control, trace=folder / "trace"),
+        check=True,
+    )
+    disk = replayed(str(folder / "disk"), read_trace(folder / "trace"))
+    return disk.after_power_loss("synced", random.Random(0))
+
+
+def test_a_new_index_is_still_there_with_everything_in_it(tmp_path: Path) -> None:
+    """`Index.create` synced the index's directory but not the directories above it, so that power
+    loss could take the whole index away by its name, acknowledged commits and all.
+    """
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from scipy import sparse
+
+from index import Index
+Index.create(Path(sys.argv[1]) / "new" / "i", n_terms=5, max_weight=4.0).close()
+"""
+    left = surviving(tmp_path, script)
+    assert "new/i/segments" in left
+    assert left["new/i/catalog.sqlite"]
+
+
+def test_a_new_data_directory_keeps_its_folders(tmp_path: Path) -> None:
+    """`indexes/` was made after the sync, so every index in it hung on a name that could vanish."""
+    script = """
+import sys
+from pathlib import Path
+from service.home import Home
+Home.open(Path(sys.argv[1]) / "data").close()
+"""
+    left = surviving(tmp_path, script)
+    assert {"data/indexes", "data/snapshots", "data/tasks"} <= left.keys()
+    assert left["data/service.sqlite"]
