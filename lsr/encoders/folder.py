@@ -165,7 +165,8 @@ def replacing(folder: Path, *, owned: str = "modules.json") -> Iterator[Path]:
         for path in fresh.rglob("*"):
             if path.is_file():
                 path.chmod(0o644)  # safetensors writes 0600, which a server's user cannot read
-                _sync(path)
+            _sync(path)
+        _sync(fresh)  # the names in it; without them the bytes are lost
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)

@@ -58,3 +58,19 @@ Home.open(Path(sys.argv[1]) / "data").close()
     left = surviving(tmp_path, script)
     assert {"data/indexes", "data/snapshots", "data/tasks"} <= left.keys()
     assert left["data/service.sqlite"]
+
+
+def test_the_files_of_an_encoder_keep_their_names(tmp_path: Path) -> None:
+    """Saving synced the bytes and the folder's name, not the names in the folder: after power loss
+    a built index could hold an empty `encoder/`.
+    """
+    script = """
+import sys
+from pathlib import Path
+from lsr.encoders.bm25 import BM25Encoder
+BM25Encoder.fit(["a cat", "a dog"]).save(Path(sys.argv[1]) / "e")
+"""
+    left = surviving(tmp_path, script)
+    real = {path.name: path.read_bytes() for path in (tmp_path / "disk" / "e").iterdir()}
+    assert real
+    assert {name: left.get(f"e/{name}") for name in real} == real
