@@ -226,14 +226,20 @@ class Database:
                 target.close()
 
     def length_problem(self) -> str:
-        """What is wrong with the file's length; a short last page carries no checksum to fail."""
+        """What is wrong with the file's length; a short last page carries no checksum to fail.
+
+        Beside a write-ahead log any length is right: power may be lost while the log is written
+        back, in the middle of a page, and the next one to open the file writes it back again.
+        """
+        log = self.path.with_name(self.path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            return ""
         size = self.path.stat().st_size
         page = int(self.rows("PRAGMA page_size")[0][0])
         if size % page:
             return f"has {size} bytes, not whole pages of {page}: it was cut off"
-        log = self.path.with_name(self.path.name + "-wal")
         n_pages = int(self.rows("PRAGMA page_count")[0][0])
-        if size < n_pages * page and not (log.exists() and log.stat().st_size):
+        if size < n_pages * page:
             return f"has {size} bytes, its header says {n_pages} pages of {page}: it was cut off"
         return ""
 

@@ -74,3 +74,20 @@ BM25Encoder.fit(["a cat", "a dog"]).save(Path(sys.argv[1]) / "e")
     real = {path.name: path.read_bytes() for path in (tmp_path / "disk" / "e").iterdir()}
     assert real
     assert {name: left.get(f"e/{name}") for name in real} == real
+
+
+def test_a_checkpoint_that_was_torn_is_not_taken_for_damage(tmp_path: Path) -> None:
+    """Power may be lost while the log is written back, in the middle of a page that makes the
+    catalog longer. The log still holds everything, yet opening said the file was cut off.
+    """
+    with Index.create(tmp_path / "i", n_terms=5, max_weight=4.0) as index:
+        vectors = sparse.csr_array(np.array([[0, 1, 0, 0, 0]], np.float32))
+        index.add([Document("a", {"text": "x" * 30_000})], vectors)
+        shutil.copytree(tmp_path / "i", tmp_path / "lost")
+    (tmp_path / "lost" / "catalog.sqlite-shm").unlink()
+    with (tmp_path / "lost" / "catalog.sqlite").open("ab") as file:
+        file.write(bytes(512))
+    for _ in range(2):  # once with the log, once when closing has written it back
+        with Index.open(tmp_path / "lost") as index:
+            assert index.search(vectors).doc_ids == ["a"]
+            assert index.check().problems == ()
