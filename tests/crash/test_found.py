@@ -91,3 +91,13 @@ def test_a_checkpoint_that_was_torn_is_not_taken_for_damage(tmp_path: Path) -> N
         with Index.open(tmp_path / "lost") as index:
             assert index.search(vectors).doc_ids == ["a"]
             assert index.check().problems == ()
+
+
+def test_an_index_that_was_only_read_leaves_one_catalog_file(tmp_path: Path) -> None:
+    """SQLite takes an empty log for none and left it and its shared memory behind at closing."""
+    Index.create(tmp_path / "i", n_terms=5, max_weight=4.0).close()
+    Index.open(tmp_path / "i").close()
+    assert sorted(path.name for path in (tmp_path / "i").iterdir()) == [
+        "catalog.sqlite",
+        "segments",
+    ]
