@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-core test-neon sanitize fuzz check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
+.PHONY: help demo test test-slow test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,10 @@ sanitize:  ## The same under the address, undefined-behaviour and thread sanitiz
 
 fuzz:  ## Fuzz damaged segments and odd queries, SECONDS=600 each
 	$(MAKE) --no-print-directory -C tests/core fuzz
+
+crash: $(VENV)/.dev  ## Kill, cut the power and damage at every point (half an hour; tests/crash/README.md)
+	PYTHONPATH=tests $(BIN)/python -m crash.power
+	PYTHONPATH=tests $(BIN)/python -m crash.killing
 
 check: $(VENV)/.dev  ## Format, lint and strict types
 	$(BIN)/ruff format --check .

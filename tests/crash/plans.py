@@ -1,0 +1,213 @@
+"""What a workload does to an index, step by step, and what must be there after each step.
+
+A plan is the same for the same seed, so whoever verifies can work out what was to be expected
+without having seen it run.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from lsr.encoders.bm25 import BM25Encoder
+
+from .model import Doc, Model
+
+N_TERMS = 30
+MAX_WEIGHT = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """One commit of these documents."""
+
+    docs: tuple[Doc, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """One commit without these ids."""
+
+    doc_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One commit that adds, deletes and remembers a number."""
+
+    docs: tuple[Doc, ...]
+    doc_ids: tuple[str, ...]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Pending rows become a segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Segments become one, in a new order; retired files go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """A bulk build, each batch flushed by itself, published at the end."""
+
+    source: str
+    batches: tuple[tuple[Doc, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Close the index and open it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """`build_index` of these texts, in place of what is there."""
+
+    source: str
+    texts: tuple[tuple[str, str], ...]
+
+
+Step = Create | Add | Delete | Group | Seal | Merge | Bulk | Reopen | Build
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`steps` and the model before the first and after each: one more than steps."""
+
+    name: str
+    steps: tuple[Step, ...]
+    models: tuple[Model | None, ...]
+
+
+class _Maker:
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.version = 0
+
+    def doc(self, name: int, *, padding: int = 0) -> Doc:
+        """Few terms and few levels of weight, so that ties are common."""
+        self.version += 1
+        terms = self.rng.sample(range(N_TERMS), self.rng.randint(1, 6))
+        vector = {term: self.rng.randint(1, 8) / 2 for term in sorted(terms)}
+        text = f"version {self.version} " + "x" * padding
+        return Doc(f"d{name}", vector, {"text": text, "lang": "en" if name % 3 else "de"})
+
+    def docs(self, n: int, *, among: int = 60, padding: int = 0) -> tuple[Doc, ...]:
+        names = self.rng.sample(range(among), n)
+        return tuple(self.doc(name, padding=padding) for name in names)
+
+    def ids(self, n: int, *, among: int = 60) -> tuple[str, ...]:
+        return tuple(f"d{name}" for name in self.rng.sample(range(among), n))
+
+    def change(self, *, padding: int = 0) -> Step:
+        kind = self.rng.random()
+        if kind < 0.55:
+            return Add(self.docs(self.rng.randint(1, 5), padding=padding))
+        if kind < 0.75:
+            return Delete(self.ids(self.rng.randint(1, 8)))
+        return Group(self.docs(2, padding=padding), self.ids(3), self.rng.randint(0, 99))
+
+
+def writes(seed: int) -> list[Step]:
+    """Commits of every kind, and closing between them."""
+    make = _Maker(seed)
+    steps: list[Step] = [Create(), *(make.change() for _ in range(8)), Reopen()]
+    return [*steps, *(make.change() for _ in range(5)), Reopen()]
+
+
+def checkpoints(seed: int) -> list[Step]:
+    """Commits of several pages, with the log written back to the catalog every few pages."""
+    make = _Maker(seed)
+    return [Create(), *(make.change(padding=9000) for _ in range(14)), Reopen()]
+
+
+def maintenance(seed: int) -> list[Step]:
+    """Sealing, and merging with a new order, between commits."""
+    make = _Maker(seed)
+    steps: list[Step] = [Create()]
+    for _ in range(2):
+        steps += [Add(make.docs(20)), Seal(), Add(make.docs(15)), make.change(), Seal()]
+        steps += [Delete(make.ids(9)), Merge(), make.change()]
+    return [*steps, Reopen(), Merge(), Reopen()]
+
+
+def bulk(seed: int) -> list[Step]:
+    """Bulk builds of several runs beside ordinary commits."""
+    make = _Maker(seed)
+    steps: list[Step] = [Create(), Add(make.docs(10))]
+    for source in ("first", "second"):
+        docs = make.docs(36)
+        steps += [Bulk(source, (docs[:12], docs[12:24], docs[24:])), make.change()]
+    return [*steps, Reopen()]
+
+
+def build(seed: int) -> list[Step]:
+    """`lsr index --overwrite`, three times, with ordinary deletes between."""
+    rng = random.Random(seed)
+    steps: list[Step] = []
+    for number in range(3):
+        names = rng.sample(range(40), 25)
+        texts = tuple((f"d{n}", f"common word{n % 5} only{n} take{number}") for n in names)
+        steps += [Build(f"corpus {number}", texts), Delete((f"d{names[0]}", f"d{names[1]}"))]
+    return steps
+
+
+WORKLOADS: dict[str, Callable[[int], list[Step]]] = {
+    "writes": writes,
+    "checkpoints": checkpoints,
+    "maintenance": maintenance,
+    "bulk": bulk,
+    "build": build,
+}
+
+
+def plan(name: str, seed: int) -> Plan:
+    """The steps of a workload and the models they lead to."""
+    steps = WORKLOADS[name](seed)
+    models: list[Model | None] = [None]
+    for step in steps:
+        models.append(_after(models[-1], step))
+    return Plan(name, tuple(steps), tuple(models))
+
+
+def encoder_of(texts: Sequence[tuple[str, str]]) -> BM25Encoder:
+    """The encoder of a `Build`."""
+    return BM25Encoder.fit(text for _, text in texts)
+
+
+def _after(model: Model | None, step: Step) -> Model | None:
+    if isinstance(step, Create):
+        return Model(N_TERMS, MAX_WEIGHT)
+    if isinstance(step, Build):
+        return _built(step)
+    assert model is not None
+    if isinstance(step, Add):
+        return model.added(step.docs)
+    if isinstance(step, Delete):
+        return model.without(step.doc_ids)
+    if isinstance(step, Group):
+        changed = model.added(step.docs).without(step.doc_ids)
+        return replace(changed, remembered={**model.remembered, "number": step.number})
+    if isinstance(step, Bulk):
+        for docs in step.batches:
+            model = model.added(docs)
+    return model
+
+
+def _built(step: Build) -> Model:
+    encoder = encoder_of(step.texts)
+    vectors = encoder.encode_documents([text for _, text in step.texts])
+    docs = []
+    for row, (doc_id, text) in enumerate(step.texts):
+        at = slice(vectors.indptr[row], vectors.indptr[row + 1])
+        terms, weights = vectors.indices[at].tolist(), vectors.data[at].tolist()
+        docs.append(Doc(doc_id, dict(zip(terms, weights, strict=True)), {"text": text}))
+    return Model(encoder.n_terms, encoder.max_weight).added(docs)
