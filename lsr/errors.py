@@ -15,6 +15,7 @@
     | + EncoderMismatch          an index was built by another encoder
     | + MissingHead              a checkpoint has no language-model head
     | + NotFinite                a network gives weights that are no finite numbers
+    + ServiceError               a server refused or did not answer: lsr/client/errors.py
     + RefereeError               another engine, asked as a referee, did not run
     + IndexFailure               anything about an index directory
       + IndexNotFound            there is no index at this path
@@ -139,6 +140,10 @@ class NotFinite(EncoderError):
 
 class MissingHead(EncoderError):
     """A checkpoint without language-model head; never re-initialised in silence."""
+
+
+class ServiceError(LsrError):
+    """A server of ours refused, failed or did not answer."""
 
 
 class RefereeError(LsrError):

@@ -1,0 +1,293 @@
+"""`Client` and `AsyncClient`: the operations of this package, carried out with httpx.
+
+Each method is one of the conversations in `searching.py`, `documents.py`, `managing.py` or
+`tasks.py`; only the loop that carries out their steps exists twice.
+"""
+
+import inspect
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import anyio
+import httpx
+
+from . import documents, managing, searching, tasks
+from .steps import Answer, Outcome, Request, Retry, Sleep, Talk, patient
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S")
+
+TIMEOUT_S = 30.0
+
+
+def _operation(talk: Callable[P, Talk[T]]) -> "Callable[Concatenate[Client, P], T]":
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.perform(talk(*args, **kwargs))
+
+    return _presented(method, talk, skip=0)
+
+
+def _index_operation(
+    talk: Callable[Concatenate[str, P], Talk[T]],
+) -> "Callable[Concatenate[RemoteIndex, P], T]":
+    def method(self: "RemoteIndex", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.client.perform(talk(self.name, *args, **kwargs))
+
+    return _presented(method, talk, skip=1)
+
+
+def _async_operation(
+    talk: Callable[P, Talk[T]],
+) -> "Callable[Concatenate[AsyncClient, P], Awaitable[T]]":
+    async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.perform(talk(*args, **kwargs))
+
+    return _presented(method, talk, skip=0)
+
+
+def _async_index_operation(
+    talk: Callable[Concatenate[str, P], Talk[T]],
+) -> "Callable[Concatenate[AsyncRemoteIndex, P], Awaitable[T]]":
+    async def method(self: "AsyncRemoteIndex", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.client.perform(talk(self.name, *args, **kwargs))
+
+    return _presented(method, talk, skip=1)
+
+
+def _presented(method: S, talk: Callable[..., Any], *, skip: int) -> S:
+    """The method under the conversation's name, documentation and parameters, for `help`."""
+    wraps(talk)(method)  # type: ignore[arg-type]
+    signature = inspect.signature(talk)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [own, *list(signature.parameters.values())[skip:]]
+    (result,) = signature.return_annotation.__args__[-1:]
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=parameters, return_annotation=result
+    )
+    return method
+
+
+class Client:
+    """A server of lsr-search over blocking HTTP; threads may share it.
+
+    Requests are repeated after broken connections, 429 and 503, as `retry` says, where doing them
+    twice does no harm. `timeout` in seconds bounds each request. `transport` replaces the network.
+    Errors are those of `errors.py`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT_S,
+        retry: Retry | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=url, headers=_headers(api_key), timeout=timeout, transport=transport
+        )
+        self._retry = retry or Retry()
+        self._rng = random.Random()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def index(self, name: str) -> "RemoteIndex":
+        """An index or alias by name; whether it exists shows when it is asked something."""
+        return RemoteIndex(self, name)
+
+    def perform(self, talk: Talk[T]) -> T:
+        """Carry out an operation of this package."""
+        steps = patient(talk, self._retry, self._rng)
+        outcome: Outcome = None
+        try:
+            while True:
+                step = steps.send(outcome)
+                if isinstance(step, Sleep):
+                    time.sleep(step.seconds)
+                    outcome = None
+                else:
+                    outcome = self._sent(step)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def _sent(self, request: Request) -> Outcome:
+        try:
+            with self._http.stream(**_arguments(request)) as response:
+                if request.listen is None or response.status_code != 200:
+                    return Answer(response.status_code, response.headers, response.read())
+                for line in response.iter_lines():
+                    if request.listen(line):
+                        break
+                return Answer(response.status_code, response.headers, b"")
+        except httpx.TransportError as error:
+            return error
+
+    search = _operation(searching.search)
+    create_index = _operation(managing.create_index)
+    delete_index = _operation(managing.delete_index)
+    list_indexes = _operation(managing.list_indexes)
+    task = _operation(tasks.task)
+    list_tasks = _operation(tasks.list_tasks)
+    cancel_task = _operation(tasks.cancel_task)
+    task_rejects = _operation(tasks.task_rejects)
+    wait = _operation(tasks.wait)
+    server_info = _operation(managing.server_info)
+    is_alive = _operation(managing.is_alive)
+    ready = _operation(managing.ready)
+    metrics = _operation(managing.metrics)
+
+
+class RemoteIndex:
+    """One index of a server, by name or alias."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    search = _index_operation(searching.search)
+    info = _index_operation(managing.index_info)
+    change = _index_operation(managing.change_index)
+    add = _index_operation(documents.add)
+    get = _index_operation(documents.get)
+    put = _index_operation(documents.put)
+    delete = _index_operation(documents.delete)
+    delete_many = _index_operation(documents.delete_many)
+
+
+class AsyncClient:
+    """`Client` for asyncio and trio: the same operations, each to be awaited."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT_S,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=_headers(api_key), timeout=timeout, transport=transport
+        )
+        self._retry = retry or Retry()
+        self._rng = random.Random()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._http.aclose()
+
+    def index(self, name: str) -> "AsyncRemoteIndex":
+        """An index or alias by name; whether it exists shows when it is asked something."""
+        return AsyncRemoteIndex(self, name)
+
+    async def perform(self, talk: Talk[T]) -> T:
+        """Carry out an operation of this package."""
+        steps = patient(talk, self._retry, self._rng)
+        outcome: Outcome = None
+        try:
+            while True:
+                step = steps.send(outcome)
+                if isinstance(step, Sleep):
+                    await anyio.sleep(step.seconds)
+                    outcome = None
+                else:
+                    outcome = await self._sent(step)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def _sent(self, request: Request) -> Outcome:
+        try:
+            async with self._http.stream(**_arguments(request)) as response:
+                if request.listen is None or response.status_code != 200:
+                    return Answer(response.status_code, response.headers, await response.aread())
+                async for line in response.aiter_lines():
+                    if request.listen(line):
+                        break
+                return Answer(response.status_code, response.headers, b"")
+        except httpx.TransportError as error:
+            return error
+
+    search = _async_operation(searching.search)
+    create_index = _async_operation(managing.create_index)
+    delete_index = _async_operation(managing.delete_index)
+    list_indexes = _async_operation(managing.list_indexes)
+    task = _async_operation(tasks.task)
+    list_tasks = _async_operation(tasks.list_tasks)
+    cancel_task = _async_operation(tasks.cancel_task)
+    task_rejects = _async_operation(tasks.task_rejects)
+    wait = _async_operation(tasks.wait)
+    server_info = _async_operation(managing.server_info)
+    is_alive = _async_operation(managing.is_alive)
+    ready = _async_operation(managing.ready)
+    metrics = _async_operation(managing.metrics)
+
+
+class AsyncRemoteIndex:
+    """One index of a server, by name or alias."""
+
+    def __init__(self, client: AsyncClient, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    search = _async_index_operation(searching.search)
+    info = _async_index_operation(managing.index_info)
+    change = _async_index_operation(managing.change_index)
+    add = _async_index_operation(documents.add)
+    get = _async_index_operation(documents.get)
+    put = _async_index_operation(documents.put)
+    delete = _async_index_operation(documents.delete)
+    delete_many = _async_index_operation(documents.delete_many)
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    """What every request says."""
+    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    """A request as httpx takes it."""
+    arguments: dict[str, Any] = {
+        "method": request.method,
+        "url": request.path,
+        "params": request.parameters or None,
+        "headers": request.headers,
+    }
+    if request.json is not None:
+        arguments["json"] = request.json
+    if request.content is not None:
+        arguments["content"] = request.content
+    if request.timeout is not None:
+        arguments["timeout"] = request.timeout
+    return arguments

@@ -1,0 +1,166 @@
+"""What searches answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One term's part of a score: `score` = `query` x `doc` = `points` x the explanation's `unit`.
+
+    `origin` is "literal" where the text says the term, else "expansion" or "unavailable".
+    """
+
+    term: str | None
+    index: int
+    query: float
+    doc: float
+    score: float
+    share: float
+    points: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class OtherTerms:
+    """The terms that were not listed, added up."""
+
+    terms: int
+    score: float
+    points: int
+
+
+@dataclass(frozen=True)
+class HitExplanation:
+    """The terms that query and document share, largest contribution first, and their sum."""
+
+    terms: tuple[Contribution, ...]
+    other: OtherTerms
+    sum: float
+    unit: float
+    exact_sum: bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters [start, end) of a text, in code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class HighlightSpan:
+    """Characters [start, end) of a field, and the terms they stand for."""
+
+    start: int
+    end: int
+    terms: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class FieldHighlight:
+    """An excerpt [start, end) of a stored field, and what in the whole field matches."""
+
+    field: str
+    start: int
+    end: int
+    text: str
+    spans: tuple[HighlightSpan, ...]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One document found; ranks count from 1."""
+
+    id: str
+    rank: int
+    score: float
+    fields: Mapping[str, Any]
+    passage: Span | None = None
+    highlights: tuple[FieldHighlight, ...] | None = None
+    explain: HitExplanation | None = None
+
+
+@dataclass(frozen=True)
+class QueryReport:
+    """How the query was read, and by which encoder."""
+
+    encoder: str | None
+    strategy: str
+    terms_used: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds by stage."""
+
+    encode: float
+    filter: float
+    score: float
+    fetch: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to know about an answer that is correct as it stands."""
+
+    code: str
+    message: str
+    values: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a search that was not exact looked at; nothing left alone scores above
+    `bound_skipped`.
+    """
+
+    algorithm: str
+    pages: int
+    pages_scored: int
+    blocks: int
+    blocks_scored: int
+    bound_skipped: float
+
+
+@dataclass(frozen=True)
+class Total:
+    """How many documents match; `relation` is "eq", "gte" or "estimate"."""
+
+    value: int
+    relation: str
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What `min_score` came to."""
+
+    value: float
+    best_possible: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The top of one commit (`generation`) of an index, best first.
+
+    `exact` says that it is proven to be the true top; `next_cursor` asks for the next page of the
+    same commit.
+    """
+
+    index: str
+    generation: int
+    mode: str
+    exact: bool
+    timed_out: bool
+    query: QueryReport
+    hits: tuple[Hit, ...]
+    warnings: tuple[Notice, ...]
+    total: Total | None = None
+    min_score: Threshold | None = None
+    certificate: Certificate | None = None
+    next_cursor: str | None = None
+    timing_ms: Timing | None = None
