@@ -15,14 +15,18 @@ import pytest
 from starlette.testclient import TestClient
 
 from lsr.client import (
+    AddAlias,
     AsyncClient,
     AsyncRemoteIndex,
     Client,
+    Gate,
     Like,
     Passages,
     Refused,
     RemoteIndex,
+    RemoveAlias,
     Retry,
+    SwapAlias,
     TaskFailed,
     UnexpectedAnswer,
     Unreachable,
@@ -223,6 +227,26 @@ def test_settings_change_for_what_comes(pets: Caller) -> None:
     assert pets("change", of="pets", passages=None).passages is None
 
 
+def test_an_alias_moves_through_a_gate_and_back(pets: Caller) -> None:
+    pets("create_index", "empty")
+    changed = pets("change_aliases", [AddAlias("best", "pets")])
+    assert [(one.alias, one.index, one.previous) for one in changed.changes] == [
+        ("best", "pets", None)
+    ]
+    gate = Gate(queries={"q": "cats"}, qrels={"q": {"a": 1}}, measure="nDCG@10")
+    with pytest.raises(Refused, match="gate") as refused:
+        pets("change_aliases", [SwapAlias("best", "empty")], gate=gate)
+    assert refused.value.status == 409
+    assert [(one.alias, one.index) for one in pets("list_aliases")] == [("best", "pets")]
+    pets("change_aliases", [SwapAlias("best", "empty")])
+    assert pets("search", "best", "cats").hits == ()
+    assert pets("roll_back_alias", "best").index == "pets"
+    assert [hit.id for hit in pets("search", "best", "cats").hits] == ["a"]
+    assert [one.index for one in pets("alias_history", "best")[:3]] == ["pets", "empty", "pets"]
+    pets("change_aliases", [RemoveAlias("best")])
+    pets("delete_index", "empty")
+
+
 # What follows needs no server: conversations are driven by hand.
 
 
@@ -389,6 +413,7 @@ def test_every_route_is_reached_or_left_alone_on_purpose() -> None:
     samples = {
         "index": "i", "name": "i", "id": "d", "number": 1, "query": "q", "fields": {},
         "documents": [{"id": "d"}], "passages": None,
+        "alias": "a", "actions": [],
     }  # fmt: skip
     reached = set()
     for name, talk in operations().items():
@@ -403,7 +428,7 @@ def test_every_route_is_reached_or_left_alone_on_purpose() -> None:
     routes = {
         (method.upper(), path) for path, methods in OPENAPI["paths"].items() for method in methods
     }
-    example = {"name": "i", "id": "d"}
+    example = {"name": "i", "id": "d", "alias": "a"}
     concrete = {
         (method, path.format(**(example | ({"id": "1"} if "/tasks/" in path else {})))): path
         for method, path in routes

@@ -8,7 +8,8 @@
 
 results.py, resources.py     what comes back
 searching.py, documents.py,  what can be asked
-managing.py, tasks.py
+managing.py, tasks.py,
+versions.py
 steps.py                     requests, and when they are repeated
 clients.py                   the steps carried out with httpx
 reading.py, errors.py        JSON into dataclasses, problems into exceptions
@@ -21,13 +22,16 @@ from .resources import Added, IndexInfo, IndexSummary, Passages, StoredDocument,
 from .results import Hit, SearchResult
 from .searching import Like, Query, SearchOptions, Vector
 from .steps import Retry
+from .versions import AddAlias, Gate, RemoveAlias, SwapAlias
 
 __all__ = [
+    "AddAlias",
     "Added",
     "AsyncClient",
     "AsyncRemoteIndex",
     "Client",
     "Fault",
+    "Gate",
     "Hit",
     "IndexInfo",
     "IndexSummary",
@@ -36,11 +40,13 @@ __all__ = [
     "Query",
     "Refused",
     "RemoteIndex",
+    "RemoveAlias",
     "Retry",
     "SearchOptions",
     "SearchResult",
     "ServiceError",
     "StoredDocument",
+    "SwapAlias",
     "Task",
     "TaskFailed",
     "UnexpectedAnswer",

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import anyio
 import httpx
 
-from . import documents, managing, searching, tasks
+from . import documents, managing, searching, tasks, versions
 from .steps import Answer, Outcome, Request, Retry, Sleep, Talk, patient
 
 P = ParamSpec("P")
@@ -155,6 +155,10 @@ class Client:
     is_alive = _operation(managing.is_alive)
     ready = _operation(managing.ready)
     metrics = _operation(managing.metrics)
+    list_aliases = _operation(versions.list_aliases)
+    change_aliases = _operation(versions.change_aliases)
+    alias_history = _operation(versions.alias_history)
+    roll_back_alias = _operation(versions.roll_back_alias)
 
 
 class RemoteIndex:
@@ -252,6 +256,10 @@ class AsyncClient:
     is_alive = _async_operation(managing.is_alive)
     ready = _async_operation(managing.ready)
     metrics = _async_operation(managing.metrics)
+    list_aliases = _async_operation(versions.list_aliases)
+    change_aliases = _async_operation(versions.change_aliases)
+    alias_history = _async_operation(versions.alias_history)
+    roll_back_alias = _async_operation(versions.roll_back_alias)
 
 
 class AsyncRemoteIndex:

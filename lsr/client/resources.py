@@ -233,3 +233,67 @@ class ServerInfo:
     versions: Mapping[str, str]
     limits: Mapping[str, Any]
     indexes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AliasInfo:
+    """What an alias means; `since` in seconds since 1970."""
+
+    alias: str
+    index: str
+    since: float
+
+
+@dataclass(frozen=True)
+class AliasList:
+    """Every alias, by name."""
+
+    aliases: tuple[AliasInfo, ...]
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate measured: means over the judged queries, paired by query."""
+
+    alias: str
+    measure: str
+    judged: str | None
+    n_queries: int
+    min_delta: float
+    old: float | None
+    new: float
+    delta: float | None
+    p_value: float | None
+    passed: bool
+    low: float | None = None
+    high: float | None = None
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """One change; `index` is None for an alias that was removed, `previous` for a new one."""
+
+    number: int
+    alias: str
+    index: str | None
+    previous: str | None
+    at: float
+    why: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AliasChanges:
+    """What was changed, and what the gate measured."""
+
+    changes: tuple[AliasChange, ...]
+    gates: tuple[GateResult, ...]
+
+
+@dataclass(frozen=True)
+class AliasHistory:
+    """The newest changes first."""
+
+    changes: tuple[AliasChange, ...]

@@ -145,7 +145,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The top of one commit (`generation`) of an index, best first.
+    """The top of one commit (`generation`) of an index, best first; `alias` is how it was asked.
 
     `exact` says that it is proven to be the true top; `next_cursor` asks for the next page of the
     same commit.
@@ -159,6 +159,7 @@ class SearchResult:
     query: QueryReport
     hits: tuple[Hit, ...]
     warnings: tuple[Notice, ...]
+    alias: str | None = None
     total: Total | None = None
     min_score: Threshold | None = None
     certificate: Certificate | None = None

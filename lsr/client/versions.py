@@ -1,0 +1,100 @@
+"""Aliases, moved together and back, as requests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from .resources import AliasChange, AliasChanges, AliasHistory, AliasInfo, AliasList
+from .steps import Request, Talk, address, call, said
+
+
+@dataclass(frozen=True)
+class AddAlias:
+    """A new alias."""
+
+    alias: str
+    index: str
+
+
+@dataclass(frozen=True)
+class SwapAlias:
+    """Another index for an alias; without `must_exist` the alias may be new."""
+
+    alias: str
+    index: str
+    must_exist: bool = True
+
+
+@dataclass(frozen=True)
+class RemoveAlias:
+    """An alias less; without `must_exist` it may be gone already."""
+
+    alias: str
+    must_exist: bool = True
+
+
+AliasAction: TypeAlias = AddAlias | SwapAlias | RemoveAlias
+_NAMES: Mapping[type[AliasAction], str] = {
+    AddAlias: "add",
+    SwapAlias: "swap",
+    RemoveAlias: "remove",
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Let nothing through that loses more than `min_delta` of a measure over judged queries.
+
+    Either `judged`, the name of a set that the server has, or `queries` (text by id) and `qrels`
+    (grade by document by query).
+    """
+
+    judged: str | None = None
+    queries: Mapping[str, str] | None = None
+    qrels: Mapping[str, Mapping[str, int]] | None = None
+    measure: str = "nDCG@10"
+    min_delta: float = -0.005
+
+    def as_json(self) -> dict[str, Any]:
+        """As the API takes it."""
+        queries = None
+        if self.queries is not None:
+            queries = [{"id": query_id, "text": text} for query_id, text in self.queries.items()]
+        qrels = None
+        if self.qrels is not None:
+            qrels = {query_id: dict(grades) for query_id, grades in self.qrels.items()}
+        return said(
+            judged=self.judged,
+            queries=queries,
+            qrels=qrels,
+            measure=self.measure,
+            min_delta=self.min_delta,
+        )
+
+
+def list_aliases() -> Talk[tuple[AliasInfo, ...]]:
+    """What every alias means."""
+    request = Request("GET", "/v1/aliases", repeatable=True)
+    return (yield from call(request, AliasList)).aliases
+
+
+def change_aliases(
+    actions: Sequence[AliasAction], *, gate: Gate | None = None
+) -> Talk[AliasChanges]:
+    """All actions or none. Raises `Refused` where the gate lets one of them not through."""
+    body: dict[str, Any] = {"actions": [{_NAMES[type(one)]: asdict(one)} for one in actions]}
+    if gate is not None:
+        body["gate"] = gate.as_json()
+    return (yield from call(Request("POST", "/v1/aliases", json=body), AliasChanges))
+
+
+def alias_history(alias: str) -> Talk[tuple[AliasChange, ...]]:
+    """What an alias meant, the newest change first."""
+    request = Request("GET", address("v1", "aliases", alias, "history"), repeatable=True)
+    return (yield from call(request, AliasHistory)).changes
+
+
+def roll_back_alias(alias: str) -> Talk[AliasChange]:
+    """Let it mean again what it meant before its last change; a second time undoes the first."""
+    request = Request("POST", address("v1", "aliases", alias, "rollback"))
+    return (yield from call(request, AliasChange))
