@@ -43,11 +43,20 @@ class Collection:
     `encoder_label` is name@build, as answers report it.
     """
 
-    def __init__(self, name: str, path: Path, index: Index, encoder: SparseEncoder | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        index: Index,
+        encoder: SparseEncoder | None,
+        encoder_folder: Path | None = None,
+    ) -> None:
         self.name = name
         self.path = path
         self.index = index
         self.encoder = encoder
+        self.encoder_folder = encoder_folder
+        """Where the settings say that the encoder lies; None for the one that built the index."""
         # Read once: an encoder may compute its fingerprint whenever it is asked.
         self.encoder_label = None if encoder is None else f"{encoder.name}@{encoder.build}"
         place = (index.path / "catalog.sqlite").stat()
@@ -78,7 +87,7 @@ class Collection:
             # A network that cannot load (no torch, say) must show now, not at the first request.
             doing("trying the encoder")
             encoder.encode_queries(["ready"])
-            return cls(name, path, index, encoder)
+            return cls(name, path, index, encoder, encoder_folder)
         except BaseException:
             index.close()
             raise

@@ -90,10 +90,16 @@ def _problem_of_validation(request: Request, error: RequestValidationError) -> P
             hint="See the examples in /docs.",
             faults=[Fault("", "wanted a JSON object")],
         )
-    model = _body_model(request.scope["endpoint"])
+    return problem_of_faults(errors, error.body, _body_model(request.scope["endpoint"]))
+
+
+def problem_of_faults(
+    errors: Sequence[Any], body: Any, model: type[BaseModel] | None
+) -> ProblemError:
+    """What pydantic found wrong in `body`, as one problem; each `loc` begins with "body"."""
     # A misspelt field is often also a missing one: name the cause before the effect.
     errors = sorted(errors, key=lambda one: one["type"] != "extra_forbidden")
-    faults = [_fault(one, error.body, model) for one in errors[:MAX_FAULTS]]
+    faults = [_fault(one, body, model) for one in errors[:MAX_FAULTS]]
     first = errors[0]
     unknown = first["type"] == "extra_forbidden"
     hint = None

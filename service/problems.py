@@ -117,6 +117,11 @@ KINDS: Mapping[str, Kind] = {
     "cancelled": Kind(
         499, "Cancelled", "The client closed the connection before the answer was ready."
     ),
+    "no_document_encoder": Kind(
+        422,
+        "No encoder for documents",
+        "The index can read queries only: the network that reads documents is elsewhere.",
+    ),
     "no_encoder": Kind(
         422,
         "No encoder for queries",
@@ -215,9 +220,16 @@ def code_of_status(status: int) -> str:
 
 def problem_response(scope: Scope, problem: ProblemError) -> Response:
     """The answer that tells `problem`, for the request of `scope`."""
-    kind = KINDS[problem.code]
+    status = KINDS[problem.code].status
     if (seen := scope.get("state", {}).get("observation")) is not None:
         seen.problem = problem.code
+    text = problem_json(scope, problem)
+    return Response(text, status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
+
+
+def problem_json(scope: Scope, problem: ProblemError) -> str:
+    """The problem details of a request."""
+    kind = KINDS[problem.code]
     body = {
         "type": type_of(problem.code),
         "title": kind.title,
@@ -235,8 +247,7 @@ def problem_response(scope: Scope, problem: ProblemError) -> Response:
     }
     # The standard library escapes lone surrogates, which a hostile request may hold, orjson refuses
     # them.
-    text = json.dumps(body, ensure_ascii=True, allow_nan=False)
-    return Response(text, kind.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
+    return json.dumps(body, ensure_ascii=True, allow_nan=False)
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str | None:

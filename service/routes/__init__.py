@@ -2,10 +2,11 @@
 thread pool.
 """
 
-from . import aliases, documents, health, indexes, metrics, search, server, tasks
+from . import aliases, documents, health, indexes, metrics, multi, search, server, tasks
 
 ROUTERS = (
     search.router,
+    multi.router,
     indexes.router,
     documents.router,
     aliases.router,

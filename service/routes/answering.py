@@ -6,16 +6,24 @@ import orjson
 from fastapi import Path, Request
 from starlette.responses import Response
 
-from ..engine import Engine
+from ..engine import Collection, Engine
 from ..problems import KINDS, MEDIA_TYPE
 
 IndexName = Annotated[str, Path(description="The name that the index is served under.")]
+DocumentId = Annotated[
+    str, Path(description="The document's id, percent-encoded; it may hold '/'.")
+]
 
 
 def engine_of(request: Request) -> Engine:
     """The opened indexes, from the app's lifespan."""
     engine: Engine = request.state.engine
     return engine
+
+
+def collection_of(request: Request, name: str) -> Collection:
+    """The open index of this name or alias. Raises what `Engine.collection` raises."""
+    return engine_of(request).collection(name)
 
 
 def json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

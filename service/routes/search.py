@@ -1,5 +1,7 @@
 """Searching."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -7,9 +9,11 @@ from ..engine import Collection
 from ..metrics import Searched, observation_of
 from ..search import search, server_timing
 from ..search.cursors import digest
+from ..search.why import why
 from ..wire.answers import SearchResponse
 from ..wire.search import SearchRequest
-from .answering import IndexName, engine_of, json, problems
+from ..wire.why import ExplainRequest, ExplainResponse
+from .answering import DocumentId, IndexName, collection_of, engine_of, json, problems
 from .cancelling import CancellingRoute, cancel_of
 
 router = APIRouter(route_class=CancellingRoute)
@@ -32,24 +36,55 @@ def search_index(name: IndexName, body: SearchRequest, request: Request) -> Resp
     The answer is exact unless `mode` asks for less or `timeout_ms` comes first, and says so. With
     `timing: false` it has an `ETag`, and `If-None-Match` is answered by 304 while nothing changed.
     """
-    engine = engine_of(request)
-    collection = engine.collection(name)
+    collection = collection_of(request, name)
     if not body.timing and (given := request.headers.get("if-none-match")) is not None:
         tag = _entity_tag(collection, body, collection.index.generation)
         if tag in (one.strip().removeprefix("W/") for one in given.split(",")):
             return Response(status_code=304, headers={"ETag": tag})
     seen = observation_of(request)
     seen.index, seen.query = collection.name, body.query.text
-    answer, watch = search(collection, body, secret=engine.secret, cancel=cancel_of(request))
-    answer["alias"] = None if name == collection.name else name
-    times = watch.as_milliseconds()
-    seen.searches.append(Searched(collection.name, times, len(answer["hits"])))
+    answer, times = answered(request, name, collection, body)
     headers = {"Server-Timing": server_timing(times)}
-    if body.timing:
-        answer["timing_ms"] = times
-    elif not answer["timed_out"]:
+    if not body.timing and not answer["timed_out"]:
         headers["ETag"] = _entity_tag(collection, body, answer["generation"])
     return json(answer, headers=headers)
+
+
+def answered(
+    request: Request, name: str, collection: Collection, body: SearchRequest
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """One search of the index that `name` means, as it is told, and its times."""
+    answer, watch = search(
+        collection, body, secret=engine_of(request).secret, cancel=cancel_of(request)
+    )
+    answer["alias"] = None if name == collection.name else name
+    times = watch.as_milliseconds()
+    observation_of(request).searches.append(Searched(collection.name, times, len(answer["hits"])))
+    if body.timing:
+        answer["timing_ms"] = times
+    return answer, times
+
+
+@router.post(
+    "/v1/indexes/{name}/explain/{id:path}",
+    tags=["search"],
+    summary="Explain any document",
+    response_model=ExplainResponse,
+    responses=problems(400, 404, 413, 415, 422, 499, 503),
+)
+def explain_document(
+    name: IndexName, id: DocumentId, body: ExplainRequest, request: Request
+) -> Response:
+    """Why a document is where it is for a query, whether or not the search finds it.
+
+    Its score term by term, the terms of the query that it lacks, its rank among the best 1,000, and
+    what its vector would need to be in the top k.
+    """
+    collection = collection_of(request, name)
+    answer, watch = why(collection, id, body, cancel=cancel_of(request))
+    times = watch.as_milliseconds()
+    answer["timing_ms"] = times
+    return json(answer, headers={"Server-Timing": server_timing(times)})
 
 
 def _entity_tag(collection: Collection, body: SearchRequest, generation: int) -> str:
