@@ -71,6 +71,9 @@ KINDS: Mapping[str, Kind] = {
         "Gate failed",
         "The new index answers the judged queries worse than was allowed; nothing was changed.",
     ),
+    "snapshot_damaged": Kind(
+        409, "Snapshot damaged", "A byte of the snapshot is not what its manifest says."
+    ),
     "nothing_to_roll_back": Kind(
         409, "Nothing to roll back", "There is no earlier version to go back to."
     ),

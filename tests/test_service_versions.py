@@ -20,6 +20,8 @@ from service.home.aliases import Action
 from service.versions import gate as gates
 from service.wire.aliases import AliasChange, AliasChanges, AliasHistory, AliasList
 from service.wire.problems import Problem
+from service.wire.snapshots import SnapshotList
+from service.wire.tasks import TaskInfo
 
 GOOD = {"a": "cats sleep all day", "b": "dogs bark all night", "c": "birds sing at dawn"}
 BAD = {"a": "dogs bark", "b": "cats sleep", "c": "birds sing at dawn"}
@@ -292,3 +294,93 @@ def test_one_judged_query_has_no_p_value() -> None:
     told = gates.decide(gates.Gate(judged, min_delta=0.0), {"q": 0.5}, {"q": 0.4})
     assert (told["p_value"], told["passed"], told["delta"]) == (None, False, pytest.approx(-0.1))
     assert "0.5000 to 0.4000 (-0.1000, 1 query)" in gates.refused("x", told).detail
+
+
+# ---- snapshots over HTTP -------------------------------------------------------------------------
+
+
+def ok(answer: Any, status: int = 200) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    return dict(answer.json()) if answer.content else {}
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_snapshot_is_taken_verified_restored_and_deleted(world: World, archive: bool) -> None:
+    client = world.client
+    task = ok(client.post("/v1/snapshots", json={"index": "good", "archive": archive}))
+    TaskInfo.model_validate(task, extra="forbid")
+    name = task["details"]["snapshot"]
+    assert name.startswith(f"good-{task['details']['generation']}")
+    listed = ok(client.get("/v1/snapshots"))
+    SnapshotList.model_validate(listed, extra="forbid")
+    assert [one["name"] for one in listed["snapshots"]] == [name]
+    assert ok(client.get(f"/v1/snapshots/{name}")) == listed["snapshots"][0]
+    verified = ok(client.post(f"/v1/snapshots/{name}/verify"))["details"]
+    assert verified["bytes_verified"] == verified["bytes"] > 0
+    again = ok(client.post("/v1/snapshots", json={"index": "good", "archive": archive}))
+    assert again["details"]["snapshot"] == name  # of the same commit: it is there
+    restored = ok(client.post(f"/v1/snapshots/{name}/restore", json={"index": "again"}))
+    assert restored["details"]["n_docs"] == 3
+    assert world.first("again", "cats")["hits"][0]["id"] == "a"
+    taken = ok(client.post(f"/v1/snapshots/{name}/restore", json={"index": "again"}), 409)
+    assert taken["code"] == "index_exists"
+    ok(client.delete(f"/v1/snapshots/{name}"), 204)
+    assert ok(client.get("/v1/snapshots"))["snapshots"] == []
+    assert list((world.home.path / "snapshots").iterdir()) == []
+
+
+def test_a_damaged_snapshot_is_named_and_restores_nothing(world: World) -> None:
+    name = ok(world.client.post("/v1/snapshots", json={"index": "good"}))["details"]["snapshot"]
+    catalog = world.home.path / "snapshots" / name / "catalog.sqlite"
+    raw = bytearray(catalog.read_bytes())
+    raw[len(raw) // 2] ^= 8
+    catalog.write_bytes(raw)
+    for path, body in (("verify", None), ("restore", {"index": "again"})):
+        problem = ok(world.client.post(f"/v1/snapshots/{name}/{path}", json=body), 409)
+        assert problem["code"] == "snapshot_damaged"
+        assert "catalog.sqlite" in problem["detail"]
+        assert str(world.home.path) not in json.dumps(problem)
+    assert ok(world.client.get("/v1/indexes/again"), 404)["code"] == "unknown_index"
+    folders = [path.name for path in (world.home.path / "indexes").iterdir()]
+    assert not [one for one in folders if one.startswith((".again", "again"))]
+    (catalog.parent / "manifest.json").write_text("{}")
+    (shown,) = ok(world.client.get("/v1/snapshots"))["snapshots"]
+    assert (shown["readable"], shown["of"]) == (False, None)
+    ok(world.client.delete(f"/v1/snapshots/{name}"), 204)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "%2e%2e", "good-1/..", "..%2findexes", "none-1", ".good.making", "%00"]
+)
+def test_no_name_of_a_snapshot_leads_out_of_its_folder(world: World, name: str) -> None:
+    ok(world.client.post("/v1/snapshots", json={"index": "good"}))
+    (world.home.path / "snapshots" / "link-1").symlink_to(world.home.path / "indexes")
+    before = sorted(str(path) for path in world.home.path.rglob("*.seg"))
+    for method, path in (("get", ""), ("delete", ""), ("post", "/verify"), ("post", "/restore")):
+        options = {"json": {"index": "x"}} if path == "/restore" else {}
+        answer = getattr(world.client, method)(f"/v1/snapshots/{name}{path}", **options)
+        # `.` and `..` are taken out of an address before it is sent: that is another address.
+        assert answer.status_code in (404, 405) or name in ("..", ".", "%2e%2e", "good-1/..")
+    assert sorted(str(path) for path in world.home.path.rglob("*.seg")) == before
+    assert world.client.get("/v1/snapshots/link-1").status_code == 404
+
+
+def test_a_restored_index_remembers_no_tasks_of_another_life(world: World) -> None:
+    """An ingestion remembers its task's number and chunk; in another data directory another task
+    has that number, and its first chunks would be taken for done.
+    """
+    entry = registry.Registry.read(world.home).resolve("good")
+    with Index.open(entry.path) as opened, opened.writer() as writer:
+        writer.remember("ingest", {"task": 1, "chunk": 9})
+    name = ok(world.client.post("/v1/snapshots", json={"index": "good"}))["details"]["snapshot"]
+    ok(world.client.post(f"/v1/snapshots/{name}/restore", json={"index": "again"}))
+    with Index.open(registry.Registry.read(world.home).resolve("again").path) as opened:
+        assert opened.remembered("ingest") is None
+
+
+def test_a_snapshot_keeps_the_settings_of_its_index(world: World) -> None:
+    with world.home.transaction() as connection:
+        registry.put_settings(connection, "good", {"encoder": "bm25", "passages": [8, 2]})
+    name = ok(world.client.post("/v1/snapshots", json={"index": "good"}))["details"]["snapshot"]
+    ok(world.client.post(f"/v1/snapshots/{name}/restore", json={"index": "again"}))
+    assert ok(world.client.get("/v1/indexes/again"))["passages"] == {"length": 8, "overlap": 2}

@@ -2,7 +2,18 @@
 thread pool.
 """
 
-from . import aliases, documents, health, indexes, metrics, multi, search, server, tasks
+from . import (
+    aliases,
+    documents,
+    health,
+    indexes,
+    metrics,
+    multi,
+    search,
+    server,
+    snapshots,
+    tasks,
+)
 
 ROUTERS = (
     search.router,
@@ -10,6 +21,7 @@ ROUTERS = (
     indexes.router,
     documents.router,
     aliases.router,
+    snapshots.router,
     tasks.router,
     health.router,
     metrics.router,

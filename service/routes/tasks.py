@@ -9,9 +9,10 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from ..home import queue
+from ..home import Home, queue
 from ..home.queue import Task
-from ..problems import ProblemError
+from ..problems import KINDS, ProblemError
+from ..receiving import finished
 from ..wire.tasks import TaskInfo, TaskList
 from .answering import engine_of, json, problems
 
@@ -44,6 +45,23 @@ def shown(task: Task) -> dict[str, Any]:
         "error": task.error,
         "cancelable": not task.over,
     }
+
+
+async def answer_task(home: Home, task: Task, *, wait_s: float) -> Response:
+    """200 when the task ends well within `wait_s` seconds, 202 while it goes on.
+
+    Raises the problem that it failed with.
+    """
+    task = await finished(home, task, wait_s=wait_s)
+    if task.state == "failed" and task.error is not None and task.error["code"] in KINDS:
+        raise ProblemError(
+            str(task.error["code"]),
+            str(task.error["detail"]),
+            hint=task.error["hint"],
+            extensions={"task": task.id, **(task.details or {})},
+        )
+    headers = {"Location": f"/v1/tasks/{task.id}"}
+    return json(shown(task), 200 if task.over else 202, headers=headers)
 
 
 @router.get(

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from index import Index, Manifest, restore, snapshots_in, unpack
 from index.archive import SUFFIX
@@ -51,6 +53,29 @@ def place_of(home: Home, name: str) -> Path:
     return path
 
 
+def described(told: Manifest) -> dict[str, Any]:
+    """What clients are told of a snapshot."""
+    return {
+        "of": told.name,
+        "generation": told.generation,
+        "n_docs": told.n_docs,
+        "bytes": told.n_bytes,
+        "created": told.created,
+        "encoder": None if told.encoder is None else told.encoder["name"],
+    }
+
+
+def discard(place: Path) -> None:
+    """Delete a snapshot; a kill leaves nothing that looks like one."""
+    hidden = place.with_name(f".{place.name}.deleted")
+    shutil.rmtree(hidden, ignore_errors=True)
+    place.rename(hidden)
+    if hidden.is_dir():
+        shutil.rmtree(hidden)
+    else:
+        hidden.unlink()
+
+
 def restore_as(
     home: Home, snapshot: Path, name: str, *, progress: Progress | None = None
 ) -> tuple[Manifest, Path]:
@@ -74,7 +99,7 @@ def restore_as(
     return told, folder
 
 
-def check_free(home: Home, name: str) -> None:
+def check_free(home: Home, name: str, *, mounted: Collection[str] = ()) -> None:
     """Refuse a name that is none or is taken, before the work begins."""
     if not is_name(name):
         raise ProblemError(
@@ -83,7 +108,7 @@ def check_free(home: Home, name: str) -> None:
             faults=[Fault("/index", NAME_WANTED)],
         )
     names = registry.Registry.read(home)
-    if name in names.entries or name in names.aliases:
+    if name in names.entries or name in names.aliases or name in mounted:
         raise ProblemError(
             "index_exists",
             f"There is an index or an alias '{name}' already.",

@@ -19,7 +19,7 @@ from lsr.errors import EncoderError, IndexFailure, LsrError, VersionConflict
 from ..home import Home, queue, registry
 from ..home.queue import Task
 from ..problems import ProblemError
-from . import delete, ingest
+from . import delete, ingest, snapshots
 from .job import CanceledError, Job, Shelf
 
 log = logging.getLogger("lsr.service")
@@ -27,6 +27,9 @@ log = logging.getLogger("lsr.service")
 RUN: Mapping[str, Callable[[Job], dict[str, Any]]] = {
     "ingest": ingest.run,
     "delete": delete.run,
+    "snapshot_create": snapshots.create,
+    "snapshot_verify": snapshots.verify,
+    "snapshot_restore": snapshots.restore,
 }
 """How each kind of task is run. It must be able to begin again after a kill."""
 

@@ -1,0 +1,103 @@
+"""Snapshots as tasks: taken, verified and restored beside everything else.
+
+Each may begin again after a kill: what it left is no snapshot and no index. What is wrong with a
+snapshot ends its task; waiting would not mend it.
+"""
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from index import Index, Manifest, backup_into, pack, unpack, verify_backup
+from index.archive import SUFFIX
+from index.backup import Progress
+from lsr.errors import IndexCorrupt, IndexExists, IndexNotFound, IndexVersion
+
+from ..problems import ProblemError
+from ..versions import snapshots
+from .job import Job
+
+
+def create(job: Job) -> dict[str, Any]:
+    """Copy an index to DIR/snapshots/NAME-GENERATION; one that is there already is it."""
+    entry = job.entry()
+    folder = snapshots.folder_of(job.home)
+    archive = bool(job.task.request.get("archive"))
+    try:
+        told, place = backup_into(
+            entry.path, folder, entry.name, settings=entry.settings, progress=_progress(job)
+        )
+    except IndexExists:
+        with Index.open(entry.path, read_only=True) as index:
+            place = folder / f"{entry.name}-{index.generation}"
+        told = Manifest.read(place)
+    if archive:
+        packed = place.with_name(place.name + SUFFIX)
+        if not packed.exists():
+            pack(place, packed, progress=_progress(job))
+        snapshots.discard(place)
+        place = packed
+    return {"snapshot": place.name, **snapshots.described(told)}
+
+
+def verify(job: Job) -> dict[str, Any]:
+    """Read every byte of a snapshot; the task fails where one is wrong."""
+    name = str(job.task.request["snapshot"])
+    place = snapshots.place_of(job.home, name)
+    if name.endswith(SUFFIX):
+        told = _unpacked(job, name)
+        return {"snapshot": name, **snapshots.described(told), "bytes_verified": told.n_bytes}
+    verdict = verify_backup(place, progress=_progress(job))
+    if not verdict.sound or verdict.manifest is None:
+        raise _damaged(name, _without_paths(job, "; ".join(verdict.problems[:5])))
+    return {
+        "snapshot": name,
+        **snapshots.described(verdict.manifest),
+        "bytes_verified": verdict.n_bytes,
+    }
+
+
+def restore(job: Job) -> dict[str, Any]:
+    """Make a new index of a snapshot."""
+    name, index = str(job.task.request["snapshot"]), str(job.task.index)
+    place = snapshots.place_of(job.home, name)
+    try:
+        told, _ = snapshots.restore_as(job.home, place, index, progress=_progress(job))
+    except (IndexCorrupt, IndexNotFound, IndexVersion) as error:
+        raise _damaged(name, _without_paths(job, str(error))) from error
+    return {"snapshot": name, "index": index, **snapshots.described(told)}
+
+
+def _unpacked(job: Job, name: str) -> Manifest:
+    """Verify an archive the only way there is: restore it, and remove what that made."""
+    trial = job.folder / "trial"
+    shutil.rmtree(trial, ignore_errors=True)
+    try:
+        return unpack(snapshots.place_of(job.home, name), trial, progress=_progress(job))
+    except (IndexCorrupt, IndexNotFound, IndexVersion) as error:
+        raise _damaged(name, _without_paths(job, str(error))) from error
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def _progress(job: Job) -> Progress:
+    def show(done: int, total: int) -> None:
+        job.report({"done": done, "total": total}, _NO_DETAILS)
+
+    return show
+
+
+_NO_DETAILS: Mapping[str, Any] = {}
+
+
+def _damaged(name: str, what: str) -> ProblemError:
+    return ProblemError(
+        "snapshot_damaged",
+        f"The snapshot '{name}' is damaged: {what}",
+        hint="Delete it and take another.",
+    )
+
+
+def _without_paths(job: Job, text: str) -> str:
+    """Errors name files; clients may know them from the data directory on only."""
+    return text.replace(f"{job.home.path}/", "")
