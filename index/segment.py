@@ -165,6 +165,11 @@ class Segment:
         return sum(a.nbytes for name, a in self._arrays.items() if name in SEARCH_SECTIONS)
 
     @property
+    def vector_bytes(self) -> int:
+        """Bytes of the stored float16 vectors."""
+        return sum(a.nbytes for name, a in self._arrays.items() if name.startswith("forward_"))
+
+    @property
     def is_run(self) -> bool:
         """Whether this is a part of a build that waits to be merged: without grid despite its
         size.

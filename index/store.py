@@ -41,6 +41,7 @@ from .history import retain
 from .manifest import Manifest, is_snapshot
 from .memory import forget_all
 from .notes import facts, notes_of
+from .parts import disk_parts
 from .quantize import MAX_IMPACT
 from .reading import Reader
 from .rows import Passage
@@ -249,6 +250,10 @@ class Index(Reader):
         """
         with self._catalog.transaction() as connection:
             retain(connection, seconds)
+
+    def disk_parts(self) -> dict[str, int]:
+        """Bytes on disk by what they are for; reads every page of the catalog (parts.py)."""
+        return disk_parts(self._catalog, self.refresh())
 
     def info(self) -> dict[str, Any]:
         """Counts, sizes and origins of this index, ready for JSON."""

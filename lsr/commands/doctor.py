@@ -11,6 +11,7 @@ import click
 from ..conventions import usual_split
 from ..errors import IndexCorrupt, UsageError
 from . import _printing as out
+from ._doctor_home import doctor_home
 
 if TYPE_CHECKING:
     from index.doctor import Case, Finding, Questions
@@ -23,11 +24,19 @@ Examples:
   lsr doctor scifact.index --queries scifact
   lsr doctor my.index --queries questions.tsv --json
   lsr doctor runs/encoder --corpus scifact
+  lsr doctor --data server --json
 """
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="A server's data directory: names, tasks, keys, and every byte of each index.",
+)
+@click.option("--quick", is_flag=True, help="With --data: open indexes, do not read them whole.")
 @click.option(
     "--corpus", metavar="DATASET", help="With an encoder: the documents to examine it on."
 )
@@ -51,7 +60,9 @@ Examples:
 def doctor(
     ctx: click.Context,
     *,
-    target: Path,
+    target: Path | None,
+    data: Path | None,
+    quick: bool,
     corpus: str | None,
     queries: str | None,
     split: str | None,
@@ -63,12 +74,20 @@ def doctor(
 ) -> None:
     """Examine the index TARGET, or the encoder TARGET on a corpus; exit 1 when something fails.
 
+    With --data: what a server keeps, beside it or without it; integrity of every byte, disk a
+    document, tasks, keys, aliases, folders.
+
     Unreadable words, cut, empty and equal documents, unused terms, saturated weights, queries
     without hits, drift from the encoder's idf, the cost of heavy lists, the recall of approximate
     search. An encoder is examined through an index of a sample of the corpus.
     """
     from index.doctor import Finding
 
+    if (target is None) == (data is None):
+        raise UsageError("name an index or an encoder, or a data directory with --data DIR")
+    if data is not None:
+        doctor_home(ctx, data, quick=quick, json=json)
+    assert target is not None
     is_encoder = (target / "modules.json").is_file()
     _check_usage(target, is_encoder, corpus, encoder)
     asked = None if queries is None else _questions(queries, split, n, seed)

@@ -114,8 +114,8 @@ class Home:
         self.database = database
 
     @classmethod
-    def open(cls, path: str | Path) -> "Home":
-        """Open the data directory, or make it where there is none.
+    def open(cls, path: str | Path, *, read_only: bool = False) -> "Home":
+        """Open the data directory, or make it where there is none, unless only to read it.
 
         Raises `UsageError` for a directory that holds something else, `IndexVersion` for one of a
         later release, `IndexCorrupt` for a damaged one.
@@ -123,15 +123,15 @@ class Home:
         path = Path(path).resolve()
         file = path / FILE_NAME
         if not file.is_file():
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if read_only or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
                 raise UsageError(
                     f"{path} exists and is no data directory ({FILE_NAME} is missing); "
                     "name an empty or a new directory"
                 )
             _make(path)
-        for name in FOLDERS:
+        for name in () if read_only else FOLDERS:
             make_directory(path / name)
-        database = Database.open_file(file)
+        database = Database.open_file(file, read_only=read_only)
         home = cls(path, database)
         try:
             problem = database.length_problem()

@@ -1,0 +1,143 @@
+"""The doctor of a data directory finds what was broken, and changes nothing."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from starlette.testclient import TestClient
+
+from index.doctor import Finding
+from lsr.__main__ import VERBS, cli
+from lsr.errors import UsageError
+from service import Settings, create_app
+from service.doctor import examine
+from service.home import Home, queue
+
+LINES = b"".join(
+    b'{"id": "%d", "fields": {"text": "document number %d about cats and dogs"}}\n' % (i, i)
+    for i in range(50)
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory with one index of 50 documents, whose server has ended."""
+    path = tmp_path / "data"
+    settings = Settings({}, home=path, work_inside=True)
+    with TestClient(create_app(settings)) as client:
+        assert client.post("/v1/indexes", json={"name": "pets"}).status_code == 201
+        url = "/v1/indexes/pets/documents"
+        added = client.post(url, content=LINES, headers={"Content-Type": "application/x-ndjson"})
+        assert added.status_code == 200
+    return path
+
+
+@pytest.fixture
+def home(data: Path) -> Iterator[Home]:
+    with Home.open(data) as home:
+        yield home
+
+
+def found(home: Home, **options: bool) -> dict[str, Finding]:
+    findings = {finding.check: finding for finding in examine(home, **options)}
+    for one in findings.values():
+        if one.level in ("warn", "fail"):
+            assert one.why, one
+        if one.next and one.next[0] == "lsr":
+            assert one.next[1] in {*VERBS, "keys", "rebuild"}, one.next
+    return findings
+
+
+def test_a_sound_directory_has_no_findings_and_says_what_a_document_costs(home: Home) -> None:
+    findings = found(home)
+    assert {one.level for one in findings.values()} == {"ok"}, findings
+    disk = findings["pets/disk"].numbers
+    folder = home.path / "indexes"
+    (index,) = folder.iterdir()
+    on_disk = sum(p.stat().st_size for p in index.rglob("*") if p.name.endswith(("sqlite", ".seg")))
+    assert sum(disk["parts"].values()) == on_disk
+    assert disk["parts"]["texts"] >= 50 * len("document number 0 about cats and dogs")
+    assert disk["n_docs"] == 50
+    assert set(disk["parts"]) == {"texts", "pending", "bookkeeping", "search", "vectors", "names"}
+
+
+def test_each_fault_is_found_and_named(home: Home) -> None:
+    now = time.time()
+    with home.transaction() as connection:
+        connection.execute("INSERT INTO aliases VALUES('docs', 'gone', ?)", (now,))
+        add = (
+            "INSERT INTO keys(id, name, hash, scopes, created, expires) VALUES(?, ?, ?, '[]', 0, ?)"
+        )
+        connection.execute(add, ("1", "old", b"1", now - 5))
+        connection.execute(add, ("2", "ending", b"2", now + 3600))
+        connection.execute(add, ("3", "long", b"3", now + 365 * 24 * 3600))
+        number = queue.begin(connection, "delete", "pets", {})
+        queue.submit(connection, number)
+        connection.execute("UPDATE tasks SET created=? WHERE id=?", (now - 3600, number))
+    (home.path / "indexes" / "left-0000").mkdir()
+    os.utime(home.path / "indexes" / "left-0000", (now - 7200, now - 7200))
+    findings = found(home)
+    assert findings["aliases"].level == "fail"
+    assert "'docs'" in findings["aliases"].measured
+    assert findings["keys"].numbers["expired"] == ["old"]
+    assert findings["keys"].numbers["expiring"] == ["ending"]
+    assert findings["tasks"].numbers["stuck"] == [number]
+    assert findings["worker"].level == "warn", "a task waits and nobody runs it"
+    assert findings["orphans"].numbers["folders"] == ["left-0000"]
+
+
+def test_a_flipped_bit_in_an_index_is_found_unless_it_is_asked_to_be_quick(data: Path) -> None:
+    (folder,) = (data / "indexes").iterdir()
+    catalog = folder / "catalog.sqlite"
+    written = bytearray(catalog.read_bytes())
+    at = written.index(b"about cats")
+    written[at] ^= 1
+    catalog.write_bytes(written)
+    with Home.open(data, read_only=True) as home:
+        assert found(home)["pets/integrity"].level == "fail"
+
+
+def test_an_index_that_is_gone_is_a_finding(data: Path) -> None:
+    (folder,) = (data / "indexes").iterdir()
+    folder.rename(data / "elsewhere")
+    with Home.open(data, read_only=True) as home:
+        assert found(home)["pets/integrity"].level == "fail"
+
+
+def test_the_command_tells_people_and_machines_and_exits_by_health(data: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in data.rglob("*") if p.is_file()}
+    done = CliRunner().invoke(cli, ["doctor", "--data", str(data)])
+    assert done.exit_code == 0, done.output
+    assert "bytes a document" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("next       lsr serve --data")
+    done = CliRunner().invoke(cli, ["doctor", "--data", str(data), "--json", "--quick"])
+    answer = json.loads(done.stdout)
+    assert answer["healthy"]
+    assert answer["summary"]["fail"] == 0
+    after = {p: p.stat().st_mtime_ns for p in data.rglob("*") if p.is_file()}
+    assert before == after, "it only reads"
+    with Home.open(data) as home, home.transaction() as connection:
+        connection.execute("INSERT INTO aliases VALUES('docs', 'gone', 0)")
+    assert CliRunner().invoke(cli, ["doctor", "--data", str(data)]).exit_code == 1
+
+
+def test_it_examines_a_directory_that_a_server_works_in(data: Path) -> None:
+    settings = Settings({}, home=data, work_inside=True)
+    with TestClient(create_app(settings)) as client, Home.open(data, read_only=True) as home:
+        engine = client.app_state["engine"]  # type: ignore[attr-defined]
+        assert engine.wait(30)
+        findings = found(home)
+        assert findings["worker"].measured.startswith("a server runs here")
+        assert {one.level for one in findings.values()} == {"ok"}
+
+
+def test_a_directory_of_something_else_is_refused_and_none_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no data directory"):
+        Home.open(tmp_path / "nowhere", read_only=True)
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(UsageError, match="--data DIR"):
+        CliRunner().invoke(cli, ["doctor"], catch_exceptions=False)
