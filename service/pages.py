@@ -46,6 +46,7 @@ MODULES = (
     "state",
     "texts",
     "theme",
+    "why",
 )
 FILES = {
     "/": "index.html",

@@ -1,6 +1,7 @@
 // One query against two indexes: both rankings side by side, lines between the same documents.
 
-import { at, post } from "./api.js";
+import { post } from "./api.js";
+import { explanationTable } from "./bar.js";
 import { indexSelect, searchBox } from "./box.js";
 import { announce, button, dialog, drawn, element } from "./dom.js";
 import { moved } from "./hits.js";
@@ -33,11 +34,10 @@ export function compareView(app) {
         element("p", { class: "quiet" }, "Type a query to see which documents move, and which terms moved them.")));
       return;
     }
-    const ask = (index) => post(at(index, "/search"),
-      { query: { text: app.state.q }, limit: app.state.k, explain: true }, { signal: mine.signal });
     try {
-      const sides = await Promise.all([ask(app.state.index), ask(other())]);
-      if (running === mine) show(...sides);
+      const answer = await post("/v1/compare", { query: { text: app.state.q }, limit: app.state.k,
+        a: { index: app.state.index, explain: true }, b: { index: other(), explain: true } }, { signal: mine.signal });
+      if (running === mine) show(answer);
     } catch (error) {
       if (running !== mine || error.name === "AbortError") return;
       summary.replaceChildren();
@@ -45,21 +45,23 @@ export function compareView(app) {
     }
   }
 
-  function show(left, right) {
+  function show(answer) {
+    const { a: left, b: right, overlap, rank_biased_overlap: biased } = answer;
     const leftAt = new Map(left.hits.map((hit) => [hit.id, hit]));
     const rightAt = new Map(right.hits.map((hit) => [hit.id, hit]));
     const shared = right.hits.filter((hit) => leftAt.has(hit.id));
-    const told = `${shared.length} of ${Math.max(left.hits.length, right.hits.length)} documents on both sides`;
+    const told = `${overlap.both} of ${Math.max(left.hits.length, right.hits.length)} documents on both sides`;
     summary.replaceChildren(element("p", {}, element("strong", {}, told), element("span", { class: "quiet" },
-      ` · ${shared.filter((hit) => leftAt.get(hit.id).rank === hit.rank).length} at the same rank`)));
+      ` · agreement ${biased.value.toFixed(2)} of 1 (rank-biased overlap)`)));
     announce(told);
-    const column = (answer, mate, isRight) => element("section", { "aria-label": answer.index },
-      element("h2", {}, answer.index, " ", element("span", { class: "quiet" }, `generation ${answer.generation}`)),
-      element("ol", { class: "rows hits" }, ...answer.hits.map((hit) => {
+    const column = (side, mate, isRight) => element("section", { "aria-label": side.index },
+      element("h2", {}, side.index, " ", element("span", { class: "quiet" },
+        `${side.query.encoder.split("@")[0]} · generation ${side.generation}`)),
+      element("ol", { class: "rows hits" }, ...side.hits.map((hit) => {
         const twin = mate.get(hit.id);
         return element("li", { class: `row${twin ? "" : " alone"}`, "data-id": hit.id },
           element("span", { class: "rank number" }, String(hit.rank)),
-          button(title(hit), () => difference(hit.id, leftAt, rightAt, left.index, right.index), { class: "opener" }),
+          button(title(hit), () => difference(answer, hit.id, leftAt, rightAt), { class: "opener" }),
           isRight ? moved(twin ? twin.rank - hit.rank : null) : null,
           element("span", { class: "score number" }, hit.score.toFixed(2)));
       })));
@@ -99,29 +101,27 @@ function connect(columns, lines, shared) {
   }));
 }
 
-// Which terms made the difference, largest first.
-function difference(id, leftAt, rightAt, leftName, rightName) {
-  const sides = [leftAt.get(id), rightAt.get(id)];
-  const terms = new Map();
-  sides.forEach((hit, side) => {
-    for (const one of hit?.explain?.terms ?? []) {
-      const row = terms.get(one.term) ?? [0, 0];
-      row[side] = one.score;
-      terms.set(one.term, row);
-    }
-  });
-  const rows = [...terms].sort((a, b) => Math.abs(b[1][1] - b[1][0]) - Math.abs(a[1][1] - a[1][0]));
-  const cell = (number) => element("td", { class: "number" }, number ? number.toFixed(2) : "–");
-  const signed = (number) => element("td", { class: "number" }, `${number > 0 ? "+" : number < 0 ? "−" : ""}${Math.abs(number).toFixed(2)}`);
-  const total = sides.map((hit) => hit?.score ?? 0);
-  dialog("What made the difference",
-    element("p", {}, ...title(sides[0] ?? sides[1])),
-    sides.every(Boolean) ? null : element("p", { class: "notice" }, "Only one side found this document among its best."),
-    element("table", { class: "terms" },
-      element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Term"),
-        ...[leftName, rightName, "Difference"].map((one) => element("th", { scope: "col", class: "number" }, one)))),
-      element("tbody", {}, ...rows.map(([term, [a, b]]) => element("tr", {},
-        element("th", { scope: "row" }, term ?? "?"), cell(a), cell(b), signed(b - a)))),
-      element("tfoot", {}, element("tr", {}, element("th", { scope: "row" }, "Score"),
-        cell(total[0]), cell(total[1]), signed(total[1] - total[0])))));
+// Which terms made the difference. Scores of two encoders have no common unit, so what is compared is the
+// share of the score that a term has on each side.
+function difference(answer, id, leftAt, rightAt) {
+  const [left, right] = [leftAt.get(id), rightAt.get(id)];
+  const heading = element("p", {}, ...title(left ?? right));
+  if (!left || !right) {
+    dialog("Found on one side", heading, explanationTable((left ?? right).explain));
+    return;
+  }
+  const terms = answer.terms?.find((one) => one.id === id)?.terms ?? [];
+  const percent = (share) => element("td", { class: "number" }, share ? `${(share * 100).toFixed(1)} %` : "–");
+  const signed = ({ difference: by }) => element("td", { class: "number" },
+    `${by > 0 ? "+" : by < 0 ? "−" : ""}${Math.abs(by * 100).toFixed(1)}`);
+  dialog("What made the difference", heading,
+    element("div", { class: "scrolled", tabindex: "0", role: "group", "aria-label": "Terms on both sides" },
+      element("table", { class: "terms" },
+        element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Share of the score"),
+          ...[answer.a.index, answer.b.index, "Difference"].map((one) =>
+            element("th", { scope: "col", class: "number" }, one)))),
+        element("tbody", {}, ...terms.map((one) => element("tr", {},
+          element("th", { scope: "row" }, one.term), percent(one.a), percent(one.b), signed(one)))),
+        element("tfoot", {}, element("tr", {}, element("th", { scope: "row" }, "Score"),
+          ...[left, right].map((hit) => element("td", { class: "number" }, hit.score.toFixed(2))))))));
 }

@@ -5,12 +5,13 @@ import { indexSelect, searchBox } from "./box.js";
 import { chips, editedTokens } from "./chips.js";
 import { copyButtons } from "./copy.js";
 import { announce, button, count, counted, element, ms } from "./dom.js";
+import { examples } from "./examples.js";
 import { filterPanel, wireFilter } from "./filters.js";
 import { hitItem, literalOnly } from "./hits.js";
 import { problemPanel } from "./problems.js";
-import { examples } from "./examples.js";
 import { FIRST } from "./state.js";
 import { EXCERPT } from "./texts.js";
+import { whyForm } from "./why.js";
 
 const SLOW = 3000; // ms without an answer before the page says that it still waits
 const MOST = 1000; // hits of one answer that the server gives
@@ -175,7 +176,11 @@ export function searchView(app) {
       literal ? element("p", { class: "notice" }, `Ordered by literal matches alone, among the ${hits.length} hits shown.`) : "",
       hits.length ? element("ol", { class: "hits" }, ...hits.map((hit) => hitItem(hit, context))) : noHits(),
       hits.length === state.k && state.k < MOST
-        ? button("More hits", () => app.go({ k: Math.min(state.k + 2 * FIRST, MOST) }), { class: "more-hits" }) : "");
+        ? button("More hits", () => app.go({ k: Math.min(state.k + 2 * FIRST, MOST) }), { class: "more-hits" }) : "",
+      whyForm(() => {
+        const { query, filter, limit } = app.lastRequest[1];
+        return [state.index, { query, k: limit, filter }];
+      }));
   }
 
   function noHits() {
