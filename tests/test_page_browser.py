@@ -355,18 +355,45 @@ def test_two_indexes_stand_side_by_side(opened: Callable[..., "Page"], address: 
     assert page.locator(".lines path").count() == len(set(plain) & set(kitchen))
     page.locator(".rows").nth(1).locator("[data-id=sleep] .opener").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.locator("tbody tr").first).to_contain_text("coffe")
-    scores = [
-        {
-            hit["id"]: hit["score"]
-            for hit in search(address, index=name, query={"text": "coffee evening"})
-        }
-        for name in ("plain", "kitchen")
-    ]
-    foot = dialog.locator("tfoot td").all_inner_texts()
-    assert [float(text) for text in foot[:2]] == [
-        pytest.approx(side["sleep"], abs=0.005) for side in scores
-    ]
+    expect(dialog.locator("tbody th")).to_have_text(["even", "coffe"])
+    scores, shares = [], []
+    for name in ("plain", "kitchen"):
+        (hit,) = (
+            hit
+            for hit in search(address, index=name, query={"text": "coffee evening"}, explain=True)
+            if hit["id"] == "sleep"
+        )
+        scores.append(f"{hit['score']:.2f}")
+        shares.append({term["term"]: term["share"] for term in hit["explain"]["terms"]})
+    assert dialog.locator("tfoot td").all_inner_texts() == scores
+    for row in dialog.locator("tbody tr").all():
+        term = row.locator("th").inner_text()
+        told = [
+            cell.replace(" %", "").replace("–", "0").replace("−", "-").replace("+", "")
+            for cell in row.locator("td").all_inner_texts()
+        ]
+        a, b = (100 * side.get(term, 0) for side in shares)
+        assert [float(one) for one in told] == pytest.approx([a, b, b - a], abs=0.051)
+
+
+def test_a_document_that_was_expected_says_what_it_lacks(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?q=coffee evening&index=kitchen")
+    page.get_by_label("Id of a document").fill("nothing")
+    page.get_by_role("button", name="Why not?").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Not among the first thousand, with a score of 0.00")
+    assert dialog.locator("tr.missing th").all_inner_texts() == ["coffe", "even"]
+    page.keyboard.press("Escape")
+    page.get_by_label("Id of a document").fill("absent")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("unknown_document")
+    page.keyboard.press("Escape")
+    hits = search(address, query={"text": "coffee evening"})
+    page.get_by_label("Id of a document").fill(hits[1]["id"])
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text(f"Rank 2, with a score of {hits[1]['score']:.2f}")
 
 
 def test_health_tells_what_is_served(opened: Callable[..., "Page"]) -> None:

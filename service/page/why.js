@@ -19,8 +19,8 @@ export function whyForm(asked) {
 }
 
 async function explain(id, index, body) {
-  const place = element("div", { "aria-live": "polite" }, element("p", { class: "quiet" }, "Asking …"));
-  dialog(`Why is ${id} where it is?`, place);
+  const place = element("div", { class: "told", "aria-live": "polite" }, element("p", { class: "quiet" }, "Asking …"));
+  dialog(`Why is “${id}” where it is?`, place);
   try {
     const answer = await post(at(index, `/explain/${encodeURIComponent(id)}`), body);
     place.replaceChildren(...told(answer, body.k));
@@ -41,7 +41,7 @@ function told(answer, k) {
   if (lift?.terms.length) {
     nodes.push(element("h3", {}, "Each of these alone would bring it there"), element("ul", { class: "lifts" },
       ...lift.terms.slice(0, LISTED).map((one) => element("li", {}, element("strong", {}, one.term ?? `term ${one.index}`),
-        ` with a weight of ${one.weight.toFixed(2)}`, one.plausible ? null : ", more than any document here has"))));
+        ` with a weight of ${one.weight.toFixed(3)}`, one.plausible ? null : ", more than any document here has"))));
   } else if (lift?.together) {
     nodes.push(element("p", {}, `Together, these would: ${lift.together.join(", ")}.`));
   }
