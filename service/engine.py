@@ -22,8 +22,8 @@ from typing import Literal
 
 import orjson
 
-from index import Index, query_encoder
-from lsr.encoders import SparseEncoder
+from index import Index, check_same_space, query_encoder
+from lsr.encoders import SparseEncoder, load_encoder
 from lsr.errors import LsrError
 
 from .home import Home
@@ -101,6 +101,22 @@ class Collection:
         for number, term in enumerate(self.encoder.term_strings(range(self.index.n_terms))):
             numbers.setdefault(term, number)
         return numbers
+
+    @cached_property
+    def document_encoder(self) -> SparseEncoder | None:
+        """What reads documents as this index's were read: loaded when it is first asked for.
+
+        None where there is none to load. Raises what loading raises.
+        """
+        if self.encoder is None or self.encoder.query_strategy == "bm25":
+            return self.encoder
+        built_by = None if self.index.encoder is None else self.index.encoder.path
+        folder = self.encoder_folder or (None if built_by is None else Path(built_by))
+        if folder is None or not folder.is_dir():
+            return None
+        whole = load_encoder(folder)
+        check_same_space(self.index, whole)
+        return whole
 
 
 @dataclass(slots=True)

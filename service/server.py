@@ -47,6 +47,7 @@ def serve(
     log_format: Format = "text",
     log_queries: float = 0.0,
     max_body_bytes: int = MIB,
+    embed_index: str | None = None,
     workers: int = 1,
 ) -> None:
     """Serve `indexes` by name until SIGTERM or SIGINT; running requests finish first.
@@ -66,6 +67,7 @@ def serve(
         max_body_bytes=max_body_bytes,
         access_log=access_log,
         log_queries=log_queries,
+        embed_index=embed_index,
     )
     serve_settings(
         settings, host=host, port=port, insecure=insecure, log_format=log_format, workers=workers
@@ -101,7 +103,12 @@ def serve_settings(
         if workers == 1:
             _serve_alone(settings, listener, log_format)
         else:
-            _serve_among(reload or (lambda: settings), listener, workers)
+            # Every worker must read the cursors of the others; a data directory has its own secret.
+            secret = settings.secret
+            if secret is None and settings.home is None:
+                secret = secrets.token_bytes(32)
+            current = reload or (lambda: settings)
+            _serve_among(lambda: replace(current(), secret=secret), listener, workers)
 
 
 def check_address(host: str, *, insecure: bool) -> None:

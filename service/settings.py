@@ -64,6 +64,8 @@ class Settings:
     log_queries: float = 0.0
     watermarks: Watermarks = Watermarks()
     work_inside: bool = False
+    embed_index: str | None = None
+    """Whose encoder answers /embed_sparse; None for that of the only index with an encoder."""
     secret: bytes | None = field(default=None, repr=False)
     """Signs cursors; None draws one, so that cursors end with the process."""
 

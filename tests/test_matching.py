@@ -1,12 +1,15 @@
 """Where a text says a term: the same words as searching reads, at the characters they stand at."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from service_world import table_encoder
 
-from lsr.encoders import BM25Encoder, Card, InferenceFreeEncoder, QueryTable, TextTokenizer, said
+from lsr.encoders import (
+    BM25Encoder,
+    cut_off,
+    said,
+)
 from lsr.encoders.analysis import word_places, words
 
 HARD = "AaéÉe\u0301İıΣσςßﬁ\u00ad’'.,_ 12\u1100\u1161\u11a8가각\u0958नी北京か\u0300\u200d"
@@ -54,18 +57,6 @@ def test_bm25_says_the_terms_of_its_document_vectors() -> None:
     assert [text[one.start : one.end] for one in found] == ["cats", "sleeping", "dog", "Zebra"]
 
 
-def table_encoder(max_length: int | None = None) -> InferenceFreeEncoder:
-    """Word pieces of a few animals, each with a query weight of its number; no network."""
-    vocabulary = {"[UNK]": 0, "cat": 1, "##s": 2, "sleep": 3, "##ing": 4, "dog": 5}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    read = TextTokenizer.of(tokenizer, max_length=max_length)
-    return InferenceFreeEncoder(
-        QueryTable(read, np.arange(6, dtype=np.float32)), None, Card("table", space="0" * 16)
-    )
-
-
 @pytest.mark.parametrize("max_length", [None, 2])
 def test_sub_words_say_their_characters_beyond_any_length_limit(max_length: int | None) -> None:
     text = "Ünter CATS, sleeping"
@@ -73,3 +64,24 @@ def test_sub_words_say_their_characters_beyond_any_length_limit(max_length: int 
     assert found is not None
     spoken = [(one.term, text[one.start : one.end]) for one in found if one.term]
     assert spoken == [(1, "CAT"), (2, "S"), (3, "sleep"), (4, "ing")]
+
+
+@pytest.mark.parametrize(
+    ("max_length", "text", "expected"),
+    [
+        (None, "cat " * 99, False),
+        (3, "cat dog cat", False),
+        (3, "cat dog cat dog", True),
+        (3, "", False),
+        (100, "cat " * 100, False),
+        (100, "cat " * 101, True),
+    ],
+)
+def test_a_text_beyond_the_length_limit_is_cut_off(
+    max_length: int | None, text: str, expected: bool
+) -> None:
+    encoder = table_encoder(max_length)
+    assert cut_off(encoder, text, document=False) is expected
+    assert cut_off(encoder, text, document=True) is None, "its document network is elsewhere"
+    bm25 = BM25Encoder.fit(["cat"])
+    assert cut_off(bm25, text, document=True) is cut_off(bm25, text, document=False) is False

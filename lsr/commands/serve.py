@@ -44,6 +44,12 @@ Examples:
     type=click.IntRange(1, 64),
     help="Processes that answer; they share the memory of the indexes.",
 )
+@click.option(
+    "--embed",
+    "embed_index",
+    metavar="NAME",
+    help="Whose encoder answers /embed_sparse. Default: that of the only index with one",
+)
 @click.option("--access-log", is_flag=True, help="Log every request.")
 @click.option(
     "--log",
@@ -69,6 +75,7 @@ def serve(
     insecure: bool,
     encoders: tuple[str, ...],
     workers: int,
+    embed_index: str | None,
     access_log: bool,
     log_format: Literal["text", "json"],
     log_queries: float,
@@ -99,6 +106,7 @@ def serve(
         log_format=log_format,
         log_queries=log_queries,
         workers=workers,
+        embed_index=embed_index,
     )
 
 

@@ -6,7 +6,7 @@ from .card import Card
 from .idf import blend_idf, idf_table
 from .inference_free import InferenceFreeEncoder
 from .layout import load_encoder
-from .matching import Said, said
+from .matching import Said, cut_off, said
 from .origins import Origin, Traces
 from .protocol import QueryStrategy, SparseEncoder
 from .separate import SeparateEncoder
@@ -36,6 +36,7 @@ __all__ = [
     "TransformerSide",
     "blend_idf",
     "count_tokens",
+    "cut_off",
     "idf_table",
     "is_binary",
     "load_encoder",

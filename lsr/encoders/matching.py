@@ -13,6 +13,7 @@ from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
 from .side import TransformerSide
 from .tokens import TextTokenizer
+from .windows import read_by
 
 
 class Said(NamedTuple):
@@ -48,6 +49,37 @@ def said(encoder: SparseEncoder, text: str) -> list[Said] | None:
             if start < end:
                 found.append(Said(term, start, end))
     return found
+
+
+def cut_off(encoder: SparseEncoder, text: str, *, document: bool) -> bool | None:
+    """Whether the encoder reads only the beginning of a query or a document of this text.
+
+    None where nobody can tell: of documents when the encoder holds the query side alone.
+    """
+    if isinstance(encoder, BM25Encoder):
+        return False
+    if not isinstance(encoder, InferenceFreeEncoder | SpladeEncoder | SeparateEncoder):
+        return None
+    settings = encoder.settings
+    if document:
+        if encoder.card.window_overlap is not None:
+            return False
+        side = encoder.side if isinstance(encoder, SpladeEncoder) else encoder.documents
+        if side is None:
+            return None
+        return _too_long(read_by(side), settings.document_prompt + text, framed=True)
+    if isinstance(encoder, InferenceFreeEncoder):
+        return _too_long(encoder.queries.tokenizer, settings.query_prompt + text, framed=False)
+    side = encoder.side if isinstance(encoder, SpladeEncoder) else encoder.queries
+    return _too_long(read_by(side), settings.query_prompt + text, framed=True)
+
+
+def _too_long(tokenizer: TextTokenizer, text: str, *, framed: bool) -> bool:
+    limit = tokenizer.max_length
+    # A token stands for one byte at least.
+    if limit is None or len(text) * 4 + (tokenizer.n_special if framed else 0) <= limit:
+        return False
+    return bool(tokenizer.encoding(text, special=framed).overflowing)
 
 
 def _tokenizer(encoder: SparseEncoder) -> TextTokenizer | None:

@@ -5,6 +5,7 @@ thread pool.
 from . import (
     aliases,
     documents,
+    encode,
     health,
     indexes,
     metrics,
@@ -18,6 +19,8 @@ from . import (
 ROUTERS = (
     search.router,
     multi.router,
+    encode.router,
+    encode.embed_router,
     indexes.router,
     documents.router,
     aliases.router,

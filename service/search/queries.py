@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from index import MAX_QUERY_TERMS
-from lsr.encoders import BM25Encoder, InferenceFreeEncoder
+from lsr.encoders import BM25Encoder, InferenceFreeEncoder, cut_off
 from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
@@ -28,6 +28,8 @@ class ReadQuery:
     matrix: SparseMatrix
     strategy: str
     warnings: list[dict[str, Any]]
+    truncated: bool | None = None
+    """Whether only the beginning of a text was read; None where there is no text."""
     skip: str | None = None
     """The document that the query was made of, which is not among its own hits."""
 
@@ -76,7 +78,15 @@ def _from_text(collection: Collection, text: str) -> ReadQuery:
                 "so nothing can match it.",
             )
         )
-    return ReadQuery(matrix, collection.encoder.query_strategy, warnings)
+    truncated = cut_off(collection.encoder, text, document=False)
+    if truncated:
+        warnings.append(
+            notice(
+                "truncated_query",
+                "The query is longer than the encoder reads; only its beginning counts.",
+            )
+        )
+    return ReadQuery(matrix, collection.encoder.query_strategy, warnings, truncated)
 
 
 def _from_tokens(collection: Collection, tokens: Mapping[str, float]) -> ReadQuery:
@@ -196,3 +206,15 @@ def _no_encoder(collection: Collection, kind: str) -> ProblemError:
         hint="Send query.vector, or serve the index with an encoder.",
         faults=[Fault(f"/query/{kind}", "this index answers vectors only")],
     )
+
+
+def report(collection: Collection, query: ReadQuery) -> dict[str, Any]:
+    """How the query was read, as `wire.answers.QueryReport` describes it."""
+    told: dict[str, Any] = {
+        "encoder": collection.encoder_label,
+        "strategy": query.strategy,
+        "terms_used": int(query.matrix.nnz),
+    }
+    if query.truncated is not None:
+        told["truncated"] = query.truncated
+    return told

@@ -25,6 +25,7 @@ from .cursors import Place, expired, next_cursor, place_of
 from .explaining import explanation, said_terms
 from .highlighting import highlights
 from .queries import MAX_LISTED, ReadQuery, notice, read_query
+from .queries import report as query_report
 from .question import Question
 from .terms import term_numbers, threshold_of
 from .watch import Stopwatch
@@ -104,11 +105,7 @@ def search(
         "mode": "exact" if question.approximate is None else "approx",
         "exact": report.exact,
         "timed_out": report.stopped,
-        "query": {
-            "encoder": collection.encoder_label,
-            "strategy": query.strategy,
-            "terms_used": int(query.matrix.nnz),
-        },
+        "query": query_report(collection, query),
         "hits": hits,
         "warnings": [*query.warnings, *warnings],
     }

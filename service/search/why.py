@@ -15,7 +15,7 @@ from ..filters import prepare
 from ..problems import ProblemError
 from ..wire.why import RANKED, ExplainRequest
 from .explaining import explanation, names_of, said_terms
-from .queries import ReadQuery, read_query
+from .queries import ReadQuery, read_query, report
 from .terms import term_numbers
 from .watch import Stopwatch
 
@@ -93,11 +93,7 @@ def _of_one_commit(
         "index": collection.name,
         "generation": found.generation,
         "id": doc_id,
-        "query": {
-            "encoder": collection.encoder_label,
-            "strategy": query.strategy,
-            "terms_used": int(query.matrix.nnz),
-        },
+        "query": report(collection, query),
         "allowed": allowed,
         "rank": rank,
         "score": told.score,

@@ -92,6 +92,9 @@ class QueryReport(Answer):
     encoder: str | None = Field(description="name@build of the encoder that the index is read by.")
     strategy: Literal["bm25", "lookup", "model", "tokens", "vector", "like"]
     terms_used: int
+    truncated: bool | None = Field(
+        default=None, description="Of a text: whether only its beginning was read."
+    )
 
 
 class Timing(Answer):
@@ -108,7 +111,12 @@ class Notice(Answer):
     """Something that a person would want to know about an answer that is correct as it stands."""
 
     code: Literal[
-        "empty_query", "no_known_terms", "unknown_tokens", "unknown_fields", "shortened_query"
+        "empty_query",
+        "no_known_terms",
+        "unknown_tokens",
+        "unknown_fields",
+        "shortened_query",
+        "truncated_query",
     ]
     message: str
     values: list[str] | None = None

@@ -1,0 +1,198 @@
+"""Texts as weighted terms; /embed_sparse speaks to clients of text-embeddings-inference."""
+
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ..engine import Collection
+from ..metrics import observation_of
+from ..problems import KINDS, Fault, ProblemError, shown
+from ..search import server_timing
+from ..search.encoding import encoded
+from ..wire.encode import (
+    MAX_TEXTS,
+    EmbedError,
+    EmbedSparseRequest,
+    EmbedSparseResponse,
+    EncodeRequest,
+    EncodeResponse,
+)
+from .answering import collection_of, engine_of, json, problems
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/encode",
+    tags=["search"],
+    summary="Read texts as weighted terms",
+    response_model=EncodeResponse,
+    responses=problems(400, 404, 413, 415, 422, 503),
+)
+def encode(body: EncodeRequest, request: Request) -> Response:
+    """What the encoder of an index makes of texts, as queries or as documents."""
+    started = time.perf_counter()
+    collection = collection_of(request, body.index)
+    observation_of(request).index = collection.name
+    matrix, truncated = encoded(collection, body.texts, documents=body.as_ == "document")
+    observation_of(request).encoded.append(len(body.texts))
+    encode_ms = round((time.perf_counter() - started) * 1000, 3)
+    assert collection.encoder is not None
+    results = []
+    for row, cut in enumerate(truncated):
+        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        terms, weights = matrix.indices[part], matrix.data[part]
+        order = np.lexsort((terms, -weights))[: body.top_terms]
+        names = collection.encoder.term_strings(terms[order])
+        results.append(
+            {
+                "tokens": [
+                    {"term": name, "index": term, "weight": weight}
+                    for name, term, weight in zip(
+                        names, terms[order].tolist(), weights[order].tolist(), strict=True
+                    )
+                ],
+                "terms": len(terms),
+                "truncated": cut,
+            }
+        )
+    times = {
+        "encode": encode_ms,
+        "total": round((time.perf_counter() - started) * 1000, 3),
+    }
+    return json(
+        {
+            "index": collection.name,
+            "generation": collection.index.generation,
+            "encoder": collection.encoder_label,
+            "strategy": collection.encoder.query_strategy,
+            "as": body.as_,
+            "results": results,
+            "timing_ms": times,
+        },
+        headers={"Server-Timing": server_timing(times)},
+    )
+
+
+_TYPE_OF_STATUS = {
+    400: "validation", 404: "validation", 413: "validation", 415: "validation", 422: "tokenizer",
+    424: "backend", 429: "overloaded", 500: "backend", 503: "unhealthy",
+}  # fmt: skip
+
+
+class EmbedRoute(APIRoute):
+    """Tells every error as `{"error", "error_type"}`, beside what our own problems say."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler with errors in the other protocol."""
+        handle = super().get_route_handler()
+
+        async def translated(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ProblemError as error:
+                observation_of(request).problem = error.code
+                status = KINDS[error.code].status
+                detail = f"{error.detail} {error.hint or ''}".strip()
+                return _error(status, detail, headers=error.headers)
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                place = "/".join(str(part) for part in first["loc"][1:])
+                return _error(422, f"{place}: {first['msg']}", "validation")
+            except HTTPException as error:
+                return _error(error.status_code, str(error.detail))
+
+        return translated
+
+
+embed_router = APIRouter(route_class=EmbedRoute)
+
+
+def _error(
+    status: int, message: str, kind: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    # Messages may repeat half a surrogate pair, which no JSON text can hold as it is.
+    text = message.encode("utf-8", "replace").decode()
+    kind = kind or _TYPE_OF_STATUS.get(status, "backend")
+    return json({"error": text, "error_type": kind}, status, headers=dict(headers or {}))
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": EmbedError} for status in statuses}
+
+
+@embed_router.post(
+    "/embed_sparse",
+    tags=["search"],
+    summary="Sparse embeddings, as of text-embeddings-inference",
+    response_model=EmbedSparseResponse,
+    responses=_errors(400, 404, 413, 415, 422, 424, 500, 503),
+)
+def embed_sparse(body: EmbedSparseRequest, request: Request) -> Response:
+    """For clients that know POST /embed_sparse of text-embeddings-inference.
+
+    The encoder is that of the index that the server was told, or of the only one it serves. Texts
+    are queries unless `prompt_name` says otherwise.
+    """
+    started = time.perf_counter()
+    texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+    if not texts or not all(texts):
+        return _error(400, "`inputs` cannot be empty", "empty")
+    if len(texts) > MAX_TEXTS:
+        return _error(
+            413, f"batch size {len(texts)} > maximum allowed batch size {MAX_TEXTS}", "validation"
+        )
+    collection = _embedding_collection(request)
+    documents = body.prompt_name in ("document", "passage")
+    matrix, truncated = encoded(collection, texts, documents=documents)
+    if not body.truncate and any(truncated):
+        at = next(at for at, cut in enumerate(truncated) if cut)
+        return _error(
+            413, f"input {at} is longer than the encoder reads; set `truncate`", "validation"
+        )
+    observation_of(request).encoded.append(len(texts))
+    values = [
+        [
+            {"index": index, "value": value}
+            for index, value in zip(
+                matrix.indices[a:b].tolist(), matrix.data[a:b].tolist(), strict=True
+            )
+        ]
+        for a, b in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
+    ]
+    ms = str(round((time.perf_counter() - started) * 1000))
+    headers = {
+        "x-compute-type": "cpu",
+        "x-compute-time": ms,
+        "x-compute-characters": str(sum(map(len, texts))),
+        "x-total-time": ms,
+        "x-tokenization-time": "0",
+        "x-queue-time": "0",
+        "x-inference-time": ms,
+    }
+    return json(values, headers=headers)
+
+
+def _embedding_collection(request: Request) -> Collection:
+    engine = engine_of(request)
+    name = engine.settings.embed_index
+    if name is not None:
+        return collection_of(request, name)
+    if not engine.wait(0):
+        raise ProblemError("not_ready", "The indexes are being opened.", hint="Try again.")
+    able = [one.name for one in engine.collections() if one.encoder is not None]
+    if len(able) == 1:
+        return collection_of(request, able[0])
+    raise ProblemError(
+        "no_encoder",
+        f"{len(able) or 'No'} indexes here have an encoder, so it is not clear which one is meant.",
+        hint="Start the server with --embed NAME, or use /v1/encode, which names the index.",
+        faults=[Fault("", "ambiguous", shown(len(able)))],
+    )
