@@ -90,6 +90,7 @@ def create_app(
         Observed,
         board=telemetry.board,
         history=telemetry.history,
+        tracer=telemetry.tracer,
         access_log=settings.access_log,
         log_queries=settings.log_queries,
     )

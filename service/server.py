@@ -26,6 +26,7 @@ from .metrics import Telemetry
 from .processes import Report, Role
 from .settings import MIB, Settings
 from .supervisor import supervise
+from .tracing import exporter_of, tracer_of
 from .worker import work, worker_process
 from .worker.process import STOP_S
 
@@ -89,6 +90,7 @@ def serve_settings(
     One worker opens failed indexes again at SIGHUP, and goes on with its settings.
     """
     check_address(host, insecure=insecure)
+    exporter_of(os.environ)  # refused here rather than in each process
     for name, path in settings.indexes.items():
         if not path.is_dir():
             raise IndexNotFound(
@@ -141,16 +143,17 @@ def _serve_alone(settings: Settings, listener: socket.socket, log_format: Format
         for engine in opened:
             threading.Thread(target=engine.retry, daemon=True).start()
 
-    server = _http_server(settings, on_opened, Telemetry())
+    telemetry = Telemetry(tracer=tracer_of(os.environ, query_share=settings.log_queries))
+    server = _http_server(settings, on_opened, telemetry)
     with _worker_of(settings, log_format), _signals_end_quietly(on_hangup):
         server.run(sockets=[listener])
+    telemetry.close()
     if failed:
         raise failed[0]
 
 
 def _serve_among(reload: Callable[[], Settings], listener: socket.socket, workers: int) -> None:
     """`workers` processes answer, one runs tasks, and this one looks after them."""
-
     secret = secrets.token_bytes(32)
 
     def roles() -> list[Role]:
@@ -174,7 +177,8 @@ def _serve_among(reload: Callable[[], Settings], listener: socket.socket, worker
 
 
 def _http_process(settings: Settings, listener: socket.socket, folder: Path, report: Report) -> int:
-    telemetry = Telemetry(folder=folder, name=f"http-{os.getpid()}")
+    tracer = tracer_of(os.environ, query_share=settings.log_queries)
+    telemetry = Telemetry(folder=folder, name=f"http-{os.getpid()}", tracer=tracer)
     address = _address(listener)
 
     def on_opened(engine: Engine) -> None:

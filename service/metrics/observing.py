@@ -62,10 +62,14 @@ class Finished:
 
 
 class Tracer(Protocol):
-    """What makes spans of answered requests."""
+    """What makes spans of answered requests; `close` sends what waits."""
 
-    def record(self, finished: Finished) -> None:
-        """Make a span of it."""
+    def record(self, finished: Finished) -> str | None:
+        """Make a span of it; the id of its trace, None where it is not sampled."""
+        ...
+
+    def close(self) -> None:
+        """No request comes any more."""
         ...
 
 
@@ -122,10 +126,9 @@ class Observed:
             if self.history is not None:
                 self.history.tick(time.time())
             self._count(finished)
-            if self.tracer is not None:
-                self.tracer.record(finished)
+            trace = None if self.tracer is None else self.tracer.record(finished)
             if self.access_log:
-                self._log(finished)
+                self._log(finished, trace)
 
     def _count(self, finished: Finished) -> None:
         board, seen, route = self.board, finished.seen, finished.route
@@ -150,7 +153,7 @@ class Observed:
             if finished.status >= 500 and seen.index is not None and route.endswith("/search"):
                 board.add(names.SEARCH_ERRORS, (seen.index,))
 
-    def _log(self, finished: Finished) -> None:
+    def _log(self, finished: Finished, trace: str | None) -> None:
         scope, seen = finished.scope, finished.seen
         facts: dict[str, Any] = {
             "method": finished.method,
@@ -159,6 +162,8 @@ class Observed:
             "ms": round(1000 * finished.seconds, 1),
             "request_id": scope["state"].get("request_id"),
         }
+        if trace is not None:
+            facts["trace_id"] = trace
         if seen.index is not None:
             facts["index"] = seen.index
         if seen.problem is not None:

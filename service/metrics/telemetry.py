@@ -6,6 +6,7 @@ from typing import Any
 
 from .board import Board, Values, read_all
 from .history import FILE_NAME, History, rows_of
+from .observing import Tracer
 
 
 class Telemetry:
@@ -14,9 +15,12 @@ class Telemetry:
     The supervisor keeps the history of a shared folder; a process alone keeps its own.
     """
 
-    def __init__(self, *, folder: Path | None = None, name: str = "http") -> None:
+    def __init__(
+        self, *, folder: Path | None = None, name: str = "http", tracer: Tracer | None = None
+    ) -> None:
         self.folder = folder
         self.name = name
+        self.tracer = tracer
         self.board = Board(None if folder is None else folder / f"{name}.board")
         self.history = None if folder is not None else History(self.board.values)
 
@@ -32,5 +36,7 @@ class Telemetry:
         return rows_of(self.folder / FILE_NAME, self.totals())
 
     def close(self) -> None:
-        """Let go of the board; what it counted stays in the shared folder."""
+        """Let go of the board, whose counts stay in the shared folder, and end the tracer."""
         self.board.close()
+        if self.tracer is not None:
+            self.tracer.close()
