@@ -296,14 +296,15 @@ class Reader:
         filter: Filter | None = None,
         require: Sequence[int] = (),
         exclude: Sequence[int] = (),
+        at: int | None = None,
     ) -> bool:
         """Whether a `search` with these conditions may return this document, or a passage of it."""
-        snapshot = self.refresh()
+        snapshot = self.refresh() if at is None else self.snapshot_at(at)
         live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
         words = {id(v.segment): of_view for v, of_view in zip(snapshot.views, live, strict=True)}
         return any(
             id(segment) in words and holds(words[id(segment)], position)
-            for segment, position in self._places_of(doc_id)
+            for segment, position in self._places_of(doc_id, at=at)
         )
 
     def rounded(
@@ -332,6 +333,15 @@ class Reader:
         """
         with self._catalog.reading() as connection:
             return live_version(connection, doc_id, at=at)
+
+    def n_passing(self, filter: Filter | None) -> int:
+        """How many documents pass a filter."""
+        snapshot = self.refresh()
+        live = live_words(snapshot, self.fields, filter=filter)
+        return sum(
+            view.segment.n_groups_in(words)
+            for view, words in zip(snapshot.views, live, strict=True)
+        )
 
     def remembered(self, key: str) -> Any:
         """What `Writer.remember` last stored under a key, None when nothing is."""

@@ -28,6 +28,7 @@ VERBS = {
     "compare": ("lsr.commands.compare:compare", "test systems against each other, query by query"),
     "rerank": ("lsr.commands.rerank:rerank", "order the first documents of a run again"),
     "serve": ("lsr.commands.serve:serve", "answer searches over HTTP"),
+    "keys": ("lsr.commands.keys:keys", "make, list and revoke the keys of a server"),
     "encode": ("lsr.commands.encode:encode", "turn texts into sparse vectors"),
     "train": ("lsr.commands.train:train", "train an encoder from a recipe"),
     "score": ("lsr.commands.score:score", "score training candidates with teachers"),

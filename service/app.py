@@ -1,7 +1,9 @@
 """`create_app`: the API, its errors and its pages, with nothing kept outside the app.
 
 metrics/                    counts, history; logs and traces of requests
-frame.py                    request id, body limit, an answer even to our own faults
+frame.py, browsers.py       request id, headers, an answer even to our own faults
+gate.py, access.py          who asks, may they, is there room; bodies.py, limits.py
+restricted.py               an index as a key with a filter sees it
 routes/                     API v1, /livez, /readyz, /problems; a module an area
 wire/                       what goes over the wire, by area
 errors.py, problems.py      exceptions as RFC 9457 problems
@@ -20,12 +22,16 @@ from typing import Any, TypedDict
 
 import anyio
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from lsr import __version__
 
-from . import errors
+from . import browsers, errors
+from .access import need_of
 from .engine import Engine
 from .frame import Frame
+from .gate import Gate
 from .metrics import Observed, Telemetry
 from .pages import add_pages
 from .routes import ROUTERS
@@ -44,6 +50,7 @@ class State(TypedDict):
     """What the lifespan gives every request."""
 
     engine: Engine
+    gate: Gate
     telemetry: Telemetry
 
 
@@ -63,10 +70,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         engine = Engine(settings, on_opened=on_opened)
+        gate = Gate(settings.limits, engine.home)
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.limits.threads
         engine.start()
         try:
             with working_inside(engine):
-                yield {"engine": engine, "telemetry": telemetry}
+                yield {"engine": engine, "gate": gate, "telemetry": telemetry}
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(engine.close)
@@ -81,11 +90,15 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.add_middleware(
-        Frame,
-        max_body_bytes=settings.max_body_bytes,
-        max_documents_bytes=settings.max_documents_bytes,
-    )
+    app.add_middleware(Frame, host_names=settings.host_names, origins=settings.origins)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=browsers.METHODS,
+            allow_headers=browsers.ASKED_HEADERS,
+            expose_headers=browsers.TOLD_HEADERS,
+        )
     app.add_middleware(
         Observed,
         board=telemetry.board,
@@ -126,14 +139,29 @@ def _document_problems(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            for methods in document["paths"].values():
-                for operation in methods.values():
+            open_to_all = {
+                (route.path_format, method.lower())
+                for router in ROUTERS
+                for route in router.routes
+                if isinstance(route, APIRoute) and need_of(route.endpoint).public
+                for method in route.methods or ()
+            }
+            for path, methods in document["paths"].items():
+                for method, operation in methods.items():
+                    if (path, method) in open_to_all:
+                        operation["security"] = []
                     # Added to every route that has a parameter; ours are strings and never invalid.
                     if "HTTPValidationError" in str(operation["responses"].get("422")):
                         del operation["responses"]["422"]
             components: dict[str, Any] = document["components"]["schemas"]
             components.pop("HTTPValidationError", None)
             components.pop("ValidationError", None)
+            # The empty alternative: a server without keys asks for none.
+            document["security"] = [{"bearer": []}, {"key": []}, {}]
+            document["components"]["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            }
             shape = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             components.update(shape.pop("$defs"), Problem=shape)
             app.openapi_schema = document

@@ -1,105 +1,226 @@
-"""Reading bodies: decompressed within bounds, in lines.
+"""Reading bodies: decompressed within bounds, whole or in lines.
 
 Bytes are counted as they come, on the wire and after decompression, so that neither a large body
-nor a small one that grows takes more memory than one piece of it.
+nor a small one that grows takes more memory than one piece of it. Time is counted while the server
+waits for the client, not while it works.
 """
 
+import asyncio
+import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
 
 import zstandard
 from starlette.requests import Request
 
+from .limits import MIB, Limits
 from .problems import ProblemError
 
-PIECE = 1 << 20
+PIECE = MIB
+FREE_BYTES = MIB
+"""Bodies that stay below are not asked how well they compress: a short one may be all spaces."""
+_ZSTD_WINDOW = 8 * MIB
+"""What RFC 9659 asks of a server, and every level below --ultra keeps to."""
+_ZSTD_SLICE = 256
+"""Wire bytes given to zstd at a time. Four may stand for a block of 128 KiB, so this is 8 MiB."""
+ENCODINGS = ("gzip", "zstd")
 
 
-async def body_pieces(request: Request, *, max_bytes: int) -> AsyncIterator[bytes]:
-    """The decompressed body, piece by piece; `max_bytes` bound it after decompression.
+def unsupported_media_type(request: Request) -> ProblemError | None:
+    """The problem of a body that is declared as something else than JSON, or as nothing.
 
-    Raises the problems `body_too_large`, `unsupported_media_type` and `malformed_body`.
+    A page of another site can have a browser send text/plain, but not JSON, without asking first.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    decoder = _decoder(encoding)
-    n_bytes = 0
-    async for raw in request.stream():
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return None
+    empty = (
+        request.headers.get("content-length", "0") == "0"
+        and "transfer-encoding" not in request.headers
+    )
+    if empty and not media_type:
+        return None
+    declared = f"is declared as '{media_type[:80]}'" if media_type else "has no Content-Type"
+    return ProblemError(
+        "unsupported_media_type",
+        f"The body {declared}, wanted 'application/json'.",
+        hint="With curl, add: -H 'Content-Type: application/json'",
+    )
+
+
+def check_declared(request: Request, max_bytes: int) -> None:
+    """Raise the problem `body_too_large` for a body that says itself that it is."""
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes, "")
+
+
+async def whole_body(request: Request, limits: Limits) -> bytes:
+    """The decompressed body of a JSON request.
+
+    Raises the problems `body_too_large`, `body_too_slow`, `unsupported_media_type`,
+    `malformed_body`, and `bad_request` when the client leaves.
+    """
+    pieces = [piece async for piece in _pieces(request, limits, max_bytes=limits.body_bytes)]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def body_lines(request: Request, limits: Limits) -> AsyncIterator[list[bytes]]:
+    """The lines of an NDJSON body, some at a time, without empty ones.
+
+    Raises what `whole_body` raises; a line that is too long is a `body_too_large`.
+    """
+    begun: list[bytes] = []
+    n_begun = 0
+    async for piece in _pieces(request, limits, max_bytes=limits.documents_bytes):
+        first, *others = piece.split(b"\n")
+        begun.append(first)
+        n_begun += len(first)
+        lines = []
+        if others:
+            lines = [b"".join(begun), *others[:-1]]
+            begun, n_begun = [others[-1]], len(others[-1])
+        if n_begun > limits.line_bytes or any(len(line) > limits.line_bytes for line in lines):
+            raise ProblemError(
+                "body_too_large",
+                f"A line is longer than {limits.line_bytes:,} bytes.",
+                hint="Each document is a line of its own: NDJSON.",
+            )
+        if some := [line for line in lines if line.strip()]:
+            yield some
+    last = b"".join(begun)
+    if last.strip():
+        yield [last]
+
+
+async def _pieces(request: Request, limits: Limits, *, max_bytes: int) -> AsyncIterator[bytes]:
+    """The decompressed body, at most some MiB at a time, never an empty piece."""
+    check_declared(request, max_bytes)
+    decoder = _decoder(request.headers.get("content-encoding", "identity").strip().lower())
+    n_wire = n_bytes = 0
+    async for raw in _wire(request, limits):
+        n_wire += len(raw)
+        if n_wire > max_bytes:
+            raise _too_large(max_bytes, "")
         for piece in decoder.feed(raw):
             n_bytes += len(piece)
             if n_bytes > max_bytes:
+                raise _too_large(max_bytes, " after decompression")
+            if n_bytes > max(FREE_BYTES, limits.ratio * n_wire):
                 raise ProblemError(
                     "body_too_large",
-                    f"The body is larger than {max_bytes:,} bytes after decompression.",
-                    hint="Send the documents in several requests.",
+                    f"The body grows more than {limits.ratio}-fold when it is decompressed.",
+                    hint="Send it uncompressed.",
                 )
-            yield piece
+            if piece:
+                yield piece
     decoder.end()
 
 
-async def body_lines(
-    request: Request, *, max_bytes: int, max_line_bytes: int
-) -> AsyncIterator[list[bytes]]:
-    """The lines of an NDJSON body, some at a time, without empty ones.
-
-    Raises what `body_pieces` raises, and `line_too_long`.
-    """
-    rest = b""
-    async for piece in body_pieces(request, max_bytes=max_bytes):
-        *lines, rest = (rest + piece).split(b"\n")
-        if len(rest) > max_line_bytes or any(len(line) > max_line_bytes for line in lines):
+async def _wire(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """The body as it comes."""
+    waited = 0.0
+    n_bytes = 0
+    more = True
+    while more:
+        patience = limits.body_wait_s + n_bytes / limits.body_rate - waited
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(patience):
+                message = await request.receive()
+        except TimeoutError as error:
             raise ProblemError(
-                "body_too_large",
-                f"A line is longer than {max_line_bytes:,} bytes.",
-                hint="Each document is a line of its own: NDJSON.",
-            )
-        yield [line for line in lines if line.strip()]
-    yield [rest] if rest.strip() else []
+                "body_too_slow",
+                f"The body did not come within {limits.body_wait_s:g} seconds, plus one for each "
+                f"{limits.body_rate:,} bytes of it.",
+                hint="Send it in smaller requests.",
+                headers={"Connection": "close"},
+            ) from error
+        waited += time.monotonic() - started
+        if message["type"] == "http.disconnect":
+            raise ProblemError("bad_request", "The client left before the body had come.")
+        raw: bytes = message.get("body", b"")
+        n_bytes += len(raw)
+        more = message.get("more_body", False)
+        if raw:
+            yield raw
+
+
+class _Decoder(Protocol):
+    def feed(self, raw: bytes) -> Iterator[bytes]:
+        """What these bytes decompress to, in pieces of bounded size."""
+        ...
+
+    def end(self) -> None:
+        """Raise the problem `malformed_body` where something is missing."""
+        ...
 
 
 class _Identity:
-    def feed(self, raw: bytes) -> list[bytes]:
-        return [raw] if raw else []
+    def feed(self, raw: bytes) -> Iterator[bytes]:
+        yield raw
 
     def end(self) -> None:
         pass
 
 
 class _Gzip:
+    """Any number of members one after another."""
+
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=31)
+        self._inside = False
 
-    def feed(self, raw: bytes) -> list[bytes]:
-        pieces = []
-        try:
-            while raw:
-                pieces.append(self._inflate.decompress(raw, PIECE))
-                raw = self._inflate.unconsumed_tail
-                if self._inflate.eof:
-                    raw = self._inflate.unused_data
-                    self._inflate = zlib.decompressobj(wbits=31)
-        except zlib.error as error:
-            raise _malformed("gzip") from error
-        return pieces
+    def feed(self, raw: bytes) -> Iterator[bytes]:
+        while raw:
+            self._inside = True
+            try:
+                piece = self._inflate.decompress(raw, PIECE)
+            except zlib.error as error:
+                raise _malformed("gzip") from error
+            raw = self._inflate.unconsumed_tail
+            if self._inflate.eof:
+                raw = self._inflate.unused_data
+                self._inflate = zlib.decompressobj(wbits=31)
+                self._inside = False
+            yield piece
 
     def end(self) -> None:
-        pass
+        if self._inside:
+            raise _malformed("gzip")
 
 
 class _Zstandard:
-    def __init__(self) -> None:
-        self._inflate = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+    """Any number of frames one after another."""
 
-    def feed(self, raw: bytes) -> list[bytes]:
-        try:
-            return [self._inflate.decompress(raw)] if raw else []
-        except zstandard.ZstdError as error:
-            raise _malformed("zstd") from error
+    def __init__(self) -> None:
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        self._inflate = self._decompressor.decompressobj()
+        self._inside = False
+
+    def feed(self, raw: bytes) -> Iterator[bytes]:
+        for at in range(0, len(raw), _ZSTD_SLICE):
+            given = raw[at : at + _ZSTD_SLICE]
+            while given:
+                self._inside = True
+                try:
+                    piece = self._inflate.decompress(given)
+                except zstandard.ZstdError as error:
+                    raise _malformed("zstd") from error
+                given = b""
+                if self._inflate.eof:
+                    given = self._inflate.unused_data
+                    self._inflate = self._decompressor.decompressobj()
+                    self._inside = False
+                yield piece
 
     def end(self) -> None:
-        pass
+        if self._inside:
+            raise _malformed("zstd")
 
 
-def _decoder(encoding: str) -> _Identity | _Gzip | _Zstandard:
+def _decoder(encoding: str) -> _Decoder:
     if encoding in ("", "identity"):
         return _Identity()
     if encoding in ("gzip", "x-gzip"):
@@ -110,8 +231,17 @@ def _decoder(encoding: str) -> _Identity | _Gzip | _Zstandard:
         "unsupported_media_type",
         f"The body is encoded as {encoding[:40]!r}.",
         hint="Content-Encoding may be gzip, zstd or absent.",
+        headers={"Accept-Encoding": ", ".join(ENCODINGS)},
     )
 
 
 def _malformed(encoding: str) -> ProblemError:
     return ProblemError("malformed_body", f"The body is not {encoding}, as it says it is.")
+
+
+def _too_large(max_bytes: int, when: str) -> ProblemError:
+    return ProblemError(
+        "body_too_large",
+        f"The body is larger than {max_bytes:,} bytes{when}.",
+        hint="/v1/info tells the limits of this server.",
+    )

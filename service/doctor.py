@@ -16,9 +16,9 @@ from lsr.errors import LsrError
 
 from .home import Home, queue, registry
 from .home.registry import Entry, Registry
+from .limits import MIB
 from .pressure import Pressure
 from .problems import ProblemError
-from .settings import MIB
 
 DAY_S = 24 * 3600.0
 EXPIRES_SOON_S = 14 * DAY_S

@@ -10,6 +10,8 @@ another process creates, deletes or renames is noticed; such an index is opened 
 asked for.
 """
 
+import copy
+import hashlib
 import logging
 import secrets
 import threading
@@ -18,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -30,11 +32,14 @@ from .home import Home
 from .home.registry import Registry
 from .pressure import Pressure
 from .problems import ProblemError
+from .restricted import RestrictedIndex
 from .settings import Settings
 
 log = logging.getLogger("lsr.service")
 
 State = Literal["opening", "ready", "failed"]
+MAX_RESTRICTED = 1000
+"""Filters of keys that an index remembers how to apply."""
 
 
 class Collection:
@@ -62,6 +67,7 @@ class Collection:
         place = (index.path / "catalog.sqlite").stat()
         self.identity = f"{name} {place.st_dev}:{place.st_ino} {self.encoder_label}"
         """What cursors and entity tags belong to: another index at this place has another."""
+        self._restricted: dict[bytes, Collection] = {}
 
     @classmethod
     def open(
@@ -91,6 +97,20 @@ class Collection:
         except BaseException:
             index.close()
             raise
+
+    def restricted(self, forced: Mapping[str, Any]) -> "Collection":
+        """What a key with this filter sees of it. Raises what `RestrictedIndex` raises."""
+        name = orjson.dumps(forced, option=orjson.OPT_SORT_KEYS)
+        known = self._restricted.get(name)
+        if known is None:
+            known = copy.copy(self)
+            known.index = RestrictedIndex(self.index, forced)
+            known.identity += f" {hashlib.sha256(name).hexdigest()}"
+            known._restricted = {}
+            if len(self._restricted) >= MAX_RESTRICTED:
+                self._restricted.clear()
+            self._restricted[name] = known
+        return known
 
     @cached_property
     def term_numbers(self) -> Mapping[str, int]:

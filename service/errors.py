@@ -47,7 +47,7 @@ async def _http(request: Request, error: Exception) -> Response:
     """Errors of the router and of the body limit, which know a status only."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # whatever else the framework met while it read the body
-        problem = _unsupported_body(request) or ProblemError(
+        problem = ProblemError(
             "malformed_json", "The body is not JSON in UTF-8, or it is nested too deeply."
         )
         return problem_response(request.scope, problem)
@@ -74,8 +74,6 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 
 def _problem_of_validation(request: Request, error: RequestValidationError) -> ProblemError:
-    if unsupported := _unsupported_body(request):
-        return unsupported
     errors = error.errors()
     if errors[0]["type"] == "json_invalid":
         reason = errors[0]["ctx"]["error"]
@@ -114,27 +112,6 @@ def problem_of_faults(
         f"{where}: {faults[0].message}.{more}",
         hint=hint,
         faults=faults,
-    )
-
-
-def _unsupported_body(request: Request) -> ProblemError | None:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        return ProblemError(
-            "unsupported_media_type",
-            f"The body is encoded as {encoding[:40]!r}; bodies are read uncompressed.",
-            hint="Send it without Content-Encoding.",
-        )
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json" or media_type.endswith("+json"):
-        return None
-    if request.headers.get("content-length", "0") == "0" and not media_type:
-        return None
-    declared = f"is declared as '{media_type[:80]}'" if media_type else "has no Content-Type"
-    return ProblemError(
-        "unsupported_media_type",
-        f"The body {declared}, wanted 'application/json'.",
-        hint="With curl, add: -H 'Content-Type: application/json'",
     )
 
 

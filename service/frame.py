@@ -1,13 +1,16 @@
-"""The frame round each request: an id, a bound on the body, an answer even to our own faults."""
+"""The frame round each request: an id, the headers of every answer, an answer even to our own
+faults.
+"""
 
 import logging
 import re
 import secrets
+from collections.abc import Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .browsers import answer_headers, refusal
 from .problems import KINDS, ProblemError, problem_response
 
 log = logging.getLogger("lsr.service")
@@ -16,17 +19,24 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Frame:
-    """ASGI middleware, outermost but for the one of the framework that nothing reaches.
+    """ASGI middleware round the app.
 
     A well-formed `X-Request-Id` is kept, any other replaced; it is in the answer's header, in each
-    problem and in the log. The limit of the framework is not used because it answers bodies that
-    declare too great a length in plain text, past every handler of errors.
+    problem and in the log. `host_names` are those the server goes by, None for any; pages of
+    `origins` may use the API.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_documents_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host_names: Sequence[str] | None = None,
+        origins: Sequence[str] = (),
+    ) -> None:
         self.app = app
-        self.max_body_bytes = max_body_bytes
-        self.max_documents_bytes = max_documents_bytes
+        self.host_names = host_names
+        self.origins = origins
+        self._headers = answer_headers(shared=bool(origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -37,57 +47,33 @@ class Frame:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 0
-        n_received = 0
-        # Documents come as a stream, never in memory whole, so they have a bound of their own.
-        streamed = scope["method"] == "POST" and scope["path"].endswith("/documents")
-        most = self.max_documents_bytes if streamed else self.max_body_bytes
-
-        async def bounded() -> Message:
-            nonlocal n_received
-            message = await receive()
-            if message["type"] == "http.request":
-                n_received += len(message.get("body", b""))
-                if n_received > most:
-                    # The framework hands on HTTPException from inside its reading of a body, and
-                    # nothing else.
-                    raise HTTPException(413)
-            return message
+        begun = False
 
         async def framed(message: Message) -> None:
-            nonlocal status
+            nonlocal begun
             if message["type"] == "http.response.start":
-                status = message["status"]
-                fields = MutableHeaders(raw=message.setdefault("headers", []))
-                fields["X-Request-Id"] = request_id
-                fields["X-Content-Type-Options"] = "nosniff"
+                begun = True
+                fields = list(message.get("headers", []))
+                said = {name for name, _ in fields}
+                fields += [pair for pair in self._headers if pair[0] not in said]
+                fields.append((b"x-request-id", request_id.encode("ascii")))
+                message["headers"] = fields
             await send(message)
 
         try:
-            if _declared_length(headers) > most:
-                await problem_response(scope, _too_large(most))(scope, receive, framed)
+            refused = refusal(
+                scope["method"], headers, host_names=self.host_names, origins=self.origins
+            )
+            if refused is not None:
+                await problem_response(scope, refused)(scope, receive, framed)
             else:
-                await self.app(scope, bounded, framed)
+                await self.app(scope, receive, framed)
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], _path(scope))
-            if status:
+            if begun:
                 raise  # half an answer is out; only closing the connection tells the client
             problem = ProblemError("internal_error", KINDS["internal_error"].meaning)
             await problem_response(scope, problem)(scope, receive, framed)
-
-
-def _too_large(most: int) -> ProblemError:
-    return ProblemError(
-        "body_too_large",
-        f"The body is larger than {most:,} bytes.",
-        hint="/v1/info tells the limits of this server.",
-    )
-
-
-def _declared_length(headers: Headers) -> int:
-    """Content-Length, 0 where it is absent; the server in front refuses what is no number."""
-    length = headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def _path(scope: Scope) -> str:

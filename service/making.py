@@ -11,8 +11,8 @@ from lsr.files import make_directory
 
 from .home import Home, registry
 from .home.registry import Entry
+from .names import NAME_WANTED, is_name
 from .problems import Fault, ProblemError, did_you_mean
-from .settings import NAME_WANTED, is_name
 from .wire.indexes import ChangeIndex, CreateIndex
 
 

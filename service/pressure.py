@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass, field
 
 from .home import Home, log
+from .limits import MIB
 from .problems import ProblemError
-from .settings import MIB, Watermarks
+from .settings import Watermarks
 
 FRESH_S = 1.0
 

@@ -40,6 +40,16 @@ KINDS: Mapping[str, Kind] = {
     "malformed_json": Kind(400, "Malformed JSON", "The body is not a JSON text."),
     "malformed_body": Kind(400, "Malformed body", "The body is not encoded as it says it is."),
     "bad_request": Kind(400, "Bad request", "The request could not be read."),
+    "key_required": Kind(
+        401, "Key required", "The server has keys, so every request needs one; see `hint`."
+    ),
+    "invalid_key": Kind(401, "Invalid key", "The key is unknown, has expired or was revoked."),
+    "forbidden": Kind(403, "Forbidden", "The key has no scope for this."),
+    "foreign_origin": Kind(
+        403,
+        "Foreign origin",
+        "A page of another site made the browser send this; the server was not told to allow it.",
+    ),
     "not_found": Kind(404, "No such address", "No route of this server has this address."),
     "unknown_index": Kind(404, "Unknown index", "No index of this name is served here."),
     "unknown_document": Kind(404, "Unknown document", "The index holds no document of this id."),
@@ -54,9 +64,16 @@ KINDS: Mapping[str, Kind] = {
     "unknown_encoder": Kind(
         404, "Unknown encoder", "No encoder of this name lies in the server's data directory."
     ),
+    "unknown_key": Kind(404, "Unknown key", "No key has this id."),
+    "invalid_name": Kind(
+        404, "Invalid name", "No index, alias or snapshot can have the name in the address."
+    ),
     "unknown_problem": Kind(404, "Unknown problem", "No problem has this name."),
     "method_not_allowed": Kind(
         405, "Method not allowed", "The address exists, and takes other methods: see `Allow`."
+    ),
+    "body_too_slow": Kind(
+        408, "Body too slow", "The body did not come as fast as the server is willing to wait."
     ),
     "no_data_directory": Kind(
         409,
@@ -97,8 +114,14 @@ KINDS: Mapping[str, Kind] = {
     "unsupported_media_type": Kind(
         415,
         "Unsupported media type",
-        "Bodies are uncompressed JSON and must say so: `Content-Type: application/json`.",
+        "Bodies are JSON, and must say so: `Content-Type: application/json`. They may be "
+        "compressed: `Content-Encoding: gzip` or `zstd`.",
     ),
+    "foreign_host": Kind(
+        421, "Foreign host", "The server does not go by the name that the request was sent to."
+    ),
+    "invalid_scope": Kind(422, "Invalid scope", "A scope is ACTION:PATTERN; see `hint`."),
+    "invalid_key_request": Kind(422, "Invalid key request", "No such key can be made."),
     "invalid_request": Kind(
         422, "Invalid request", "The body is JSON, but a value in it is not what was wanted there."
     ),
@@ -146,6 +169,10 @@ KINDS: Mapping[str, Kind] = {
         "Backlog full",
         "More acknowledged documents wait to become searchable than this server lets wait.",
     ),
+    "too_busy": Kind(
+        429, "Too busy", "The server works on as many requests as it can; come back later."
+    ),
+    "rate_limited": Kind(429, "Rate limited", "The key makes more requests than it may."),
     "internal_error": Kind(
         500,
         "Internal error",
@@ -153,6 +180,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "not_ready": Kind(
         503, "Not ready", "The server is still opening its indexes, or could not open one."
+    ),
+    "deadline_exceeded": Kind(
+        503, "Deadline exceeded", "The search took longer than the server lets any request take."
     ),
     "index_unavailable": Kind(
         503,

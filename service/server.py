@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,17 +15,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import click
 import uvicorn
 
 from lsr.errors import IndexNotFound, UsageError
 
 from .app import create_app
+from .browsers import LOOPBACK_NAMES
 from .engine import Engine
-from .home import Home
+from .home import FILE_NAME, Home, keys
+from .limits import Limits
 from .logs import Format, logging_to_stderr
 from .metrics import Telemetry
 from .processes import Report, Role
-from .settings import MIB, Settings
+from .settings import Settings
 from .supervisor import supervise
 from .tracing import exporter_of, tracer_of
 from .worker import work, worker_process
@@ -47,7 +51,9 @@ def serve(
     access_log: bool = False,
     log_format: Format = "text",
     log_queries: float = 0.0,
-    max_body_bytes: int = MIB,
+    limits: Limits | None = None,
+    origins: Sequence[str] = (),
+    host_names: Sequence[str] = (),
     embed_index: str | None = None,
     workers: int = 1,
 ) -> None:
@@ -57,15 +63,19 @@ def serve(
     More than one of `workers` are processes behind one socket (supervisor.py).
 
     Port 0 takes a free one. All output goes to stderr; the line that begins with `ready` names the
-    address once every index is open. Raises `UsageError` for an address other than loopback unless
-    `insecure`, because there are no keys yet, and the first error of opening when no index could be
-    opened.
+    address once every index is open. On loopback the server answers to its usual names and to
+    `host_names`, elsewhere to any; pages of `origins` may use it from a browser.
+
+    Raises `UsageError` for an address other than loopback where there is no key, unless `insecure`,
+    and the first error of opening when no index could be opened.
     """
     settings = Settings(
         indexes=dict(indexes),
         encoders=dict(encoders or {}),
         home=home,
-        max_body_bytes=max_body_bytes,
+        limits=limits or Limits(),
+        origins=tuple(origins),
+        host_names=names_on(host, host_names),
         access_log=access_log,
         log_queries=log_queries,
         embed_index=embed_index,
@@ -89,7 +99,7 @@ def serve_settings(
 
     One worker opens failed indexes again at SIGHUP, and goes on with its settings.
     """
-    check_address(host, insecure=insecure)
+    check_address(host, settings.home, insecure=insecure)
     exporter_of(os.environ)  # refused here rather than in each process
     for name, path in settings.indexes.items():
         if not path.is_dir():
@@ -98,8 +108,9 @@ def serve_settings(
                 f"`lsr index CORPUS {path}`"
             )
     with _listening(host, port) as listener, logging_to_stderr(log_format):
-        if not is_loopback(host):
-            log.warning("insecure   listening on %s without keys: anyone may read it all", host)
+        if not is_loopback(host) and not _has_keys(settings.home):
+            line = f"insecure   listening on {host} without keys: anyone may read and change it all"
+            log.warning("%s", click.style(line, fg="red") if sys.stderr.isatty() else line)
         if settings.home is not None:
             Home.open(settings.home).close()  # made, or refused, before anything else is started
         if workers == 1:
@@ -113,14 +124,32 @@ def serve_settings(
             _serve_among(lambda: replace(current(), secret=secret), listener, workers)
 
 
-def check_address(host: str, *, insecure: bool) -> None:
-    """Raise `UsageError` for an address that others reach, unless somebody accepts that."""
-    if not is_loopback(host) and not insecure:
+def check_address(host: str, home: Path | None, *, insecure: bool) -> None:
+    """Raise `UsageError` for an address that others reach where no key is asked for, unless
+    somebody accepts that.
+    """
+    if not is_loopback(host) and not insecure and not _has_keys(home):
+        where = "DIR` and serve with --data DIR" if home is None else f"{home}`"
         raise UsageError(
-            f"refusing to listen on {host}: there are no keys yet, so whoever reaches the port "
-            "could read every document. Listen on 127.0.0.1 behind a proxy that authenticates, or "
-            "accept the risk with --insecure"
+            f"refusing to listen on {host}: there is no key, so whoever reaches the port could "
+            f"read every document. Make one with `lsr keys create --data {where}, listen on "
+            "127.0.0.1 behind a proxy that authenticates, or accept the risk with --insecure"
         )
+
+
+def names_on(host: str, others: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The names that a server on this address goes by, None for any.
+
+    Beyond loopback there are keys, which no browser sends for a page that rebound its name.
+    """
+    return (*LOOPBACK_NAMES, *others) if others or is_loopback(host) else None
+
+
+def _has_keys(home: Path | None) -> bool:
+    if home is None or not (home / FILE_NAME).is_file():
+        return False
+    with Home.open(home) as opened:
+        return bool(keys.listed(opened))
 
 
 def _serve_alone(settings: Settings, listener: socket.socket, log_format: Format) -> None:
@@ -215,6 +244,8 @@ def _http_server(
             access_log=False,  # metrics/observing.py logs requests with their ids
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
+            http="h11",  # which bounds the size of headers
+            h11_max_incomplete_event_size=settings.limits.header_bytes,
         )
     )
 

@@ -7,18 +7,10 @@ from pathlib import Path
 
 from lsr.errors import UsageError
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-NAME_WANTED = "1 to 63 lower-case letters, digits, '-' or '_', beginning with a letter or digit"
-MIB = 1 << 20
+from .limits import MIB, Limits
+from .names import NAME_WANTED, is_name
 
-
-def is_name(text: str) -> bool:
-    """Whether an index, an alias or a snapshot may be called so.
-
-    >>> is_name("papers-2"), is_name("../etc"), is_name("Papers")
-    (True, False, False)
-    """
-    return _NAME.fullmatch(text) is not None
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +39,19 @@ class Settings:
     with the encoder it was built by. `home` is the data directory (service/home/): without one
     nothing can be written. `log_queries` is the share of searches whose text the access log holds.
     Tasks of the data directory are run by a process of their own, or with `work_inside` by a
-    thread of this one. `max_documents_bytes` and `max_line_bytes` bound bodies of documents, after
-    decompression, all other bodies `max_body_bytes`.
+    thread of this one. Pages of the `origins` may call the API from a browser, and no others;
+    `host_names` are the only ones that the server answers to, None answers to any.
 
-    >>> Settings({"papers": Path("papers.index")}).max_body_bytes
+    >>> Settings({"papers": Path("papers.index")}).limits.body_bytes
     1048576
     """
 
     indexes: Mapping[str, Path]
     encoders: Mapping[str, Path] = field(default_factory=dict)
     home: Path | None = None
-    max_body_bytes: int = MIB
-    max_documents_bytes: int = 4096 * MIB
-    max_line_bytes: int = 8 * MIB
+    limits: Limits = field(default_factory=Limits)
+    origins: tuple[str, ...] = ()
+    host_names: tuple[str, ...] | None = None
     access_log: bool = False
     log_queries: float = 0.0
     watermarks: Watermarks = Watermarks()
@@ -82,7 +74,11 @@ class Settings:
                     f"an encoder is named for the index {name!r}, which is not served "
                     f"(served: {', '.join(self.indexes) or 'none'})"
                 )
-        if self.max_body_bytes < 1:
-            raise UsageError(f"max_body_bytes = {self.max_body_bytes}: wanted at least 1")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise UsageError(
+                    f"origin {origin!r}: wanted scheme, host and port alone, such as "
+                    "https://app.example.org"
+                )
         if not 0.0 <= self.log_queries <= 1.0:
             raise UsageError(f"log_queries = {self.log_queries}: wanted a share, 0 to 1")

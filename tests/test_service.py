@@ -23,7 +23,7 @@ from index import Index, build_index, query_encoder
 from lsr.encoders import BM25Encoder
 from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document
-from service import Settings, create_app
+from service import Limits, Settings, create_app
 from service.openapi import SNAPSHOT, openapi_json
 from service.problems import KINDS
 from service.wire.answers import SearchResponse
@@ -96,7 +96,7 @@ def world(folder: Path) -> Iterator[World]:
     app = create_app(
         Settings(
             {name: folder / f"{name}.index" for name in ("papers", "vectors")},
-            max_body_bytes=LIMIT_BYTES,
+            limits=Limits(body_bytes=LIMIT_BYTES),
         )
     )
     encoder = BM25Encoder.fit(document.text() for document in DOCUMENTS)
@@ -324,7 +324,7 @@ def test_documents_are_read_by_ids_with_odd_characters(
 def test_info_tells_the_limits_that_are_enforced(world: World) -> None:
     limits = world.client.get("/v1/info").json()["limits"]
     assert limits == {
-        "body_bytes": LIMIT_BYTES,
+        **Limits(body_bytes=LIMIT_BYTES).as_info(),
         "limit": 1000,
         "window": 10_000,
         "cursor_depth": 100_000,
@@ -479,7 +479,8 @@ def test_numbers_that_are_none_are_refused_with_their_place(
         (b"", {}, 422, "invalid_request"),
         (b'{"query": {"text": "a"}}', {}, 415, "unsupported_media_type"),
         (b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415, None),
-        (b"\x1f\x8b\x08", {**JSON, "Content-Encoding": "gzip"}, 415, None),
+        (b"\x1f\x8b\x08", {**JSON, "Content-Encoding": "gzip"}, 400, "malformed_body"),
+        (b"{}", {**JSON, "Content-Encoding": "br"}, 415, None),
         (b'{"query": {"tokens": {"\\ud800": "\\udfff"}}}', JSON, 422, "invalid_request"),
         (b'{"query": {"text": "\\ud800"}}', JSON, 422, "invalid_request"),
         (b'{"\\ud800": 1}', JSON, 422, None),

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from index import Index
 from lsr.types import Document
-from service import Settings, create_app
+from service import Limits, Settings, create_app
 from service.logs import JsonFormatter, logging_to_stderr
 from service.metrics import Board, History, Telemetry
 from service.metrics.board import read_all, read_board, retire
@@ -49,7 +49,7 @@ def index_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def client(index_path: Path) -> Iterator[TestClient]:
-    settings = Settings({"live": index_path}, max_body_bytes=4096)
+    settings = Settings({"live": index_path}, limits=Limits(body_bytes=4096))
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         assert client.app_state["engine"].wait(30)  # type: ignore[attr-defined]
         yield client
@@ -85,9 +85,9 @@ def test_counts_are_those_of_the_requests(client: TestClient) -> None:
     requests = "lsr_http_requests_total"
     assert value(samples, requests, route=route, method="POST", status="200") == 3
     assert value(samples, requests, route=route, method="POST", status="404") == 1
-    assert value(samples, requests, route="none", method="POST", status="413") == 1
+    assert value(samples, requests, route=route, method="POST", status="413") == 1
     assert value(samples, requests, route="none", method="GET", status="404") == 1
-    assert value(samples, "lsr_http_request_duration_seconds_count", route=route) == 4
+    assert value(samples, "lsr_http_request_duration_seconds_count", route=route) == 5
     assert value(samples, "lsr_search_duration_seconds_count", index="live") == 3
     for stage in ("encode", "score", "fetch"):
         assert value(samples, "lsr_search_stage_seconds_count", stage=stage) == 3

@@ -112,7 +112,7 @@ def test_a_server_without_any_index_ends_with_the_reason(tmp_path: Path) -> None
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "example.org"])
 def test_other_addresses_than_loopback_are_refused(index_path: Path, host: str) -> None:
     assert not is_loopback(host)
-    with pytest.raises(UsageError, match=r"there are no keys yet.*--insecure"):
+    with pytest.raises(UsageError, match=r"there is no key.*lsr keys create.*--insecure"):
         serve({"live": index_path}, host=host, port=0)
 
 

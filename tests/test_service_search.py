@@ -22,7 +22,7 @@ from service_world import (
 from index import Hits, Index
 from lsr.types import Document
 from service import Settings, create_app
-from service.routes import cancelling
+from service.routes import guarding
 
 QUERY = (1, 4, 7)
 NUMBERS_URL = "/v1/indexes/numbers/search"
@@ -417,7 +417,7 @@ def test_a_search_ends_when_its_client_goes_away(
     folder: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine is made to wait for the flag that the disconnection must raise."""
-    monkeypatch.setattr(cancelling, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(guarding, "PATIENCE_S", 0.0)
     ended = threading.Event()
 
     def endless(*arguments: Any, cancel: Any, **rest: Any) -> Hits:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from index import Index, Writer
 from lsr.errors import DiskFull
-from service import Settings, create_app
+from service import Limits, Settings, create_app
 from service.home import queue
 from service.wire.documents import StoredDocument, WrittenDocument
 from service.wire.indexes import IndexInfo
@@ -429,7 +429,7 @@ def test_a_full_disk_keeps_what_was_acknowledged(
 
 
 def test_bodies_of_documents_are_bounded_line_by_line(start: Callable[..., Server]) -> None:
-    server = start(max_body_bytes=1000, max_documents_bytes=100_000, max_line_bytes=500)
+    server = start(limits=Limits(body_bytes=1000, documents_bytes=100_000, line_bytes=500))
     server.create(name="pets")
     many = [{"id": str(i), "fields": {"text": f"cat number {i}"}} for i in range(1000)]
     assert server.add("pets", many)["details"]["indexed"] == 1000

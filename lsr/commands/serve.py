@@ -28,7 +28,27 @@ Examples:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
-    "--insecure", is_flag=True, help="Listen beyond this machine although no key is asked for."
+    "--insecure", is_flag=True, help="Listen beyond this machine although there is no key."
+)
+@click.option(
+    "--cors",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of ORIGIN, such as https://app.example.org, use the API. Repeatable.",
+)
+@click.option(
+    "--host-name",
+    "host_names",
+    multiple=True,
+    metavar="NAME",
+    help="Answer to this name too; on loopback a server goes by localhost alone. Repeatable.",
+)
+@click.option(
+    "--key-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Requests per second that each key may make. Default: any number",
 )
 @click.option(
     "--encoder",
@@ -73,6 +93,9 @@ def serve(
     host: str,
     port: int,
     insecure: bool,
+    origins: tuple[str, ...],
+    host_names: tuple[str, ...],
+    key_rate: float | None,
     encoders: tuple[str, ...],
     workers: int,
     embed_index: str | None,
@@ -85,6 +108,7 @@ def serve(
     NAME is the directory's name without .index, unless it is given. The address itself shows the
     search page; /docs, /livez and /readyz describe the service.
     """
+    from service import Limits
     from service import serve as serve_indexes
 
     if not indexes and home is None:
@@ -102,6 +126,9 @@ def serve(
         encoders=dict(_encoder(text, paths) for text in encoders),
         home=home,
         insecure=insecure,
+        origins=origins,
+        host_names=host_names,
+        limits=Limits(key_rate=key_rate),
         access_log=access_log or log_queries > 0,
         log_format=log_format,
         log_queries=log_queries,

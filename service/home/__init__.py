@@ -2,10 +2,11 @@
 
 home.py       `Home`, the directory and its `service.sqlite`
 registry.py   indexes and aliases by name
+keys.py       who may do what
 queue.py      tasks, from queued to finished
 log.py        lines of documents that were acknowledged and are not yet searchable
 """
 
-from .home import Home
+from .home import FILE_NAME, Home
 
-__all__ = ["Home"]
+__all__ = ["FILE_NAME", "Home"]

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import apsw
 import orjson
 
+from ..names import NAME_WANTED, is_name
 from ..problems import Fault, ProblemError, did_you_mean
-from ..settings import NAME_WANTED, is_name
 from .home import Home
 
 HISTORY = 100

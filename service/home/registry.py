@@ -6,7 +6,7 @@ their own, so that one can be replaced while searches finish on the other.
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,19 +73,28 @@ class Registry:
             )
         return cls(version, mounted | entries, aliases)
 
+    def names_of(self, name: str) -> list[str]:
+        """All names of the index that this name or alias means: itself, the index, its aliases."""
+        target = self.aliases.get(name, name)
+        return [name, target, *(a for a, meant in self.aliases.items() if meant == target)]
+
     def resolve(self, name: str) -> Entry:
         """The index of this name or alias. Raises the problem `unknown_index`."""
         target = self.aliases.get(name, name)
         if target not in self.entries:
-            known = [*self.entries, *self.aliases]
-            served = ", ".join(f"'{one}'" for one in known) or "none"
-            raise ProblemError(
-                "unknown_index",
-                f"There is no index '{name[:100]}' here; served: {served}.",
-                hint=did_you_mean(name, known),
-                extensions={"available": known},
-            )
+            raise unknown_index(name, [*self.entries, *self.aliases])
         return self.entries[target]
+
+
+def unknown_index(name: str, known: Sequence[str]) -> ProblemError:
+    """The problem of a name that is none of those that the client may know."""
+    served = ", ".join(f"'{one}'" for one in known) or "none"
+    return ProblemError(
+        "unknown_index",
+        f"There is no index '{name[:100]}' here; served: {served}.",
+        hint=did_you_mean(name, known),
+        extensions={"available": known},
+    )
 
 
 def new_folder(home: Home, name: str) -> Path:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from ..access import needs
 from ..engine import Engine
 from ..home import aliases
 from ..home.aliases import Action
@@ -20,9 +21,10 @@ from ..wire.aliases import (
     AliasRequest,
     GateRequest,
 )
-from .answering import engine_of, json, problems
+from .answering import collection_of, engine_of, json, problems
+from .guarding import GuardedRoute
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 AliasName = Annotated[str, Path(description="The alias.")]
 
@@ -34,6 +36,7 @@ AliasName = Annotated[str, Path(description="The alias.")]
     response_model=AliasList,
     responses=problems(409),
 )
+@needs("monitor", of="server")
 def list_aliases(request: Request) -> Response:
     """What every alias means."""
     home = engine_of(request).writable_home()
@@ -47,6 +50,7 @@ def list_aliases(request: Request) -> Response:
     response_model=AliasChanges,
     responses=problems(400, 404, 409, 413, 415, 422, 503),
 )
+@needs("admin", of="server")
 def change_aliases(body: AliasRequest, request: Request) -> Response:
     """All actions or none. With a `gate`, every alias that moves to another index is measured over
     judged queries first, and all is refused when one would lose more than `min_delta`.
@@ -66,7 +70,7 @@ def change_aliases(body: AliasRequest, request: Request) -> Response:
         if action.index is None:
             continue
         old = expected[action.alias] = meant.get(action.alias)
-        told = _measured(engine, gate, old, action.index)
+        told = _measured(request, gate, old, action.index)
         if not told["passed"]:
             raise gates.refused(f"the alias '{action.alias}'", told)
         measured.append({"alias": action.alias, **told})
@@ -83,6 +87,7 @@ def change_aliases(body: AliasRequest, request: Request) -> Response:
     response_model=AliasHistory,
     responses=problems(409),
 )
+@needs("monitor", of="server")
 def read_history(alias: AliasName, request: Request) -> Response:
     """The newest changes first, each with the gate that let it through."""
     home = engine_of(request).writable_home()
@@ -96,6 +101,7 @@ def read_history(alias: AliasName, request: Request) -> Response:
     response_model=AliasChange,
     responses=problems(404, 409),
 )
+@needs("admin", of="server")
 def roll_back(alias: AliasName, request: Request) -> Response:
     """It means again what it meant before its last change; a second time undoes the first."""
     return json(asdict(aliases.rollback(engine_of(request).writable_home(), alias)))
@@ -121,8 +127,9 @@ def _gate(engine: Engine, wanted: GateRequest) -> Gate:
     return Gate(judged, wanted.measure, wanted.min_delta, wanted.judged)
 
 
-def _measured(engine: Engine, gate: Gate, old: str | None, new: str) -> dict[str, Any]:
+def _measured(request: Request, gate: Gate, old: str | None, new: str) -> dict[str, Any]:
     """What the gate says to `new` in place of `old`."""
-    sides = [engine.collection(name) for name in ([] if old is None else [old]) + [new]]
+    names = ([] if old is None else [old]) + [new]
+    sides = [collection_of(request, name, "admin") for name in names]
     values = [gates.values_of(one.index, one.encoder, gate.judged, gate.measure) for one in sides]
     return gates.decide(gate, values[0] if len(values) == 2 else None, values[-1])

@@ -6,8 +6,12 @@ import orjson
 from fastapi import Path, Request
 from starlette.responses import Response
 
+from ..access import Access
 from ..engine import Collection, Engine
+from ..home.keys import Action
+from ..home.registry import Entry, Registry, unknown_index
 from ..problems import KINDS, MEDIA_TYPE
+from .guarding import access_of
 
 IndexName = Annotated[str, Path(description="The name that the index is served under.")]
 DocumentId = Annotated[
@@ -21,9 +25,36 @@ def engine_of(request: Request) -> Engine:
     return engine
 
 
-def collection_of(request: Request, name: str) -> Collection:
-    """The open index of this name or alias. Raises what `Engine.collection` raises."""
-    return engine_of(request).collection(name)
+def entry_of(request: Request, name: str, action: Action) -> Entry:
+    """What this name or alias means, for a key that may do this to it.
+
+    Raises the problems `forbidden` and `unknown_index`; the latter tells no name that the key has
+    nothing to do with.
+    """
+    access = access_of(request)
+    registry = engine_of(request).registry()
+    access.require(action, registry.names_of(name))
+    target = registry.aliases.get(name, name)
+    if target not in registry.entries:
+        names = [*registry.entries, *registry.aliases]
+        raise unknown_index(name, [one for one in names if sees(access, registry, one)])
+    return registry.entries[target]
+
+
+def collection_of(request: Request, name: str, action: Action = "search") -> Collection:
+    """The open index of this name or alias, as much of it as the key of the request may see.
+
+    Handlers have their indexes from here. Raises what `entry_of` and `Engine.collection` raise.
+    """
+    entry_of(request, name, action)
+    collection = engine_of(request).collection(name)
+    key = access_of(request).key
+    return collection if key is None or key.filter is None else collection.restricted(key.filter)
+
+
+def sees(access: Access, registry: Registry, name: str) -> bool:
+    """Whether a key has to do with an index or alias, by any of its names."""
+    return access.sees(registry.names_of(name))
 
 
 def json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -34,9 +65,12 @@ def json(body: Any, status: int = 200, headers: dict[str, str] | None = None) ->
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How OpenAPI describes the errors of a route; `app.py` adds the schema they refer to."""
     shape = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    # A key, a host, an origin, room for one more: any request may lack one.
+    of_all = (401, 403, 421, 429, 500)
+    of_bodies = (408,) if 413 in statuses else ()
     codes = {
         status: [code for code, kind in KINDS.items() if kind.status == status]
-        for status in (*statuses, 500)
+        for status in sorted({*statuses, *of_all, *of_bodies})
     }
     return {
         status: {

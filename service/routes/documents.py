@@ -11,19 +11,20 @@ from starlette.responses import Response
 
 from lsr.errors import UsageError
 
+from ..access import needs
 from ..bodies import body_lines
 from ..engine import Engine
 from ..filters import check
 from ..home.queue import Task
-from ..home.registry import Entry
 from ..problems import KINDS, ProblemError
 from ..receiving import Upload, finished, submit
 from ..wire.documents import DeleteRequest, DocumentBody, StoredDocument, WrittenDocument
 from ..wire.tasks import TaskInfo
-from .answering import IndexName, engine_of, json, problems
+from .answering import IndexName, collection_of, engine_of, entry_of, json, problems
+from .guarding import GuardedRoute
 from .tasks import shown
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 DocumentId = Annotated[
     str, Path(description="The document's id, percent-encoded; it may hold '/'.")
@@ -57,6 +58,7 @@ _ETAG = re.compile(r'"(\d{1,10})"')
         }
     },
 )
+@needs("write", streamed=True)
 async def add_documents(
     name: IndexName,
     request: Request,
@@ -73,7 +75,8 @@ async def add_documents(
     by then they are durable, and will be searchable even if the server is killed.
     """
     engine = engine_of(request)
-    entry = await run_sync(_entry, engine, name)
+    engine.writable_home()
+    entry = await run_sync(entry_of, request, name, "write")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in NDJSON:
         raise ProblemError(
@@ -81,12 +84,7 @@ async def add_documents(
             f"The body is declared as '{media_type[:80]}', wanted 'application/x-ndjson'.",
             hint="With curl, add: -H 'Content-Type: application/x-ndjson' --data-binary @FILE",
         )
-    settings = engine.settings
-    lines = body_lines(
-        request,
-        max_bytes=settings.max_documents_bytes,
-        max_line_bytes=settings.max_line_bytes,
-    )
+    lines = body_lines(request, engine.settings.limits)
     upload = Upload(
         engine.writable_home(),
         entry.name,
@@ -109,15 +107,17 @@ async def add_documents(
         **problems(400, 404, 409, 413, 415, 422, 503),
     },
 )
+@needs("write")
 async def delete_documents(
     name: IndexName, body: DeleteRequest, request: Request, wait: Wait = 30.0
 ) -> Response:
     """By id, or all that a filter selects. Ids that are not there are counted out."""
     engine = engine_of(request)
-    entry = await run_sync(_entry, engine, name)
+    engine.writable_home()
+    entry = await run_sync(entry_of, request, name, "write")
     wanted: dict[str, Any] = {"ids": body.ids}
     if body.ids is None:
-        collection = await run_sync(engine.collection, name)
+        collection = await run_sync(collection_of, request, name, "write")
         check(collection.index, body.filter)
         wanted = {"filter": body.filter}
     elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
@@ -133,9 +133,10 @@ async def delete_documents(
     response_model=StoredDocument,
     responses=problems(404, 503),
 )
+@needs("search")
 def read_document(name: IndexName, id: DocumentId, request: Request) -> Response:
     """The stored fields of a document, as they were given, and its version as the ETag."""
-    index = engine_of(request).collection(name).index
+    index = collection_of(request, name).index
     while True:
         version = index.version(id) if id else None
         try:
@@ -157,6 +158,7 @@ def read_document(name: IndexName, id: DocumentId, request: Request) -> Response
     response_model=WrittenDocument,
     responses=problems(400, 404, 409, 412, 413, 415, 422, 429, 503, 507),
 )
+@needs("write")
 async def write_document(
     name: IndexName,
     id: DocumentId,
@@ -172,7 +174,8 @@ async def write_document(
     one is created; otherwise 412.
     """
     engine = engine_of(request)
-    entry = await run_sync(_entry, engine, name)
+    engine.writable_home()
+    entry = await run_sync(entry_of, request, name, "write")
     line = orjson.dumps({"id": id, **body.model_dump(exclude_none=True)})
     expected = _expected(id, if_match, if_none_match)
 
@@ -185,7 +188,7 @@ async def write_document(
     task = await upload.receive(lines())
     task = await finished(engine.writable_home(), task, wait_s=300.0)
     _raise_failed(task)
-    index = (await run_sync(engine.collection, name)).index
+    index = (await run_sync(collection_of, request, name, "write")).index
     version = await run_sync(index.version, id)
     written = {
         "index": name,
@@ -203,12 +206,14 @@ async def write_document(
     status_code=204,
     responses=problems(404, 409, 412, 503),
 )
+@needs("write")
 async def delete_document(
     name: IndexName, id: DocumentId, request: Request, if_match: IfMatch = None
 ) -> Response:
     """204 when it is gone for every search that begins now."""
     engine = engine_of(request)
-    entry = await run_sync(_entry, engine, name)
+    engine.writable_home()
+    entry = await run_sync(entry_of, request, name, "write")
     if not id:
         raise _unknown(name, id)
     wanted = {"ids": [id], "expect": _expected(id, if_match, None)}
@@ -218,11 +223,6 @@ async def delete_document(
     if not (task.details or {}).get("deleted"):
         raise _unknown(name, id)
     return Response(status_code=204)
-
-
-def _entry(engine: Engine, name: str) -> Entry:
-    engine.writable_home()
-    return engine.registry().resolve(name)
 
 
 def _expected(doc_id: str, if_match: str | None, if_none_match: str | None) -> Mapping[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ..access import needs
 from ..engine import Collection
 from ..metrics import observation_of
 from ..problems import KINDS, Fault, ProblemError, shown
@@ -25,8 +25,9 @@ from ..wire.encode import (
     EncodeResponse,
 )
 from .answering import collection_of, engine_of, json, problems
+from .guarding import GuardedRoute
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.post(
@@ -36,6 +37,7 @@ router = APIRouter()
     response_model=EncodeResponse,
     responses=problems(400, 404, 413, 415, 422, 503),
 )
+@needs("search", of="some")
 def encode(body: EncodeRequest, request: Request) -> Response:
     """What the encoder of an index makes of texts, as queries or as documents."""
     started = time.perf_counter()
@@ -87,7 +89,7 @@ _TYPE_OF_STATUS = {
 }  # fmt: skip
 
 
-class EmbedRoute(APIRoute):
+class EmbedRoute(GuardedRoute):
     """Tells every error as `{"error", "error_type"}`, beside what our own problems say."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -135,6 +137,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     response_model=EmbedSparseResponse,
     responses=_errors(400, 404, 413, 415, 422, 424, 500, 503),
 )
+@needs("search", of="some")
 def embed_sparse(body: EmbedSparseRequest, request: Request) -> Response:
     """For clients that know POST /embed_sparse of text-embeddings-inference.
 

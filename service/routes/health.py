@@ -6,17 +6,20 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ..access import needs, public
 from ..engine import Engine
 from ..home import Home, log, queue
 from ..problems import ProblemError
 from ..wire.server import Live, Ready
-from .answering import engine_of, json, problems
+from .answering import engine_of, json, problems, sees
+from .guarding import GuardedRoute, access_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.get("/livez", tags=["health"], summary="Is the process alive", response_model=Live)
-def livez() -> Response:
+@public
+async def livez() -> Response:
     """Answers as long as the process can answer at all."""
     return json({"status": "alive"})
 
@@ -28,10 +31,12 @@ def livez() -> Response:
     response_model=Ready,
     responses=problems(503),
 )
+@needs(None, always=True)
 def readyz(request: Request) -> Response:
     """200 once every index and its encoder are open; until then 503 with what is waited for."""
     engine = engine_of(request)
-    checks = [_check(engine, name) for name in engine.names]
+    registry, access = engine.registry(), access_of(request)
+    checks = [_check(engine, name) for name in registry.entries if sees(access, registry, name)]
     waiting = [check["index"] for check in checks if check["state"] != "ready"]
     data = None if engine.home is None else _data(engine.home)
     if waiting:

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from .. import making
+from ..access import needs
 from ..engine import Collection, Engine
 from ..problems import ProblemError
 from ..wire.indexes import ChangeIndex, CreateIndex, IndexInfo, IndexList
-from .answering import IndexName, engine_of, json, problems
+from .answering import IndexName, collection_of, engine_of, entry_of, json, problems, sees
+from .guarding import GuardedRoute, access_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.get(
@@ -21,18 +23,27 @@ router = APIRouter()
     response_model=IndexList,
     responses=problems(),
 )
+@needs(None)
 def list_indexes(request: Request) -> Response:
     """Every served index, open or not."""
     engine = engine_of(request)
     opened = {one.name: one for one in engine.collections()}
     summaries: list[dict[str, Any]] = []
-    for name in engine.names:
+    registry, access = engine.registry(), access_of(request)
+    for name in registry.entries:
+        if not sees(access, registry, name):
+            continue
         summary: dict[str, Any] = {"name": name, "state": engine.state(name)}
         if name in opened:
-            collection = opened[name]
-            summary["generation"] = collection.index.generation
-            summary["n_docs"] = collection.index.n_docs
-            summary["encoder"] = collection.encoder_label
+            index = opened[name].index
+            if access.key is not None and access.key.filter is not None:
+                try:
+                    index = opened[name].restricted(access.key.filter).index
+                except ProblemError:
+                    continue  # there is nothing that this key could see in it
+            summary["generation"] = index.generation
+            summary["n_docs"] = index.n_docs
+            summary["encoder"] = opened[name].encoder_label
         summaries.append(summary)
     return json({"indexes": summaries})
 
@@ -45,12 +56,18 @@ def list_indexes(request: Request) -> Response:
     response_model=IndexInfo,
     responses=problems(400, 404, 409, 413, 415, 422, 503),
 )
+@needs("admin", of="some")
 def create_index(body: CreateIndex, request: Request) -> Response:
     """An empty index, ready for documents."""
     engine = engine_of(request)
+    access_of(request).require("admin", [body.name])
     making.create(engine.writable_home(), body)
     headers = {"Location": f"/v1/indexes/{body.name}"}
-    return json(_described(engine.collection(body.name), engine, body.name), 201, headers=headers)
+    return json(
+        _described(collection_of(request, body.name, "admin"), engine, body.name),
+        201,
+        headers=headers,
+    )
 
 
 @router.patch(
@@ -60,11 +77,12 @@ def create_index(body: CreateIndex, request: Request) -> Response:
     response_model=IndexInfo,
     responses=problems(400, 404, 409, 413, 415, 422, 503),
 )
+@needs("admin")
 def change_index(name: IndexName, body: ChangeIndex, request: Request) -> Response:
     """Settings that hold for what is added from now on."""
     engine = engine_of(request)
-    making.change(engine.writable_home(), engine.registry().resolve(name), body)
-    return json(_described(engine.collection(name), engine, name))
+    making.change(engine.writable_home(), entry_of(request, name, "admin"), body)
+    return json(_described(collection_of(request, name, "admin"), engine, name))
 
 
 @router.delete(
@@ -74,6 +92,7 @@ def change_index(name: IndexName, body: ChangeIndex, request: Request) -> Respon
     status_code=204,
     responses=problems(404, 409),
 )
+@needs("admin")
 def delete_index(name: IndexName, request: Request) -> Response:
     """The index and everything in it. An alias must be given its index's name."""
     engine = engine_of(request)
@@ -85,7 +104,7 @@ def delete_index(name: IndexName, request: Request) -> Response:
             f"'{name}' is an alias of index '{registry.aliases[name]}'.",
             hint="Remove the alias, or delete the index by its own name.",
         )
-    making.remove(home, registry.resolve(name))
+    making.remove(home, entry_of(request, name, "admin"))
     return Response(status_code=204)
 
 
@@ -96,10 +115,11 @@ def delete_index(name: IndexName, request: Request) -> Response:
     response_model=IndexInfo,
     responses=problems(404, 503),
 )
+@needs("search", whole=True)
 def describe_index(name: IndexName, request: Request) -> Response:
     """Counts, sizes, declared fields and the encoder of one index."""
     engine = engine_of(request)
-    return json(_described(engine.collection(name), engine, name))
+    return json(_described(collection_of(request, name), engine, name))
 
 
 def _described(collection: Collection, engine: Engine, name: str) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
+from ..access import needs
 from ..metrics.lookup import looked_up
 from ..metrics.page import exposition
 from ..metrics.telemetry import Telemetry
 from ..wire.health import HealthHistory
 from .answering import engine_of, json, problems
+from .guarding import GuardedRoute
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 _POINTS = 1000
 """Newest effectiveness points that are told: at one every 15 minutes, ten days of one index."""
@@ -30,6 +32,7 @@ def telemetry_of(request: Request) -> Telemetry:
     response_class=PlainTextResponse,
     responses=problems(),
 )
+@needs("monitor", of="server", always=True)
 def metrics(request: Request) -> Response:
     """What all processes of this server counted, and sizes as they are now."""
     telemetry = telemetry_of(request)
@@ -48,6 +51,7 @@ def metrics(request: Request) -> Response:
     response_model=HealthHistory,
     responses=problems(),
 )
+@needs("monitor", of="server")
 def health_history(request: Request) -> Response:
     """Searches, times and errors of each index by the minute, and how good its answers were.
 

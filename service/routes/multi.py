@@ -12,18 +12,19 @@ from starlette.responses import Response
 
 from lsr.errors import IndexFailure
 
+from ..access import needs
 from ..errors import problem_of_faults
 from ..problems import KINDS, Fault, ProblemError, problem_json
 from ..search.comparing import moves, overlap, rank_biased_overlap, term_differences
 from ..wire.compare import CompareRequest, CompareResponse, CompareTarget
 from ..wire.multi import MultiSearchRequest, MultiSearchResponse, SearchItem
 from .answering import collection_of, json, problems
-from .cancelling import CancellingRoute
+from .guarding import GuardedRoute
 from .search import answered
 
 log = logging.getLogger("lsr.service")
 
-router = APIRouter(route_class=CancellingRoute)
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.post(
@@ -33,6 +34,7 @@ router = APIRouter(route_class=CancellingRoute)
     response_model=MultiSearchResponse,
     responses=problems(400, 413, 415, 422, 499, 503),
 )
+@needs("search", of="some")
 def multi_search(body: MultiSearchRequest, request: Request) -> Response:
     """Each search is answered as if it came alone, in order; what is refused has its problem."""
     results: list[dict[str, Any]] = []
@@ -57,6 +59,7 @@ def multi_search(body: MultiSearchRequest, request: Request) -> Response:
     response_model=CompareResponse,
     responses=problems(400, 404, 413, 415, 422, 499, 503),
 )
+@needs("search", of="some")
 def compare(body: CompareRequest, request: Request) -> Response:
     """The same question to two indexes, or to one in two ways: ranks, overlap, terms.
 

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ..access import needs
 from ..engine import Collection
 from ..metrics import Searched, observation_of
 from ..search import search, server_timing
@@ -14,9 +15,9 @@ from ..wire.answers import SearchResponse
 from ..wire.search import SearchRequest
 from ..wire.why import ExplainRequest, ExplainResponse
 from .answering import DocumentId, IndexName, collection_of, engine_of, json, problems
-from .cancelling import CancellingRoute, cancel_of
+from .guarding import GuardedRoute, cancel_of
 
-router = APIRouter(route_class=CancellingRoute)
+router = APIRouter(route_class=GuardedRoute)
 
 _UNCHANGED: dict[int | str, dict[str, str]] = {
     304: {"description": "The answer is the one that `If-None-Match` names."}
@@ -30,6 +31,7 @@ _UNCHANGED: dict[int | str, dict[str, str]] = {
     response_model=SearchResponse,
     responses=problems(400, 404, 410, 413, 415, 422, 499, 503) | _UNCHANGED,
 )
+@needs("search")
 def search_index(name: IndexName, body: SearchRequest, request: Request) -> Response:
     """The best documents for a text, for weighted tokens, for a vector or for a document.
 
@@ -72,6 +74,7 @@ def answered(
     response_model=ExplainResponse,
     responses=problems(400, 404, 413, 415, 422, 499, 503),
 )
+@needs("search")
 def explain_document(
     name: IndexName, id: DocumentId, body: ExplainRequest, request: Request
 ) -> Response:

@@ -10,15 +10,17 @@ from starlette.responses import Response
 from index import MAX_QUERY_TERMS
 from lsr import __version__
 
+from ..access import needs, public
 from ..problems import KINDS, ProblemError, did_you_mean, type_of
 from ..wire.problems import ProblemKind
 from ..wire.search import MAX_DEPTH, MAX_LIMIT, MAX_TIMEOUT_MS, MAX_WINDOW
 from ..wire.server import ServerInfo
-from .answering import engine_of, json, problems
+from .answering import engine_of, json, problems, sees
+from .guarding import GuardedRoute, access_of
 
 _LIBRARIES = ("numpy", "scipy", "apsw", "fastapi", "starlette", "uvicorn", "pydantic", "orjson")
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.get(
@@ -28,9 +30,11 @@ router = APIRouter()
     response_model=ServerInfo,
     responses=problems(),
 )
+@needs(None)
 def info(request: Request) -> Response:
     """Which software answers, and what a request may not exceed."""
     engine = engine_of(request)
+    registry, access = engine.registry(), access_of(request)
     return json(
         {
             "name": "lsr-search",
@@ -39,14 +43,14 @@ def info(request: Request) -> Response:
             "versions": {"python": platform.python_version()}
             | {library: version(library) for library in _LIBRARIES},
             "limits": {
-                "body_bytes": engine.settings.max_body_bytes,
+                **engine.settings.limits.as_info(),
                 "limit": MAX_LIMIT,
                 "window": MAX_WINDOW,
                 "cursor_depth": MAX_DEPTH,
                 "timeout_ms": MAX_TIMEOUT_MS,
                 "query_terms": MAX_QUERY_TERMS,
             },
-            "indexes": engine.names,
+            "indexes": [name for name in registry.entries if sees(access, registry, name)],
         }
     )
 
@@ -58,6 +62,7 @@ def info(request: Request) -> Response:
     response_model=ProblemKind,
     responses=problems(404),
 )
+@public
 def explain_problem(
     name: Annotated[str, Path(description="The last part of a problem's `type`.")],
 ) -> Response:

@@ -10,15 +10,17 @@ from starlette.responses import Response
 from index import Manifest
 from index.archive import SUFFIX
 
+from ..access import needs
 from ..home.queue import Task
 from ..receiving import submit
 from ..versions import snapshots
 from ..wire.snapshots import CreateSnapshot, RestoreSnapshot, SnapshotInfo, SnapshotList
 from ..wire.tasks import TaskInfo
 from .answering import engine_of, json, problems
+from .guarding import GuardedRoute
 from .tasks import answer_task
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 SnapshotName = Annotated[str, Path(description="The snapshot's name, as the list has it.")]
 Wait = Annotated[
@@ -36,6 +38,7 @@ _TASK: dict[int | str, dict[str, Any]] = {
     response_model=SnapshotList,
     responses=problems(409),
 )
+@needs("monitor", of="server")
 def list_snapshots(request: Request) -> Response:
     """What their manifests say; `verify` reads the rest."""
     home = engine_of(request).writable_home()
@@ -49,6 +52,7 @@ def list_snapshots(request: Request) -> Response:
     response_model=TaskInfo,
     responses=_TASK | problems(400, 404, 409, 413, 415, 422, 503),
 )
+@needs("admin", of="server")
 async def create_snapshot(body: CreateSnapshot, request: Request, wait: Wait = 30.0) -> Response:
     """A copy of one commit, while others search, write and merge; every byte is verified."""
     engine = engine_of(request)
@@ -68,6 +72,7 @@ async def create_snapshot(body: CreateSnapshot, request: Request, wait: Wait = 3
     response_model=SnapshotInfo,
     responses=problems(404, 409),
 )
+@needs("monitor", of="server")
 def read_snapshot(snapshot: SnapshotName, request: Request) -> Response:
     """What its manifest says."""
     home = engine_of(request).writable_home()
@@ -83,6 +88,7 @@ def read_snapshot(snapshot: SnapshotName, request: Request) -> Response:
     response_model=TaskInfo,
     responses=_TASK | problems(404, 409, 422, 503),
 )
+@needs("admin", of="server")
 async def verify_snapshot(snapshot: SnapshotName, request: Request, wait: Wait = 30.0) -> Response:
     """Read every byte; `snapshot_damaged` names what is wrong."""
     home = engine_of(request).writable_home()
@@ -101,6 +107,7 @@ async def verify_snapshot(snapshot: SnapshotName, request: Request, wait: Wait =
     response_model=TaskInfo,
     responses=_TASK | problems(400, 404, 409, 413, 415, 422, 503),
 )
+@needs("admin", of="server")
 async def restore_snapshot(
     snapshot: SnapshotName, body: RestoreSnapshot, request: Request, wait: Wait = 30.0
 ) -> Response:
@@ -123,6 +130,7 @@ async def restore_snapshot(
     status_code=204,
     responses=problems(404, 409),
 )
+@needs("admin", of="server")
 def delete_snapshot(snapshot: SnapshotName, request: Request) -> Response:
     """The copy and everything in it."""
     snapshots.discard(snapshots.place_of(engine_of(request).writable_home(), snapshot))

@@ -9,14 +9,18 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from ..access import needs
+from ..gate import Gate
 from ..home import Home, queue
+from ..home.keys import Action
 from ..home.queue import Task
 from ..problems import KINDS, ProblemError
 from ..receiving import finished
 from ..wire.tasks import TaskInfo, TaskList
 from .answering import engine_of, json, problems
+from .guarding import GuardedRoute, access_of
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 TaskNumber = Annotated[int, Path(description="The number of the task.", ge=1, lt=2**63)]
 EVENT_EVERY_S = 0.2
@@ -71,6 +75,7 @@ async def answer_task(home: Home, task: Task, *, wait_s: float) -> Response:
     response_model=TaskList,
     responses=problems(409, 422),
 )
+@needs(None)
 def list_tasks(
     request: Request,
     index: Annotated[str | None, Query(description="Only of this index.")] = None,
@@ -82,7 +87,8 @@ def list_tasks(
     home = engine_of(request).writable_home()
     found = queue.tasks_of(home, index=index, state=state, before=before, limit=limit)
     more = found[-1].id if len(found) == limit else None
-    return json({"tasks": [shown(task) for task in found], "next_before": more})
+    seen = [shown(task) for task in found if _may(request, task)]
+    return json({"tasks": seen, "next_before": more})
 
 
 @router.get(
@@ -92,9 +98,10 @@ def list_tasks(
     response_model=TaskInfo,
     responses=problems(404, 409, 422),
 )
+@needs(None)
 def read_task(id: TaskNumber, request: Request) -> Response:
     """How far it is, what it did, why it failed."""
-    return json(shown(queue.task_of(engine_of(request).writable_home(), id)))
+    return json(shown(_task_of(request, id)))
 
 
 @router.post(
@@ -104,11 +111,11 @@ def read_task(id: TaskNumber, request: Request) -> Response:
     response_model=TaskInfo,
     responses=problems(404, 409, 422),
 )
+@needs(None)
 def cancel_task(id: TaskNumber, request: Request) -> Response:
     """A task that runs ends between two commits; what it committed stays."""
-    home = engine_of(request).writable_home()
-    queue.task_of(home, id)
-    return json(shown(queue.cancel(home, id)))
+    _task_of(request, id, change=True)
+    return json(shown(queue.cancel(engine_of(request).writable_home(), id)))
 
 
 @router.get(
@@ -123,10 +130,11 @@ def cancel_task(id: TaskNumber, request: Request) -> Response:
         **problems(404, 409, 422),
     },
 )
+@needs(None)
 def read_rejects(id: TaskNumber, request: Request) -> Response:
     """Every line that an ingestion refused, and why."""
     home = engine_of(request).writable_home()
-    queue.task_of(home, id)
+    _task_of(request, id, change=True)
     path = home.path / "tasks" / str(id) / "rejects.ndjson"
     if not path.is_file():
         raise ProblemError("unknown_task", f"Task {id} rejected no lines.")
@@ -145,25 +153,50 @@ def read_rejects(id: TaskNumber, request: Request) -> Response:
         **problems(404, 409, 422),
     },
 )
+@needs(None)
 async def watch_task(id: TaskNumber, request: Request) -> Response:
     """An event whenever the task changed, some times a second at most."""
     home = engine_of(request).writable_home()
-    first = queue.task_of(home, id)
+    first = _task_of(request, id)
+    gate: Gate = request.state.gate
+    gate.require_stream()
 
     async def events() -> AsyncIterator[bytes]:
         task = first
         said: Task | None = None
         quiet_since = time.monotonic()
-        while True:
-            if task != said:
-                yield b"event: task\ndata: " + orjson.dumps(shown(task)) + b"\n\n"
-                said, quiet_since = task, time.monotonic()
-            if task.over:
-                return
-            if time.monotonic() - quiet_since > KEEP_ALIVE_S:
-                yield b": still here\n\n"
-                quiet_since = time.monotonic()
-            await anyio.sleep(EVENT_EVERY_S)
-            task = queue.task_of(home, id)
+        with gate.streaming():
+            while True:
+                if task != said:
+                    yield b"event: task\ndata: " + orjson.dumps(shown(task)) + b"\n\n"
+                    said, quiet_since = task, time.monotonic()
+                if task.over:
+                    return
+                if time.monotonic() - quiet_since > KEEP_ALIVE_S:
+                    yield b": still here\n\n"
+                    quiet_since = time.monotonic()
+                await anyio.sleep(EVENT_EVERY_S)
+                task = queue.task_of(home, id)
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+def _task_of(request: Request, number: int, *, change: bool = False) -> Task:
+    """The task, for a key that may know of it. Raises the problem `unknown_task` for any other.
+
+    `change` is for what a key that only monitors may not do.
+    """
+    task = queue.task_of(engine_of(request).writable_home(), number)
+    if not _may(request, task, change=change):
+        raise ProblemError("unknown_task", f"There is no task {number}.")
+    return task
+
+
+def _may(request: Request, task: Task, *, change: bool = False) -> bool:
+    access = access_of(request)
+    action: Action = "write" if task.kind in ("ingest", "delete") else "admin"
+    if access.may_everywhere(action) or (not change and access.may_everywhere("monitor")):
+        return True
+    if task.index is None:
+        return False
+    return access.may(action, engine_of(request).registry().names_of(task.index))

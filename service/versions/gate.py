@@ -18,8 +18,8 @@ from lsr.errors import UsageError
 from lsr.types import Qrels
 
 from ..home import Home
+from ..names import is_name
 from ..problems import Fault, ProblemError, did_you_mean
-from ..settings import is_name
 
 MAX_QUERIES = 10_000
 DEPTH = 1000

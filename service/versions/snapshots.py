@@ -11,8 +11,8 @@ from index.archive import SUFFIX
 from index.backup import Progress
 
 from ..home import Home, registry
+from ..names import NAME_WANTED, is_name
 from ..problems import Fault, ProblemError, did_you_mean
-from ..settings import NAME_WANTED, is_name
 
 _SNAPSHOT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,19}")
 """NAME-GENERATION, as `backup_into` calls them."""

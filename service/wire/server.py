@@ -48,9 +48,21 @@ class Ready(Answer):
 
 
 class Limits(Answer):
-    """What a request may not exceed."""
+    """What a request may not exceed. Bytes count on the wire and after decompression."""
 
     body_bytes: int
+    documents_bytes: int = Field(description="Of a body of documents.")
+    line_bytes: int = Field(description="Of one document.")
+    ratio: int = Field(description="How much larger decompression may make a body.")
+    body_wait_s: float = Field(description="How long the server waits for a body,")
+    body_rate: int = Field(description="and a second more for so many bytes of it.")
+    request_s: float = Field(description="How long a search may take.")
+    concurrent: int = Field(description="Requests that are worked on at a time.")
+    threads: int
+    key_rate: float | None = Field(description="Requests a second and key; null: any number.")
+    key_burst: int = Field(description="Requests of a key that may come at once.")
+    header_bytes: int
+    streams: int = Field(description="Streams of events open at a time.")
     limit: int
     window: int = Field(description="offset + limit.")
     cursor_depth: int = Field(description="Hits that a cursor leads to.")

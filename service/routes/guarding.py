@@ -1,0 +1,155 @@
+"""Routes behind the gate: rights, room and the whole body first, the handler after that.
+
+A handler runs in a thread and cannot see the connection, so the event loop watches it: not from the
+beginning, which would cost every request a task, but where a search takes longer than `PATIENCE_S`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.types import Message
+
+from index import Cancel
+
+from ..access import Access, Need, need_of
+from ..bodies import check_declared, unsupported_media_type, whole_body
+from ..engine import Engine
+from ..gate import Gate
+from ..limits import Limits
+from ..names import is_name
+from ..problems import ProblemError
+
+PATIENCE_S = 0.05
+
+
+class GuardedRoute(APIRoute):
+    """A route that says what it needs, and whose handler runs only when it is given."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler behind the gate."""
+        handle = super().get_route_handler()
+        need = need_of(self.endpoint)
+        has_name = "{name}" in self.path
+        assert need.public or need.action is None or need.of != "index" or has_name, self.path
+        has_body = self.body_field is not None and not need.streamed
+
+        async def guarded(request: Request) -> Response:
+            gate: Gate = request.state.gate
+            access = gate.access(request.headers, need)
+            _admit(request, access, need, gate.limits)
+            request.state.access = access
+            if need.always:
+                return await handle(request)
+            with gate.running():
+                if has_body:
+                    request = await _with_body(request, gate)
+                if need.action != "search":
+                    return await handle(request)
+                async with _watched(request, gate.limits.request_s):
+                    return await handle(request)
+
+        return guarded
+
+
+def access_of(request: Request) -> Access:
+    """The rights of this request."""
+    access: Access = request.state.access
+    return access
+
+
+def cancel_of(request: Request) -> Cancel:
+    """What ends the searches of this request."""
+    cancel: Cancel = request.state.cancel
+    return cancel
+
+
+def _admit(request: Request, access: Access, need: Need, limits: Limits) -> None:
+    """Raise the problem that keeps this key from this route, or from what the address names."""
+    name = request.path_params.get("name")
+    if not need.streamed:
+        check_declared(request, limits.body_bytes)
+    if need.public:
+        return
+    if need.of == "server" and need.action is not None:
+        access.require_everywhere(need.action)
+    elif need.of == "some" and need.action is not None:
+        if not access.may_somewhere(need.action):
+            raise access.forbidden(f"{need.action}:NAME")
+    elif need.action is not None:
+        assert name is not None
+        if not access.may(need.action, [name]):
+            engine: Engine = request.state.engine
+            access.require(need.action, engine.registry().names_of(name))
+    if need.whole:
+        access.require_whole()
+    if name is not None and need.of == "index" and not is_name(name):
+        raise ProblemError(
+            "invalid_name",
+            f"'{name[:100]}' is no name.",
+            hint="Names are 1 to 63 lower-case letters, digits, '-' and '_', and begin with a "
+            "letter or a digit.",
+        )
+
+
+async def _with_body(request: Request, gate: Gate) -> Request:
+    """The request with its body read, decompressed and at hand."""
+    if unsupported := unsupported_media_type(request):
+        raise unsupported
+    body = await whole_body(request, gate.limits)
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            return await request.receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)
+
+
+@asynccontextmanager
+async def _watched(request: Request, seconds: float) -> AsyncIterator[None]:
+    """Ends the searches of the body when the client has left, or after so many seconds."""
+    cancel = Cancel()
+    request.state.cancel = cancel
+    loop = asyncio.get_running_loop()
+    watchers: list[asyncio.Task[None]] = []
+    leaving = loop.call_later(
+        PATIENCE_S, lambda: watchers.append(loop.create_task(_wait_for_leaving(request, cancel)))
+    )
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        cancel.set()
+
+    deadline = loop.call_later(seconds, expire)
+    try:
+        yield
+    except ProblemError as error:
+        if expired and error.code == "cancelled":
+            raise ProblemError(
+                "deadline_exceeded",
+                f"The search was ended after {seconds:g} seconds, before it had its answer.",
+                hint="With `timeout_ms` a search answers with the best it found so far.",
+            ) from error
+        raise
+    finally:
+        del request.state.cancel  # the scope lives on in cycles, up to the end of Python
+        deadline.cancel()
+        leaving.cancel()
+        for watcher in watchers:
+            watcher.cancel()
+
+
+async def _wait_for_leaving(request: Request, cancel: Cancel) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    cancel.set()
