@@ -46,6 +46,7 @@ MODULES = (
     "state",
     "texts",
     "theme",
+    "trace",
     "why",
 )
 FILES = {

@@ -80,6 +80,11 @@ KINDS: Mapping[str, Kind] = {
         "No data directory",
         "The server was started without --data, so it only reads the indexes it was given.",
     ),
+    "origins_unavailable": Kind(
+        409,
+        "Origins unavailable",
+        "Nothing here can read the document again and tell which words gave it its terms.",
+    ),
     "index_exists": Kind(409, "Index exists", "An index or an alias has this name already."),
     "alias_exists": Kind(409, "Alias exists", "The name means an index already."),
     "alias_changed": Kind(409, "Alias changed", "The alias was moved while it was measured."),

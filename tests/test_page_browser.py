@@ -250,25 +250,36 @@ def test_what_the_text_says_is_underlined(opened: Callable[..., "Page"]) -> None
     assert coffee.locator(".snippet mark").all_inner_texts() == ["Coffee"]
 
 
-def test_what_a_learned_term_was_read_from_is_tinted(opened: Callable[..., "Page"]) -> None:
-    """An answer as of an index that knows where its terms come from."""
+def test_what_a_learned_term_was_read_from_is_tinted(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    """The answer is made up: a real one takes a network, as in test_service_origins.py."""
+    (coffee,) = (
+        term["index"]
+        for hit in search(address, query={"text": "coffee"}, explain=True)
+        for term in hit["explain"]["terms"]
+        if hit["id"] == "sleep"
+    )
+    asked: list[Any] = []
 
-    def learned(route: "Route") -> None:
-        answer = route.fetch().json()
-        for hit in answer["hits"]:
-            if hit["id"] == "sleep" and "highlights" in hit:
-                (text,) = (one for one in hit["highlights"] if one["field"] == "text")
-                text["spans"] += [{"start": 0, "end": 5, "terms": ["coffe"], "origin": "expansion"}]
-        route.fulfill(json=answer)
+    def told(route: "Route") -> None:
+        asked.append(route.request.post_data_json)
+        span = {"field": "text", "start": 0, "end": 5, "terms": ["coffe"], "origin": "expansion"}
+        route.fulfill(json={"index": "kitchen", "id": "sleep", "encoder": "e@0", "spans": [span]})
 
-    page = opened()
-    page.route("**/search", learned)
-    page.locator("#q").fill("coffee evening")
+    page = opened("/?q=coffee evening&index=kitchen")
+    page.route("**/v1/indexes/kitchen/origins/sleep", told)
     sleep = page.locator(".hit", has=page.locator("[data-hit=sleep]"))
-    expect(sleep.locator("mark.expansion")).to_have_text("Sleep")
-    expect(sleep.locator("mark.literal")).to_have_text("evening")
+    sleep.locator(".opener").click()
+    expect(sleep.locator(".snippet mark.expansion")).to_have_text("Sleep")
+    expect(sleep.locator(".snippet mark.literal")).to_have_text("evening")
+    expect(sleep.locator("dd mark.expansion")).to_have_text("Sleep")
+    assert asked == [{"terms": [coffee]}]
     sleep.locator(".sum [data-term=coffe]").hover()
-    expect(sleep.locator("mark.pointed")).to_have_text("Sleep")
+    expect(sleep.locator(".snippet mark.pointed")).to_have_text("Sleep")
+    tea = page.locator(".hit", has=page.locator("[data-hit=tea]"))
+    tea.locator(".opener").click()
+    expect(tea.locator(".detail")).to_contain_text("cannot be told: Index 'kitchen' was not built")
 
 
 def test_literal_only_leaves_out_what_expansion_added(

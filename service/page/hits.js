@@ -7,16 +7,23 @@ import { asText, bodyField, marked, snippet, spansOf, title, titleField } from "
 const CAUTION = "Terms that the text does not hold are learned associations, not synonyms; "
   + "a small weight means little alone.";
 
-// `context` holds `highest` (the best score), `order` (term -> place in the query), `onLike(id)` and, where
-// hits moved, `move(hit)` (ranks gained).
+// `context` holds `highest` (the best score), `order` (term -> place in the query), `onLike(id)`, `trace(hit)`,
+// which finds the spans behind its learned terms or says why not, and, where hits moved, `move(hit)`.
 export function hitItem(hit, context) {
   const detail = element("div", { class: "detail", hidden: true });
+  const quoted = element("div", {}, snippet(hit));
   const opener = button(title(hit), () => toggle(), {
     class: "opener", "aria-expanded": "false", "data-hit": hit.id });
-  const toggle = () => {
+  const toggle = async () => {
     detail.hidden = !detail.hidden;
     opener.setAttribute("aria-expanded", String(!detail.hidden));
-    if (!detail.hidden && !detail.hasChildNodes()) detail.append(...details(hit, context));
+    if (detail.hidden || detail.hasChildNodes()) return;
+    detail.append(...details(hit, context));
+    const note = await context.trace(hit);
+    if (note === null) return;
+    detail.replaceChildren(...details(hit, context, note));
+    opener.replaceChildren(...title(hit));
+    quoted.replaceChildren(snippet(hit) ?? "");
   };
   const heading = element("h2", {}, opener);
   return element("li", { class: "hit" },
@@ -24,7 +31,7 @@ export function hitItem(hit, context) {
       element("span", { class: "rank number" }, String(hit.rank), moved(context.move?.(hit))),
       heading,
       element("span", { class: "score number", title: "Score" }, hit.score.toFixed(2))),
-    snippet(hit),
+    quoted,
     hit.explain ? scoreBar(hit.explain, context.highest, context.order) : null,
     detail);
 }
@@ -38,12 +45,12 @@ export function moved(by) {
     "aria-label": `${Math.abs(by)} ranks ${by > 0 ? "up" : "down"}` }, `${by > 0 ? "▲" : "▼"}${Math.abs(by)}`);
 }
 
-function details(hit, context) {
+function details(hit, context, note = null) {
   const nodes = [];
   if (hit.explain) {
-    nodes.push(explanationTable(hit.explain, hit.explain.missing),
-      element("p", { class: "quiet caution" }, CAUTION));
+    nodes.push(explanationTable(hit.explain), element("p", { class: "quiet caution" }, CAUTION));
   }
+  if (note) nodes.push(element("p", { class: "quiet" }, note));
   const first = [titleField(hit.fields), bodyField(hit.fields)];
   const names = Object.keys(hit.fields).sort((a, b) => first.includes(a) - first.includes(b));
   const shown = element("dl", { class: "fields" }, element("dt", {}, "id"), element("dd", {}, hit.id));

@@ -11,6 +11,7 @@ import { hitItem, literalOnly } from "./hits.js";
 import { problemPanel } from "./problems.js";
 import { FIRST } from "./state.js";
 import { EXCERPT } from "./texts.js";
+import { trace } from "./trace.js";
 import { whyForm } from "./why.js";
 
 const SLOW = 3000; // ms without an answer before the page says that it still waits
@@ -164,6 +165,7 @@ export function searchView(app) {
     announce(hits.length ? found : "No hits");
     const context = {
       highest: hits[0]?.score ?? 0,
+      trace: (hit) => trace(state.index, hit),
       onLike: (id) => {
         box.input.value = "";
         app.go({ like: id, q: "", factors: {}, literal: false, k: FIRST }, { push: true });

@@ -23,9 +23,11 @@ export const EXCERPT = 280; // characters of a snippet
 const highlightOf = (hit, field) => hit.highlights?.find((one) => one.field === field);
 
 // What in `field` explains the score, first spans first, none overlapping: of two, the earlier is kept.
+// `hit.origins` are spans that gave the document terms it does not say, once somebody asked for them.
 export function spansOf(hit, field) {
   const kept = [];
-  const given = [...(highlightOf(hit, field)?.spans ?? [])];
+  const learned = (hit.origins ?? []).filter((span) => span.field === field && span.origin === "expansion");
+  const given = [...(highlightOf(hit, field)?.spans ?? []), ...learned];
   for (const span of given.sort((a, b) => a.start - b.start || b.end - a.end)) {
     if (span.start >= (kept.at(-1)?.end ?? 0)) kept.push(span);
   }

@@ -1,0 +1,27 @@
+"""Which words of a document gave it its terms."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ..search.tracing import origins
+from ..wire.origins import OriginsRequest, OriginsResponse
+from .answering import DocumentId, IndexName, collection_of, json, problems
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/indexes/{name}/origins/{id:path}",
+    tags=["search"],
+    summary="Say which words gave a document its terms",
+    response_model=OriginsResponse,
+    responses=problems(400, 404, 409, 413, 415, 422, 503),
+)
+def document_origins(
+    name: IndexName, id: DocumentId, body: OriginsRequest, request: Request
+) -> Response:
+    """A network reads the document again and tells where each term had its largest weight.
+
+    A term that the text does not hold, an expansion, leads back to the words it came from.
+    """
+    return json(origins(collection_of(request, name), id, body))

@@ -1,0 +1,123 @@
+"""Which words gave a document its terms, over HTTP: what the encoder says, by field."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+torch = pytest.importorskip("torch")
+
+from index import build_index  # noqa: E402
+from lsr.encoders import BM25Encoder, SpladeEncoder  # noqa: E402
+from lsr.encoders.splade import SpladeModel  # noqa: E402
+from lsr.types import Document  # noqa: E402
+from service import Settings, create_app  # noqa: E402
+from service.wire.origins import OriginsResponse  # noqa: E402
+
+DOCUMENTS = [
+    Document("both", {"title": "the big cat", "year": 1999, "text": "a dog sat on a mat"}),
+    Document("untitled", {"text": "a big tree"}),
+    Document("empty", {"title": ""}),
+    Document("long", {"text": "cat " * 30_000}),
+]
+
+
+@dataclass(frozen=True)
+class World:
+    client: TestClient
+    encoder: SpladeEncoder
+
+    def ask(self, doc_id: str, terms: list[Any], index: str = "learned") -> Any:
+        return self.client.post(f"/v1/indexes/{index}/origins/{doc_id}", json={"terms": terms})
+
+
+@pytest.fixture(scope="module")
+def world(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("origins")
+    encoder = SpladeEncoder.of(SpladeModel.from_checkpoint(tiny_checkpoint))
+    encoder.save(folder / "encoder")
+    bm25 = BM25Encoder.fit(one.text() for one in DOCUMENTS)
+    for name, reads in (("learned", encoder), ("plain", bm25)):
+        build_index(folder / f"{name}.index", DOCUMENTS, reads, source="test", progress=False)
+    settings = Settings(
+        {name: folder / f"{name}.index" for name in ("learned", "plain")},
+        encoders={"learned": folder / "encoder"},
+    )
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        assert client.app_state["engine"].wait(60)  # type: ignore[attr-defined]
+        yield World(client, encoder)
+
+
+@pytest.mark.parametrize("doc_id", ["both", "untitled"])
+def test_spans_are_where_the_encoder_read_the_terms_by_field(world: World, doc_id: str) -> None:
+    (document,) = (one for one in DOCUMENTS if one.doc_id == doc_id)
+    text = document.text()
+    numbers = world.encoder.encode_documents([text]).indices.tolist()[:64]
+    names = world.encoder.term_strings(numbers)
+    wanted = {
+        (text[slice(*one.span)], name, "literal" if one.literal else "expansion")
+        for one, name in zip(world.encoder.origins(text, numbers), names, strict=True)
+        if one.span is not None
+    }
+    assert {kind for _, _, kind in wanted} == {"literal", "expansion"}
+    answer = world.ask(doc_id, names).json()
+    OriginsResponse.model_validate(answer, extra="forbid")
+    spans = answer["spans"]
+    assert {
+        (document.fields[span["field"]][span["start"] : span["end"]], term, span["origin"])
+        for span in spans
+        for term in span["terms"]
+    } == wanted
+    order = [(list(document.fields).index(one["field"]), one["start"]) for one in spans]
+    assert order == sorted(order)
+
+
+def test_terms_are_named_by_number_as_well(world: World) -> None:
+    numbers = [world.encoder.encode_documents(["a big tree"]).indices.tolist()[0]] * 2
+    by_name = world.ask("untitled", world.encoder.term_strings(numbers))
+    assert by_name.json()["spans"] == world.ask("untitled", numbers).json()["spans"]
+
+
+def test_an_empty_document_has_no_spans(world: World) -> None:
+    assert world.ask("empty", [7]).json()["spans"] == []
+
+
+@pytest.mark.parametrize(
+    ("index", "doc_id", "terms", "status", "code"),
+    [
+        ("plain", "both", [7], 409, "origins_unavailable"),
+        ("learned", "long", [7], 409, "origins_unavailable"),
+        ("learned", "absent", [7], 404, "unknown_document"),
+        ("learned", "both", ["no such entry"], 422, "invalid_query"),
+        ("learned", "both", [67], 422, "invalid_query"),
+        ("learned", "both", [], 422, "invalid_request"),
+        ("nowhere", "both", [7], 404, "unknown_index"),
+    ],
+)
+def test_what_cannot_be_told_is_a_problem(
+    world: World, index: str, doc_id: str, terms: list[Any], status: int, code: str
+) -> None:
+    answer = world.ask(doc_id, terms, index)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+def test_a_query_side_alone_cannot_tell(
+    world: World, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """An index keeps only what reads queries, of an inference-free encoder a table."""
+    import numpy as np
+
+    from lsr.encoders import InferenceFreeEncoder
+
+    model = SpladeModel.from_checkpoint(tiny_checkpoint)
+    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32))
+    build_index(tmp_path / "free.index", DOCUMENTS[:1], encoder, source="test", progress=False)
+    with TestClient(create_app(Settings({"free": tmp_path / "free.index"}))) as client:
+        assert client.app_state["engine"].wait(60)  # type: ignore[attr-defined]
+        answer = client.post("/v1/indexes/free/origins/both", json={"terms": [7]})
+    assert answer.status_code == 409
+    assert "--encoder NAME=FOLDER" in answer.json()["hint"]
+    assert str(tmp_path) not in answer.text
