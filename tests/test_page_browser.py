@@ -161,12 +161,13 @@ def test_a_muted_term_changes_the_ranking_and_the_address_tells_it(
     before = ids_of(address, query={"text": "coffee evening"})
     expect_hits(page, before)
     page.locator("[data-chip=coffe]").click()
-    (evening,) = {
-        term["query"]
-        for hit in search(address, query={"text": "coffee evening"}, explain=True)
-        for term in hit["explain"]["terms"]
-        if term["term"] == "even"
+    weights = {
+        token["term"]: token["weight"]
+        for token in httpx.post(
+            f"{address}/v1/encode", json={"index": "kitchen", "texts": ["coffee evening"]}
+        ).json()["results"][0]["tokens"]
     }
+    evening = weights["even"]
     after = ids_of(address, query={"tokens": {"even": evening}})
     assert after != before
     expect_hits(page, after)
@@ -178,6 +179,20 @@ def test_a_muted_term_changes_the_ranking_and_the_address_tells_it(
     expect_hits(again, before)
     page.go_back()
     expect_hits(page, before)
+
+
+def test_chips_are_the_terms_that_the_encoder_reads(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    """Also those that no hit has."""
+    query = "coffee granite zzz evening"
+    answer = httpx.post(f"{address}/v1/encode", json={"index": "kitchen", "texts": [query]}).json()
+    page = opened(f"/?index=kitchen&q={query}&f.lang=de")
+    expect(page.locator(".chip")).to_have_count(len(answer["results"][0]["tokens"]))
+    chips = [one.split("\n")[0] for one in page.locator(".chip .mute").all_inner_texts()]
+    assert chips == [
+        f"{token['term']} {token['weight']:.2f}" for token in answer["results"][0]["tokens"]
+    ]
 
 
 def test_a_boosted_term_weighs_more(opened: Callable[..., "Page"], address: str) -> None:

@@ -6,7 +6,7 @@ import { button, element } from "./dom.js";
 const SHOWN = 14;
 const STEP = 1.5;
 
-// `terms` is [{ term, weight }], heaviest first; `factors` is { term: factor } where edited; a factor of
+// `terms` is [{ term, weight, learned }], heaviest first; `factors` is { term: factor } where edited; a factor of
 // 0 mutes. `onChange(factors)` is called with a new object.
 export function chips(terms, factors, onChange, { all = false, onAll = () => {} } = {}) {
   const change = (term, factor) => {
@@ -15,10 +15,10 @@ export function chips(terms, factors, onChange, { all = false, onAll = () => {} 
     else next[term] = Math.round(factor * 1000) / 1000;
     onChange(next, term);
   };
-  const chip = ({ term, weight }) => {
+  const chip = ({ term, weight, learned }) => {
     const factor = factors[term] ?? 1;
     const muted = factor === 0;
-    return element("li", { class: `chip${muted ? " muted" : ""}${factor === 1 ? "" : " edited"}` },
+    return element("li", { class: `chip${muted ? " muted" : ""}${factor === 1 ? "" : " edited"}${learned ? " learned" : ""}` },
       button([element("span", { class: "term" }, term), " ",
         element("span", { class: "number" }, (weight * factor).toFixed(2))],
       () => change(term, muted ? 1 : 0),
@@ -33,7 +33,8 @@ export function chips(terms, factors, onChange, { all = false, onAll = () => {} 
     element("ul", {}, ...terms.slice(0, terms.length - hidden).map(chip),
       hidden ? element("li", {}, button(`${hidden} more`, onAll, { class: "plain" })) : null,
       Object.keys(factors).length
-        ? element("li", {}, button("Reset", () => onChange({}), { class: "plain" })) : null));
+        ? element("li", {}, button("Reset", () => onChange({}), { class: "plain" })) : null),
+    terms.some((one) => one.learned) ? element("p", { class: "quiet" }, "Tinted terms are learned associations.") : null);
 }
 
 // The tokens to send: every weight times its factor, muted terms left out.

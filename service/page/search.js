@@ -44,16 +44,22 @@ export function searchView(app) {
     return infos.get(index);
   };
 
-  function request(info) {
+  function request(info, known) {
     const { state } = app;
     let query = { text: state.q };
     if (state.like) query = { like: state.like };
-    else if (Object.keys(state.factors).length) query = { tokens: editedTokens(terms, state.factors) };
+    else if (Object.keys(state.factors).length) query = { tokens: editedTokens(known, state.factors) };
     const body = { query, limit: Math.min(state.k, MOST), explain: true, count: "estimate" };
     const filter = wireFilter(state.filters, info.fields);
     if (filter) body.filter = filter;
     if (info.encoder) body.highlight = { fields: info.encoder.text_fields, max_chars: EXCERPT };
     return body;
+  }
+
+  // The query as weighted terms; known already when only its weights or the filters changed.
+  async function readTerms(state, info, signal) {
+    if (state.like || !info.encoder) return [];
+    return read === reading(state) ? terms : termsOf(state, signal);
   }
 
   async function run() {
@@ -72,21 +78,17 @@ export function searchView(app) {
       if (!current()) return;
       showFilters(info);
       if (!state.q.trim() && !state.like) {
-        answer = null;
-        terms = [];
+        [answer, terms, read] = [null, [], null];
         showStart(info);
         return;
       }
-      if (state.like) terms = [];
-      else if (read !== reading(state)) {
-        terms = await termsOf(state, mine.signal);
-        read = reading(state);
-      }
+      const reads = readTerms(state, info, mine.signal);
+      // Edited weights are sent, so they must be known first; else both are asked for at once.
+      const edited = Object.keys(state.factors).length > 0;
+      const body = request(info, edited ? await reads : []);
+      const [known, given] = await Promise.all([reads, post(at(state.index, "/search"), body, { signal: mine.signal })]);
       if (!current()) return;
-      const body = request(info);
-      const given = await post(at(state.index, "/search"), body, { signal: mine.signal });
-      if (!current()) return;
-      answer = given;
+      [answer, terms, read] = [given, known, reading(state)];
       app.lastRequest = [at(state.index, "/search"), body];
       showAnswer();
     } catch (error) {
@@ -223,15 +225,14 @@ function foundWords(shown, total) {
 
 const reading = (state) => JSON.stringify([state.index, state.q]);
 
-// The terms of a query as far as its hits tell them: what no hit shares is not among them.
+// The terms that the encoder of the index reads in the query, heaviest first; those that a network added
+// to the words of the query are marked as learned.
 async function termsOf(state, signal) {
-  const body = { query: { text: state.q }, explain: true, fields: [] };
-  const { hits } = await post(at(state.index, "/search"), body, { signal });
-  const weights = new Map();
-  for (const hit of hits) {
-    for (const one of hit.explain.terms) if (one.term) weights.set(one.term, one.query);
-  }
-  return [...weights].map(([term, weight]) => ({ term, weight })).sort((a, b) => b.weight - a.weight);
+  const { strategy, results: [read] } = await post("/v1/encode",
+    { index: state.index, texts: [state.q], as: "query" }, { signal });
+  const said = state.q.toLowerCase();
+  return read.tokens.map(({ term, weight }) =>
+    ({ term, weight, learned: strategy === "model" && !said.includes(term.replace("##", "")) }));
 }
 
 // Put `node` in the place of what `holder` holds; the control that had the focus has it again.
