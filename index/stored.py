@@ -1,6 +1,6 @@
 """What the catalog knows of documents: texts, passages, and which version of an id is live."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import apsw
 import orjson
@@ -108,3 +108,22 @@ def live_docids_in(connection: apsw.Connection, doc_id: str, *, at: int | None =
     return sorted(
         int(docid) for docid, added, deleted in rows if by_then(added) and not by_then(deleted)
     )
+
+
+def stored_fields(catalog: Catalog, docids: Sequence[int]) -> list[bytes]:
+    """The JSON of the stored fields of each docid (of a passage: of its document), in order.
+
+    Raises `UsageError` for a docid that is gone.
+    """
+    listed = orjson.dumps(list(docids)).decode()
+    found = dict(
+        catalog.rows(
+            "SELECT d.docid, t.fields FROM json_each(?) j JOIN documents d ON d.docid=j.value "
+            "JOIN texts t ON t.docid=d.group_docid",
+            (listed,),
+        )
+    )
+    for docid in docids:
+        if docid not in found:
+            raise UsageError(f"docid {docid} is not in this index any more")
+    return [bytes(found[docid]) for docid in docids]

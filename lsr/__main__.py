@@ -43,6 +43,8 @@ VERBS = {
     "referee": ("lsr.commands.referee:referee", "compare an index with scipy and with Lucene"),
     "doctor": ("lsr.commands.doctor:doctor", "find what ails an index or an encoder"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),
+    "export": ("lsr.commands.export:export", "write an index as another engine takes it"),
+    "import": ("lsr.commands.import_:import_", "build an index of another engine's vectors"),
     "snapshot": ("lsr.commands.snapshot:snapshot", "copy live indexes, verify and restore copies"),
     "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),
 }

@@ -10,6 +10,7 @@ import click
 from ..errors import IndexExists, UsageError
 from . import _printing as out
 from ._encoders import EncoderChoice, encoder_options
+from ._fields import field_kind, field_option
 
 EXAMPLES = """\b
 Examples:
@@ -24,13 +25,7 @@ Examples:
 @click.argument("corpus")
 @click.argument("index", type=click.Path(path_type=Path))
 @encoder_options
-@click.option(
-    "--field",
-    "fields",
-    multiple=True,
-    metavar="NAME:KIND",
-    help="Field to filter by: keyword, int, float, bool or date. Repeatable.",
-)
+@field_option
 @click.option(
     "--passages",
     metavar="LENGTH/OVERLAP",
@@ -116,7 +111,7 @@ def index(
 
     pruning = Pruning(prune_terms, prune_mass, prune_postings, prune_ratio)
     settings = Settings(order, pruning, binary)
-    kinds = dict(_field(text) for text in fields)
+    kinds = dict(field_kind(text) for text in fields)
     windows = None if passages is None else _windows(passages)
     source = load_dataset(corpus)
     if index.exists() and not overwrite:
@@ -198,16 +193,6 @@ def index(
         ),
     )
     out.next_step("lsr", "search", str(index), "your question")
-
-
-def _field(text: str) -> tuple[str, str]:
-    name, _, kind = text.rpartition(":")
-    if not name or kind not in ("keyword", "int", "float", "bool", "date"):
-        raise UsageError(
-            f"--field {text}: wanted NAME:KIND with a kind of keyword, int, float, bool or date, "
-            "for example lang:keyword"
-        )
-    return name, kind
 
 
 def _windows(text: str) -> tuple[int, int]:

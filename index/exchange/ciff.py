@@ -1,0 +1,216 @@
+"""CIFF: the common index file format that Lucene, PISA, BMP, JASS and Terrier read.
+
+Protobuf messages, each behind its length: a header, a postings list a term in the order of their
+bytes, a record a document. Term frequencies are our impacts, so that an engine that adds up
+products ranks as we do. Lin et al., SIGIR 2020, arXiv 2003.08276.
+
+    Header        1 version  2 postings lists here  3 documents here  4 and 5 the same, in all
+                  6 terms in all  7 average length (double)  8 description
+    PostingsList  1 term  2 df  3 cf  4 posting* { 1 gap to the docid before  2 tf }
+    DocRecord     1 docid  2 the caller's id  3 length
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from lsr.errors import DatasetError
+
+from ..quantised import IntegerMatrix, quantised_documents
+from .formats.format import Facts, identifier, pretty
+
+if TYPE_CHECKING:
+    from ..store import Index
+
+FILE_NAME = "index.ciff"
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ciff:
+    """A CIFF file in memory: (n docs, n terms) frequencies, the terms, the caller's ids."""
+
+    counts: IntegerMatrix
+    terms: list[str]
+    doc_ids: list[str]
+
+
+def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
+    """Write `index` into `folder`, a document a passage; (rows, postings).
+
+    Held in memory: all postings, some 6 bytes each.
+    """
+    from .ciff_kernels import encode_postings
+
+    documents = quantised_documents(index)
+    lists = sparse.csc_array(documents.impacts)
+    lists.sort_indices()
+    starts = lists.indptr.astype(np.int64)
+    used = np.flatnonzero(np.diff(starts))
+    names = {int(term): facts.vocabulary[term].encode() for term in used.tolist()}
+    lengths = np.bincount(
+        lists.indices, weights=lists.data, minlength=len(documents.docids)
+    ).astype(np.int64)
+    n_docs, total = len(documents.docids), int(lengths.sum())
+    with (folder / FILE_NAME).open("wb") as file:
+        header = b"".join(
+            _number(field, value)
+            for field, value in ((1, 1), (2, len(used)), (3, n_docs), (4, len(used)), (5, n_docs))
+        )
+        average = total / n_docs if n_docs else 0.0
+        header += _number(6, total) + b"\x39" + struct.pack("<d", average)
+        _write(file, header + _text(8, f"{facts.name}, 8-bit impacts".encode()))
+        for term in sorted(names, key=names.__getitem__):
+            a, b = int(starts[term]), int(starts[term + 1])
+            docids = lists.indices[a:b].astype(np.int64)
+            gaps = docids - np.concatenate([[0], docids[:-1]])
+            frequencies = lists.data[a:b].astype(np.int64)
+            postings = encode_postings(gaps, frequencies).tobytes()
+            head = _text(1, names[term]) + _number(2, b - a) + _number(3, int(frequencies.sum()))
+            _write(file, head + postings)
+        for number, (doc_id, length) in enumerate(
+            zip(_row_ids(documents.doc_ids), lengths.tolist(), strict=True)
+        ):
+            _write(file, _number(1, number) + _text(2, doc_id.encode()) + _number(3, length))
+    pairs = zip(facts.example.terms, facts.example.weights, strict=True)
+    query = {facts.vocabulary[term]: weight for term, weight in pairs}
+    (folder / "query.json").write_text(pretty(query))
+    (folder / "README.md").write_text(_page(facts))
+    return n_docs, len(lists.data)
+
+
+def read_ciff(path: Path) -> Ciff:
+    """Read a whole CIFF file. Raises `DatasetError` for one that is cut off or no CIFF."""
+    from .ciff_kernels import decode_postings
+
+    data = path.read_bytes()
+    messages = _messages(data, path)
+    header = dict(_members(next(messages, b""), path))
+    n_lists, n_docs = int(header.get(2, 0)), int(header.get(3, 0))
+    if header.get(1) != 1:
+        raise DatasetError(f"{path}: no CIFF file of version 1 (its header says {header.get(1)!r})")
+    terms: list[str] = []
+    docids, counts, sizes = [], [], [0]
+    for _ in range(n_lists):
+        message = next(messages, None)
+        if message is None:
+            raise DatasetError(f"{path}: cut off after {len(terms):,} of {n_lists:,} lists")
+        members = dict(_members(message, path, until=4))
+        numbers, frequencies = decode_postings(np.frombuffer(message, np.uint8))
+        if len(numbers) != members.get(2, 0):
+            raise DatasetError(f"{path}: list {len(terms)} has {len(numbers)} postings, not its df")
+        terms.append(bytes(members.get(1, b"")).decode("utf-8", "replace"))
+        docids.append(numbers)
+        counts.append(frequencies)
+        sizes.append(len(numbers))
+    doc_ids = [""] * n_docs
+    for _ in range(n_docs):
+        message = next(messages, None)
+        if message is None:
+            raise DatasetError(f"{path}: cut off within its {n_docs:,} documents")
+        members = dict(_members(message, path))
+        doc_ids[int(members.get(1, 0))] = bytes(members.get(2, b"")).decode("utf-8", "replace")
+    nothing = [np.empty(0, np.int64)]
+    matrix = sparse.csc_array(
+        (np.concatenate(counts or nothing), np.concatenate(docids or nothing), np.cumsum(sizes)),
+        shape=(n_docs, n_lists),
+    )
+    rows: IntegerMatrix = sparse.csr_array(matrix)
+    return Ciff(rows, terms, doc_ids)
+
+
+def _row_ids(doc_ids: list[str]) -> Iterator[str]:
+    """Unique ids: the nth passage of a document that has several is `ID#n`."""
+    counts: dict[str, int] = {}
+    for doc_id in doc_ids:
+        counts[doc_id] = counts.get(doc_id, 0) + 1
+    seen: dict[str, int] = {}
+    for doc_id in doc_ids:
+        seen[doc_id] = seen.get(doc_id, 0) + 1
+        yield doc_id if counts[doc_id] == 1 else f"{doc_id}#{seen[doc_id]}"
+
+
+def _write(file: IO[bytes], message: bytes) -> None:
+    file.write(_varint(len(message)) + message)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3 | _VARINT) + _varint(value)
+
+
+def _text(field: int, value: bytes) -> bytes:
+    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
+
+
+def _messages(data: bytes, path: Path) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        length, at = _read_varint(data, at, path)
+        if at + length > len(data):
+            raise DatasetError(f"{path}: cut off at byte {len(data):,}")
+        yield data[at : at + length]
+        at += length
+
+
+def _members(
+    message: bytes, path: Path, *, until: int | None = None
+) -> Iterator[tuple[int, int | bytes]]:
+    """(field, value) of a message, up to the first `until`."""
+    at = 0
+    while at < len(message):
+        key, at = _read_varint(message, at, path)
+        field, kind = key >> 3, key & 7
+        if field == until:
+            return
+        if kind == _VARINT:
+            value, at = _read_varint(message, at, path)
+            yield field, value
+            continue
+        length = {_FIXED64: 8, _FIXED32: 4}.get(kind, -1)
+        if kind == _BYTES:
+            length, at = _read_varint(message, at, path)
+        if length < 0 or at + length > len(message):
+            raise DatasetError(f"{path}: a message is damaged, field {field} of kind {kind}")
+        yield field, message[at : at + length]
+        at += length
+
+
+def _read_varint(data: bytes, at: int, path: Path) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(data) or shift > 63:
+            raise DatasetError(f"{path}: a number is damaged at byte {at:,}")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def _page(facts: Facts) -> str:
+    return f"""# {facts.name} as CIFF
+
+`{FILE_NAME}` holds {facts.n_docs:,} documents; term frequencies are 8-bit impacts, query weights in
+`query.json` are integers, so an engine that adds up their products scores as we do.
+
+```
+ciff2bmp --ciff-file {FILE_NAME} --output {identifier(facts.name)}.bmp      # BMP
+ciff2pisa --ciff-file {FILE_NAME} --output {identifier(facts.name)}         # PISA
+lsr import {FILE_NAME} {identifier(facts.name)}.index --from ciff           # here
+```
+"""

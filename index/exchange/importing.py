@@ -1,0 +1,185 @@
+"""`import_vectors`: another engine's vectors as an index of ours, in two passes over the file."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from lsr.encoders import SparseEncoder
+from lsr.errors import DatasetError, IndexExists, UsageError
+from lsr.progress import Bar, bar
+from lsr.types import Document, SparseMatrix
+
+from ..arrival import arrive, emptied, reserved, sync_tree
+from ..card import encoder_card
+from ..catalog import FILE_NAME
+from ..quantize import MAX_IMPACT
+from ..settings import Settings
+from ..store import Index
+from .reading import SOURCES, Imported, read_imports
+
+BATCH = 2048
+TERMS = "terms.txt"
+"""In the index of an import without an encoder: the entry of each term number, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What came in. `saturated_share` of the weights were above `max_weight`."""
+
+    path: Path
+    n_docs: int
+    n_terms: int
+    n_postings: int
+    max_weight: float
+    saturated_share: float
+    encoder: str | None
+    seconds: float
+
+
+def import_vectors(
+    file: Path,
+    path: Path,
+    source: str,
+    *,
+    encoder: SparseEncoder | None = None,
+    field: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> ImportReport:
+    """Build an index at `path` of the vectors in `file`.
+
+    `encoder` is what they were made by: its vocabulary numbers the terms, and the index is searched
+    with it. Without one, entries that are all numbers keep them and others are numbered in code
+    point order, listed in the index's `terms.txt`; it is then searched with vectors. Raises
+    `DatasetError` for a line that is no document, with its number, and for an unknown entry.
+    """
+    if source not in SOURCES:
+        raise UsageError(f"no source {source!r}; there are {', '.join(SOURCES)}")
+    path = path.resolve()
+    if path.exists() and not (overwrite and (path / FILE_NAME).is_file()):
+        raise IndexExists(f"{path} exists; choose another path, or give --overwrite")
+    started = time.perf_counter()
+    quiet = None if progress else True
+    documents = bar(
+        read_imports(file, source, field=field), unit="documents", desc="surveyed", quiet=quiet
+    )
+    seen = _survey(documents, file)
+    numbers = _numbered(seen.entries, encoder, file)
+    n_terms = encoder.n_terms if encoder is not None else max(numbers.values()) + 1
+    max_weight = float(MAX_IMPACT)  # whole numbers up to it are impacts already: kept exactly
+    if not seen.impacts:
+        known = 0.0 if encoder is None else encoder.max_weight
+        max_weight = max(known, seen.max_weight)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(path.name + ".importing")
+    with reserved(staging):
+        emptied(staging)
+        card = None
+        if encoder is not None:
+            card = encoder_card(encoder)
+            if encoder.query_strategy != "model":
+                from lsr.encoders.folder import build_fingerprint
+
+                encoder.save(staging / "encoder", queries_only=True)
+                card = replace(card, copy=build_fingerprint(staging / "encoder"))
+        with Index.create(
+            staging,
+            n_terms=n_terms,
+            max_weight=max_weight,
+            encoder=card,
+            fields=fields,
+            settings=settings,
+        ) as index:
+            counter: Bar[None] = bar(
+                total=seen.n_docs, unit="documents", desc="imported", quiet=quiet
+            )
+            with index.bulk(f"{source} {file.name}") as build, counter:
+                rows = iter(read_imports(file, source, field=field))
+                while batch := list(islice(rows, BATCH)):
+                    build.add(
+                        [Document(one.doc_id, one.fields) for one in batch],
+                        _matrix(batch, numbers, n_terms),
+                    )
+                    counter.update(len(batch))
+                build.flush()
+            info = index.info()
+        if encoder is None:
+            entries = sorted(numbers, key=numbers.__getitem__)
+            text = "".join(entry.replace("\n", " ") + "\n" for entry in entries)
+            (staging / TERMS).write_text(text, encoding="utf-8")
+        sync_tree(staging)
+        arrive(staging, path)
+    return ImportReport(
+        path,
+        info["n_docs"],
+        n_terms,
+        info["n_postings"],
+        max_weight,
+        info["saturated_share"],
+        None if encoder is None else encoder.name,
+        time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    n_docs: int
+    max_weight: float
+    impacts: bool
+    entries: set[str]
+
+
+def _survey(documents: Iterable[Imported], file: Path) -> _Seen:
+    n_docs, max_weight, whole = 0, 0.0, True
+    entries: set[str] = set()
+    for one in documents:
+        n_docs += 1
+        entries.update(one.weights)
+        max_weight = max(max_weight, max(one.weights.values(), default=0.0))
+        whole = whole and all(weight.is_integer() for weight in one.weights.values())
+    if not n_docs:
+        raise DatasetError(f"{file}: there is no document in it")
+    if not max_weight:
+        raise DatasetError(f"{file}: no document has a weight above 0")
+    return _Seen(n_docs, max_weight, whole and max_weight <= MAX_IMPACT, entries)
+
+
+def _numbered(entries: set[str], encoder: SparseEncoder | None, file: Path) -> dict[str, int]:
+    """The number of each entry."""
+    if encoder is not None:
+        known: dict[str, int] = {}
+        for number, entry in enumerate(encoder.term_strings(range(encoder.n_terms))):
+            known.setdefault(entry, number)
+        # What cannot name a feature of Lucene's is exported as `#number`.
+        for entry in entries - known.keys():
+            if entry.startswith("#") and entry[1:].isdecimal():
+                known[entry] = min(int(entry[1:]), encoder.n_terms)
+        if entries <= known.keys() and all(known[one] < encoder.n_terms for one in entries):
+            return known
+        if all(entry.isdecimal() and int(entry) < encoder.n_terms for entry in entries):
+            return {entry: int(entry) for entry in entries}
+        unknown = min(entries - known.keys())
+        raise DatasetError(
+            f"{file}: {unknown!r} is no entry of the vocabulary of '{encoder.name}' "
+            f"({len(entries - known.keys()):,} are not); name the encoder that made the vectors"
+        )
+    if all(entry.isdecimal() and int(entry) < 1 << 24 for entry in entries):
+        return {entry: int(entry) for entry in entries}
+    return {entry: number for number, entry in enumerate(sorted(entries))}
+
+
+def _matrix(batch: list[Imported], numbers: Mapping[str, int], n_terms: int) -> SparseMatrix:
+    starts = np.cumsum([0, *(len(one.weights) for one in batch)])
+    terms = [numbers[entry] for one in batch for entry in one.weights]
+    weights = [weight for one in batch for weight in one.weights.values()]
+    return sparse.csr_array(
+        (np.array(weights, np.float32), np.array(terms, np.int32), starts),
+        shape=(len(batch), n_terms),
+    )

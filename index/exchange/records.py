@@ -1,0 +1,92 @@
+"""An index as a stream of rows for other engines: ids, stored fields, weights by term."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from ..live import positions_in
+
+if TYPE_CHECKING:
+    from ..store import Index
+
+BATCH = 2048
+
+Weights = Literal["impacts", "floats"]
+"""`impacts`: the 8-bit integers our searches add up, which every engine represents exactly, so that
+it ranks as we do. `floats`: the stored float16 weights, which say a little more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some passages (documents where nothing was split), by docid ascending.
+
+    Row i has the postings starts[i] .. starts[i + 1] - 1 of `terms` (uint32) and `weights` (uint8,
+    or float32). `ids` are unique: of a document in several passages `ID#1`, `ID#2`, and so on, with
+    their `doc_ids` beside them. `fields` are JSON objects as stored.
+    """
+
+    ids: list[str]
+    doc_ids: list[str]
+    docids: npt.NDArray[np.uint32]
+    fields: list[bytes]
+    starts: npt.NDArray[np.int64]
+    terms: npt.NDArray[np.uint32]
+    weights: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def rows_of(index: "Index", *, weights: Weights = "impacts") -> Iterator[Rows]:
+    """Everything that a search of `index` may return at the commit that is newest now.
+
+    Memory is that of one batch, besides the maps of segments.
+    """
+    snapshot = index.refresh()
+    n_passages: dict[str, int] = {}
+    for view in snapshot.views:
+        live = positions_in(view.live, view.segment.n_docs)
+        live = live[np.argsort(view.segment.docids[live], kind="stable")]
+        for first in range(0, len(live), BATCH):
+            chosen = live[first : first + BATCH]
+            docids = view.segment.docids[chosen]
+            doc_ids = view.segment.doc_ids(chosen)
+            values: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+            if weights == "impacts":
+                starts, terms, values = view.segment.impacts(chosen)
+            else:
+                csr = view.segment.vectors(chosen)
+                starts = csr.indptr.astype(np.int64)
+                terms, values = csr.indices.astype(np.uint32), csr.data
+            ids = doc_ids
+            if view.segment.groups is not None:
+                ids = _numbered(doc_ids, n_passages)
+            yield Rows(
+                ids,
+                doc_ids,
+                docids,
+                index.stored_fields(docids),
+                starts,
+                terms,
+                values,
+            )
+
+
+def _numbered(doc_ids: list[str], n_passages: dict[str, int]) -> list[str]:
+    """`ID#n` for the nth passage of each document; passages of one lie in one segment, in order."""
+    ids = []
+    for doc_id in doc_ids:
+        n_passages[doc_id] = n_passages.get(doc_id, 0) + 1
+        ids.append(f"{doc_id}#{n_passages[doc_id]}")
+    return ids
+
+
+def with_members(fields: bytes, **members: object) -> orjson.Fragment:
+    """A stored JSON object and further members, without parsing it: ours come first."""
+    head = orjson.dumps(members)
+    inner = fields.strip()[1:-1]
+    return orjson.Fragment(head[:-1] + (b"," + inner if inner.strip() else b"") + b"}")

