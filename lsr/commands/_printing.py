@@ -54,12 +54,13 @@ def as_json(value: Any) -> None:
 def counted(n: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "document"), counted(5183, "document"), counted(2, "query")
-    ('1 document', '5,183 documents', '2 queries')
+    >>> counted(1, "document"), counted(5183, "document"), counted(2, "query"), counted(2, "key")
+    ('1 document', '5,183 documents', '2 queries', '2 keys')
     """
     if n == 1:
         return f"1 {noun}"
-    return f"{n:,} {noun[:-1]}ies" if noun.endswith("y") else f"{n:,} {noun}s"
+    ends_in_ies = noun.endswith("y") and noun[-2] not in "aeou"
+    return f"{n:,} {noun[:-1]}ies" if ends_in_ies else f"{n:,} {noun}s"
 
 
 def size(n_bytes: float) -> str:

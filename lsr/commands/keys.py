@@ -98,7 +98,7 @@ def create(
     fact("created", columns(key.id, _described(key.as_info(time.time()))))
     if is_first:
         fact("closed", "from now on every request to this server needs a key")
-    next_step("curl", "-H", f"X-API-Key: {secret}", "http://127.0.0.1:8000/v1/indexes")
+    next_step("curl", "-H", "X-API-Key: KEY", "http://127.0.0.1:8000/v1/indexes")
 
 
 @keys.command("list", epilog=EXAMPLES)
@@ -140,7 +140,7 @@ def revoke(*, home: Path, number: str, json_output: bool) -> None:
     next_step("lsr", "keys", "list", "--data", str(home))
 
 
-def _opened(home: Path) -> Home:
+def _opened(home: Path) -> "Home":
     from service.home import FILE_NAME, Home
 
     if not (home / FILE_NAME).is_file():
