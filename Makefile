@@ -34,6 +34,7 @@ fuzz:  ## Fuzz damaged segments and odd queries, SECONDS=600 each
 crash: $(VENV)/.dev  ## Kill, cut the power and damage at every point (half an hour; tests/crash/README.md)
 	PYTHONPATH=tests $(BIN)/python -m crash.power
 	PYTHONPATH=tests $(BIN)/python -m crash.killing
+	PYTHONPATH=tests $(BIN)/python -m crash.full
 
 check: $(VENV)/.dev  ## Format, lint and strict types
 	$(BIN)/ruff format --check .

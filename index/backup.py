@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.errors import IndexCorrupt, IndexExists, IndexFailure, IndexNotFound
-from lsr.files import make_directory
+from lsr.files import changing, make_directory
 
 from . import manifest as manifests
 from .arrival import arrive, emptied, reserved, sync_tree
@@ -120,8 +120,9 @@ def _back_up(
     link: bool,
     progress: Progress | None,
 ) -> tuple[Manifest, Path]:
-    make_directory(staging.parent)
-    with reserved(staging), _cleared(staging):
+    with changing(staging):
+        make_directory(staging.parent)
+    with changing(staging), reserved(staging), _cleared(staging):
         emptied(staging)
         held = _copy_catalog(directory, staging)
         (staging / "segments").mkdir()
@@ -218,9 +219,10 @@ def restore_parts(
     """As `restore`, from (file, read) pairs: each `read(n)` gives the next bytes of that file."""
     if target.exists() or target.is_symlink():
         raise IndexExists(f"{target} exists; restore the snapshot to another path")
-    make_directory(target.parent)
+    with changing(target):
+        make_directory(target.parent)
     staging = target.with_name(f".{target.name}.restoring")
-    with reserved(staging), _cleared(staging):
+    with changing(target), reserved(staging), _cleared(staging):
         emptied(staging)
         (staging / "segments").mkdir()
         missing = {file.path for file in told.files}

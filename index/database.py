@@ -7,7 +7,7 @@ synchronous=FULL: a transaction that returned survives power loss on a disk that
 Left out: what is stored in it (`catalog.py`, and the service's own file).
 """
 
-import errno
+import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +27,7 @@ from lsr.errors import (
     IndexReplaced,
     UsageError,
 )
+from lsr.files import NO_ROOM, has_room
 
 BUSY_TIMEOUT_MS = 60_000
 
@@ -54,25 +55,24 @@ def translated(path: Path, connection: apsw.Connection | None = None) -> Iterato
         raise IndexCorrupt(
             f"{path}: {error}. Run `lsr check` and restore a copy or rebuild."
         ) from error
-    except apsw.IOError as error:
+    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
         if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
             raise IndexCorrupt(
                 f"{path}: a page does not match its checksum. Restore a copy or rebuild the index."
             ) from error
-        number = None if connection is None else connection.system_errno
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if _no_room(path, connection):
             raise DiskFull(
                 f"{path}: no room to write; the last commit is intact. Free some room and "
                 "try again."
             ) from error
+        if isinstance(error, apsw.CantOpenError):
+            raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
         raise IndexFailure(f"{path}: {error}") from error
     except apsw.BusyError as error:
         raise IndexFailure(
             f"{path}: another process kept the catalog locked for {BUSY_TIMEOUT_MS // 1000} s; "
             "try again when it has finished"
         ) from error
-    except apsw.CantOpenError as error:
-        raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
     except apsw.ConnectionClosedError as error:
         raise UsageError(f"{path.parent}: this index object was closed; open it again") from error
 
@@ -91,10 +91,19 @@ class Database:
     and since the reader's `data_version` then moves at every commit, of this process or another.
     """
 
-    def __init__(self, path: Path, reader: apsw.Connection, writer: apsw.Connection | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reader: apsw.Connection,
+        writer: apsw.Connection | None,
+        *,
+        waits_for_room: bool = False,
+    ) -> None:
+        """`waits_for_room` says that there is no writer because the disk was full."""
         self.path = path
         self._reader = reader
         self._writer = writer
+        self._waits_for_room = waits_for_room
         status = path.stat()
         self._inode = (status.st_dev, status.st_ino)
         self._reading = threading.RLock()
@@ -104,31 +113,52 @@ class Database:
     def create_file(
         cls, path: Path, schema: str, rows: Sequence[tuple[str, Sequence[Any]]]
     ) -> Self:
-        """Create the file with its schema and first rows (statement, arguments), durably."""
+        """Create the file with its schema and first rows (statement, arguments), durably.
+
+        What fails leaves no file.
+        """
         _register_checksum_vfs()
         with translated(path):
             writer = apsw.Connection(str(path), vfs="cksmvfs")
-            writer.reserve_bytes(reserve=8)  # the checksum's place at each page's end
-            writer.execute("PRAGMA page_size=8192")
-            _configure_writer(writer)
-            with writer:
+        try:
+            with translated(path, writer):
+                writer.reserve_bytes(reserve=8)  # the checksum's place at each page's end
+                writer.execute("PRAGMA page_size=8192")
+                _configure_writer(writer)
+                writer.execute("BEGIN IMMEDIATE")
                 writer.execute(schema)
                 for statement, arguments in rows:
                     writer.execute(statement, tuple(arguments))
+                writer.execute("COMMIT")
             return cls(path, _open_reader(path), writer)
+        except BaseException:
+            writer.close()
+            for end in ("", "-wal", "-shm", "-journal"):
+                path.with_name(path.name + end).unlink(missing_ok=True)
+            raise
 
     @classmethod
     def open_file(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open an existing file; where the directory cannot be written, for reading only."""
+        """Open an existing file; where the directory cannot be written, for reading only.
+
+        On a full disk a file that was closed well opens, too: to be written once there is room.
+        """
         _register_checksum_vfs()
         changeable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
         writer = None
-        with translated(path):
-            if changeable and not read_only:
-                flags = apsw.SQLITE_OPEN_READWRITE
-                writer = apsw.Connection(str(path), flags=flags, vfs="cksmvfs")
-                _configure_writer(writer)
-            return cls(path, _open_reader(path), writer)
+        waits = False
+        if changeable and not read_only:
+            try:
+                writer = _open_writer(path)
+            except DiskFull as error:
+                waits = True
+                logging.getLogger(__name__).warning("for reading until it has room: %s", error)
+        try:
+            return cls(path, _open_reader(path), writer, waits_for_room=waits)
+        except BaseException:
+            if writer is not None:
+                writer.close()
+            raise
 
     def close(self) -> None:
         """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
@@ -150,6 +180,9 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """BEGIN IMMEDIATE ... COMMIT: all of it is durable and visible, or nothing is."""
+        with self._writing:
+            if self._writer is None and self._waits_for_room:
+                self._writer = _open_writer(self.path)
         if self._writer is None:
             raise IndexFailure(
                 f"{self.path}: the index was opened read-only; open it without read_only, in a "
@@ -253,10 +286,31 @@ class Database:
         return [f"{self.path.name}: {row[0]}" for row in rows if row[0] != "ok"]
 
 
+def _no_room(path: Path, connection: apsw.Connection | None) -> bool:
+    """Whether the connection's last failure was for want of room.
+
+    Where SQLite could not make a file it tries to open it for reading, and reports why that failed.
+    """
+    told = connection is not None and connection.system_errno in NO_ROOM
+    return told or not has_room(path.parent)
+
+
+def _open_writer(path: Path) -> apsw.Connection:
+    with translated(path):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs="cksmvfs")
+    try:
+        with translated(path, connection):
+            _configure_writer(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _open_reader(path: Path) -> apsw.Connection:
     try:
         return _connect_reader(path, "")
-    except apsw.CantOpenError:
+    except IndexNotFound:
         # A WAL-mode file in a directory where its shared memory cannot be made.
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size:
@@ -269,11 +323,14 @@ def _open_reader(path: Path) -> apsw.Connection:
 
 def _connect_reader(path: Path, options: str) -> apsw.Connection:
     uri = f"file:{quote(str(path.resolve()))}?vfs=cksmvfs{options}"
-    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    with translated(path):
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(uri, flags=flags)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     try:
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-    except apsw.Error:
+        with translated(path, connection):
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except BaseException:
         connection.close()
         raise
     return connection

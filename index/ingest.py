@@ -26,7 +26,7 @@ from lsr.errors import (
     IndexVersion,
     UsageError,
 )
-from lsr.files import make_directory
+from lsr.files import changing, make_directory
 from lsr.progress import Bar, bar
 from lsr.types import Document
 
@@ -118,7 +118,8 @@ def build_index(
         raise IndexExists(f"{path} exists; choose another path, or give --overwrite to replace it")
     if path.exists() and not (path / FILE_NAME).is_file():
         raise IndexExists(f"{path} exists and is not an index; it will not be overwritten")
-    make_directory(path.parent)
+    with changing(path):
+        make_directory(path.parent)
     staging = path.with_name(path.name + ".building")
     key = (
         f"{source} {encoder.space} {encoder.build} {encoder.max_weight} "
@@ -128,7 +129,7 @@ def build_index(
     effort = Effort(
         threads=threads, seconds=order_seconds, ordered=phases.ordered, merged=phases.merged
     )
-    with reserved(staging):
+    with changing(path), reserved(staging):
         try:
             with phases, _staged(staging, key, encoder, fields, settings) as index:
                 state = index.last_build()

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 
 from lsr.errors import IndexFailure, IndexLocked
+from lsr.files import changing
 
 from .catalog import Catalog, new_commit
 from .columns import Kind
@@ -48,9 +49,10 @@ def maintainer(directory: Path, *, wait: float = 5.0) -> Iterator[None]:
             f"{directory}: a snapshot, which nothing may change; make an index of it with "
             "`lsr snapshot restore`"
         )
-    descriptor = os.open(
-        directory / "maintainer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
-    )
+    with changing(directory):
+        descriptor = os.open(
+            directory / "maintainer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
     try:
         give_up = time.monotonic() + wait
         while True:
@@ -64,7 +66,8 @@ def maintainer(directory: Path, *, wait: float = 5.0) -> Iterator[None]:
                         "index; wait for it to finish, or stop it"
                     ) from error
                 time.sleep(0.02)
-        yield
+        with changing(directory):
+            yield
     finally:
         os.close(descriptor)
 

@@ -1,6 +1,5 @@
 """Writing a segment: check the input, assemble the arrays, put them on disk durably or not."""
 
-import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from lsr.errors import DiskFull, UsageError
-from lsr.files import sync_directory
+from lsr.errors import UsageError
+from lsr.files import changing, sync_directory
 from lsr.types import SparseMatrix, canonical
 
 from . import blobs
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from .builder import Postings
 
 _CHUNK = 1 << 24
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +131,13 @@ def write_segment(
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            n_bytes = _write(file, counts, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _told(error, path) from error
+        with changing(path):
+            with temporary.open("wb") as file:
+                n_bytes = _write(file, counts, arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -178,11 +174,11 @@ class SegmentFile:
                 at += padded(length)
         self._n_bytes = at
         try:
-            with self._temporary.open("wb") as file:
+            with changing(self._path), self._temporary.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, at)
-        except OSError as error:
+        except BaseException:
             self._temporary.unlink(missing_ok=True)
-            raise _told(error, self._path) from error
+            raise
 
     def __enter__(self) -> "SegmentFile":
         return self
@@ -205,7 +201,7 @@ class SegmentFile:
     def finish(self, rounding: Rounding) -> SegmentStats:
         """Checksums, header, fsync, rename, fsync of the folder."""
         table: list[tuple[Section, int, int]] = []
-        try:
+        with changing(self._path):
             with self._temporary.open("r+b") as file:
                 for section, offset, length in self._places.values():
                     crc = 0
@@ -219,8 +215,6 @@ class SegmentFile:
                 os.fsync(file.fileno())
             self._temporary.replace(self._path)
             sync_directory(self._path.parent)
-        except OSError as error:
-            raise _told(error, self._path) from error
         counts = self._counts
         search_bytes = sum(n for one, n, _ in table if one.name in SEARCH_SECTIONS)
         return SegmentStats(
@@ -231,16 +225,6 @@ class SegmentFile:
             search_bytes,
             rounding,
         )
-
-
-def _told(error: OSError, path: Path) -> OSError | DiskFull:
-    """The error to raise: one that says what to do where the disk is full."""
-    if error.errno not in _NO_ROOM:
-        return error
-    return DiskFull(
-        f"{path}: no room to write this segment ({error.strerror}); nothing was changed. "
-        "Free some space and run the command again."
-    )
 
 
 def _write(file: BinaryIO, counts: Counts, arrays: Mapping[str, Array]) -> int:

@@ -25,7 +25,7 @@ from lsr.errors import (
     IndexNotFound,
     UsageError,
 )
-from lsr.files import make_directory, sync_directory
+from lsr.files import changing, make_directory, sync_directory
 from lsr.types import Document, SparseMatrix
 
 from . import maintenance
@@ -86,7 +86,8 @@ class Index(Reader):
         settings = settings or Settings()
         if settings.binary:
             max_weight = MAX_IMPACT
-        make_directory(path / "segments")
+        with changing(path):
+            make_directory(path / "segments")
         catalog = Catalog.create(
             path / FILE_NAME,
             {
@@ -97,7 +98,12 @@ class Index(Reader):
                 "build": settings.to_json(),
             },
         )
-        sync_directory(path)
+        try:
+            with changing(path):
+                sync_directory(path)
+        except BaseException:
+            catalog.close()
+            raise
         return cls(path, catalog)
 
     @classmethod

@@ -1,5 +1,6 @@
 """Plain, gzip and zstd files: numbered lines in, whole files out or none; names that last."""
 
+import errno
 import fcntl
 import gzip
 import io
@@ -13,7 +14,7 @@ from typing import IO, Protocol
 
 import zstandard
 
-from .errors import DatasetError, DiskFull
+from .errors import DatasetError, DiskFull, IndexFailure
 
 MAX_LINE = 1 << 28
 """Longest line read, in bytes: far above any document, far below what memory holds."""
@@ -28,7 +29,8 @@ class Writer(Protocol):
 
 
 _BOM = b"\xef\xbb\xbf"
-_ENOSPC = 28
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when there is no room: on the disk, in a quota, under a limit."""
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -95,7 +97,7 @@ def atomic_write(path: Path) -> Iterator[Writer]:
     except BaseException as error:
         with suppress(OSError):
             Path(name).unlink()
-        if isinstance(error, OSError) and error.errno == _ENOSPC:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise DiskFull(f"{path}: the disk is full; free some space and run it again") from error
         raise
 
@@ -107,6 +109,35 @@ def sync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether a file can be made and written there; asked after a failure that does not say why."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        return error.errno not in NO_ROOM
+    return True
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Turn what the system refuses meanwhile into `DiskFull` or `IndexFailure` about this path."""
+    try:
+        yield
+    except OSError as error:
+        about = path if error.filename is None else error.filename
+        if error.errno in NO_ROOM:
+            raise DiskFull(
+                f"{about}: no room to write ({error.strerror}); what was committed is intact. "
+                "Free some space and try again."
+            ) from error
+        raise IndexFailure(
+            f"{about}: {error.strerror or error}; what was committed is intact. "
+            "Look after the disk and try again."
+        ) from error
 
 
 def make_directory(folder: Path) -> None:

@@ -22,7 +22,7 @@ from lsr.encoders import (
     load_encoder,
 )
 from lsr.encoders.folder import replacing
-from lsr.errors import EncoderError, MissingHead
+from lsr.errors import DiskFull, EncoderError, MissingHead
 
 if TYPE_CHECKING:
     from lsr.encoders.splade import SpladeModel
@@ -581,7 +581,7 @@ def test_a_save_that_fails_leaves_the_old_encoder_and_no_litter(tmp_path: Path) 
     BM25Encoder.fit(["a cat"]).save(tmp_path / "out")
     before = load_encoder(tmp_path / "out").build
     with (
-        pytest.raises(EncoderError, match="cannot be written: No space left"),
+        pytest.raises(DiskFull, match="no room to write it"),
         replacing(tmp_path / "out") as fresh,
     ):
         (fresh / "modules.json").write_text("half")

@@ -14,8 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
+from safetensors import SafetensorError
 
-from ..errors import EncoderError
+from ..errors import DiskFull, EncoderError
+from ..files import NO_ROOM, has_room
 
 _CHUNK = 1 << 20
 DATA_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".onnx")
@@ -171,10 +173,14 @@ def replacing(folder: Path, *, owned: str = "modules.json") -> Iterator[Path]:
             folder.rename(old)
         fresh.rename(folder)
         _sync(folder.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if old.exists() and not folder.exists():
             old.rename(folder)
-        raise EncoderError(f"{folder} cannot be written: {error.strerror or error}") from error
+        if getattr(error, "errno", None) in NO_ROOM or not has_room(folder.parent):
+            raise DiskFull(
+                f"{folder}: no room to write it ({error}); free some space and try again"
+            ) from error
+        raise EncoderError(f"{folder} cannot be written: {error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

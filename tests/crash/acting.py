@@ -60,6 +60,11 @@ class World:
         assert self._index is not None
         return self._index
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a step has opened it and none has closed it."""
+        return self._index is not None
+
     def close(self) -> None:
         """Let go of it."""
         if self._index is not None:
@@ -70,8 +75,8 @@ class World:
         self._index = opened
         if self.plan.name == "checkpoints":
             writer = opened._catalog._writer
-            assert writer is not None
-            writer.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            if writer is not None:  # None: it was opened on a full disk
+                writer.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
     def act(self, step: Step) -> None:
         """Do one step; when this returns, it was acknowledged."""

@@ -72,7 +72,7 @@ def _looked_at(
     if not reached:
         return _difference(there, allowed)
     step, model = reached[-1]
-    if problem := _ranks_otherwise(index, model, rng):
+    if problem := searched(index, model, rng):
         return Verdict("unsound", problem)
     if problems := index.check().problems:
         return Verdict("unsound", problems[0])
@@ -120,7 +120,8 @@ def _query(rng: random.Random, n_terms: int) -> Vector:
     return {term: rng.randint(1, 4) / 2 for term in sorted(terms)}
 
 
-def _ranks_otherwise(index: Index, model: Model, rng: random.Random) -> str:
+def searched(index: Index, model: Model, rng: random.Random) -> str:
+    """How some searches differ from the reference; empty when they do not."""
     for _ in range(N_QUERIES):
         query = _query(rng, model.n_terms)
         matrix = sparse.csr_array(
@@ -151,7 +152,7 @@ def _goes_on(index: Index, model: Model, rng: random.Random) -> str:
     index.add([Document("after the crash", {"text": "x", "lang": "xx"})], terms)
     index.delete(["after the crash"])
     index.merge()
-    if problem := _ranks_otherwise(index, model, rng):
+    if problem := searched(index, model, rng):
         return problem
     if problems := index.check().problems:
         return problems[0]
