@@ -3,11 +3,13 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ..access import needs
 from ..search.tracing import origins
 from ..wire.origins import OriginsRequest, OriginsResponse
 from .answering import DocumentId, IndexName, collection_of, json, problems
+from .guarding import GuardedRoute
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.post(
@@ -17,6 +19,7 @@ router = APIRouter()
     response_model=OriginsResponse,
     responses=problems(400, 404, 409, 413, 415, 422, 503),
 )
+@needs("search")
 def document_origins(
     name: IndexName, id: DocumentId, body: OriginsRequest, request: Request
 ) -> Response:
