@@ -122,7 +122,12 @@ def working_inside(engine: Engine) -> Iterator[None]:
         yield
         return
     settings = engine.settings
-    worker = Worker(engine.writable_home(), mounts=settings.indexes, encoders=settings.encoders)
+    worker = Worker(
+        engine.writable_home(),
+        mounts=settings.indexes,
+        encoders=settings.encoders,
+        canary_s=60 * settings.canary_minutes,
+    )
     thread = threading.Thread(target=worker.run, name="worker", daemon=True)
     thread.start()
     try:

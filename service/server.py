@@ -230,6 +230,7 @@ def _tasks_process(settings: Settings, report: Report) -> int:
         settings.home,
         mounts=settings.indexes,
         encoders=settings.encoders,
+        canary_s=60 * settings.canary_minutes,
         started=lambda: report([], None),
     )
 
@@ -264,7 +265,11 @@ def _worker_of(settings: Settings, log_format: Format) -> Iterator[None]:
         yield
         return
     with worker_process(
-        settings.home, mounts=settings.indexes, encoders=settings.encoders, log_format=log_format
+        settings.home,
+        mounts=settings.indexes,
+        encoders=settings.encoders,
+        log_format=log_format,
+        canary_s=60 * settings.canary_minutes,
     ):
         yield
 

@@ -38,6 +38,7 @@ class Settings:
     `encoders` names another encoder folder for some of the indexes; by default each is searched
     with the encoder it was built by. `home` is the data directory (service/home/): without one
     nothing can be written. `log_queries` is the share of searches whose text the access log holds.
+    Judged queries of an index are asked every `canary_minutes`, 0 for never.
     Tasks of the data directory are run by a process of their own, or with `work_inside` by a
     thread of this one. Pages of the `origins` may call the API from a browser, and no others;
     `host_names` are the only ones that the server answers to, None answers to any.
@@ -54,6 +55,7 @@ class Settings:
     host_names: tuple[str, ...] | None = None
     access_log: bool = False
     log_queries: float = 0.0
+    canary_minutes: float = 15.0
     watermarks: Watermarks = Watermarks()
     work_inside: bool = False
     embed_index: str | None = None

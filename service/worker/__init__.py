@@ -8,6 +8,7 @@ encoding.py   lines as vectors
 lines.py      a line of NDJSON as a document
 ingest.py     acknowledged lines into searchable documents, exactly once
 delete.py     documents by id or by filter
+canary.py     judged queries, asked every few minutes
 snapshots.py  snapshots taken, verified and restored
 """
 

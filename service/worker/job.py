@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index import Index, check_same_space
+from index import Index, check_same_space, query_encoder
 from lsr.encoders import SparseEncoder, load_encoder
 from lsr.errors import EncoderError
 
@@ -41,6 +41,7 @@ class Shelf:
         self._lock = threading.Lock()
         self._indexes: dict[Path, Index] = {}
         self._encoders: dict[str, SparseEncoder] = {}
+        self._query_encoders: dict[Path, tuple[Index, SparseEncoder]] = {}
 
     def registry(self) -> Registry:
         """Which indexes there are now."""
@@ -77,6 +78,17 @@ class Shelf:
                 encoder = self._encoders[key] = load_encoder(folder)
         check_same_space(index, encoder)
         return encoder
+
+    def query_encoder(self, entry: Entry, index: Index) -> SparseEncoder | None:
+        """What reads queries for this index; None where it was built from vectors."""
+        folder = self._folders.get(entry.name)
+        if folder is None and index.encoder is None and not index.encoder_folder.is_dir():
+            return None
+        with self._lock:
+            kept = self._query_encoders.get(entry.path)
+            if kept is None or kept[0] is not index:
+                kept = self._query_encoders[entry.path] = (index, query_encoder(index, folder))
+            return kept[1]
 
     def forget(self, path: Path) -> None:
         """Close the index at a path that is to be deleted."""

@@ -18,7 +18,7 @@ from lsr.errors import IndexLocked
 
 from ..home import Home
 from ..logs import Format, logging_to_stderr
-from .worker import Worker
+from .worker import CANARY_S, Worker
 
 log = logging.getLogger("lsr.service")
 
@@ -33,12 +33,21 @@ def worker_process(
     mounts: Mapping[str, Path],
     encoders: Mapping[str, Path],
     log_format: Format = "text",
+    canary_s: float = CANARY_S,
 ) -> Iterator[None]:
     """A worker runs while the body does; it ends in good order afterwards."""
     paths = json.dumps(
         [{name: str(path) for name, path in one.items()} for one in (mounts, encoders)]
     )
-    command = [sys.executable, "-m", "service.worker.process", str(home), paths, log_format]
+    command = [
+        sys.executable,
+        "-m",
+        "service.worker.process",
+        str(home),
+        paths,
+        log_format,
+        str(canary_s),
+    ]
     stopping = threading.Event()
     # A session of its own: Ctrl-C reaches the server alone, which ends the worker in good order.
     processes = [subprocess.Popen(command, start_new_session=True)]
@@ -68,12 +77,13 @@ def work(
     *,
     mounts: Mapping[str, Path],
     encoders: Mapping[str, Path],
+    canary_s: float = CANARY_S,
     started: Callable[[], None] = lambda: None,
 ) -> int:
     """Run tasks until SIGTERM, or until the server that started this process is gone."""
     parent = os.getppid()
     with Home.open(home) as opened:
-        worker = Worker(opened, mounts=mounts, encoders=encoders)
+        worker = Worker(opened, mounts=mounts, encoders=encoders, canary_s=canary_s)
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         threading.Thread(target=_follow, args=(parent, worker), daemon=True).start()
         try:
@@ -93,13 +103,13 @@ def _follow(parent: int, worker: Worker) -> None:
             return
 
 
-def main(home: str, paths: str, log_format: str) -> int:
+def main(home: str, paths: str, log_format: str, canary_s: str) -> int:
     """The process that `worker_process` starts."""
     mounts, encoders = (
         {name: Path(path) for name, path in one.items()} for one in json.loads(paths)
     )
     with logging_to_stderr("json" if log_format == "json" else "text"):
-        return work(Path(home), mounts=mounts, encoders=encoders)
+        return work(Path(home), mounts=mounts, encoders=encoders, canary_s=float(canary_s))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from ..home import Home, queue, registry
 from ..home.queue import Task
 from ..problems import ProblemError
 from . import delete, ingest, snapshots
+from .canary import Canary
 from .job import CanceledError, Job, Shelf
 
 log = logging.getLogger("lsr.service")
@@ -36,10 +37,15 @@ RUN: Mapping[str, Callable[[Job], dict[str, Any]]] = {
 THREADS = 2
 POLL_S = 0.005
 RETRY_S = 1.0
+CANARY_S = 900.0
+"""Between two askings of the judged queries of an index."""
 
 
 class Worker:
-    """Runs tasks until it is stopped; `mounts` are indexes outside the data directory."""
+    """Runs tasks until it is stopped; `mounts` are indexes outside the data directory.
+
+    Judged queries are asked every `canary_s` seconds, 0 for never (canary.py).
+    """
 
     def __init__(
         self,
@@ -47,11 +53,13 @@ class Worker:
         *,
         mounts: Mapping[str, Path] | None = None,
         encoders: Mapping[str, Path] | None = None,
+        canary_s: float = CANARY_S,
     ) -> None:
         self.home = home
         self._shelf = Shelf(home, mounts or {}, encoders or {})
         self._stopping = threading.Event()
         self._retry_at: dict[str | None, float] = {}
+        self._canary = Canary(home, self._shelf, canary_s) if canary_s else None
 
     def stop(self) -> None:
         """Ask `run` to return; tasks that run are queued again where they are."""
@@ -67,6 +75,7 @@ class Worker:
             queue.recover(self.home)
             for left in registry.orphans(self.home, older_than_s=3600):
                 shutil.rmtree(left, ignore_errors=True)
+            asking = self._ask_judged()
             running: dict[str | None, Future[None]] = {}
             seen = -1
             while not self._stopping.is_set():
@@ -83,7 +92,17 @@ class Worker:
                     continue
                 running[task.index] = pool.submit(self._run, task)
             wait(running.values())
+            if asking is not None:
+                asking.join()
         self._shelf.close()
+
+    def _ask_judged(self) -> threading.Thread | None:
+        """Judged queries beside the tasks, where they are wanted."""
+        if self._canary is None:
+            return None
+        thread = threading.Thread(target=self._canary.run, args=(self._stopping,), name="judged")
+        thread.start()
+        return thread
 
     def _run(self, task: Task) -> None:
         job = Job(task, self._shelf, self._stopping)
