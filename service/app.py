@@ -35,6 +35,7 @@ from .gate import Gate
 from .metrics import Observed, Telemetry
 from .pages import add_pages
 from .routes import ROUTERS
+from .routes.guarding import GuardedRoute
 from .settings import Settings
 from .wire.problems import Problem
 from .worker import Worker
@@ -109,6 +110,8 @@ def create_app(
     )
     errors.install(app)
     for router in ROUTERS:
+        unguarded = [route for route in router.routes if not isinstance(route, GuardedRoute)]
+        assert not unguarded, f"{unguarded}: wanted APIRouter(route_class=GuardedRoute)"
         app.include_router(router)
     add_pages(app)
     _document_problems(app)

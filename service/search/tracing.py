@@ -20,6 +20,7 @@ from .terms import term_numbers
 
 MAX_CHARS = 100_000
 """A network reads windows of some 2,000 characters; fifty of them take seconds."""
+WAIT_S = 2.0
 _HINT = "Serve the index with --encoder NAME=FOLDER, the whole encoder, where torch is installed."
 _one_at_a_time = threading.Lock()
 
@@ -48,15 +49,24 @@ def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dic
             "origins_unavailable",
             f"The document has {len(text):,} characters; at most {MAX_CHARS:,} are read again.",
         )
+    # Not for long: whoever waits here keeps a thread from others.
+    if not _one_at_a_time.acquire(timeout=WAIT_S):
+        raise ProblemError(
+            "too_busy",
+            "Other documents are being read again, one at a time.",
+            hint="Wait a moment, then try again.",
+            headers={"Retry-After": "2"},
+        )
     try:
-        with _one_at_a_time:
-            found = encoder.origins(text, sorted(set(terms))) if text else []
+        found = encoder.origins(text, sorted(set(terms))) if text else []
     except LsrError as error:
         raise ProblemError(
             "origins_unavailable",
             f"The encoder of index '{collection.name}' cannot read documents here.",
             hint=_HINT,
         ) from error
+    finally:
+        _one_at_a_time.release()
     return {
         "index": collection.name,
         "id": doc_id,
