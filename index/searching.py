@@ -24,13 +24,15 @@ _NO_DOCIDS = np.empty(0, np.uint32)
 class Hits:
     """The best documents of one query: ids beside the integer ranking, at commit `generation`.
 
-    `report` says whether that is the exact answer, and what was left alone.
+    `report` says whether that is the exact answer, and what was left alone, `split` whether some
+    documents of the index are passages.
     """
 
     doc_ids: list[str]
     ranking: Ranking
     generation: int
     report: SearchReport
+    split: bool = False
 
     def __len__(self) -> int:
         return len(self.doc_ids)
@@ -118,4 +120,5 @@ def _hits(
         Ranking(found.docids, found.scores, query.unit),
         snapshot.generation,
         report_of(found, unit=query.unit, approximate=approximate),
+        snapshot.split,
     )

@@ -80,6 +80,11 @@ class Snapshot:
     pending: tuple[PendingSegment, ...]
 
     @property
+    def split(self) -> bool:
+        """Whether some of its documents are passages."""
+        return any(view.segment.groups is not None for view in self.views)
+
+    @property
     def n_docs(self) -> int:
         """Live rows: passages, or documents where nothing was split."""
         return sum(view.n_live for view in self.views)

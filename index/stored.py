@@ -1,6 +1,8 @@
 """What the catalog knows of documents: texts, passages, and which version of an id is live."""
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import apsw
 import orjson
@@ -16,24 +18,36 @@ from .rows import check_doc_id
 
 def stored_documents(catalog: Catalog, docids: Iterable[int]) -> list[Document]:
     """The document of each docid, a passage's whole document; `UsageError` for one that is gone."""
-    found = []
-    for docid in docids:
-        rows = catalog.rows(
-            "SELECT d.doc_id, t.fields FROM documents d JOIN texts t ON t.docid=d.group_docid "
-            "WHERE d.docid=?",
-            (int(docid),),
-        )
-        if not rows:
-            raise UsageError(f"docid {int(docid)} is not in this index any more")
-        found.append(_document(catalog, rows[0][0], rows[0][1]))
-    return found
+    wanted = [int(docid) for docid in docids]
+    rows = _of_docids(
+        catalog,
+        "SELECT d.docid, d.doc_id, t.fields FROM json_each(?) wanted "
+        "JOIN documents d ON d.docid=wanted.value JOIN texts t ON t.docid=d.group_docid",
+        wanted,
+    )
+    found = {docid: _document(catalog, doc_id, fields) for docid, doc_id, fields in rows}
+    for docid in wanted:
+        if docid not in found:
+            raise UsageError(f"docid {docid} is not in this index any more")
+    return [found[docid] for docid in wanted]
 
 
 def stored_spans(catalog: Catalog, docids: Iterable[int]) -> list[tuple[int, int] | None]:
     """Characters [start, end) of each passage within its document's text; None for a whole one."""
-    sql = "SELECT span_start, span_end FROM documents WHERE docid=? AND span_start IS NOT NULL"
-    rows = [catalog.rows(sql, (int(docid),)) for docid in docids]
-    return [(int(row[0][0]), int(row[0][1])) if row else None for row in rows]
+    wanted = [int(docid) for docid in docids]
+    rows = _of_docids(
+        catalog,
+        "SELECT d.docid, d.span_start, d.span_end FROM json_each(?) wanted "
+        "JOIN documents d ON d.docid=wanted.value WHERE d.span_start IS NOT NULL",
+        wanted,
+    )
+    found = {docid: (int(start), int(end)) for docid, start, end in rows}
+    return [found.get(docid) for docid in wanted]
+
+
+def _of_docids(catalog: Catalog, sql: str, docids: list[int]) -> list[tuple[Any, ...]]:
+    """One statement for all of them: beginning to read costs 20 us, a row less than one."""
+    return catalog.rows(sql, (orjson.dumps(docids).decode(),)) if docids else []
 
 
 def live_docids(catalog: Catalog, doc_id: str, *, at: int | None = None) -> list[int]:

@@ -210,7 +210,7 @@ def _told(
     try:
         if request.fields != [] or request.highlight is not None or request.explain is not False:
             documents = index.documents(page.docids)
-        if any(view.segment.groups is not None for view in index.refresh().views):
+        if found.split:
             for hit, span in zip(hits, index.spans(page.docids.tolist()), strict=True):
                 if span is not None:
                     hit["passage"] = {"start": span[0], "end": span[1]}
