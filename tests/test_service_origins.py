@@ -15,6 +15,7 @@ from lsr.encoders import BM25Encoder, SpladeEncoder  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.types import Document  # noqa: E402
 from service import Settings, create_app  # noqa: E402
+from service.search import tracing  # noqa: E402
 from service.wire.origins import OriginsResponse  # noqa: E402
 
 DOCUMENTS = [
@@ -102,6 +103,15 @@ def test_what_cannot_be_told_is_a_problem(
 ) -> None:
     answer = world.ask(doc_id, terms, index)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+def test_one_document_is_read_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "WAIT_S", 0.01)
+    with tracing._one_at_a_time:
+        answer = world.ask("both", [7])
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_busy")
+    assert answer.headers["Retry-After"] == "2"
+    assert world.ask("both", [7]).status_code == 200
 
 
 def test_a_query_side_alone_cannot_tell(

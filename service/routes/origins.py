@@ -17,7 +17,7 @@ router = APIRouter(route_class=GuardedRoute)
     tags=["search"],
     summary="Say which words gave a document its terms",
     response_model=OriginsResponse,
-    responses=problems(400, 404, 409, 413, 415, 422, 503),
+    responses=problems(400, 404, 409, 413, 415, 422, 429, 503),
 )
 @needs("search")
 def document_origins(
