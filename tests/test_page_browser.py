@@ -3,6 +3,7 @@
 Install with `pip install -e '.[browser]'` and `apt-get install -y chromium`.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -339,7 +340,9 @@ def test_more_like_a_hit_is_a_search_of_its_own(
 
 def test_a_hostile_query_and_index_name_are_shown_as_text(opened: Callable[..., "Page"]) -> None:
     page = opened(f"/?q={HOSTILE}&index=<img src=x onerror=window.pwned=1>&f.<b>=1&w=<b>:2")
-    expect(page.get_by_role("alert")).to_contain_text("'<img src=x onerror=window.pwned=1>' is no name")
+    expect(page.get_by_role("alert")).to_contain_text(
+        "'<img src=x onerror=window.pwned=1>' is no name"
+    )
     assert page.locator("main img, main script").count() == 0
     assert page.evaluate("window.pwned") is None
 
@@ -495,6 +498,37 @@ def test_a_key_is_sent_and_lasts_as_long_as_the_tab(opened: Callable[..., "Page"
     assert "secret-1" not in page.url
     assert page.evaluate("Object.values({...localStorage}).includes('secret-1')") is False
     assert page.evaluate("Object.values({...sessionStorage}).includes('secret-1')") is True
+
+
+def test_a_server_with_keys_asks_for_one(
+    browser: "Browser", tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A key that only searches, and only English documents, sees no more than that."""
+    folder = tmp_path_factory.mktemp("keyed")
+    places = build_world(folder)
+    made = subprocess.run(
+        [sys.executable, "-m", "lsr", "keys", "create", "--data", str(folder / "data"), "--json"]
+        + ["--scope", "search:kitchen", "--filter", '{"lang": "de"}'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    key = json.loads(made.stdout)["key"]
+    with served(
+        "--data", str(folder / "data"), *(f"{n}={p}" for n, p in places.items())
+    ) as address:
+        page = browser.new_context(base_url=address).new_page()
+        page.goto("/?q=coffee")
+        expect(page.get_by_role("alert")).to_contain_text("401")
+        page.get_by_role("button", name="Enter a key").click()
+        page.get_by_role("textbox", name="API key").fill(key)
+        page.keyboard.press("Enter")
+        expect_hits(page, ["kaffee"])
+        assert page.get_by_label("Index").locator("option").all_inner_texts() == ["kitchen"]
+        page.keyboard.press("Escape")
+        page.get_by_role("link", name="Health").click()
+        expect(page.locator(".card")).to_have_count(1)
+        page.context.close()
 
 
 def test_what_is_copied_runs(opened: Callable[..., "Page"], address: str) -> None:

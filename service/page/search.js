@@ -39,7 +39,12 @@ export function searchView(app) {
 
   const infoOf = (index) => {
     if (!infos.has(index)) {
-      infos.set(index, get(at(index)).catch((error) => { infos.delete(index); throw error; }));
+      infos.set(index, get(at(index)).catch((error) => {
+        infos.delete(index);
+        // A key that sees some documents only may not ask about all of them; it may search.
+        if (error.status === 403) return summaryAsInfo(app.indexes.find((one) => one.name === index), error);
+        throw error;
+      }));
     }
     return infos.get(index);
   };
@@ -133,8 +138,8 @@ export function searchView(app) {
     shown.body.replaceChildren(element("div", { class: "start" },
       element("p", { class: "large" }, counted(info.n_docs, "document"), " in ", element("strong", {}, info.name)),
       element("p", { class: "quiet" }, info.encoder ? `read by ${info.encoder.name}` : "vectors only", " · ",
-        counted(info.n_postings, "posting"), " · generation ", String(info.generation)), tries));
-    if (info.encoder) {
+        info.n_postings ? `${counted(info.n_postings, "posting")} · ` : "", `generation ${info.generation}`), tries));
+    if (info.encoder && info.n_terms) {
       examples(info).then((queries) => {
         if (!queries.length) return;
         tries.append(element("h2", {}, "Try"), element("ul", {}, ...queries.map((q) =>
@@ -214,6 +219,12 @@ export function searchView(app) {
       running = null;
     },
   };
+}
+
+function summaryAsInfo(summary, error) {
+  if (!summary) throw error;
+  const encoder = summary.encoder ? { name: summary.encoder.split("@")[0], text_fields: ["title", "text"] } : null;
+  return { ...summary, encoder, fields: {} };
 }
 
 const RELATIONS = { eq: "", gte: "at least ", estimate: "about " };
