@@ -205,9 +205,7 @@ def _serve_among(reload: Callable[[], Settings], listener: socket.socket, worker
         supervise(roles, folder=folder, on_ready=on_ready, on_end=listener.close)
 
 
-def _http_process(
-    settings: Settings, listener: socket.socket, folder: Path, report: Report, replaces: bool
-) -> int:
+def _http_process(settings: Settings, listener: socket.socket, folder: Path, report: Report) -> int:
     tracer = tracer_of(os.environ, query_share=settings.log_queries)
     telemetry = Telemetry(folder=folder, name=f"http-{os.getpid()}", tracer=tracer)
     address = _address(listener)
@@ -219,14 +217,14 @@ def _http_process(
         else:
             report(_ready_lines(engine, address), None)
 
-    server = _http_server(settings, on_opened, telemetry, open_first=replaces)
+    server = _http_server(settings, on_opened, telemetry)
     with _signals_end_quietly(_nothing):
         server.run(sockets=[listener])
     telemetry.close()
     return 0
 
 
-def _tasks_process(settings: Settings, report: Report, replaces: bool) -> int:
+def _tasks_process(settings: Settings, report: Report) -> int:
     assert settings.home is not None
     return work(
         settings.home,
@@ -238,15 +236,11 @@ def _tasks_process(settings: Settings, report: Report, replaces: bool) -> int:
 
 
 def _http_server(
-    settings: Settings,
-    on_opened: Callable[[Engine], None],
-    telemetry: Telemetry,
-    *,
-    open_first: bool = False,
+    settings: Settings, on_opened: Callable[[Engine], None], telemetry: Telemetry
 ) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, on_opened=on_opened, telemetry=telemetry, open_first=open_first),
+            create_app(settings, on_opened=on_opened, telemetry=telemetry),
             log_config=None,
             access_log=False,  # metrics/observing.py logs requests with their ids
             server_header=False,
@@ -308,6 +302,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             "--host and --port (0 takes a free port)"
         ) from error
     with listener:
+        # asyncio sets this only where a socket names its protocol, which this one does not; an
+        # answer is written in two parts, and the second would wait for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

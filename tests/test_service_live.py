@@ -1,5 +1,6 @@
 """A server notices what happens to its indexes while it runs: replacement and damage."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from index import build_index
 from lsr.encoders import BM25Encoder
 from lsr.types import Document
 from service import Settings, create_app
+from service.server import _listening
 
 URL = "/v1/indexes/pets/search"
 
@@ -49,3 +51,14 @@ def test_a_damaged_segment_takes_its_index_out_of_service(path: Path) -> None:
         assert answer.status_code == 503
         assert "damaged" in answer.text
         assert client.post(URL, json={"query": {"text": "cats"}}).status_code == 503
+
+
+def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another() -> None:
+    """40 ms of each answer went there, with clients that acknowledge as late as they may."""
+    with (
+        _listening("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
