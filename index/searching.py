@@ -66,9 +66,12 @@ def _restricted(
     exclude: Sequence[int],
 ) -> Live:
     segment = view.segment
-    words = everything(segment.n_docs) if view.live is None else view.live
+    words = view.live
     if expression is not None:
-        words = words & matching(expression, segment)
+        passing = matching(expression, segment)
+        words = passing if words is None else words & passing
+    if words is None:
+        words = everything(segment.n_docs)
     for term in require:
         words = words & documents_with(segment, _checked_term(term, segment))
     for term in exclude:

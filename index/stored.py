@@ -1,7 +1,6 @@
 """What the catalog knows of documents: texts, passages, and which version of an id is live."""
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Iterable
 from typing import Any
 
 import apsw

@@ -28,12 +28,10 @@ Report = Callable[[Sequence[str], str | None], None]
 
 @dataclass(frozen=True)
 class Role:
-    """What a process does. `run` returns its exit code; it is told whether others stand in while it
-    opens what it serves. `grace_s` is how long its end may take.
-    """
+    """What a process does. `run` returns its exit code; `grace_s` is how long its end may take."""
 
     name: str
-    run: Callable[[Report, bool], int]
+    run: Callable[[Report], int]
     grace_s: float
 
 
@@ -54,7 +52,7 @@ class Child:
         return f"{self.role.name}-{self.pid}"
 
 
-def start(role: Role, others: Iterable[Child], *, replaces: bool) -> Child:
+def start(role: Role, others: Iterable[Child]) -> Child:
     """Fork a process of this role; `others` run already, and their pipes are none of its."""
     read, write = os.pipe()
     parent = os.getpid()
@@ -64,13 +62,13 @@ def start(role: Role, others: Iterable[Child], *, replaces: bool) -> Child:
         os.close(read)
         for other in others:
             os.close(other.pipe)
-        _run(role, write, parent, replaces)
+        _run(role, write, parent)
     os.close(write)
     os.set_blocking(read, False)
     return Child(role, pid, read, time.monotonic())
 
 
-def _run(role: Role, pipe: int, parent: int, replaces: bool) -> NoReturn:
+def _run(role: Role, pipe: int, parent: int) -> NoReturn:
     """The life of a process. It never returns to the code that forked it."""
     code = 1
     try:
@@ -84,7 +82,7 @@ def _run(role: Role, pipe: int, parent: int, replaces: bool) -> NoReturn:
             os.write(pipe, orjson.dumps([list(lines), error]))
             os.close(pipe)
 
-        code = role.run(report, replaces)
+        code = role.run(report)
     except BaseException:
         log.exception("process %s-%d ended by an error", role.name, os.getpid())
     finally:

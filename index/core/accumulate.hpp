@@ -124,6 +124,16 @@ struct Live {
 
 namespace detail {
 
+LSR_INLINE std::size_t count_live_body(Live live) {
+    std::size_t n = 0;
+    for (const std::uint32_t word : live.words) n += std::size_t(std::popcount(word));
+    return n;
+}
+
+#if LSR_HAS_AVX2_PATH
+LSR_AVX2 inline std::size_t count_live_avx2(Live live) { return count_live_body(live); }
+#endif
+
 // Bit i: acc[i] >= least, for the 32 documents of a block.
 LSR_INLINE std::uint32_t reaching_portable(const std::uint32_t* acc, std::uint32_t least) {
     std::uint32_t word = 0;
@@ -184,6 +194,17 @@ LSR_INLINE std::uint32_t block_max(const std::uint32_t* acc, std::uint32_t live)
     std::uint32_t best = 0;
     for (; live; live &= live - 1) best = std::max(best, acc[std::countr_zero(live)]);
     return best;
+}
+
+// How many documents of a segment live. Without the instruction for it, counting costs as much as
+// a sweep.
+inline std::size_t count_live(const SegmentView& segment, Live live, Cpu cpu) {
+    if (live.all()) return segment.n_docs;
+#if LSR_HAS_AVX2_PATH
+    if (uses_avx2(cpu)) return detail::count_live_avx2(live);
+#endif
+    (void)cpu;
+    return detail::count_live_body(live);
 }
 
 // Offer the live documents of one page that lie in a block of `blocks` (bit b: block b), then zero

@@ -208,13 +208,11 @@ inline std::uint32_t nth_largest(std::span<const std::uint16_t> values, std::siz
 // One segment's search: the bounds, and which pages are still to be looked at.
 class BlockMax {
 public:
-    BlockMax(const SegmentView& segment, Live live, const Request& request, Scratch& scratch,
-             Cpu cpu)
+    BlockMax(const SegmentView& segment, Live live, std::size_t n_live, const Request& request,
+             Scratch& scratch, Cpu cpu)
         : segment_(segment), live_(live), request_(request), scratch_(scratch), cpu_(cpu) {
         if (live.all()) return;
         singles_pay_ = segment.has_forward();
-        std::size_t n_live = 0;
-        for (const std::uint32_t word : live.words) n_live += std::size_t(std::popcount(word));
         sparse_ = n_live * 20 < segment.n_docs;
     }
 
@@ -410,11 +408,12 @@ private:
 
 }  // namespace detail
 
-// `scratch.query` is prepared and `scratch.top` is open; the segment has a grid. A budget of 0
-// pages asks for the exact answer.
-inline void blockmax(const SegmentView& segment, Live live, const Request& request,
-                     std::size_t budget, Scratch& scratch, Cpu cpu, Report& report) {
-    detail::BlockMax(segment, live, request, scratch, cpu).run(budget, report);
+// `scratch.query` is prepared and `scratch.top` is open; the segment has a grid and `n_live` live
+// documents. A budget of 0 pages asks for the exact answer.
+inline void blockmax(const SegmentView& segment, Live live, std::size_t n_live,
+                     const Request& request, std::size_t budget, Scratch& scratch, Cpu cpu,
+                     Report& report) {
+    detail::BlockMax(segment, live, n_live, request, scratch, cpu).run(budget, report);
 }
 
 }  // namespace lsr

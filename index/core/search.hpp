@@ -44,28 +44,26 @@ inline bool use_blockmax(const SegmentView& segment, const Request& request, std
 }
 
 // Whether scoring the live documents one by one beats a sweep, whose cost is that of 1/512 of them.
-inline bool use_forward(const SegmentView& segment, Live live, const Request& request) {
-    if (live.all() || !segment.has_forward() || request.algorithm != Algorithm::automatic)
-        return false;
-    std::size_t n_live = 0;
-    for (const std::uint32_t word : live.words) n_live += std::size_t(std::popcount(word));
-    return n_live <= segment.n_docs / 512;
+inline bool use_forward(const SegmentView& segment, std::size_t n_live, const Request& request) {
+    return segment.has_forward() && request.algorithm == Algorithm::automatic &&
+           n_live <= segment.n_docs / 512;
 }
 
 inline void search_part(const Part& part, const Request& request, std::size_t budget,
                         Scratch& scratch, Cpu cpu, Report& report) {
     const SegmentView& segment = *part.segment;
     scratch.query.prepare(segment, request.query);
+    const std::size_t n_live = count_live(segment, part.live, cpu);
     if (scratch.query.empty()) {
         report.pages += segment.n_pages;
     } else if (report.stopped || (request.stop && request.stop->now())) {
         report.pages += segment.n_pages;
         report.stopped = true;
         report.skip(scratch.query.total);
-    } else if (use_forward(segment, part.live, request)) {
+    } else if (use_forward(segment, n_live, request)) {
         forward(segment, part.live, request, scratch, report);
     } else if (use_blockmax(segment, request, scratch.top.k(), cpu)) {
-        blockmax(segment, part.live, request, budget, scratch, cpu, report);
+        blockmax(segment, part.live, n_live, request, budget, scratch, cpu, report);
     } else {
         scratch.skip.clear();
         report.pages += segment.n_pages;
