@@ -330,6 +330,8 @@ def test_info_tells_the_limits_that_are_enforced(world: World) -> None:
         "cursor_depth": 100_000,
         "timeout_ms": 600_000,
         "query_terms": 4112,
+        "searches": 64,
+        "texts": 128,
     }
 
 

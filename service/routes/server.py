@@ -12,6 +12,8 @@ from lsr import __version__
 
 from ..access import needs, public
 from ..problems import KINDS, ProblemError, did_you_mean, type_of
+from ..wire.encode import MAX_TEXTS
+from ..wire.multi import MAX_SEARCHES
 from ..wire.problems import ProblemKind
 from ..wire.search import MAX_DEPTH, MAX_LIMIT, MAX_TIMEOUT_MS, MAX_WINDOW
 from ..wire.server import ServerInfo
@@ -49,6 +51,8 @@ def info(request: Request) -> Response:
                 "cursor_depth": MAX_DEPTH,
                 "timeout_ms": MAX_TIMEOUT_MS,
                 "query_terms": MAX_QUERY_TERMS,
+                "searches": MAX_SEARCHES,
+                "texts": MAX_TEXTS,
             },
             "indexes": [name for name in registry.entries if sees(access, registry, name)],
         }

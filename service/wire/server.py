@@ -68,6 +68,8 @@ class Limits(Answer):
     cursor_depth: int = Field(description="Hits that a cursor leads to.")
     timeout_ms: int
     query_terms: int
+    searches: int = Field(description="Of one multi-search.")
+    texts: int = Field(description="Of one request to encode.")
 
 
 class ServerInfo(Answer):
