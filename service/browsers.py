@@ -69,6 +69,5 @@ def _without_port(host: str) -> str:
     >>> _without_port("[::1]:8000"), _without_port("localhost:8000"), _without_port("localhost")
     ('[::1]', 'localhost', 'localhost')
     """
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host

@@ -87,10 +87,11 @@ def _admit(request: Request, access: Access, need: Need, limits: Limits) -> None
             access.require(need.action, engine.registry().names_of(name))
     if need.whole:
         access.require_whole()
-    if name is not None and need.of == "index" and not is_name(name):
+    named = name if need.of == "index" else request.path_params.get("alias")
+    if named is not None and not is_name(named):
         raise ProblemError(
             "invalid_name",
-            f"'{name[:100]}' is no name.",
+            f"'{named[:100]}' is no name.",
             hint="Names are 1 to 63 lower-case letters, digits, '-' and '_', and begin with a "
             "letter or a digit.",
         )
