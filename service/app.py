@@ -47,6 +47,10 @@ _DESCRIPTION = (
 )
 
 
+OPENING_S = 600.0
+"""For how long others stand in for a process that opens its indexes."""
+
+
 class State(TypedDict):
     """What the lifespan gives every request."""
 
@@ -60,11 +64,13 @@ def create_app(
     *,
     on_opened: Callable[[Engine], None] | None = None,
     telemetry: Telemetry | None = None,
+    open_first: bool = False,
 ) -> FastAPI:
     """The ASGI app that serves what `settings` says, closed again when its lifespan ends.
 
     `on_opened` is called once, from the opening thread, when every index is open or has failed.
-    `telemetry` is where it counts; by default in the memory of this process.
+    `telemetry` is where it counts; by default in the memory of this process. With `open_first` no
+    request is taken before that, for a process that stands beside others.
     """
     telemetry = telemetry or Telemetry()
 
@@ -74,6 +80,8 @@ def create_app(
         gate = Gate(settings.limits, engine.home)
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.limits.threads
         engine.start()
+        if open_first:
+            await anyio.to_thread.run_sync(engine.wait, OPENING_S)
         try:
             with working_inside(engine):
                 yield {"engine": engine, "gate": gate, "telemetry": telemetry}

@@ -28,10 +28,12 @@ Report = Callable[[Sequence[str], str | None], None]
 
 @dataclass(frozen=True)
 class Role:
-    """What a process does. `run` returns its exit code; `grace_s` is how long its end may take."""
+    """What a process does. `run` returns its exit code; it is told whether others stand in while it
+    opens what it serves. `grace_s` is how long its end may take.
+    """
 
     name: str
-    run: Callable[[Report], int]
+    run: Callable[[Report, bool], int]
     grace_s: float
 
 
@@ -52,7 +54,7 @@ class Child:
         return f"{self.role.name}-{self.pid}"
 
 
-def start(role: Role, others: Iterable[Child]) -> Child:
+def start(role: Role, others: Iterable[Child], *, replaces: bool) -> Child:
     """Fork a process of this role; `others` run already, and their pipes are none of its."""
     read, write = os.pipe()
     parent = os.getpid()
@@ -62,13 +64,13 @@ def start(role: Role, others: Iterable[Child]) -> Child:
         os.close(read)
         for other in others:
             os.close(other.pipe)
-        _run(role, write, parent)
+        _run(role, write, parent, replaces)
     os.close(write)
     os.set_blocking(read, False)
     return Child(role, pid, read, time.monotonic())
 
 
-def _run(role: Role, pipe: int, parent: int) -> NoReturn:
+def _run(role: Role, pipe: int, parent: int, replaces: bool) -> NoReturn:
     """The life of a process. It never returns to the code that forked it."""
     code = 1
     try:
@@ -82,7 +84,7 @@ def _run(role: Role, pipe: int, parent: int) -> NoReturn:
             os.write(pipe, orjson.dumps([list(lines), error]))
             os.close(pipe)
 
-        code = role.run(report)
+        code = role.run(report, replaces)
     except BaseException:
         log.exception("process %s-%d ended by an error", role.name, os.getpid())
     finally:

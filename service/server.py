@@ -205,7 +205,9 @@ def _serve_among(reload: Callable[[], Settings], listener: socket.socket, worker
         supervise(roles, folder=folder, on_ready=on_ready, on_end=listener.close)
 
 
-def _http_process(settings: Settings, listener: socket.socket, folder: Path, report: Report) -> int:
+def _http_process(
+    settings: Settings, listener: socket.socket, folder: Path, report: Report, replaces: bool
+) -> int:
     tracer = tracer_of(os.environ, query_share=settings.log_queries)
     telemetry = Telemetry(folder=folder, name=f"http-{os.getpid()}", tracer=tracer)
     address = _address(listener)
@@ -217,14 +219,14 @@ def _http_process(settings: Settings, listener: socket.socket, folder: Path, rep
         else:
             report(_ready_lines(engine, address), None)
 
-    server = _http_server(settings, on_opened, telemetry)
+    server = _http_server(settings, on_opened, telemetry, open_first=replaces)
     with _signals_end_quietly(_nothing):
         server.run(sockets=[listener])
     telemetry.close()
     return 0
 
 
-def _tasks_process(settings: Settings, report: Report) -> int:
+def _tasks_process(settings: Settings, report: Report, replaces: bool) -> int:
     assert settings.home is not None
     return work(
         settings.home,
@@ -236,11 +238,15 @@ def _tasks_process(settings: Settings, report: Report) -> int:
 
 
 def _http_server(
-    settings: Settings, on_opened: Callable[[Engine], None], telemetry: Telemetry
+    settings: Settings,
+    on_opened: Callable[[Engine], None],
+    telemetry: Telemetry,
+    *,
+    open_first: bool = False,
 ) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, on_opened=on_opened, telemetry=telemetry),
+            create_app(settings, on_opened=on_opened, telemetry=telemetry, open_first=open_first),
             log_config=None,
             access_log=False,  # metrics/observing.py logs requests with their ids
             server_header=False,

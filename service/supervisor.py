@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lsr.errors import IndexFailure
 
+from .app import OPENING_S
 from .metrics.board import read_all
 from .metrics.history import FILE_NAME, History
 from .processes import (
@@ -40,8 +41,6 @@ from .processes import (
 
 log = logging.getLogger("lsr.service")
 
-OPENING_S = 600.0
-"""How long a process that replaces another may take to open its indexes."""
 SHORT_LIFE_S = 5.0
 LONGEST_PAUSE_S = 10.0
 
@@ -85,7 +84,7 @@ def supervise(
     announced = False
     try:
         while True:
-            _start_missing(state)
+            _start_missing(state, replaces=announced)
             history.tick(time.time())
             got = signal.sigtimedwait(HANDLED, TICK_S)
             listen(state.children())
@@ -103,10 +102,10 @@ def supervise(
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_missing(state: _State) -> None:
+def _start_missing(state: _State, *, replaces: bool) -> None:
     for place in state.places:
         if place.child is None and time.monotonic() >= place.again_at:
-            place.child = start(place.role, state.children())
+            place.child = start(place.role, state.children(), replaces=replaces)
 
 
 def _reap(state: _State, *, announced: bool) -> None:
@@ -147,7 +146,8 @@ def _replace(state: _State, roles: Callable[[], Sequence[Role]]) -> None:
         if exclusive and same is not None and same.child is not None:
             stop(state.folder, [same.child])
             same.child = None
-        place.child = start(role, [*state.children(), *(p.child for p in old if p.child)])
+        others = [*state.children(), *(p.child for p in old if p.child)]
+        place.child = start(role, others, replaces=True)
         state.places.append(place)
         if not becomes_ready(place.child, within_s=OPENING_S):
             log.error("process %s does not get ready; the old one goes on", place.child.name)

@@ -15,7 +15,7 @@ from index import Index
 from index.columns import KINDS, Kind
 from index.filtering import MAX_CLAUSES, MAX_DEPTH, MAX_VALUES, matching, parsed
 from index.instants import instant
-from lsr.commands.index import _field
+from lsr.commands._fields import field_kind
 from lsr.errors import FilterError, QueryError, UnknownField, UsageError
 from lsr.types import Document, SparseMatrix
 
@@ -326,9 +326,9 @@ def test_the_documented_expression_is_one() -> None:
 
 
 def test_every_kind_can_be_asked_for_on_the_command_line() -> None:
-    assert [_field(f"name:{kind}") for kind in KINDS] == [("name", kind) for kind in KINDS]
+    assert [field_kind(f"name:{kind}") for kind in KINDS] == [("name", kind) for kind in KINDS]
     with pytest.raises(UsageError, match="keyword, int, float, bool or date"):
-        _field("name:time")
+        field_kind("name:time")
 
 
 def test_dates_compare_as_instants_and_come_back_as_they_were_written(tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ def test_segments_are_in_memory_once(index_path: Path, tmp_path: Path) -> None:
             assert private == 0, "pages of a segment were copied"
 
 
+@pytest.mark.slow
 def test_hangup_replaces_every_process_without_a_refused_request(
     index_path: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_what_one_process_wrote_all_of_them_find(tmp_path: Path) -> None:
         assert ready["data"]["worker"] == "running"
 
 
+@pytest.mark.slow
 def test_processes_end_when_their_supervisor_was_killed(index_path: Path, tmp_path: Path) -> None:
     with serving(tmp_path, repr({"live": index_path}), "workers=2") as served:
         numbers = set(served.boards())
