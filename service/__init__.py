@@ -2,7 +2,7 @@
 
 from .app import create_app
 from .limits import Limits
-from .server import serve
+from .server import serve, serve_settings
 from .settings import Settings
 
-__all__ = ["Limits", "Settings", "create_app", "serve"]
+__all__ = ["Limits", "Settings", "create_app", "serve", "serve_settings"]

@@ -183,13 +183,9 @@ def _serve_alone(settings: Settings, listener: socket.socket, log_format: Format
 
 def _serve_among(reload: Callable[[], Settings], listener: socket.socket, workers: int) -> None:
     """`workers` processes answer, one runs tasks, and this one looks after them."""
-    secret = secrets.token_bytes(32)
 
     def roles() -> list[Role]:
         settings = reload()
-        if settings.home is None and settings.secret is None:
-            # A data directory keeps one; without, a cursor of one process must suit the others.
-            settings = replace(settings, secret=secret)
         found = [Role("http", partial(_http_process, settings, listener, folder), GRACE_S + 5)]
         found *= workers
         if settings.home is not None:

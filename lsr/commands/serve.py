@@ -1,17 +1,23 @@
 """`lsr serve`: indexes behind HTTP on this machine."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
+from ._serve_config import Chosen, chosen
+from ._serve_config import show as print_settings
 
 EXAMPLES = """\b
 Examples:
   lsr serve scifact.index
   lsr serve news=/data/news.index blogs=/data/blogs.index --port 8080
   lsr serve --data server                 live collections, kept in server/
+  lsr serve --config lsr.toml --show      what would be served and how
+  lsr serve --config lsr.toml --workers 4
 """
 
 
@@ -25,6 +31,15 @@ Examples:
     help="Keep live collections in DIR, which is made where there is none; without it nothing can "
     "be written.",
 )
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Settings in a TOML file; what the command line says wins over it.",
+)
+@click.option("--show", is_flag=True, help="Print all settings as such a file, and end.")
+@click.option("--json", "json", is_flag=True, help="With --show: print one JSON object.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
@@ -86,10 +101,15 @@ Examples:
     metavar="SHARE",
     help="Log the text of this share of the searches. Default: of none",
 )
+@click.pass_context
 def serve(
+    ctx: click.Context,
     *,
     indexes: tuple[str, ...],
     home: Path | None,
+    file: Path | None,
+    show: bool,
+    json: bool,
     host: str,
     port: int,
     insecure: bool,
@@ -108,36 +128,58 @@ def serve(
     NAME is the directory's name without .index, unless it is given. The address itself shows the
     search page; /docs, /livez and /readyz describe the service.
     """
-    from service import Limits
-    from service import serve as serve_indexes
-
-    if not indexes and home is None:
-        raise UsageError("nothing to serve: name an INDEX, or a data directory with --data DIR")
+    flags: dict[tuple[str, str], Any] = {}
+    for name, value in {
+        "home": (("server", "data"), str(home)),
+        "host": (("server", "host"), host),
+        "port": (("server", "port"), port),
+        "insecure": (("server", "insecure"), insecure),
+        "origins": (("server", "origins"), origins),
+        "host_names": (("server", "host_names"), host_names),
+        "key_rate": (("limits", "key_rate"), key_rate),
+        "workers": (("server", "workers"), workers),
+        "embed_index": (("server", "embed_index"), embed_index),
+        "access_log": (("server", "access_log"), access_log),
+        "log_format": (("server", "log"), log_format),
+        "log_queries": (("server", "log_queries"), log_queries),
+    }.items():
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            flags[value[0]] = value[1]
     paths: dict[str, Path] = {}
     for text in indexes:
         name, path = _named(text)
         if name in paths:
             raise UsageError(f"two indexes are called {name!r}; name one of them: NAME={path}")
         paths[name] = path
-    serve_indexes(
-        paths,
-        host=host,
-        port=port,
-        encoders=dict(_encoder(text, paths) for text in encoders),
-        home=home,
-        insecure=insecure,
-        origins=origins,
-        host_names=host_names,
-        limits=Limits(key_rate=key_rate),
-        access_log=access_log or log_queries > 0,
-        log_format=log_format,
-        log_queries=log_queries,
-        workers=workers,
-        embed_index=embed_index,
+        flags["indexes", name] = str(path)
+
+    def settings() -> Chosen:
+        """As the file is now, with what the command line said when it was typed."""
+        read = chosen(file, flags)
+        named = dict(_encoder(text, read.config.indexes) for text in encoders)
+        return chosen(file, {**flags, **{("encoders", name): str(p) for name, p in named.items()}})
+
+    now = settings()
+    if show:
+        print_settings(now, json=json)
+        return
+    if not now.config.indexes and not now.config.server.data:
+        raise UsageError("nothing to serve: name an INDEX, or a data directory with --data DIR")
+    from service import serve_settings
+
+    server = now.config.server
+    serve_settings(
+        now.config.settings(),
+        host=server.host,
+        port=server.port,
+        insecure=server.insecure,
+        log_format=server.log,
+        workers=server.workers,
+        reload=lambda: settings().config.settings(),
     )
 
 
-def _encoder(text: str, paths: dict[str, Path]) -> tuple[str, Path]:
+def _encoder(text: str, paths: Mapping[str, str]) -> tuple[str, Path]:
     name, sign, folder = text.partition("=")
     if not sign or name not in paths:
         raise UsageError(
