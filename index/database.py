@@ -166,7 +166,8 @@ class Database:
             self._reader.close()
             if self._writer is not None and not self.in_place():
                 # Closing would unlink the write-ahead log by name: that of the index now there.
-                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                with suppress(apsw.ConnectionClosedError):  # closed already, then moved
+                    self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 self._writer.close()
             elif self._writer is not None:
                 # Others may be using it, or the disk be full: the WAL then stays, and is valid.

@@ -106,6 +106,11 @@ class Reader:
     ) -> None:
         self.close()
 
+    @property
+    def catalog(self) -> Catalog:
+        """Its catalog, for modules of this package that read or write many rows at once."""
+        return self._catalog
+
     def refresh(self) -> Snapshot:
         """The snapshot of the newest commit of any process; microseconds when nothing changed."""
         with self._lock:

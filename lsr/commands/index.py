@@ -112,7 +112,7 @@ def index(
     pruning = Pruning(prune_terms, prune_mass, prune_postings, prune_ratio)
     settings = Settings(order, pruning, binary)
     kinds = dict(field_kind(text) for text in fields)
-    windows = None if passages is None else _windows(passages)
+    windows = None if passages is None else windows_of(passages)
     source = load_dataset(corpus)
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
@@ -195,7 +195,8 @@ def index(
     out.next_step("lsr", "search", str(index), "your question")
 
 
-def _windows(text: str) -> tuple[int, int]:
+def windows_of(text: str) -> tuple[int, int]:
+    """LENGTH/OVERLAP of passages. Raises `UsageError`."""
     length, _, overlap = text.partition("/")
     try:
         return int(length), int(overlap or 0)

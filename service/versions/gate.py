@@ -8,6 +8,7 @@ insignificant, and is refused all the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -78,8 +79,13 @@ def judged_of(home: Home, name: str) -> Judged:
             or "Whoever runs the server puts them there, as judged/NAME.json.",
             extensions={"available": known},
         )
+    return read_judged(folder / f"{name}.json")
+
+
+def read_judged(path: Path) -> Judged:
+    """The judged queries of a file. Raises the problem `invalid_request`."""
     try:
-        read = orjson.loads((folder / f"{name}.json").read_bytes())
+        read = orjson.loads(path.read_bytes())
         queries = {str(one["id"]): str(one["text"]) for one in read["queries"]}
         qrels = {
             str(query_id): {str(doc_id): int(grade) for doc_id, grade in grades.items()}
@@ -87,7 +93,7 @@ def judged_of(home: Home, name: str) -> Judged:
         }
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _invalid(
-            "", f"the judged queries '{name}' cannot be read ({type(error).__name__})"
+            "", f"the judged queries '{path.stem}' cannot be read ({type(error).__name__})"
         ) from error
     return Judged.checked(queries, qrels, pointer="")
 

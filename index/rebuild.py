@@ -1,0 +1,422 @@
+"""A new index of the documents of another, which goes on changing meanwhile.
+
+`begun` makes the new one beside the old, `copy` reads every live document once and can be taken up
+again after a kill, `catch_up` brings over what changed since; when it is called while nobody writes
+to the old index, both hold the same documents. Weights come anew from an encoder, or from the
+stored float16 vectors: then under another `max_weight`, order or pruning.
+
+The new index never gives a document a version (docid) that it had in the old one: a client that
+holds an old version must not be told that nothing has changed.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+import numpy as np
+import orjson
+from scipy import sparse
+
+from lsr.encoders.bm25 import BM25Encoder
+from lsr.encoders.protocol import SparseEncoder
+from lsr.errors import IndexCorrupt, UsageError
+from lsr.types import Document, SparseMatrix
+
+from .arrival import arrive, emptied, reserved, sync_tree
+from .catalog import Catalog
+from .changes import LAST_DOCID, reserve_docids
+from .database import select
+from .ingest import empty_index, texts_of
+from .rows import Passage
+from .segment import Segment
+from .settings import Settings
+from .store import Index
+from .writer import Writer
+
+KEY = "rebuild"
+"""Under it the new index remembers how far it is: {"docid", "seen", "done"}."""
+MARGIN = 1_000_000
+"""Versions that the old index may still give while the new one is made."""
+BATCH = 1024
+_MARK = "begun"
+NETWORK_BATCH = 256
+
+Progress = Callable[[int, int], None]
+"""Called with (documents done, documents in all); may raise to end the work."""
+
+_LIVE = (
+    "(d.added > 0 OR d.added IN (SELECT -build FROM builds WHERE published IS NOT NULL)) "
+    "AND (d.deleted IS NULL OR d.deleted IN (SELECT -build FROM builds WHERE published IS NULL))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where the weights of the new index come from: `encoder`, or the stored vectors for None.
+
+    With `windows`, (length, overlap) in words, texts are split anew; without, where they were
+    split.
+    """
+
+    encoder: SparseEncoder | None = None
+    windows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A passage, or a document that was not split, as the catalog has it."""
+
+    docid: int
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    document: Document
+    rows: tuple[_Row, ...]
+
+
+def refitted(source: Index, path: Path) -> BM25Encoder:
+    """The BM25 of `source` with the statistics of its live documents; that of the index begun at
+    `path` if there is one.
+    """
+    if (path / _MARK).exists() and (path / "encoder" / "bm25.json").exists():
+        return BM25Encoder.load(path / "encoder")
+    old = BM25Encoder.load(source.encoder_folder)
+    return BM25Encoder.fit(
+        texts(source, old.text_fields),
+        k1=old.k1,
+        b=old.b,
+        analyser=old.analyser,
+        name=old.name,
+        text_fields=old.text_fields,
+    )
+
+
+def begun(
+    source: Index,
+    path: Path,
+    weights: Weights,
+    *,
+    max_weight: float | None = None,
+    settings: Settings | None = None,
+) -> Index:
+    """The index to be at `path`: new and empty, or the same that was begun there before a kill.
+
+    `max_weight` belongs to stored vectors; an encoder's card has its own. Raises `UsageError`.
+    """
+    settings = settings or source.settings
+    if weights.encoder is not None and max_weight is not None:
+        raise UsageError(
+            f"max_weight {max_weight:g}: an encoder's own card says it; leave one of them out"
+        )
+    wanted = orjson.dumps(
+        {
+            "space": None if weights.encoder is None else weights.encoder.space,
+            "max_weight": max_weight,
+            "windows": weights.windows,
+            "settings": settings.to_json(),
+        }
+    )
+    mark = path / _MARK
+    if mark.exists() and mark.read_bytes() == wanted:
+        return Index.open(path)
+    path.mkdir(parents=True, exist_ok=True)
+    emptied(path)
+    if weights.encoder is not None:
+        target = empty_index(path, weights.encoder, fields=source.fields, settings=settings)
+    else:
+        if source.encoder_folder.is_dir():
+            shutil.copytree(source.encoder_folder, path / "encoder")
+        target = Index.create(
+            path,
+            n_terms=source.n_terms,
+            max_weight=source.max_weight if max_weight is None else max_weight,
+            encoder=source.encoder,
+            fields=source.fields,
+            settings=settings,
+        )
+    with target.catalog.transaction() as connection:
+        reserve_docids(connection, last_docid(source.catalog) + MARGIN)
+    if source.retained_seconds:
+        target.retain(source.retained_seconds)
+    mark.write_bytes(wanted)
+    return target
+
+
+def copy(
+    source: Index, target: Index, weights: Weights, *, progress: Progress = lambda done, total: None
+) -> None:
+    """Read every live document of `source` into `target` once, from where an earlier call was
+    killed.
+    """
+    state = target.remembered(KEY)
+    if state is None:  # what comes later is for `catch_up`, or this might never end
+        state = {
+            "docid": 0,
+            "seen": source.generation,
+            "done": 0,
+            "until": last_docid(source.catalog),
+        }
+    total = source.n_docs
+    while state["docid"] is not None:
+        progress(state["done"], max(total, state["done"]))
+        some = _live_after(source, state["docid"], _batch_of(weights), until=state["until"])
+        last = some[-1].rows[-1].docid if some else None
+        state = {**state, "docid": last, "done": state["done"] + len(some)}
+        with target.writer() as writer:
+            if some:
+                _add(writer, source, some, weights)
+            writer.remember(KEY, state)
+
+
+def catch_up(
+    source: Index, target: Index, weights: Weights, *, progress: Progress = lambda done, total: None
+) -> int:
+    """Bring over what changed in `source` since `copy` began or since the last call; how much.
+
+    May be called again and again: a document that is there already is replaced by itself.
+    """
+    state = target.remembered(KEY)
+    if state is None or state["docid"] is not None:
+        raise UsageError(f"{target.path}: the copy that this catches up with is not complete")
+    now = source.generation
+    changed = 0
+    if now != state["seen"]:
+        for some in _added_since(source, state["seen"], _batch_of(weights)):
+            with target.writer() as writer:
+                _add(writer, source, some, weights)
+            changed += len(some)
+            progress(state["done"] + changed, state["done"] + changed)
+    gone = _missing(source, target) if now != state["seen"] else []
+    with target.writer() as writer:
+        if gone:
+            writer.delete(gone)
+        writer.remember(KEY, {**state, "seen": now})
+    return changed + len(gone)
+
+
+def follow(source: Index, target: Index, weights: Weights, *, since: int) -> int:
+    """Bring into `target`, an index of the same documents as `source` had at its commit `since`,
+    what changed in `source` from then on; how much.
+    """
+    with target.writer() as writer:
+        writer.remember(KEY, {"docid": None, "seen": since, "done": 0})
+    return catch_up(source, target, weights)
+
+
+def finish(target: Index) -> None:
+    """Forget how it was made; what is left is an index like any other."""
+    with target.writer() as writer:
+        writer.forget(KEY)
+    (target.path / _MARK).unlink(missing_ok=True)
+
+
+def texts(source: Index, fields: Sequence[str]) -> Iterator[str]:
+    """The text of every live document, by which an encoder such as BM25 is fitted."""
+    last = 0
+    while some := _live_after(source, last, BATCH):
+        yield from (one.document.text(tuple(fields)) for one in some)
+        last = some[-1].rows[-1].docid
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What `rebuild_index` did: documents of the new index, and how many came while it was made."""
+
+    n_docs: int
+    n_caught_up: int
+    n_bytes: int
+    seconds: float
+
+
+def rebuild_index(
+    path: Path,
+    weights: Weights,
+    *,
+    max_weight: float | None = None,
+    settings: Settings | None = None,
+    memory: str = "1GiB",
+    progress: Progress = lambda done, total: None,
+    admit: Callable[[Index, Index], None] = lambda old, new: None,
+) -> Rebuilt:
+    """Put a new index of the same documents in the place of the one at `path`, in one step.
+
+    Others search and write meanwhile; writers wait for the last step, and find out then that the
+    index was replaced. `admit` may look at both and raise: the old one then stays. A kill leaves
+    the old one and, beside it, what the same call goes on from.
+    """
+    started = time.perf_counter()
+    path = Path(path).resolve()
+    staging = path.with_name(f"{path.name}.rebuilding")
+    with (
+        Index.open(path) as source,
+        reserved(staging),
+        begun(source, staging, weights, max_weight=max_weight, settings=settings) as target,
+    ):
+        copy(source, target, weights, progress=progress)
+        caught_up = catch_up(source, target, weights)
+        target.merge(memory=memory)
+        problems = target.check().problems
+        if problems:
+            raise IndexCorrupt(f"{staging}: the new index is not sound: {problems[0]}")
+        admit(source, target)
+        with source.catalog.transaction():  # nobody else writes from here on
+            caught_up += catch_up(source, target, weights)
+            n_docs = target.n_docs
+            finish(target)
+            target.close()  # one file again, before it moves
+            sync_tree(staging)
+            arrive(staging, path)
+    n_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return Rebuilt(n_docs, caught_up, n_bytes, time.perf_counter() - started)
+
+
+def last_docid(catalog: Catalog) -> int:
+    """The largest docid that an index ever gave."""
+    found = catalog.rows("SELECT seq FROM sqlite_sequence WHERE name='documents'")
+    return int(found[0][0]) if found else 0
+
+
+def _batch_of(weights: Weights) -> int:
+    network = weights.encoder is not None and weights.encoder.query_strategy != "bm25"
+    return NETWORK_BATCH if network else BATCH
+
+
+def _add(writer: Writer, source: Index, some: Sequence[_Stored], weights: Weights) -> None:
+    documents, vectors, passages = _encoded(source, some, weights)
+    if documents:
+        writer.add(documents, vectors, passages=passages)
+
+
+def _encoded(
+    source: Index, some: Sequence[_Stored], weights: Weights
+) -> tuple[list[Document], SparseMatrix, list[Passage] | None]:
+    documents = [one.document for one in some]
+    split = any(row.start is not None for one in some for row in one.rows)
+    if weights.encoder is None:
+        some, places = _places(source, some)
+        parts = [segment.vectors(np.asarray([at])) for segment, at in places]
+        nothing: SparseMatrix = sparse.csr_array(np.zeros((0, source.n_terms), np.float32))
+        vectors: SparseMatrix = sparse.csr_array(sparse.vstack([nothing, *parts], "csr"))
+        passages = _passages(source, some) if split else None
+        return [one.document for one in some], vectors, passages
+    fields = weights.encoder.text_fields
+    if weights.windows is not None:
+        pieces, passages = texts_of(documents, fields, weights.windows)
+    elif not split:
+        pieces, passages = texts_of(documents, fields, None)
+    else:
+        if source.encoder is not None and tuple(fields) != source.encoder.text_fields:
+            raise UsageError(
+                f"{source.path}: its passages are parts of the fields "
+                f"{', '.join(source.encoder.text_fields)}, the new encoder reads "
+                f"{', '.join(fields)}; say how to split with --passages LENGTH/OVERLAP"
+            )
+        passages = _passages(source, some)
+        whole = [document.text(fields) for document in documents]
+        pieces = [whole[one.document][one.start : one.end] for one in passages]
+    return documents, weights.encoder.encode_documents(pieces), passages
+
+
+def _places(
+    source: Index, some: Sequence[_Stored]
+) -> tuple[list[_Stored], list[tuple[Segment, int]]]:
+    """Where the vectors of these documents lie; without the documents that are gone meanwhile."""
+    snapshot = source.refresh()
+    kept, places = [], []
+    for one in some:
+        try:
+            found = snapshot.locate(np.asarray([row.docid for row in one.rows], np.uint32))
+        except KeyError:  # deleted and merged away since we read of it: `catch_up` will know
+            continue
+        kept.append(one)
+        places += found
+    return kept, places
+
+
+def _passages(source: Index, some: Sequence[_Stored]) -> list[Passage]:
+    """Where these documents were split; one that was not is a single passage."""
+    fields = ("title", "text") if source.encoder is None else source.encoder.text_fields
+    return [
+        Passage(number, 0, len(one.document.text(fields)))
+        if row.start is None or row.end is None
+        else Passage(number, row.start, row.end)
+        for number, one in enumerate(some)
+        for row in one.rows
+    ]
+
+
+def _live_after(source: Index, docid: int, limit: int, *, until: int = LAST_DOCID) -> list[_Stored]:
+    """The next live documents behind a docid, whole, in the order of their docids."""
+    with source.catalog.reading() as connection:
+        return _read(
+            connection,
+            "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid <= ? "
+            f"AND d.docid=d.group_docid AND {_LIVE} ORDER BY d.docid LIMIT ?",
+            (docid, until, limit),
+        )
+
+
+def _added_since(source: Index, commit: int, limit: int) -> Iterator[list[_Stored]]:
+    """Live documents whose version a later commit added."""
+    last = 0
+    while True:
+        with source.catalog.reading() as connection:
+            some = _read(
+                connection,
+                "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid=d.group_docid "
+                "AND (d.added > ? OR d.added IN (SELECT -build FROM builds WHERE published > ?)) "
+                f"AND {_LIVE} ORDER BY d.docid LIMIT ?",
+                (last, commit, commit, limit),
+            )
+        if not some:
+            return
+        yield some
+        last = some[-1].rows[-1].docid
+
+
+def _read(connection: apsw.Connection, groups: str, arguments: tuple[int, ...]) -> list[_Stored]:
+    listed = orjson.dumps([docid for (docid,) in select(connection, groups, arguments)]).decode()
+    rows = select(
+        connection,
+        # Passages have consecutive docids from their group's on; no index leads to them but that.
+        "SELECT g.value, d.docid, d.span_start, d.span_end FROM json_each(?) g "
+        "JOIN documents d ON d.docid >= g.value AND d.docid < coalesce("
+        "(SELECT min(n.docid) FROM documents n WHERE n.docid > g.value "
+        "AND n.group_docid <> g.value), 1 << 33) ORDER BY d.docid",
+        (listed,),
+    )
+    of_group: dict[int, list[_Row]] = {}
+    for group, docid, start, end in rows:
+        of_group.setdefault(int(group), []).append(_Row(int(docid), start, end))
+    stored = select(
+        connection,
+        "SELECT d.docid, d.doc_id, t.fields FROM json_each(?) g "
+        "JOIN documents d ON d.docid=g.value JOIN texts t ON t.docid=d.docid ORDER BY d.docid",
+        (listed,),
+    )
+    return [
+        _Stored(Document(doc_id, orjson.loads(fields)), tuple(of_group[int(docid)]))
+        for docid, doc_id, fields in stored
+    ]
+
+
+def _missing(source: Index, target: Index) -> list[str]:
+    """Ids of live documents of `target` that `source` has no more; reads both in order."""
+    wanted = f"SELECT DISTINCT d.doc_id FROM documents d WHERE {_LIVE} ORDER BY d.doc_id"
+    found = []
+    with source.catalog.reading() as there, target.catalog.reading() as here:
+        theirs = (str(doc_id) for (doc_id,) in there.execute(wanted))
+        other = next(theirs, None)
+        for (doc_id,) in here.execute(wanted):
+            key = doc_id.encode()  # SQLite's order
+            while other is not None and other.encode() < key:
+                other = next(theirs, None)
+            if other != doc_id:
+                found.append(str(doc_id))
+    return found

@@ -1,0 +1,210 @@
+"""`lsr rebuild`: a new index of the documents of another, put in its place in one step."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from ..errors import UsageError
+from . import _printing as out
+
+if TYPE_CHECKING:
+    from index import Index
+    from service.versions.gate import Gate
+
+EXAMPLES = """\b
+Examples:
+  lsr rebuild my.index                                BM25: count anew; others: round anew
+  lsr rebuild my.index --max-weight 3.5               from the stored weights
+  lsr rebuild my.index --encoder runs/encoder --gate ndcg@10:-0.005 --judged judged.json
+"""
+
+_MEASURES = {
+    "ndcg": "nDCG",
+    "mrr": "RR",
+    "rr": "RR",
+    "r": "R",
+    "recall": "R",
+    "map": "AP",
+    "p": "P",
+}
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("index", metavar="INDEX")
+@click.option("--encoder", metavar="FOLDER", help="Encode every stored text anew with it.")
+@click.option(
+    "--max-weight",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The weight of the largest impact, for stored vectors.",
+)
+@click.option("--order", type=click.Choice(["bp", "none"]), help="Another order of documents.")
+@click.option("--passages", metavar="LENGTH/OVERLAP", help="Split texts anew, into so many words.")
+@click.option(
+    "--gate",
+    "gate_text",
+    metavar="MEASURE:CHANGE",
+    help="Keep the old index if the mean changes by less, such as ndcg@10:-0.005.",
+)
+@click.option(
+    "--judged",
+    metavar="FILE|DATASET",
+    help="Judged queries: a JSON file of queries and qrels, or a dataset.",
+)
+@click.option("--memory", default="1GiB", show_default=True, help="Bound on the build.")
+@click.option("--json", "json", is_flag=True, help="Print one JSON object.")
+def rebuild(
+    *,
+    index: str,
+    encoder: str | None,
+    max_weight: float | None,
+    order: Literal["bp", "none"] | None,
+    passages: str | None,
+    gate_text: str | None,
+    judged: str | None,
+    memory: str,
+    json: bool,
+) -> None:
+    """Make INDEX anew of its own documents while others search and write, then swap it in.
+
+    Without --encoder, BM25 counts its documents anew, and any other index is rounded anew from its
+    stored vectors. A rebuild that was interrupted goes on when the same command is given again.
+    """
+    if (gate_text is None) != (judged is None):
+        raise UsageError(
+            "--gate and --judged belong together: what to measure, and on which queries"
+        )
+    from index import Index
+    from index.rebuild import Weights, rebuild_index, refitted
+
+    from ..encoders import load_encoder
+    from ..progress import Bar, bar
+    from .index import windows_of
+
+    path = Path(index)
+    windows = None if passages is None else windows_of(passages)
+    gate = None if gate_text is None else gate_of(gate_text, str(judged))
+    with Index.open(path) as old:
+        settings = old.settings if order is None else _ordered(old.settings, order)
+        bm25 = old.encoder is not None and old.encoder.query_strategy == "bm25"
+        if encoder == "bm25" and not bm25:
+            raise UsageError(f"{path} is no index of BM25; build one with `lsr index`")
+        if encoder not in (None, "bm25"):
+            weights = Weights(load_encoder(str(encoder)), windows)
+        elif bm25 and (encoder == "bm25" or max_weight is None):
+            staging = path.resolve().with_name(f"{path.resolve().name}.rebuilding")
+            weights = Weights(refitted(old, staging), windows)
+        else:
+            weights = Weights(None, windows)
+    told: dict[str, Any] = {}
+
+    def admit(old: "Index", new: "Index") -> None:
+        if gate is not None:
+            told.update(admitted(gate, old, new))
+
+    counter: Bar[None] = bar(total=None, unit="documents", desc="rebuilt")
+
+    def show(done: int, total: int) -> None:
+        counter.total = total
+        counter.update(done - counter.n)
+
+    with counter:
+        report = rebuild_index(
+            path,
+            weights,
+            max_weight=max_weight,
+            settings=settings,
+            memory=memory,
+            progress=show,
+            admit=admit,
+        )
+    if json:
+        out.as_json(
+            {
+                "path": path,
+                "n_docs": report.n_docs,
+                "n_caught_up": report.n_caught_up,
+                "bytes": report.n_bytes,
+                "seconds": report.seconds,
+                "gate": told or None,
+            }
+        )
+        return
+    if told:
+        out.fact("gate", gate_line(told))
+    if report.n_caught_up:
+        out.fact("caught up", f"{out.counted(report.n_caught_up, 'change')} made meanwhile")
+    what = f"{out.counted(report.n_docs, 'document')}, {out.size(report.n_bytes)}, verified, "
+    out.fact("swapped", out.columns(str(path), what + out.duration(report.seconds)))
+    out.next_step("lsr", "info", str(path))
+
+
+def gate_of(text: str, judged: str) -> "Gate":
+    """`ndcg@10:-0.005` and judged queries as a gate. Raises `UsageError`."""
+    from service.versions.gate import Gate
+
+    measure, change = parsed_gate(text)
+    return Gate(_judged(judged), measure, change, None)
+
+
+def parsed_gate(text: str) -> tuple[str, float]:
+    """Measure and least change.
+
+    >>> parsed_gate("ndcg@10:-0.005")
+    ('nDCG@10', -0.005)
+    """
+    measure, _, change = text.rpartition(":")
+    name, at, cutoff = measure.partition("@")
+    try:
+        least = float(change)
+    except ValueError:
+        least = float("nan")
+    if not name or not -1 <= least <= 1:
+        raise UsageError(
+            f"--gate {text}: wanted MEASURE:CHANGE with a change from -1 to 1, for example "
+            "ndcg@10:-0.005"
+        )
+    return _MEASURES.get(name.lower(), name) + at + cutoff, least
+
+
+def admitted(gate: "Gate", old: "Index", new: "Index") -> dict[str, Any]:
+    """What the gate measured. Raises `UsageError` with the numbers when it stays shut."""
+    from index import query_encoder
+    from service.versions import gate as gates
+
+    values = [
+        gates.values_of(one, query_encoder(one), gate.judged, gate.measure) for one in (old, new)
+    ]
+    told = gates.decide(gate, *values)
+    if not told["passed"]:
+        raise gates.refused("the index", told)
+    return told
+
+
+def gate_line(told: dict[str, Any]) -> str:
+    """What a gate measured, for people."""
+    p = "" if told["p_value"] is None else f", p = {told['p_value']:.2g}"
+    return (
+        f"{told['measure']} {told['old']:.4f} to {told['new']:.4f} ({told['delta']:+.4f}{p}, "
+        f"{out.counted(told['n_queries'], 'query')})"
+    )
+
+
+def _judged(text: str) -> Any:
+    """Judged queries of a JSON file or of a dataset."""
+    from service.versions.gate import Judged, read_judged
+
+    path = Path(text)
+    if path.suffix == ".json" and path.is_file():
+        return read_judged(path)
+    from ..datasets import load_dataset
+
+    source = load_dataset(text)
+    queries = {query.query_id: query.text for query in source.queries()}
+    return Judged.checked(queries, source.qrels(), pointer="")
+
+
+def _ordered(settings: Any, order: Literal["bp", "none"]) -> Any:
+    from dataclasses import replace
+
+    return replace(settings, order=order)
