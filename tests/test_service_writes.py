@@ -112,6 +112,7 @@ def test_documents_are_found_once_they_are_answered_for(start: Callable[..., Ser
         "rejected": 0,
         "generation": task["details"]["generation"],
     }
+    assert (task["progress"]["done"], task["progress"]["total"]) == (3, 3)
     assert server.ids("pets", "cats sleep") == ["a"]
     assert server.ids("pets", "all", filter={"lang": "en"}) == ["a", "b"]
 

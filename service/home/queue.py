@@ -178,15 +178,18 @@ def finish(
     *,
     details: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
+    progress: Mapping[str, Any] | None = None,
 ) -> None:
     """End a task and let go of its lines, inside a transaction."""
     connection.execute(
-        "UPDATE tasks SET state=?, finished=?, details=coalesce(?, details), error=? WHERE id=?",
+        "UPDATE tasks SET state=?, finished=?, details=coalesce(?, details), error=?, "
+        "progress=coalesce(?, progress) WHERE id=?",
         (
             state,
             time.time(),
             None if details is None else orjson.dumps(dict(details)),
             None if error is None else orjson.dumps(dict(error)),
+            None if progress is None else orjson.dumps(dict(progress)),
             number,
         ),
     )

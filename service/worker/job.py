@@ -125,6 +125,7 @@ class Job:
     shelf: Shelf
     stopping: threading.Event
     _reported: float = 0.0
+    _progress: Mapping[str, Any] | None = None
 
     @property
     def home(self) -> Home:
@@ -150,9 +151,17 @@ class Job:
         """
         if self.stopping.is_set():
             raise InterruptedError
+        self._progress = progress
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY_S:
             return
         self._reported = now
         if queue.report(self.home, self.task.id, progress, details):
             raise CanceledError
+
+    def done(self) -> Mapping[str, Any] | None:
+        """The progress of a task that is done: all of it, where it ever told how much that is."""
+        if self._progress is None:
+            return None
+        total = self._progress.get("total")
+        return {**self._progress, "done": self._progress["done"] if total is None else total}

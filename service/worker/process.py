@@ -42,7 +42,7 @@ def worker_process(
     command = [
         sys.executable,
         "-m",
-        "service.worker.process",
+        "service.worker",
         str(home),
         paths,
         log_format,
@@ -110,7 +110,3 @@ def main(home: str, paths: str, log_format: str, canary_s: str) -> int:
     )
     with logging_to_stderr("json" if log_format == "json" else "text"):
         return work(Path(home), mounts=mounts, encoders=encoders, canary_s=float(canary_s))
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

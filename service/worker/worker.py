@@ -126,7 +126,7 @@ class Worker:
             log.exception("task %d failed", task.id)
             self._finish(task, "failed", error=_problem(error))
         else:
-            self._finish(task, "succeeded", details=details)
+            self._finish(task, "succeeded", details=details, progress=job.done())
 
     def _finish(self, task: Task, state: Any, **outcome: Any) -> None:
         with self.home.transaction() as connection:
@@ -142,7 +142,7 @@ def _problem(error: Exception) -> dict[str, Any]:
     if isinstance(error, ProblemError):
         return {"code": error.code, "detail": error.detail, "hint": error.hint}
     if isinstance(error, VersionConflict):
-        return {"code": "version_conflict", "detail": f"{error}.", "hint": None}
+        return {"code": "version_conflict", "detail": str(error), "hint": None}
     return {
         "code": "internal_error",
         "detail": f"The task ended with {type(error).__name__}.",
