@@ -204,7 +204,7 @@ async def write_document(
     tags=["documents"],
     summary="Delete one document",
     status_code=204,
-    responses=problems(404, 409, 412, 503),
+    responses=problems(404, 409, 412, 422, 503),
 )
 @needs("write")
 async def delete_document(

@@ -33,11 +33,19 @@ async def livez() -> Response:
 )
 @needs(None, always=True)
 def readyz(request: Request) -> Response:
-    """200 once every index and its encoder are open; until then 503 with what is waited for."""
+    """200 once every index and its encoder are open; until then 503 with what is waited for.
+
+    Indexes that come later are opened when they are first asked for, and waited for by nobody else.
+    """
     engine = engine_of(request)
     registry, access = engine.registry(), access_of(request)
     checks = [_check(engine, name) for name in registry.entries if sees(access, registry, name)]
-    waiting = [check["index"] for check in checks if check["state"] != "ready"]
+    started = engine.wait(0)
+    waiting = [
+        check["index"]
+        for check in checks
+        if check["state"] == "failed" or (check["state"] == "opening" and not started)
+    ]
     data = None if engine.home is None else _data(engine.home)
     if waiting:
         failed = any(check["state"] == "failed" for check in checks)

@@ -148,7 +148,22 @@ def read_rejects(id: TaskNumber, request: Request) -> Response:
     responses={
         200: {
             "description": "Server-sent events named `task`, each a TaskInfo, until it is over.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {
+                "text/event-stream": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["event", "data"],
+                        "properties": {
+                            "event": {"const": "task"},
+                            "data": {
+                                "type": "string",
+                                "contentMediaType": "application/json",
+                                "contentSchema": {"$ref": "#/components/schemas/TaskInfo"},
+                            },
+                        },
+                    }
+                }
+            },
         },
         **problems(404, 409, 422),
     },

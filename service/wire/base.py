@@ -5,8 +5,10 @@ Answers are written straight from dictionaries, so their models check nothing wh
 tests hold every answer against its model.
 """
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
@@ -25,6 +27,20 @@ def _well_formed(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_well_formed)]
+
+
+def _storable(given: Any) -> Any:
+    """Stored as JSON, and read again as what was given: numbers of 64 bits, no NaN, sane depth."""
+    try:
+        orjson.dumps(given)
+        json.dumps(given, allow_nan=False)  # orjson writes null for what is no number
+    except (TypeError, ValueError) as error:
+        raise PydanticCustomError("json", "cannot be stored: {why}", {"why": str(error)}) from error
+    return given
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+"""Any JSON values by name."""
 
 
 class Strict(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from .base import Answer, Strict, Text
+from .base import Answer, JsonObject, Strict, Text
 from .filters import Filter
 from .queries import Vector, Weight
 
@@ -19,7 +19,7 @@ class DocumentBody(Strict):
         }
     )
 
-    fields: dict[Text, Any] = Field(description="Any JSON values; the encoder reads some of them.")
+    fields: JsonObject = Field(description="Any JSON values; the encoder reads some of them.")
     tokens: dict[Text, Weight] | None = Field(
         default=None, description="Weights by vocabulary entry, instead of encoding the text."
     )

@@ -1,0 +1,85 @@
+"""The API does what its OpenAPI document says, and the document says all that it does."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from contract import MODES, Contract, main
+
+from service.openapi import SNAPSHOT
+from service.problems import KINDS
+
+DOCUMENT = json.loads(SNAPSHOT.read_text())
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+
+
+@pytest.fixture(scope="module")
+def contract(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contract]:
+    contract = Contract.begin(tmp_path_factory.mktemp("contract") / "home")
+    contract.prepare()
+    yield contract
+    contract.end()
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_generated_requests_are_answered_as_described(contract: Contract, label: str) -> None:
+    """A handful of them; `make test-api` sends a hundred thousand."""
+    (operation,) = (
+        one for one in contract.operations() if f"{one.method.upper()} {one.path}" == label
+    )
+    for mode in MODES:
+        found = contract.exercise(operation, mode, n=2, start=1, shrink=False)
+        assert found is None, found.message
+
+
+@pytest.mark.slow
+def test_the_long_run_counts_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--requests", "1"]) == 0
+    assert "errors     0 answers of 5xx, 0 findings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_every_route_documents_its_errors(label: str) -> None:
+    """With the codes by name; what has a body says how the body may be wrong."""
+    responses = OPERATIONS[label]["responses"]
+    assert any(status.startswith("2") for status in responses)
+    assert "500" in responses
+    if "requestBody" in OPERATIONS[label]:
+        assert {"400", "413", "415", "422"} <= responses.keys()
+    if "{" in label:
+        assert "404" in responses or "history" in label
+    for status, response in responses.items():
+        if status >= "4":
+            assert list(response["content"]) == ["application/problem+json"]
+            codes = [code for code in KINDS if f"`{code}`" in response["description"]]
+            assert codes
+            assert {KINDS[code].status for code in codes} == {int(status)}
+
+
+def examples() -> Iterator[tuple[str, Any, Any]]:
+    """(where, schema, example) for every example in the document."""
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        for at, example in enumerate(schema.get("examples", ())):
+            yield f"{name}/{at}", schema, example
+
+
+@pytest.mark.parametrize(
+    ("schema", "example"), [pytest.param(s, e, id=i) for i, s, e in examples()]
+)
+def test_every_example_is_valid(schema: Any, example: Any) -> None:
+    whole = {**schema, "components": DOCUMENT["components"]}
+    jsonschema_rs.validate(whole, example)
+
+
+def test_every_request_has_an_example() -> None:
+    for label, operation in OPERATIONS.items():
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            if media_type == "application/json":
+                name = content["schema"]["$ref"].rpartition("/")[2]
+                assert DOCUMENT["components"]["schemas"][name].get("examples"), label
