@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
+.PHONY: help demo test test-slow test-api test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,9 @@ test: $(VENV)/.dev  ## Run the tests (under 6 minutes on 2 cores)
 
 test-slow: $(VENV)/.dev  ## Run the heavy tests as well
 	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+
+test-api: $(VENV)/.dev  ## Send 100,000 generated requests to the API (half an hour; REQUESTS=, MINUTES=)
+	$(BIN)/python tests/contract.py --requests $(or $(REQUESTS),100000) --minutes $(or $(MINUTES),60)
 
 test-core:  ## Test the compiled core alone, on every instruction path of this machine
 	$(MAKE) --no-print-directory -C tests/core test

@@ -26,20 +26,24 @@ from lsr.client import (
     RemoteIndex,
     RemoveAlias,
     Retry,
+    Search,
     SwapAlias,
+    Target,
     TaskFailed,
     UnexpectedAnswer,
     Unreachable,
     Vector,
     clients,
+    comparing,
     documents,
+    guarding,
     managing,
     resources,
     results,
     searching,
     tasks,
 )
-from lsr.client.reading import read
+from lsr.client.reading import json_name, read
 from lsr.client.steps import Answer, Request, Sleep, call, patient
 from service import Settings, create_app
 
@@ -247,6 +251,70 @@ def test_an_alias_moves_through_a_gate_and_back(pets: Caller) -> None:
     pets("delete_index", "empty")
 
 
+def test_many_searches_are_answered_one_by_one(pets: Caller) -> None:
+    found, refused, other = pets(
+        "multi_search",
+        [
+            Search("pets", "cats", limit=1),
+            Search("nowhere", "cats"),
+            Search("pets", "cats", limit=0),
+        ],
+    )
+    assert [hit.id for hit in found.hits] == ["a"]
+    assert isinstance(refused, Refused)
+    assert (refused.status, refused.code) == (404, "unknown_index")
+    assert (other.status, other.faults[0].pointer) == (422, "/limit")
+
+
+def test_a_document_is_explained_and_two_targets_compared(pets: Caller) -> None:
+    why = pets("explain", "c/d é?", "cats sleeping", of="pets", k=1)
+    assert (why.id, why.rank, why.score, why.cut.id) == ("c/d é?", None, 0.0, "a")
+    assert {one.term for one in why.missing} == {"cat", "sleep"}
+    compared = pets(
+        "compare", "night", Target("pets"), Target("pets", filter={"lang": "de"}), limit=5
+    )
+    assert (len(compared.a.hits), len(compared.b.hits), compared.overlap.both) == (2, 0, 0)
+    assert [one.b for one in compared.moves] == [None, None]
+    encoded = pets("encode", ["the cats"], of="pets")
+    assert (encoded.as_, [one.term for one in encoded.results[0].tokens]) == ("query", ["cat"])
+
+
+def test_a_snapshot_is_taken_verified_and_restored(pets: Caller) -> None:
+    name = pets("create_snapshot", "pets", timeout=30)
+    assert pets("verify_snapshot", name).state == "succeeded"
+    pets("restore_snapshot", name, index="again")
+    assert [hit.id for hit in pets("search", "again", "cats").hits] == ["a"]
+    described = pets("snapshot", name)
+    assert (described.of, described.readable) == ("pets", True)
+    assert described in pets("list_snapshots")
+    pets("delete_snapshot", name)
+    pets("delete_index", "again")
+    with pytest.raises(Refused, match="unknown_snapshot"):
+        pets("snapshot", name)
+
+
+def test_keys_open_what_their_scopes_say(tmp_path: Path) -> None:
+    with TestClient(create_app(Settings({}, home=tmp_path / "home", work_inside=True))) as app:
+        through = _IntoTheApp(app)
+        with Client("http://testserver", transport=through) as anybody:
+            admin = anybody.create_key("me", ["admin:*"])
+            assert admin.key not in repr(admin)
+            with pytest.raises(Refused) as refused:
+                anybody.list_keys()
+            assert refused.value.status == 401
+        with Client("http://testserver", api_key=admin.key, transport=through) as client:
+            client.create_index("pets")
+            reader = client.create_key("page", ["search:pets"], expires_in_s=60)
+            assert [one.name for one in client.list_keys()] == ["me", "page"]
+            with Client("http://testserver", api_key=reader.key, transport=through) as reading:
+                assert reading.search("pets", "cats").hits == ()
+                with pytest.raises(Refused, match="forbidden"):
+                    reading.delete_index("pets")
+                assert client.revoke_key(reader.id).state == "revoked"
+                with pytest.raises(Refused):
+                    reading.search("pets", "cats")
+
+
 # What follows needs no server: conversations are driven by hand.
 
 
@@ -386,13 +454,16 @@ OPENAPI = json.loads(Path(inspect.getfile(create_app)).with_name("openapi.json")
 ABSENT = {
     ("GET", "/problems/{name}"): "an exception carries the problem already",
     ("GET", "/v1/health-history"): "for the page",
+    ("POST", "/embed_sparse"): "for clients of text-embeddings-inference",
 }
 """Routes that the client leaves alone, and why."""
 
 NAMES = {
     results.SearchResult: "SearchResponse",
     resources.Task: "TaskInfo",
-    resources.Progress: "Progress",
+    comparing.Explanation: "ExplainResponse",
+    comparing.Comparison: "CompareResponse",
+    comparing.Encoded: "EncodeResponse",
 }
 """Schemas that are called otherwise here."""
 OWN = {resources.Added, resources.Reject}
@@ -413,7 +484,8 @@ def test_every_route_is_reached_or_left_alone_on_purpose() -> None:
     samples = {
         "index": "i", "name": "i", "id": "d", "number": 1, "query": "q", "fields": {},
         "documents": [{"id": "d"}], "passages": None,
-        "alias": "a", "actions": [],
+        "alias": "a", "actions": [], "texts": ["t"], "searches": [], "scopes": [],
+        "a": Target("i"), "b": Target("i"),
     }  # fmt: skip
     reached = set()
     for name, talk in operations().items():
@@ -428,7 +500,7 @@ def test_every_route_is_reached_or_left_alone_on_purpose() -> None:
     routes = {
         (method.upper(), path) for path, methods in OPENAPI["paths"].items() for method in methods
     }
-    example = {"name": "i", "id": "d", "alias": "a"}
+    example = {"name": "i", "id": "d", "alias": "a", "snapshot": "i"}
     concrete = {
         (method, path.format(**(example | ({"id": "1"} if "/tasks/" in path else {})))): path
         for method, path in routes
@@ -458,13 +530,13 @@ def test_what_is_read_is_what_the_api_describes() -> None:
     schemas = OPENAPI["components"]["schemas"]
     kinds = {
         kind
-        for module in (results, resources)
+        for module in (results, resources, comparing, guarding)
         for kind in vars(module).values()
         if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
     }
     for kind in kinds - OWN:
         schema = schemas[NAMES.get(kind, kind.__name__)]
-        fields = {one.name: one for one in dataclasses.fields(kind)}
+        fields = {json_name(one.name): one for one in dataclasses.fields(kind)}
         assert fields.keys() == schema["properties"].keys(), kind.__name__
         required = {name for name, one in fields.items() if one.default is dataclasses.MISSING}
         assert required <= set(schema["required"]) | _defaulted(schema), kind.__name__

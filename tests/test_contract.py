@@ -55,7 +55,7 @@ def test_every_route_documents_its_errors(label: str) -> None:
     if "{" in label:
         assert "404" in responses or "history" in label
     for status, response in responses.items():
-        if status >= "4":
+        if status >= "4" and label != "POST /embed_sparse":  # which errs as TEI does
             assert list(response["content"]) == ["application/problem+json"]
             codes = [code for code in KINDS if f"`{code}`" in response["description"]]
             assert codes

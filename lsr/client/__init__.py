@@ -7,9 +7,8 @@
         papers.search("cat", filter={"year": {"gte": 2000}}).hits
 
 results.py, resources.py     what comes back
-searching.py, documents.py,  what can be asked
-managing.py, tasks.py,
-versions.py
+searching.py, comparing.py,  what can be asked
+documents.py, managing.py, tasks.py, versions.py, guarding.py
 steps.py                     requests, and when they are repeated
 clients.py                   the steps carried out with httpx
 reading.py, errors.py        JSON into dataclasses, problems into exceptions
@@ -17,10 +16,12 @@ reading.py, errors.py        JSON into dataclasses, problems into exceptions
 
 from ..errors import ServiceError
 from .clients import AsyncClient, AsyncRemoteIndex, Client, RemoteIndex
+from .comparing import Comparison, Encoded, Explanation, Target
 from .errors import Fault, Refused, TaskFailed, UnexpectedAnswer, Unreachable
+from .guarding import KeyInfo, NewKey
 from .resources import Added, IndexInfo, IndexSummary, Passages, StoredDocument, Task
 from .results import Hit, SearchResult
-from .searching import Like, Query, SearchOptions, Vector
+from .searching import Like, Query, Search, SearchOptions, Vector
 from .steps import Retry
 from .versions import AddAlias, Gate, RemoveAlias, SwapAlias
 
@@ -30,23 +31,30 @@ __all__ = [
     "AsyncClient",
     "AsyncRemoteIndex",
     "Client",
+    "Comparison",
+    "Encoded",
+    "Explanation",
     "Fault",
     "Gate",
     "Hit",
     "IndexInfo",
     "IndexSummary",
+    "KeyInfo",
     "Like",
+    "NewKey",
     "Passages",
     "Query",
     "Refused",
     "RemoteIndex",
     "RemoveAlias",
     "Retry",
+    "Search",
     "SearchOptions",
     "SearchResult",
     "ServiceError",
     "StoredDocument",
     "SwapAlias",
+    "Target",
     "Task",
     "TaskFailed",
     "UnexpectedAnswer",

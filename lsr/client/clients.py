@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import anyio
 import httpx
 
-from . import documents, managing, searching, tasks, versions
+from . import comparing, documents, guarding, managing, searching, tasks, versions
 from .steps import Answer, Outcome, Request, Retry, Sleep, Talk, patient
 
 P = ParamSpec("P")
@@ -143,6 +143,9 @@ class Client:
             return error
 
     search = _operation(searching.search)
+    multi_search = _operation(searching.multi_search)
+    compare = _operation(comparing.compare)
+    encode = _operation(comparing.encode)
     create_index = _operation(managing.create_index)
     delete_index = _operation(managing.delete_index)
     list_indexes = _operation(managing.list_indexes)
@@ -159,6 +162,15 @@ class Client:
     change_aliases = _operation(versions.change_aliases)
     alias_history = _operation(versions.alias_history)
     roll_back_alias = _operation(versions.roll_back_alias)
+    create_snapshot = _operation(versions.create_snapshot)
+    verify_snapshot = _operation(versions.verify_snapshot)
+    restore_snapshot = _operation(versions.restore_snapshot)
+    list_snapshots = _operation(versions.list_snapshots)
+    snapshot = _operation(versions.snapshot)
+    delete_snapshot = _operation(versions.delete_snapshot)
+    create_key = _operation(guarding.create_key)
+    list_keys = _operation(guarding.list_keys)
+    revoke_key = _operation(guarding.revoke_key)
 
 
 class RemoteIndex:
@@ -169,6 +181,8 @@ class RemoteIndex:
         self.name = name
 
     search = _index_operation(searching.search)
+    explain = _index_operation(comparing.explain)
+    encode = _index_operation(comparing.encode)
     info = _index_operation(managing.index_info)
     change = _index_operation(managing.change_index)
     add = _index_operation(documents.add)
@@ -244,6 +258,9 @@ class AsyncClient:
             return error
 
     search = _async_operation(searching.search)
+    multi_search = _async_operation(searching.multi_search)
+    compare = _async_operation(comparing.compare)
+    encode = _async_operation(comparing.encode)
     create_index = _async_operation(managing.create_index)
     delete_index = _async_operation(managing.delete_index)
     list_indexes = _async_operation(managing.list_indexes)
@@ -260,6 +277,15 @@ class AsyncClient:
     change_aliases = _async_operation(versions.change_aliases)
     alias_history = _async_operation(versions.alias_history)
     roll_back_alias = _async_operation(versions.roll_back_alias)
+    create_snapshot = _async_operation(versions.create_snapshot)
+    verify_snapshot = _async_operation(versions.verify_snapshot)
+    restore_snapshot = _async_operation(versions.restore_snapshot)
+    list_snapshots = _async_operation(versions.list_snapshots)
+    snapshot = _async_operation(versions.snapshot)
+    delete_snapshot = _async_operation(versions.delete_snapshot)
+    create_key = _async_operation(guarding.create_key)
+    list_keys = _async_operation(guarding.list_keys)
+    revoke_key = _async_operation(guarding.revoke_key)
 
 
 class AsyncRemoteIndex:
@@ -270,6 +296,8 @@ class AsyncRemoteIndex:
         self.name = name
 
     search = _async_index_operation(searching.search)
+    explain = _async_index_operation(comparing.explain)
+    encode = _async_index_operation(comparing.encode)
     info = _async_index_operation(managing.index_info)
     change = _async_index_operation(managing.change_index)
     add = _async_index_operation(documents.add)

@@ -56,20 +56,30 @@ _of: Callable[[Any], Reader] = cache(_reader)
 def _dataclass(kind: Any) -> Reader:
     hints = typing.get_type_hints(kind)
     fields = [
-        (one.name, _reader(hints[one.name]), _is_required(one)) for one in dataclasses.fields(kind)
+        (one.name, json_name(one.name), _reader(hints[one.name]), _is_required(one))
+        for one in dataclasses.fields(kind)
     ]
 
     def reader(value: Any, place: str) -> Any:
         _expect(isinstance(value, dict), value, place, "an object")
         found = {}
-        for name, reader_of, required in fields:
+        for field, name, reader_of, required in fields:
             if name in value:
-                found[name] = reader_of(value[name], f"{place}/{name}")
+                found[field] = reader_of(value[name], f"{place}/{name}")
             elif required:
                 raise UnexpectedAnswer(f"the answer lacks {place}/{name}")
         return kind(**found)
 
     return reader
+
+
+def json_name(field: str) -> str:
+    """How the API calls a field; what is a word of Python has an underscore behind it here.
+
+    >>> json_name("as_")
+    'as'
+    """
+    return field.removesuffix("_")
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:

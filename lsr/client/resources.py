@@ -297,3 +297,27 @@ class AliasHistory:
     """The newest changes first."""
 
     changes: tuple[AliasChange, ...]
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """One snapshot of the index `of`; of an archive, which tells them only when it is read, the
+    rest is None. `readable` is False where the manifest itself is damaged.
+    """
+
+    name: str
+    readable: bool
+    archive: bool
+    of: str | None
+    generation: int | None
+    n_docs: int | None
+    bytes: int | None
+    created: float | None
+    encoder: str | None
+
+
+@dataclass(frozen=True)
+class SnapshotList:
+    """All snapshots, by name."""
+
+    snapshots: tuple[SnapshotInfo, ...]

@@ -86,11 +86,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class QueryReport:
-    """How the query was read, and by which encoder."""
+    """How the query was read, and by which encoder.
+
+    `truncated` tells of a text whether only its beginning was read.
+    """
 
     encoder: str | None
     strategy: str
     terms_used: int
+    truncated: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,21 @@
-"""Aliases, moved together and back, as requests."""
+"""Aliases, moved together and back, and snapshots, as requests."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
-from .resources import AliasChange, AliasChanges, AliasHistory, AliasInfo, AliasList
-from .steps import Request, Talk, address, call, said
+from .resources import (
+    AliasChange,
+    AliasChanges,
+    AliasHistory,
+    AliasInfo,
+    AliasList,
+    SnapshotInfo,
+    SnapshotList,
+    Task,
+)
+from .steps import Request, Talk, address, call, said, succeed
+from .tasks import wait
 
 
 @dataclass(frozen=True)
@@ -98,3 +108,51 @@ def roll_back_alias(alias: str) -> Talk[AliasChange]:
     """Let it mean again what it meant before its last change; a second time undoes the first."""
     request = Request("POST", address("v1", "aliases", alias, "rollback"))
     return (yield from call(request, AliasChange))
+
+
+def create_snapshot(
+    index: str, *, archive: bool = False, timeout: float | None = None
+) -> Talk[str]:
+    """Copy one commit of an index; the name of the snapshot once every byte is verified.
+
+    Raises `TaskFailed`, and `TimeoutError` after `timeout` seconds; so do the two below.
+    """
+    body = {"index": index, "archive": archive}
+    task = yield from _done(Request("POST", "/v1/snapshots", json=body), timeout)
+    return str((task.details or {})["snapshot"])
+
+
+def verify_snapshot(name: str, *, timeout: float | None = None) -> Talk[Task]:
+    """Read every byte of a snapshot."""
+    return (yield from _done(Request("POST", _place(name, "verify")), timeout))
+
+
+def restore_snapshot(name: str, *, index: str, timeout: float | None = None) -> Talk[Task]:
+    """Make the new index `index` of a snapshot."""
+    request = Request("POST", _place(name, "restore"), json={"index": index})
+    return (yield from _done(request, timeout))
+
+
+def list_snapshots() -> Talk[tuple[SnapshotInfo, ...]]:
+    """All snapshots, by name."""
+    request = Request("GET", "/v1/snapshots", repeatable=True)
+    return (yield from call(request, SnapshotList)).snapshots
+
+
+def snapshot(name: str) -> Talk[SnapshotInfo]:
+    """What the manifest of one snapshot says."""
+    return (yield from call(Request("GET", _place(name), repeatable=True), SnapshotInfo))
+
+
+def delete_snapshot(name: str) -> Talk[None]:
+    """The copy and everything in it."""
+    yield from succeed(Request("DELETE", _place(name)))
+
+
+def _done(request: Request, timeout: float | None) -> Talk[Task]:
+    task = yield from call(replace(request, parameters={"wait": 0}), Task)
+    return (yield from wait(task.id, timeout=timeout))
+
+
+def _place(name: str, *parts: str) -> str:
+    return address("v1", "snapshots", name, *parts)

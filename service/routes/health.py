@@ -17,7 +17,13 @@ from .guarding import GuardedRoute, access_of
 router = APIRouter(route_class=GuardedRoute)
 
 
-@router.get("/livez", tags=["health"], summary="Is the process alive", response_model=Live)
+@router.get(
+    "/livez",
+    tags=["health"],
+    summary="Is the process alive",
+    response_model=Live,
+    responses=problems(),
+)
 @public
 async def livez() -> Response:
     """Answers as long as the process can answer at all."""

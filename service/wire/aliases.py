@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from .base import Answer, Strict, Text
 
@@ -79,6 +79,18 @@ class AliasAction(Strict):
 
 class AliasRequest(Strict):
     """Actions that are applied together or not at all."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"actions": [{"add": {"alias": "docs", "index": "docs-1"}}]},
+                {
+                    "actions": [{"swap": {"alias": "docs", "index": "docs-2"}}],
+                    "gate": {"judged": "docs"},
+                },
+            ]
+        }
+    )
 
     actions: list[AliasAction] = Field(min_length=1, max_length=MAX_ACTIONS)
     gate: GateRequest | None = None

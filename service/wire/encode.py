@@ -67,6 +67,8 @@ class EncodeResponse(Answer):
 class EmbedSparseRequest(Strict):
     """A request of text-embeddings-inference; `prompt_name` says which side of a search."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": ["effects of caffeine"]}]})
+
     inputs: Text | list[Text]
     truncate: bool | None = Field(
         default=False, description="Read the beginning of texts that are too long."

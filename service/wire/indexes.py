@@ -154,6 +154,12 @@ class CreateIndex(Strict):
 class ChangeIndex(Strict):
     """Settings that may change while an index lives; what is absent stays."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"passages": {"length": 256, "overlap": 32}}, {"passages": None}]
+        }
+    )
+
     passages: Passages | None = Field(
         default=None, description="For documents added from now on; null to keep them whole."
     )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from .base import Answer, Strict, Text
 from .filters import Filter
@@ -10,6 +10,15 @@ from .filters import Filter
 
 class CreateKey(Strict):
     """A new key."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "the page", "scopes": ["search:docs-*"], "expires_in_s": 7776000},
+                {"name": "a tenant", "scopes": ["search:docs"], "filter": {"tenant": "t1"}},
+            ]
+        }
+    )
 
     name: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
         description="For people: who has the key, what it is for."

@@ -16,6 +16,12 @@ MAX_SEARCHES = 64
 class SearchItem(SearchRequest):
     """One search of many, and where."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"index": "papers", "query": {"text": "caffeine"}, "limit": 3}]
+        }
+    )
+
     index: Text
 
 

@@ -1,6 +1,6 @@
 """Snapshots: verified copies in the server's data directory."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from .base import Answer, Strict, Text
 
@@ -8,12 +8,18 @@ from .base import Answer, Strict, Text
 class CreateSnapshot(Strict):
     """Which index to copy, as of its newest commit."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"index": "docs"}, {"index": "docs", "archive": True}]}
+    )
+
     index: Text
     archive: bool = Field(default=False, description="One .tar.zst file instead of a directory.")
 
 
 class RestoreSnapshot(Strict):
     """The new index to make of a snapshot."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"index": "docs-again"}]})
 
     index: Text
 
