@@ -275,6 +275,9 @@ def test_a_document_is_explained_and_two_targets_compared(pets: Caller) -> None:
     )
     assert (len(compared.a.hits), len(compared.b.hits), compared.overlap.both) == (2, 0, 0)
     assert [one.b for one in compared.moves] == [None, None]
+    with pytest.raises(Refused, match="bm25|network") as refused:
+        pets("origins", "a", ["cat"], of="pets")
+    assert refused.value.status in (409, 422)
     encoded = pets("encode", ["the cats"], of="pets")
     assert (encoded.as_, [one.term for one in encoded.results[0].tokens]) == ("query", ["cat"])
 
@@ -464,6 +467,7 @@ NAMES = {
     comparing.Explanation: "ExplainResponse",
     comparing.Comparison: "CompareResponse",
     comparing.Encoded: "EncodeResponse",
+    comparing.Origins: "OriginsResponse",
 }
 """Schemas that are called otherwise here."""
 OWN = {resources.Added, resources.Reject}
@@ -484,7 +488,7 @@ def test_every_route_is_reached_or_left_alone_on_purpose() -> None:
     samples = {
         "index": "i", "name": "i", "id": "d", "number": 1, "query": "q", "fields": {},
         "documents": [{"id": "d"}], "passages": None,
-        "alias": "a", "actions": [], "texts": ["t"], "searches": [], "scopes": [],
+        "alias": "a", "actions": [], "texts": ["t"], "terms": [1], "searches": [], "scopes": [],
         "a": Target("i"), "b": Target("i"),
     }  # fmt: skip
     reached = set()

@@ -182,6 +182,7 @@ class RemoteIndex:
 
     search = _index_operation(searching.search)
     explain = _index_operation(comparing.explain)
+    origins = _index_operation(comparing.origins)
     encode = _index_operation(comparing.encode)
     info = _index_operation(managing.index_info)
     change = _index_operation(managing.change_index)
@@ -297,6 +298,7 @@ class AsyncRemoteIndex:
 
     search = _async_index_operation(searching.search)
     explain = _async_index_operation(comparing.explain)
+    origins = _async_index_operation(comparing.origins)
     encode = _async_index_operation(comparing.encode)
     info = _async_index_operation(managing.index_info)
     change = _async_index_operation(managing.change_index)

@@ -178,6 +178,27 @@ class Encoded:
     timing_ms: EncodeTiming
 
 
+@dataclass(frozen=True)
+class OriginSpan:
+    """Characters [start, end) of a field that the network read when it gave the terms."""
+
+    field: str
+    start: int
+    end: int
+    terms: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where the terms of a document come from."""
+
+    index: str
+    id: str
+    encoder: str
+    spans: tuple[OriginSpan, ...]
+
+
 class Target:
     """One side of a comparison: an index and how to search it, by default for the same query.
 
@@ -212,6 +233,13 @@ def explain(
     )
     path = address("v1", "indexes", index, "explain", id)
     return (yield from call(Request("POST", path, json=body, repeatable=True), Explanation))
+
+
+def origins(index: str, id: str, terms: Sequence[str | int]) -> Talk[Origins]:
+    """Which words of a document gave it these terms; the network reads it again."""
+    path = address("v1", "indexes", index, "origins", id)
+    request = Request("POST", path, json={"terms": list(terms)}, repeatable=True)
+    return (yield from call(request, Origins))
 
 
 def compare(
