@@ -102,6 +102,30 @@ def test_counts_are_those_of_the_requests(client: TestClient) -> None:
     assert not [key for key in samples if "secret" in str(key)], "labels come from us alone"
 
 
+def test_blocks_that_searches_look_at_and_leave_alone_are_counted(tmp_path: Path) -> None:
+    """The oracle is what the index itself reports of the same search."""
+    rng = np.random.default_rng(1)
+    with Index.create(tmp_path / "live.index", n_terms=40, max_weight=255.0) as index:
+        rows = sparse.csr_array(np.floor(rng.random((3000, 40)) * 9).astype(np.float32))
+        index.add([Document(str(i)) for i in range(3000)], rows)
+        index.seal()
+        query = sparse.csr_array((np.ones(2, np.float32), ([0, 0], [3, 4])), shape=(1, 40))
+        report = index.search(query, 10).report
+    with TestClient(create_app(Settings({"live": tmp_path / "live.index"}))) as client:
+        assert client.app_state["engine"].wait(30)  # type: ignore[attr-defined]
+        client.post(SEARCH, json=vector(3, 4))
+        client.post(SEARCH, json={**vector(3), "offset": 4000})  # empty, and no zero-hit query
+        client.post(SEARCH, json={**vector(3), "filter": {"all": []}, "timing": True})
+        samples = scraped(client)
+    scored = value(samples, "lsr_blocks_scored_total", index="live")
+    skipped = value(samples, "lsr_blocks_skipped_total", index="live")
+    assert report.blocks > 0
+    assert scored >= report.blocks_scored
+    assert scored + skipped == 3 * report.blocks
+    assert ("lsr_zero_hit_queries_total", frozenset({("index", "live")})) not in samples
+    assert value(samples, "lsr_search_stage_seconds_count", stage="filter") == 3
+
+
 def test_only_declared_names_are_told_and_openmetrics_is_spoken(client: TestClient) -> None:
     client.post(SEARCH, json=vector(1))
     families = list(text_string_to_metric_families(client.get("/metrics").text))

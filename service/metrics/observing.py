@@ -32,6 +32,7 @@ class Searched:
     n_hits: int
     blocks: int = 0
     blocks_scored: int = 0
+    first_page: bool = True
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ class Observed:
                         board.observe(names.SEARCH_SECONDS, (one.index,), milliseconds / 1000)
                     else:
                         board.observe(names.STAGE_SECONDS, (stage,), milliseconds / 1000)
-                if one.n_hits == 0:
+                if one.n_hits == 0 and one.first_page:
                     board.add(names.ZERO_HITS, (one.index,))
                 board.add(names.BLOCKS_SCORED, (one.index,), one.blocks_scored)
                 board.add(names.BLOCKS_SKIPPED, (one.index,), one.blocks - one.blocks_scored)

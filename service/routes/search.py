@@ -61,7 +61,16 @@ def answered(
     )
     answer["alias"] = None if name == collection.name else name
     times = watch.as_milliseconds()
-    observation_of(request).searches.append(Searched(collection.name, times, len(answer["hits"])))
+    observation_of(request).searches.append(
+        Searched(
+            collection.name,
+            times,
+            len(answer["hits"]),
+            watch.blocks,
+            watch.blocks_scored,
+            first_page=body.offset == 0 and body.cursor is None,
+        )
+    )
     if body.timing:
         answer["timing_ms"] = times
     return answer, times

@@ -99,6 +99,7 @@ def search(
             headers={"Retry-After": "1"},
         )
     report = found.report
+    watch.blocks, watch.blocks_scored = report.blocks, report.blocks_scored
     answer: dict[str, Any] = {
         "index": collection.name,
         "generation": found.generation,

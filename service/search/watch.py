@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Milliseconds by stage; a stage that runs twice adds up."""
+    """Milliseconds by stage; a stage that runs twice adds up. `blocks_scored` of `blocks` blocks of
+    documents were looked at by the last ranking.
+    """
 
     stages: dict[str, float] = field(default_factory=dict)
+    blocks: int = 0
+    blocks_scored: int = 0
     _started: float = field(default_factory=time.perf_counter)
     _lap: float = field(default_factory=time.perf_counter)
 
