@@ -30,6 +30,7 @@ from lsr.errors import IndexCorrupt, IndexLocked, IndexVersion, UsageError
 from lsr.files import make_directory, sync_directory
 
 FILE_NAME = "service.sqlite"
+_STAGING = f"{FILE_NAME}.new"
 FORMAT = 1
 FOLDERS = ("indexes", "encoders", "judged", "snapshots", "tasks")
 
@@ -123,7 +124,7 @@ class Home:
         path = Path(path).resolve()
         file = path / FILE_NAME
         if not file.is_file():
-            if read_only or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+            if read_only or (path.exists() and (not path.is_dir() or _holds_something(path))):
                 raise UsageError(
                     f"{path} exists and is no data directory ({FILE_NAME} is missing); "
                     "name an empty or a new directory"
@@ -234,10 +235,17 @@ class Home:
             os.close(descriptor)
 
 
+def _holds_something(path: Path) -> bool:
+    """Whether there is more in a directory than a kill leaves while it is made."""
+    return any(not one.name.startswith(_STAGING) for one in path.iterdir())
+
+
 def _make(path: Path) -> None:
     """A new data directory; a kill leaves nothing that looks like one."""
     make_directory(path)
-    staging = path / f"{FILE_NAME}.new"
+    for left in path.iterdir():
+        left.unlink()
+    staging = path / _STAGING
     Database.create_file(
         staging,
         SCHEMA,

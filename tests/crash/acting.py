@@ -13,7 +13,6 @@ import index.merging
 from index import Index, build_index
 from lsr.types import Document, SparseMatrix
 
-from .layer import append_mark
 from .model import Doc
 from .plans import (
     MAX_WEIGHT,
@@ -25,7 +24,6 @@ from .plans import (
     Delete,
     Group,
     Merge,
-    Plan,
     Reopen,
     Seal,
     Step,
@@ -47,9 +45,10 @@ def reorder_small_segments() -> None:
 class World:
     """The index of a plan, opened when a step first needs it."""
 
-    def __init__(self, root: Path, plan: Plan) -> None:
+    def __init__(self, root: Path, *, checkpoints: bool = False) -> None:
+        """With `checkpoints` the log is written back every few pages."""
         self.path = root / FOLDER
-        self.plan = plan
+        self._checkpoints = checkpoints
         self._index: Index | None = None
 
     @property
@@ -73,7 +72,7 @@ class World:
 
     def _keep(self, opened: Index) -> None:
         self._index = opened
-        if self.plan.name == "checkpoints":
+        if self._checkpoints:
             writer = opened._catalog._writer
             if writer is not None:  # None: it was opened on a full disk
                 writer.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
@@ -132,25 +131,6 @@ class World:
             overwrite=True,
             progress=False,
         )
-
-
-def run(root: Path, plan: Plan, marks: Path, *, first: int = 0) -> None:
-    """The plan from step `first` to its end."""
-    reorder_small_segments()
-    world = World(root, plan)
-    for number, step in enumerate(plan.steps[first:], first):
-        append_mark(marks, f"begin {number}")
-        world.act(step)
-        append_mark(marks, f"ack {number}")
-    world.close()
-    append_mark(marks, "end")
-
-
-def progress(marks: Sequence[str]) -> tuple[int, int]:
-    """(steps acknowledged, steps begun), counted from the plan's first."""
-    acked = max((int(m.split()[1]) + 1 for m in marks if m.startswith("ack ")), default=0)
-    begun = max((int(m.split()[1]) + 1 for m in marks if m.startswith("begin ")), default=0)
-    return acked, max(acked, begun)
 
 
 def _arguments(docs: Sequence[Doc]) -> tuple[list[Document], SparseMatrix]:

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from .acting import run
 from .faults import FAULTS
-from .plans import plan
+from .workloads import plan, run
 
 
 def main() -> None:

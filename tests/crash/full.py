@@ -21,11 +21,12 @@ from pathlib import Path
 from lsr.errors import DiskFull, LsrError
 from lsr.progress import bar
 
-from .acting import FOLDER, World, run
+from .acting import World
 from .layer import NEEDS_ROOM, Control, Kind, environment
-from .plans import WORKLOADS, Plan, plan
 from .power import SCRATCH, Tally, record
-from .verify import Verdict, searched, verified
+from .verdict import Verdict
+from .verify import searched
+from .workloads import INDEX_WORKLOADS, Plan, look, plan, run, world_of
 
 FAILURES: dict[str, dict[str, object]] = {
     "full": {},
@@ -67,8 +68,8 @@ class Filler:
         with os.fdopen(reader, "rb") as told_by:
             raw = told_by.read()
         _, status = os.waitpid(child, 0)
-        outcome, why = json.loads(raw) if raw else ("unsound", f"died with status {status}")
-        self.tally.count(Verdict(outcome, why), f"{self.plan.name} {failure} at {point}")
+        told = json.loads(raw) if raw else ["unsound", f"died with status {status}"]
+        self.tally.count(Verdict(*told), f"{self.plan.name} {failure} at {point}")
 
     def arm(self, point: int, failure: str) -> None:
         """As `FAILURES` says."""
@@ -84,7 +85,7 @@ class Filler:
     def met(self, point: int, failure: str) -> Verdict:
         """Run the plan into the failure, search, make room, finish the plan, verify."""
         self.arm(point, failure)
-        world = World(self.root, self.plan)
+        world = world_of(self.root, self.plan)
         step = 0
         while step < len(self.plan.steps):
             try:
@@ -99,13 +100,14 @@ class Filler:
                     return Verdict("unsound", f"step {step}: {type(error).__name__}: {error}")
             except OSError as error:
                 return Verdict("unsound", f"step {step}: {type(error).__name__}: {error}")
+            assert isinstance(world, World)
             if problem := self.searches(world, step):
                 return Verdict("unsound", f"searching after step {step}: {problem}")
             self.control.disarm()
         self.control.disarm()
         world.close()
         n = len(self.plan.steps)
-        return verified(self.root / FOLDER, self.plan, acked=n, begun=n, seed=point)
+        return look(self.root, self.plan, acked=n, begun=n, seed=point)
 
     def searches(self, world: World, step: int) -> str:
         """What is wrong with the answers while the disk is full; nothing before a first index."""
@@ -171,7 +173,7 @@ def drive(folder: Path, name: str, seed: int) -> None:
 def main() -> int:
     """Every workload; prints a table, exits 1 when anything went wrong."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--workloads", default=",".join(INDEX_WORKLOADS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--points", type=int, default=None)
     parser.add_argument("--under-layer", type=Path, default=None)

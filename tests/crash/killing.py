@@ -24,11 +24,10 @@ from pathlib import Path
 
 from lsr.progress import bar
 
-from .acting import FOLDER, progress, run
 from .layer import Control, Kind, environment
-from .plans import WORKLOADS, Plan, plan
 from .power import SCRATCH, Tally, record
-from .verify import Verdict, verified
+from .verdict import Verdict
+from .workloads import WORKLOADS, Plan, look, plan, progress, run
 
 CHAIN_OPERATIONS = 120
 """A chain's kills come after at most so many operations: several in a plan, some while recovering
@@ -129,8 +128,8 @@ class Killer:
         child = os.fork()
         if child == 0:
             try:
-                verdict = verified(
-                    self.root / FOLDER,
+                verdict = look(
+                    self.root,
                     self.plan,
                     acked=acked,
                     begun=max(acked, begun),

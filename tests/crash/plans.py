@@ -5,7 +5,7 @@ without having seen it run.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lsr.encoders.bm25 import BM25Encoder
@@ -78,16 +78,9 @@ class Build:
 Step = Create | Add | Delete | Group | Seal | Merge | Bulk | Reopen | Build
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """`steps` and the model before the first and after each: one more than steps."""
+class Maker:
+    """Documents and ids, the same for the same seed."""
 
-    name: str
-    steps: tuple[Step, ...]
-    models: tuple[Model | None, ...]
-
-
-class _Maker:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.version = 0
@@ -101,13 +94,16 @@ class _Maker:
         return Doc(f"d{name}", vector, {"text": text, "lang": "en" if name % 3 else "de"})
 
     def docs(self, n: int, *, among: int = 60, padding: int = 0) -> tuple[Doc, ...]:
+        """New versions of so many of the ids."""
         names = self.rng.sample(range(among), n)
         return tuple(self.doc(name, padding=padding) for name in names)
 
     def ids(self, n: int, *, among: int = 60) -> tuple[str, ...]:
+        """Some of the ids, whether they are there or not."""
         return tuple(f"d{name}" for name in self.rng.sample(range(among), n))
 
     def change(self, *, padding: int = 0) -> Step:
+        """One commit of any kind."""
         kind = self.rng.random()
         if kind < 0.55:
             return Add(self.docs(self.rng.randint(1, 5), padding=padding))
@@ -118,20 +114,20 @@ class _Maker:
 
 def writes(seed: int) -> list[Step]:
     """Commits of every kind, and closing between them."""
-    make = _Maker(seed)
+    make = Maker(seed)
     steps: list[Step] = [Create(), *(make.change() for _ in range(8)), Reopen()]
     return [*steps, *(make.change() for _ in range(5)), Reopen()]
 
 
 def checkpoints(seed: int) -> list[Step]:
     """Commits of several pages, with the log written back to the catalog every few pages."""
-    make = _Maker(seed)
+    make = Maker(seed)
     return [Create(), *(make.change(padding=9000) for _ in range(14)), Reopen()]
 
 
 def maintenance(seed: int) -> list[Step]:
     """Sealing, and merging with a new order, between commits."""
-    make = _Maker(seed)
+    make = Maker(seed)
     steps: list[Step] = [Create()]
     for _ in range(2):
         steps += [Add(make.docs(20)), Seal(), Add(make.docs(15)), make.change(), Seal()]
@@ -141,7 +137,7 @@ def maintenance(seed: int) -> list[Step]:
 
 def bulk(seed: int) -> list[Step]:
     """Bulk builds of several runs beside ordinary commits."""
-    make = _Maker(seed)
+    make = Maker(seed)
     steps: list[Step] = [Create(), Add(make.docs(10))]
     for source in ("first", "second"):
         docs = make.docs(36)
@@ -160,30 +156,13 @@ def build(seed: int) -> list[Step]:
     return steps
 
 
-WORKLOADS: dict[str, Callable[[int], list[Step]]] = {
-    "writes": writes,
-    "checkpoints": checkpoints,
-    "maintenance": maintenance,
-    "bulk": bulk,
-    "build": build,
-}
-
-
-def plan(name: str, seed: int) -> Plan:
-    """The steps of a workload and the models they lead to."""
-    steps = WORKLOADS[name](seed)
-    models: list[Model | None] = [None]
-    for step in steps:
-        models.append(_after(models[-1], step))
-    return Plan(name, tuple(steps), tuple(models))
-
-
 def encoder_of(texts: Sequence[tuple[str, str]]) -> BM25Encoder:
     """The encoder of a `Build`."""
     return BM25Encoder.fit(text for _, text in texts)
 
 
-def _after(model: Model | None, step: Step) -> Model | None:
+def after(model: Model | None, step: Step) -> Model | None:
+    """What a step leads to."""
     if isinstance(step, Create):
         return Model(N_TERMS, MAX_WEIGHT)
     if isinstance(step, Build):

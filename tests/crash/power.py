@@ -18,11 +18,10 @@ from pathlib import Path
 
 from lsr.progress import Bar, bar
 
-from .acting import FOLDER, progress
 from .disk import VARIANTS, Disk, materialise
 from .layer import Control, Kind, Operation, environment, read_trace
-from .plans import WORKLOADS, Plan, plan
-from .verify import Verdict, verified
+from .verdict import Verdict
+from .workloads import WORKLOADS, look, plan, progress
 
 SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
 
@@ -153,7 +152,10 @@ def lose_power(
                     damage(files)
                 place = folder / f"state-{number}"
                 materialise(files, place)
-                verdict = look(place, of_plan, marks, seed=number, go_on=number % 4 == 0)
+                acked, begun = progress(marks)
+                verdict = look(
+                    place, of_plan, acked=acked, begun=begun, seed=number, go_on=number % 4 == 0
+                )
                 tally.count(verdict, f"{name} seed {seed} point {point} {variant}")
                 shutil.rmtree(place, ignore_errors=True)
                 shown.update(1)
@@ -161,12 +163,6 @@ def lose_power(
                     break
     tally.seconds = time.perf_counter() - began
     return tally
-
-
-def look(root: Path, of_plan: Plan, marks: Sequence[str], *, seed: int, go_on: bool) -> Verdict:
-    """The verdict on a root folder after these marks."""
-    acked, begun = progress(marks)
-    return verified(root / FOLDER, of_plan, acked=acked, begun=begun, seed=seed, go_on=go_on)
 
 
 def main() -> int:

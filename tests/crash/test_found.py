@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy import sparse
 
 from crash.disk import replayed
 from crash.layer import Control, environment, read_trace
 from index import Index
+from lsr.errors import UsageError
 from lsr.types import Document
+from service.home import Home
 
 
 def surviving(folder: Path, script: str) -> dict[str, bytes | None]:
@@ -37,6 +40,7 @@ def test_a_new_index_is_still_there_with_everything_in_it(tmp_path: Path) -> Non
 import sys
 from pathlib import Path
 import numpy as np
+import pytest
 from scipy import sparse
 
 from index import Index
@@ -58,6 +62,24 @@ Home.open(Path(sys.argv[1]) / "data").close()
     left = surviving(tmp_path, script)
     assert {"data/indexes", "data/snapshots", "data/tasks"} <= left.keys()
     assert left["data/service.sqlite"]
+
+
+def test_a_data_directory_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
+    """A kill in the first second left `service.sqlite.new` alone in the directory, which every
+    later start then refused as no data directory.
+    """
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "service.sqlite.new").write_bytes(b"half")
+    (data / "service.sqlite.new-wal").write_bytes(b"")
+    with Home.open(data) as home:
+        assert home.setting("format") == 1
+    assert not list(data.glob("*.new*"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="is no data directory"):
+        Home.open(tmp_path / "other")
+    assert (tmp_path / "other" / "thesis.txt").exists()
 
 
 def test_the_files_of_an_encoder_keep_their_names(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from crash.full import fill_everywhere
 from crash.layer import TESTS
-from crash.plans import WORKLOADS
+from crash.workloads import INDEX_WORKLOADS
 
 
 def test_a_disk_that_fills_stops_only_writing() -> None:
@@ -18,7 +18,7 @@ def test_a_disk_that_fills_stops_only_writing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", INDEX_WORKLOADS)
 def test_a_disk_that_fills_anywhere_stops_only_writing(name: str) -> None:
     tally = fill_everywhere(name, 0)
     assert tally.n_states > 500

@@ -3,7 +3,7 @@
 import pytest
 
 from crash.killing import kill_everywhere
-from crash.plans import WORKLOADS
+from crash.workloads import WORKLOADS
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "maintenance"])

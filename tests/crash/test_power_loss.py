@@ -7,11 +7,11 @@ import pytest
 
 from crash.disk import replayed
 from crash.faults import FAULTS
-from crash.plans import WORKLOADS
 from crash.power import lose_power, record
+from crash.workloads import INDEX_WORKLOADS, WORKLOADS
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", INDEX_WORKLOADS)
 def test_replaying_everything_gives_the_files_that_are_there(tmp_path: Path, name: str) -> None:
     """The layer's own proof: a write that it had missed would be missing here."""
     operations = record(name, 5, tmp_path)

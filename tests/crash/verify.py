@@ -2,9 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -14,34 +12,26 @@ from lsr.errors import IndexNotFound, LsrError
 from lsr.types import Document
 
 from .model import Model, Vector
-from .plans import Plan
+from .verdict import Verdict
 
 N_QUERIES = 4
-Outcome = Literal["sound", "lost", "half", "unsound"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`lost`: something acknowledged is missing. `half`: a change is there in part. `unsound`: the
-    index contradicts itself, ranks otherwise than the reference, or cannot be opened.
-
-    `step` is how many steps of the plan are there, when it is sound.
-    """
-
-    outcome: Outcome
-    why: str = ""
-    step: int = 0
 
 
 def verified(
-    path: Path, plan: Plan, *, acked: int, begun: int, seed: int, go_on: bool = True
+    path: Path,
+    models: Sequence[Model | None],
+    *,
+    acked: int,
+    begun: int,
+    seed: int,
+    go_on: bool = True,
 ) -> Verdict:
-    """The index must be as after `acked` steps, or as after one more that was begun.
+    """The index must be as after `acked` steps of its plan, or as after one more that was begun.
 
     With `go_on` it is then written to and merged, and must be as the reference again, with no file
     left that nobody names.
     """
-    allowed = {step: plan.models[step] for step in range(acked, begun + 1)}
+    allowed = {step: models[step] for step in range(acked, begun + 1)}
     try:
         index = Index.open(path)
     except IndexNotFound as error:
