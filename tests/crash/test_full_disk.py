@@ -13,7 +13,7 @@ from crash.workloads import INDEX_WORKLOADS
 
 
 def test_a_disk_that_fills_stops_only_writing() -> None:
-    tally = fill_everywhere("maintenance", 3, points=12)
+    tally = fill_everywhere("maintenance", 3, points=6)
     assert tally.kept, tally.bad
 
 
