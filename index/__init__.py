@@ -18,6 +18,7 @@ from .rows import Passage
 from .searching import Hits
 from .settings import Pruning, Settings
 from .store import Index
+from .tracing import TracingEncoder, trace_all
 from .writer import Commit, Writer
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "SearchReport",
     "Settings",
     "SparseRetriever",
+    "TracingEncoder",
     "Verdict",
     "Writer",
     "backup_into",
@@ -56,6 +58,7 @@ __all__ = [
     "restore",
     "snapshots_in",
     "texts_of",
+    "trace_all",
     "unpack",
     "verify_backup",
 ]

@@ -28,6 +28,7 @@ from .live import positions_in
 from .manifest import is_snapshot
 from .merging import note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of
+from .origins import forget_origins
 from .rows import vectors_from_bytes
 from .segment import write_segment
 from .settings import Settings
@@ -283,4 +284,5 @@ def _forget(connection: apsw.Connection, docids: Sequence[tuple[int]]) -> None:
         "AND texts.docid IS NOT (SELECT group_docid FROM documents d "
         "WHERE d.docid >= texts.docid ORDER BY d.docid LIMIT 1)"
     )
+    forget_origins(connection)
     connection.execute("DROP TABLE gone")

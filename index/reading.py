@@ -37,6 +37,7 @@ from .filtering import Expression, Filter, matching
 from .history import horizon, retained_seconds, snapshot_at
 from .live import holds, positions_in
 from .memory import recall
+from .origins import Origins, stored_origins
 from .quantize import IntegerQuery, integer_query, presence_query, scale_for
 from .searching import Hits, hits_of, live_words
 from .segment import Segment
@@ -338,6 +339,12 @@ class Reader:
     def spans(self, docids: Sequence[int]) -> list[tuple[int, int] | None]:
         """Characters [start, end) of each docid's passage in its document's text, None if whole."""
         return stored_spans(self._catalog, docids)
+
+    def origins_of(self, docids: Sequence[int]) -> list[Origins | None]:
+        """Which characters of its document gave each docid its expansion terms; None where
+        `lsr index --origins` did not look.
+        """
+        return stored_origins(self._catalog, docids)
 
     def get(self, doc_id: str, *, at: int | None = None) -> Document | None:
         """The live document of this id (as of commit `at`), None when there is none."""

@@ -45,6 +45,7 @@ VERBS = {
     "check": ("lsr.commands.check:check", "verify every byte of an index"),
     "export": ("lsr.commands.export:export", "write an index as another engine takes it"),
     "import": ("lsr.commands.import_:import_", "build an index of another engine's vectors"),
+    "trace": ("lsr.commands.trace:trace", "keep which words gave documents their terms"),
     "rebuild": ("lsr.commands.rebuild:rebuild", "make an index anew and swap it in"),
     "snapshot": ("lsr.commands.snapshot:snapshot", "copy live indexes, verify and restore copies"),
     "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),

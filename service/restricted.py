@@ -161,6 +161,10 @@ class RestrictedIndex(Index):
         """As of the whole index."""
         return self._whole.spans(docids)
 
+    def origins_of(self, docids: Sequence[int]) -> Any:
+        """As of the whole index."""
+        return self._whole.origins_of(docids)
+
     def explain_docids(
         self, query: SparseMatrix, docids: npt.NDArray[np.uint32]
     ) -> tuple[list[Explanation], float]:

@@ -11,6 +11,7 @@ from ..errors import IndexExists, UsageError
 from . import _printing as out
 from ._encoders import EncoderChoice, encoder_options
 from ._fields import field_kind, field_option
+from ._tracing import require_tracing, trace
 
 EXAMPLES = """\b
 Examples:
@@ -77,6 +78,12 @@ Examples:
     help="Keep which terms a document has, not their weights: a score counts the terms it shares "
     "with the query. Always so for encoders without weights.",
 )
+@click.option(
+    "--origins",
+    is_flag=True,
+    help="Also keep which words gave a document its expansion terms, for highlights: its network "
+    "reads every document twice more, one at a time.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing index, in one step.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def index(
@@ -95,6 +102,7 @@ def index(
     prune_ratio: float | None,
     prune_postings: float | None,
     binary: bool,
+    origins: bool,
     overwrite: bool,
     json: bool,
 ) -> None:
@@ -117,6 +125,8 @@ def index(
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
     encoder, n_documents = choice.load(source)
+    if origins:
+        require_tracing(encoder)
     try:
         report = build_index(
             index,
@@ -137,8 +147,18 @@ def index(
             "kept", f"what was flushed to {index}.building; the same command goes on from there"
         )
         raise
+    n_traced = 0
+    if origins:
+        try:
+            n_traced = trace(index, require_tracing(encoder))
+        except KeyboardInterrupt:
+            out.note(
+                "kept", f"{index}, and what was traced; `lsr trace {index}` goes on from there"
+            )
+            raise
     if json:
-        out.as_json({**asdict(report), "encoder": encoder.name, "space": encoder.space})
+        traced = {"n_traced": n_traced} if origins else {}
+        out.as_json({**asdict(report), **traced, "encoder": encoder.name, "space": encoder.space})
         return
     if report.n_resumed:
         out.fact("resumed", f"after {out.counted(report.n_resumed, 'document')}")
@@ -183,6 +203,8 @@ def index(
     if order == "bp" and not report.n_ordered and report.n_passages >= REORDER_MINIMUM:
         why = "--memory has no room to order documents: they lie as they came, searches are slower"
         out.fact("unordered", f"{why}; give more")
+    if origins:
+        out.fact("traced", f"{out.counted(n_traced, 'text')}: which words gave expansion terms")
     out.fact(
         "wrote",
         out.columns(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsr.encoders import SparseEncoder, said
-from lsr.types import SparseMatrix
+from lsr.types import Document, SparseMatrix
 
 from ..engine import Collection
 from ..wire.search import Highlight
@@ -18,36 +18,74 @@ Match = tuple[int, int, tuple[int, ...]]
 
 
 def highlights(
-    collection: Collection, query: SparseMatrix, fields: Mapping[str, Any], wanted: Highlight
+    collection: Collection,
+    query: SparseMatrix,
+    document: Document,
+    wanted: Highlight,
+    origins: Mapping[int, tuple[int, int]] | None,
 ) -> list[dict[str, Any]]:
-    """As `wire.answers.FieldHighlight` describes it, for each wanted field that is a text."""
-    if collection.encoder is None:
+    """As `wire.answers.FieldHighlight` describes it, for each wanted field that is a text.
+
+    `origins` are those that `lsr index --origins` stored for the document, if it did.
+    """
+    encoder = collection.encoder
+    if encoder is None:
         return []
     weights = dict(zip(query.indices.tolist(), query.data.tolist(), strict=True))
+    learned = expansions(document, encoder.text_fields, origins or {}, weights)
     found = []
     for name in wanted.fields:
-        text = fields.get(name)
+        text = document.fields.get(name)
         if not isinstance(text, str) or not text or len(text) > MAX_CHARS:
             continue
-        matches = matches_in(collection.encoder, text, weights)
-        start, end = excerpt(text, matches, weights, wanted.max_chars)
+        literal = matches_in(encoder, text, weights)
+        expanded = learned.get(name, [])
+        start, end = excerpt(text, sorted(literal + expanded), weights, wanted.max_chars)
+        spans = [
+            {"start": a, "end": b, "terms": encoder.term_strings(terms), "origin": origin}
+            for origin, matches in (("literal", literal), ("expansion", expanded))
+            for a, b, terms in matches
+        ]
         found.append(
             {
                 "field": name,
                 "start": start,
                 "end": end,
                 "text": text[start:end],
-                "spans": [
-                    {
-                        "start": first,
-                        "end": last,
-                        "terms": collection.encoder.term_strings(terms),
-                        "origin": "literal",
-                    }
-                    for first, last, terms in matches
-                ],
+                "spans": sorted(spans, key=lambda one: (one["start"], one["end"])),
             }
         )
+    return found
+
+
+def expansions(
+    document: Document,
+    names: Sequence[str],
+    origins: Mapping[int, tuple[int, int]],
+    weights: Mapping[int, float],
+) -> dict[str, list[Match]]:
+    """By field, the stretches that gave terms of the query which the text does not say.
+
+    Origins count characters of the document's text, its fields one after another.
+
+    >>> document = Document("d", {"title": "Cats", "text": "they purr"})
+    >>> expansions(document, ("title", "text"), {7: (10, 14), 8: (0, 4)}, {7: 1.0})
+    {'text': [(5, 9, (7,))]}
+    """
+    terms_of: dict[tuple[int, int], list[int]] = {}
+    for term, span in origins.items():
+        if term in weights:
+            terms_of.setdefault(span, []).append(term)
+    found: dict[str, list[Match]] = {}
+    begin = 0
+    for name in names:
+        value = document.fields.get(name)
+        if not isinstance(value, str) or not value:
+            continue
+        for (start, end), terms in sorted(terms_of.items()):
+            if begin <= start < end <= begin + len(value):
+                found.setdefault(name, []).append((start - begin, end - begin, tuple(terms)))
+        begin += len(value) + 1
     return found
 
 

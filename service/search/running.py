@@ -232,9 +232,10 @@ def _told(
             hit["fields"] = {name: stored[name] for name in request.fields if name in stored}
     if request.highlight is not None:
         warnings += _field_warnings(request.highlight.fields, documents)
-        for hit, document in zip(hits, documents, strict=True):
+        origins = index.origins_of(page.docids.tolist())
+        for hit, document, known in zip(hits, documents, origins, strict=True):
             hit["highlights"] = highlights(
-                collection, question.query.matrix, document.fields, request.highlight
+                collection, question.query.matrix, document, request.highlight, known
             )
     return hits, warnings
 

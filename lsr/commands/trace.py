@@ -1,0 +1,51 @@
+"""`lsr trace`: which words gave the documents of an index their expansion terms."""
+
+from pathlib import Path
+
+import click
+
+from . import _printing as out
+from ._tracing import require_tracing
+
+EXAMPLES = """\b
+Examples:
+  lsr trace scifact.index
+  lsr trace scifact.index --encoder runs/encoder
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("index", type=click.Path(path_type=Path))
+@click.option(
+    "--encoder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The whole encoder, where the one that built INDEX lies elsewhere now.",
+)
+@click.option("--json", "json", is_flag=True, help="Print one JSON object.")
+def trace(*, index: Path, encoder: Path | None, json: bool) -> None:
+    """Keep which words gave each document of INDEX its expansion terms, for highlights.
+
+    Its network reads every document that was not traced yet a second time; vectors and searches
+    stay as they are. What was interrupted goes on when the command is given again.
+    """
+    from index import Index, check_same_space, trace_all
+
+    from ..encoders import load_encoder
+    from ..errors import EncoderError
+
+    with Index.open(index) as opened:
+        built_by = None if opened.encoder is None else opened.encoder.path
+        folder = encoder or (None if built_by is None else Path(built_by))
+        if folder is None or not folder.is_dir():
+            raise EncoderError(
+                f"{index}: the encoder that built it is not at {folder}; name its folder with "
+                "--encoder"
+            )
+        whole = require_tracing(load_encoder(folder))
+        check_same_space(opened, whole)
+        n_traced = trace_all(opened, whole)
+    if json:
+        out.as_json({"index": str(index), "n_traced": n_traced})
+        return
+    out.fact("traced", f"{out.counted(n_traced, 'text')}: which words gave expansion terms")
+    out.next_step("lsr", "serve", str(index))
