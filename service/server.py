@@ -189,7 +189,7 @@ def _serve_among(reload: Callable[[], Settings], listener: socket.socket, worker
         found = [Role("http", partial(_http_process, settings, listener, folder), GRACE_S + 5)]
         found *= workers
         if settings.home is not None:
-            found.append(Role("tasks", partial(_tasks_process, settings), STOP_S))
+            found.append(Role("tasks", partial(_tasks_process, settings, folder), STOP_S))
         return found
 
     def on_ready(lines: Sequence[str]) -> None:
@@ -222,15 +222,19 @@ def _http_process(
     return 0
 
 
-def _tasks_process(settings: Settings, report: Report, replaces: bool) -> int:
+def _tasks_process(settings: Settings, folder: Path, report: Report, replaces: bool) -> int:
     assert settings.home is not None
-    return work(
-        settings.home,
-        mounts=settings.indexes,
-        encoders=settings.encoders,
-        canary_s=60 * settings.canary_minutes,
-        started=lambda: report([], None),
-    )
+    telemetry = Telemetry(folder=folder, name=f"tasks-{os.getpid()}")  # so that it is seen
+    try:
+        return work(
+            settings.home,
+            mounts=settings.indexes,
+            encoders=settings.encoders,
+            canary_s=60 * settings.canary_minutes,
+            started=lambda: report([], None),
+        )
+    finally:
+        telemetry.close()
 
 
 def _http_server(

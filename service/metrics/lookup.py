@@ -39,6 +39,7 @@ def _of_index(collection: Collection) -> Iterator[Sample]:
     facts = collection.index.info()
     yield names.INDEX_DOCUMENTS, (name,), float(facts["n_docs"])
     yield names.INDEX_BYTES, (name, "catalog"), float(facts["catalog_bytes"])
+    yield names.INDEX_BYTES, (name, "log"), float(_size(collection.path / "catalog.sqlite-wal"))
     yield names.INDEX_BYTES, (name, "segments"), float(facts["segment_bytes"])
     committed = collection.index.committed_at()
     if committed is not None:
@@ -81,3 +82,10 @@ def _of_processes(folder: Path | None) -> Iterator[Sample]:
             continue
         yield names.PROCESS_RESIDENT, (process,), float(resident)
         yield names.PROCESS_FILES, (process,), float(files)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

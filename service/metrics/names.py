@@ -136,7 +136,7 @@ INDEX_DOCUMENTS = Metric("lsr_index_documents", "gauge", "Live documents.", ("in
 INDEX_BYTES = Metric(
     "lsr_index_bytes",
     "gauge",
-    "Bytes on disk by part: catalog (texts, fields, pending rows) and segments.",
+    "Bytes on disk by part: catalog (texts, fields, pending rows), its log, segments.",
     ("index", "part"),
 )
 GENERATION_AGE = Metric(
