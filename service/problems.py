@@ -96,6 +96,12 @@ KINDS: Mapping[str, Kind] = {
     "snapshot_damaged": Kind(
         409, "Snapshot damaged", "A byte of the snapshot is not what its manifest says."
     ),
+    "rebuild_failed": Kind(
+        409, "Rebuild failed", "No new version was made; the index is as it was."
+    ),
+    "rollback_failed": Kind(
+        409, "Rollback failed", "The earlier version could not be given what came since."
+    ),
     "nothing_to_roll_back": Kind(
         409, "Nothing to roll back", "There is no earlier version to go back to."
     ),

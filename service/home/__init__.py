@@ -2,6 +2,8 @@
 
 home.py       `Home`, the directory and its `service.sqlite`
 registry.py   indexes and aliases by name
+aliases.py    how aliases move, and their history
+versions.py   earlier versions of indexes
 keys.py       who may do what
 queue.py      tasks, from queued to finished
 log.py        lines of documents that were acknowledged and are not yet searchable

@@ -95,6 +95,15 @@ CREATE TABLE idempotency(
     at REAL NOT NULL,
     PRIMARY KEY(key, index_name)
 ) WITHOUT ROWID;
+CREATE TABLE versions(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    index_name TEXT NOT NULL,
+    folder TEXT NOT NULL UNIQUE,
+    settings BLOB NOT NULL,
+    until REAL NOT NULL,
+    after INTEGER NOT NULL,
+    why BLOB NOT NULL
+);
 CREATE TABLE effectiveness(
     index_name TEXT NOT NULL,
     at REAL NOT NULL,

@@ -165,12 +165,14 @@ def leave(connection: apsw.Connection, name: str) -> None:
             extensions={"aliases": aliases},
         )
     connection.execute("DELETE FROM indexes WHERE name=?", (name,))
+    connection.execute("DELETE FROM versions WHERE index_name=?", (name,))
 
 
 def orphans(home: Home, *, older_than_s: float) -> list[Path]:
     """Directories that no index is called by: what a kill left of one being made or removed."""
     registry = Registry.read(home)
     named = {entry.path.name for entry in registry.entries.values()}
+    named |= {str(folder) for (folder,) in home.rows("SELECT folder FROM versions")}
     before = time.time() - older_than_s
     return [
         path

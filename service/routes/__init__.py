@@ -16,6 +16,7 @@ from . import (
     server,
     snapshots,
     tasks,
+    versions,
 )
 
 ROUTERS = (
@@ -28,6 +29,7 @@ ROUTERS = (
     documents.router,
     aliases.router,
     snapshots.router,
+    versions.router,
     tasks.router,
     keys.router,
     health.router,

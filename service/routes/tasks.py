@@ -39,7 +39,7 @@ def shown(task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
         "kind": task.kind,
-        "index": task.index,
+        "index": task.index or task.request.get("index"),
         "state": task.state,
         "created": task.created,
         "started": task.started,

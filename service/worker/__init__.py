@@ -9,6 +9,8 @@ lines.py      a line of NDJSON as a document
 ingest.py     acknowledged lines into searchable documents, exactly once
 delete.py     documents by id or by filter
 canary.py     judged queries, asked every few minutes
+rebuild.py    a new version of an index, swapped in
+rollback.py   the earlier version again
 snapshots.py  snapshots taken, verified and restored
 """
 

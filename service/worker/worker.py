@@ -19,7 +19,7 @@ from lsr.errors import EncoderError, IndexFailure, LsrError, VersionConflict
 from ..home import Home, queue, registry
 from ..home.queue import Task
 from ..problems import ProblemError
-from . import delete, ingest, snapshots
+from . import delete, ingest, rebuild, rollback, snapshots
 from .canary import Canary
 from .job import CanceledError, Job, Shelf
 
@@ -28,6 +28,9 @@ log = logging.getLogger("lsr.service")
 RUN: Mapping[str, Callable[[Job], dict[str, Any]]] = {
     "ingest": ingest.run,
     "delete": delete.run,
+    "rebuild": rebuild.run,
+    "rebuild_finish": rebuild.finish,
+    "rollback": rollback.run,
     "snapshot_create": snapshots.create,
     "snapshot_verify": snapshots.verify,
     "snapshot_restore": snapshots.restore,

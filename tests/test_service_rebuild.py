@@ -1,0 +1,311 @@
+"""An index of a server is rebuilt while it is used, and goes back without losing a document."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import service.worker.rebuild
+from index import Index
+from lsr.encoders import BM25Encoder
+from service import Settings, create_app
+from service.home import queue, versions
+from service.home.registry import Registry
+from service.wire.tasks import TaskInfo
+from service.wire.versions import VersionList
+
+PETS = {"a": "cats sleep all day", "b": "dogs bark all night", "c": "birds sing at dawn"}
+GATE = {
+    "queries": [{"id": "q1", "text": "cats"}, {"id": "q2", "text": "dogs"}],
+    "qrels": {"q1": {"a": 1}, "q2": {"b": 1}},
+}
+
+
+def ok(answer: Any, status: int = 200) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    return dict(answer.json()) if answer.content else {}
+
+
+class Server:
+    """A client of a server with the BM25 index `pets`, whose worker is a thread."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.home = client.app_state["engine"].home
+
+    def add(self, texts: dict[str, str], wait: float = 30.0) -> dict[str, Any]:
+        lines = [json.dumps({"id": i, "fields": {"text": text}}) for i, text in texts.items()]
+        answer = self.client.post(
+            f"/v1/indexes/pets/documents?wait={wait}",
+            content="\n".join(lines),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        assert answer.status_code in (200, 202), answer.text
+        return dict(answer.json())
+
+    def rebuild(self, status: int = 200, **body: Any) -> dict[str, Any]:
+        return ok(self.client.post("/v1/indexes/pets/rebuild?wait=60", json=body), status)
+
+    def texts(self) -> dict[str, str]:
+        """What the index holds now, read from its directory."""
+        with Index.open(self.path(), read_only=True) as index:
+            names = {name for view in index.refresh().views for name in view.segment.doc_ids()}
+            found = {name: index.get(name) for name in names}
+        return {name: d.fields["text"] for name, d in sorted(found.items()) if d is not None}
+
+    def path(self) -> Path:
+        return Registry.read(self.home).resolve("pets").path
+
+    def first(self, text: str) -> str | None:
+        answer = ok(self.client.post("/v1/indexes/pets/search", json={"query": {"text": text}}))
+        return answer["hits"][0]["id"] if answer["hits"] else None
+
+    def versions(self) -> list[dict[str, Any]]:
+        answer = ok(self.client.get("/v1/indexes/pets/versions"))
+        VersionList.model_validate(answer, extra="forbid")
+        return list(answer["versions"])
+
+    def over(self, number: int) -> dict[str, Any]:
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            answer = ok(self.client.get(f"/v1/tasks/{number}"))
+            if answer["finished"] is not None:
+                return answer
+            time.sleep(0.01)
+        raise AssertionError(answer)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], Server]]:
+    """Starts a server on the data directory; the one before is closed, its worker ended."""
+    clients: list[TestClient] = []
+
+    def begin() -> Server:
+        for client in clients:
+            client.__exit__(None, None, None)
+        clients.clear()
+        settings = Settings({}, home=tmp_path / "data", work_inside=True)
+        client = TestClient(create_app(settings))
+        client.__enter__()
+        clients.append(client)
+        assert client.app_state["engine"].wait(30)  # type: ignore[attr-defined]
+        return Server(client)
+
+    yield begin
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def server(start: Callable[[], Server]) -> Server:
+    server = start()
+    ok(server.client.post("/v1/indexes", json={"name": "pets"}), 201)
+    server.add(PETS)
+    return server
+
+
+def test_bm25_counts_anew_and_the_old_version_is_kept(server: Server) -> None:
+    server.add({"z": "zebras graze"})
+    before = server.path()
+    with Index.open(before, read_only=True) as index:
+        assert "zebra" not in BM25Encoder.load(index.encoder_folder).statistics.terms
+    task = server.rebuild()
+    TaskInfo.model_validate(task, extra="forbid")
+    assert (task["state"], task["index"]) == ("succeeded", "pets")
+    assert server.path() != before
+    with Index.open(server.path(), read_only=True) as index:
+        assert "zebra" in BM25Encoder.load(index.encoder_folder).statistics.terms
+        assert index.check().problems == ()
+        assert index.remembered("rebuild") is None
+    assert server.texts() == {**PETS, "z": "zebras graze"}
+    assert server.first("zebras") == "z"
+    (kept,) = server.versions()
+    assert (kept["n_docs"], kept["encoder"], kept["why"]["task"]) == (4, "bm25", task["id"])
+    server.add({"y": "yaks"})
+    assert server.first("yaks") == "y"
+    server.rebuild()
+    assert len(server.versions()) == 1  # one is kept, not every one
+    assert not before.exists()
+    assert len(list((server.home.path / "indexes").iterdir())) == 2
+
+
+def test_a_rollback_brings_what_was_written_since_and_can_be_undone(server: Server) -> None:
+    first = server.path()
+    server.rebuild()
+    second = server.path()
+    server.add({"a": "cats purr", "d": "donkeys bray"})
+    ok(server.client.post("/v1/indexes/pets/documents/delete", json={"ids": ["b"]}))
+    expected = {"a": "cats purr", "c": PETS["c"], "d": "donkeys bray"}
+    task = ok(server.client.post("/v1/indexes/pets/rollback"))
+    assert task["details"]["caught_up"] == 3
+    assert (server.path(), server.texts()) == (first, expected)
+    assert server.first("donkeys") == "d"
+    server.add({"e": "eels"})
+    ok(server.client.post("/v1/indexes/pets/rollback"))
+    assert (server.path(), server.texts()) == (second, {**expected, "e": "eels"})
+    ok(server.client.delete("/v1/indexes/pets/versions"), 204)
+    assert not first.exists()
+    assert server.versions() == []
+    answer = ok(server.client.post("/v1/indexes/pets/rollback"), 409)
+    assert answer["code"] == "nothing_to_roll_back"
+
+
+def test_a_gate_that_fails_keeps_the_version_and_tells(server: Server) -> None:
+    blind = BM25Encoder.fit(["cats"], text_fields=("body",), name="blind")
+    blind.save(server.home.path / "encoders" / "blind")
+    before = server.path()
+    problem = server.rebuild(409, encoder="blind", gate=GATE)
+    assert problem["code"] == "gate_failed"
+    assert (problem["gate"]["old"], problem["gate"]["new"]) == (1.0, 0.0)
+    task = ok(server.client.get(f"/v1/tasks/{problem['task']}"))
+    assert task["state"] == "failed"
+    assert task["details"]["gate"]["delta"] == -1.0
+    assert (server.path(), server.first("cats"), server.versions()) == (before, "a", [])
+    assert list((server.home.path / "tasks").glob("*/index")) == []
+    task = server.rebuild(gate=GATE)
+    assert task["details"]["gate"]["passed"]
+
+
+def test_writes_go_on_meanwhile_and_none_is_lost(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Documents come at every step, the last while the index is being swapped."""
+    monkeypatch.setattr(service.worker.rebuild, "FEW", 0)
+    real = {name: getattr(service.worker.rebuild, name) for name in ("copy", "catch_up")}
+    number = 0
+
+    def writing(name: str) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            nonlocal number
+            number += 1
+            if number < 4:
+                server.add({f"new{number}": "written meanwhile", "a": f"cats {number}"})
+            done = real[name](*arguments, **options)
+            if number >= 4:  # the index's own queue is held now: it is acknowledged, and waits
+                number += 1
+                late = server.add({f"late{number}": "written at last"}, wait=0.0)
+                assert late["state"] == "queued"
+            return done
+
+        return step
+
+    for name in real:
+        monkeypatch.setattr(service.worker.rebuild, name, writing(name))
+    server.rebuild()
+    assert number >= 5
+    deadline = time.monotonic() + 20
+    while "late5" not in server.texts() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    held = server.texts()
+    assert held["a"] == "cats 3"
+    assert {"new1", "new2", "new3", "late5"} <= held.keys()
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        ("rebuild", "copy"),
+        ("rebuild", "submit"),
+        ("finish", "catch_up"),
+        ("finish", "sync_tree"),
+        ("finish", "sync_directory"),
+        ("finish", "_tidied"),
+        ("finish", "finished"),
+    ],
+)
+def test_a_worker_that_dies_at_any_step_goes_on_from_there(
+    server: Server,
+    start: Callable[[], Server],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    name: str,
+) -> None:
+    """The worker ends without a word behind the step, as by a kill; the next one takes over."""
+    real = getattr(service.worker.rebuild, name)
+    died = []
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        if where == "finish" and name == "catch_up" and not died:
+            died.append("the first call belongs to `run`")
+            return real(*arguments, **options)
+        if len(died) < 1 + (name == "catch_up"):
+            died.append(name)
+            if name != "submit":
+                real(*arguments, **options)
+            raise InterruptedError  # what a task is ended with when the worker stops
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(service.worker.rebuild, name, dying)
+    monkeypatch.setattr(service.worker.worker, "POLL_S", 0.01)
+    before = server.path()
+    task = ok(server.client.post("/v1/indexes/pets/rebuild", json={}), 202)
+    deadline = time.monotonic() + 20
+    while not died and time.monotonic() < deadline:
+        time.sleep(0.005)
+    server = start()
+    done = server.over(task["id"])
+    assert done["state"] == "succeeded", done
+    assert died
+    assert server.path() != before
+    assert server.texts() == PETS
+    assert len(versions.versions_of(server.home, "pets")) == 1
+    assert list((server.home.path / "tasks").glob("*/index")) == []
+    with Index.open(server.path(), read_only=True) as index:
+        assert index.check().problems == ()
+        assert index.remembered("rebuild") is None
+
+
+def test_a_canceled_rebuild_leaves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = server.path()
+    asked: list[int] = []
+
+    def canceling(source: Any, target: Any, weights: Any, *, progress: Any) -> None:
+        queue.cancel(server.home, asked[0])
+        for _ in range(200):
+            progress(0, 1)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(service.worker.rebuild, "copy", canceling)
+    claim = queue.claim
+
+    def noting(home: Any, busy: Any) -> Any:
+        task = claim(home, busy)
+        if task is not None and task.kind == "rebuild":
+            asked.append(task.id)
+        return task
+
+    monkeypatch.setattr(queue, "claim", noting)
+    task = server.rebuild()
+    assert task["state"] == "canceled"
+    assert server.path() == before
+    assert list((server.home.path / "tasks").glob("*/index")) == []
+    assert server.versions() == []
+
+
+def test_what_cannot_be_rebuilt_is_told_at_once(server: Server) -> None:
+    ok(server.client.post("/v1/indexes", json={"name": "empty"}), 201)
+    answer = ok(server.client.post("/v1/indexes/empty/rebuild", json={}), 409)
+    assert answer["code"] == "rebuild_failed"
+    assert server.rebuild(404, encoder="none")["code"] == "unknown_encoder"
+    assert server.rebuild(404, gate={"judged": "none"})["code"] == "unknown_judged"
+    assert server.rebuild(422, encoder="bm25", max_weight=2.0)["code"] == "invalid_request"
+    assert server.rebuild(422, max_weight=-1.0)["code"] == "invalid_request"
+    assert ok(server.client.post("/v1/indexes/none/rebuild", json={}), 404)["code"]
+
+
+def test_a_deleted_index_takes_its_versions_along(server: Server) -> None:
+    server.rebuild()
+    ok(server.client.delete("/v1/indexes/pets"), 204)
+    assert list((server.home.path / "indexes").iterdir()) == []
+    assert versions.versions_of(server.home, "pets") == []
+
+
+def test_a_requantised_version_keeps_its_documents(server: Server) -> None:
+    server.rebuild(max_weight=0.5, order="none")
+    with Index.open(server.path(), read_only=True) as index:
+        assert (index.max_weight, index.settings.order) == (0.5, "none")
+    assert server.texts() == PETS
