@@ -47,6 +47,11 @@ VERBS = {
     "import": ("lsr.commands.import_:import_", "build an index of another engine's vectors"),
     "trace": ("lsr.commands.trace:trace", "keep which words gave documents their terms"),
     "rebuild": ("lsr.commands.rebuild:rebuild", "make an index anew and swap it in"),
+    "rollback": (
+        "lsr.commands.rollback:rollback",
+        "let an alias or an index be what it was before",
+    ),
+    "tasks": ("lsr.commands.tasks:tasks", "list, show, wait for and cancel tasks of a server"),
     "snapshot": ("lsr.commands.snapshot:snapshot", "copy live indexes, verify and restore copies"),
     "info": ("lsr.commands.info:info", "describe an index, an encoder or this installation"),
 }

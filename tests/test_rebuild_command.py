@@ -12,6 +12,9 @@ from lsr.commands.rebuild import parsed_gate
 from lsr.encoders import BM25Encoder
 from lsr.errors import UsageError
 from lsr.types import Document
+from service.home import Home, aliases
+from service.home.aliases import Action
+from service.receiving import submit
 
 TEXTS = {"a": "cats sleep", "b": "dogs bark", "c": "birds sing"}
 JUDGED = {
@@ -34,7 +37,7 @@ def said(capsys: pytest.CaptureFixture[str], *command: str | Path, code: int = 0
     capsys.readouterr()
     assert run([str(one) for one in command]) == code, capsys.readouterr()
     told = capsys.readouterr()
-    return told.out + told.err
+    return told.out if "--json" in command else told.out + told.err
 
 
 def test_bm25_counts_anew_and_the_gate_tells(
@@ -81,3 +84,67 @@ def test_a_gate_is_a_measure_and_a_change(text: str) -> None:
 def test_misuse_is_told(pets: Path, capsys: pytest.CaptureFixture[Any]) -> None:
     assert "belong together" in said(capsys, "rebuild", pets, "--gate", "ndcg@10:0", code=2)
     assert "card" in said(capsys, "rebuild", pets, "--encoder", "bm25", "--max-weight", "2", code=2)
+
+
+@pytest.fixture
+def data(pets: Path, tmp_path: Path) -> Path:
+    """A data directory with the index `pets`, which no server works in."""
+    assert run(["snapshot", "create", str(pets), "--to", str(tmp_path / "s")]) == 0
+    Home.open(tmp_path / "data").close()
+    (snapshot,) = (tmp_path / "s").iterdir()
+    assert (
+        run(["snapshot", "restore", str(snapshot), "pets", "--data", str(tmp_path / "data")]) == 0
+    )
+    (tmp_path / "data" / "judged" / "pets.json").write_text(json.dumps(JUDGED))
+    return tmp_path / "data"
+
+
+def test_rebuild_and_rollback_by_name_without_a_server(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--data", data)
+    gate = ("--gate", "ndcg@10:-0.005", "--judged", "pets")
+    told = said(capsys, "rebuild", "pets", *where, *gate)
+    assert "nDCG@10 1.0000 to 1.0000 (+0.0000" in told
+    assert "the old version is kept" in told
+    kept = json.loads(said(capsys, "rollback", "pets", *where, "--history", "--json"))
+    assert len(kept) == 1
+    assert "0 changes made since" in said(capsys, "rollback", "pets", *where)
+    listed = json.loads(said(capsys, "tasks", "list", *where, "--json"))
+    assert [one["kind"] for one in listed] == ["rollback", "rebuild_finish", "rebuild"]
+    assert {one["state"] for one in listed} == {"succeeded"}
+    assert {one["index"] for one in listed} == {"pets"}
+    shown = said(capsys, "tasks", "show", str(listed[0]["id"]), *where)
+    assert "succeeded" in shown
+    assert "succeeded" in said(capsys, "tasks", "wait", str(listed[0]["id"]), *where)
+    assert "1 version" in said(capsys, "rollback", "pets", *where, "--forget")
+    assert "No earlier version" in said(capsys, "rollback", "pets", *where, code=1)
+
+
+def test_an_alias_is_rolled_back_in_milliseconds(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (snapshot,) = (data.parent / "s").iterdir()
+    said(capsys, "snapshot", "restore", snapshot, "other", "--data", data)
+    with Home.open(data) as home:
+        aliases.apply(home, [Action("add", "live", "pets")])
+        aliases.apply(home, [Action("swap", "live", "other")])
+    told = said(capsys, "rollback", "live", "--data", data)
+    assert "from other to pets" in told
+    history = json.loads(said(capsys, "rollback", "live", "--data", data, "--history", "--json"))
+    assert [one["index"] for one in history] == ["pets", "other", "pets"]
+
+
+def test_a_task_that_failed_or_waits_is_told(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Home.open(data) as home:
+        waiting = submit(home, "delete", "pets", {"ids": ["a"]})
+    told = said(
+        capsys, "tasks", "wait", str(waiting.id), "--data", data, "--timeout", "0.1", code=1
+    )
+    assert "still queued" in told
+    assert "canceled" in said(capsys, "tasks", "cancel", str(waiting.id), "--data", data)
+    told = said(capsys, "tasks", "wait", str(waiting.id), "--data", data, code=1)
+    assert "It was canceled" in told
+    assert "There is no task 99" in said(capsys, "tasks", "show", "99", "--data", data, code=1)

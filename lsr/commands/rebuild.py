@@ -7,6 +7,7 @@ import click
 
 from ..errors import UsageError
 from . import _printing as out
+from .index import windows_of
 
 if TYPE_CHECKING:
     from index import Index
@@ -17,6 +18,7 @@ Examples:
   lsr rebuild my.index                                BM25: count anew; others: round anew
   lsr rebuild my.index --max-weight 3.5               from the stored weights
   lsr rebuild my.index --encoder runs/encoder --gate ndcg@10:-0.005 --judged judged.json
+  lsr rebuild papers --data server --encoder v2 --gate ndcg@10:-0.005 --judged papers
 """
 
 _MEASURES = {
@@ -31,8 +33,14 @@ _MEASURES = {
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("index", metavar="INDEX")
-@click.option("--encoder", metavar="FOLDER", help="Encode every stored text anew with it.")
+@click.argument("index", metavar="INDEX|NAME")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="The data directory of a server, whose indexes and encoders go by name.",
+)
+@click.option("--encoder", metavar="FOLDER|NAME", help="Encode every stored text anew with it.")
 @click.option(
     "--max-weight",
     type=click.FloatRange(min=0, min_open=True),
@@ -48,14 +56,15 @@ _MEASURES = {
 )
 @click.option(
     "--judged",
-    metavar="FILE|DATASET",
-    help="Judged queries: a JSON file of queries and qrels, or a dataset.",
+    metavar="FILE|NAME",
+    help="Judged queries: a JSON file of queries and qrels, a dataset, or with --data a set there.",
 )
 @click.option("--memory", default="1GiB", show_default=True, help="Bound on the build.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def rebuild(
     *,
     index: str,
+    data: Path | None,
     encoder: str | None,
     max_weight: float | None,
     order: Literal["bp", "none"] | None,
@@ -74,15 +83,25 @@ def rebuild(
         raise UsageError(
             "--gate and --judged belong together: what to measure, and on which queries"
         )
+    windows = None if passages is None else windows_of(passages)
+    if data is not None:
+        measure, least = (None, None) if gate_text is None else parsed_gate(gate_text)
+        wanted = {
+            "encoder": encoder,
+            "max_weight": max_weight,
+            "order": order,
+            "passages": windows and {"length": windows[0], "overlap": windows[1]},
+            "gate": gate_text and {"judged": judged, "measure": measure, "min_delta": least},
+        }
+        _in_data(data, index, wanted, json=json)
+        return
     from index import Index
     from index.rebuild import Weights, rebuild_index, refitted
 
     from ..encoders import load_encoder
     from ..progress import Bar, bar
-    from .index import windows_of
 
     path = Path(index)
-    windows = None if passages is None else windows_of(passages)
     gate = None if gate_text is None else gate_of(gate_text, str(judged))
     with Index.open(path) as old:
         settings = old.settings if order is None else _ordered(old.settings, order)
@@ -137,6 +156,30 @@ def rebuild(
     what = f"{out.counted(report.n_docs, 'document')}, {out.size(report.n_bytes)}, verified, "
     out.fact("swapped", out.columns(str(path), what + out.duration(report.seconds)))
     out.next_step("lsr", "info", str(path))
+
+
+def _in_data(data: Path, name: str, wanted: dict[str, Any], *, json: bool) -> None:
+    """Rebuild an index of a data directory, by its server's worker or by one of our own."""
+    from service.home import Home
+    from service.home.registry import Registry
+    from service.versions.rebuilding import ask_rebuild
+
+    from ._data import seen_through
+
+    with Home.open(data) as home:
+        entry = Registry.read(home).resolve(name)
+        task = ask_rebuild(home, entry, wanted)
+        out.note("queued", f"task {task.id}")
+        task = seen_through(home, task, "rebuilt")
+    details = dict(task.details or {})
+    if json:
+        out.as_json({"task": task.id, **details})
+        return
+    if details.get("gate"):
+        out.fact("gate", gate_line(details["gate"]))
+    what = f"{out.counted(int(details['n_docs']), 'document')}, verified, the old version is kept"
+    out.fact("swapped", out.columns(entry.name, what))
+    out.next_step("lsr", "rollback", entry.name, "--data", str(data))
 
 
 def gate_of(text: str, judged: str) -> "Gate":
