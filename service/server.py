@@ -113,6 +113,8 @@ def serve_settings(
             log.warning("%s", click.style(line, fg="red") if sys.stderr.isatty() else line)
         if settings.home is not None:
             Home.open(settings.home).close()  # made, or refused, before anything else is started
+        if workers > 1 and not hasattr(signal, "sigtimedwait"):
+            raise UsageError("several workers need a system with sigtimedwait, such as Linux")
         if workers == 1:
             _serve_alone(settings, listener, log_format)
         else:

@@ -197,3 +197,38 @@ def test_processes_that_cannot_serve_end_the_server_with_the_reason(tmp_path: Pa
     with serving(tmp_path, empty, "workers=2") as served:
         assert served.address == ""
         assert served.process.wait(TIMEOUT_S) == 1
+
+
+@pytest.mark.slow
+def test_killed_processes_lose_no_acknowledged_document(tmp_path: Path) -> None:
+    """A writer keeps on while one HTTP process after the other is killed; only answers count."""
+    with serving(tmp_path, "{}", f"home=Path({str(tmp_path / 'data')!r})", "workers=2") as served:
+        body = {"name": "live", "encoder": None, "n_terms": 3, "max_weight": 255.0}
+        assert httpx.post(f"{served.address}/v1/indexes", json=body).status_code == 201
+        acknowledged: list[str] = []
+        killed = 0
+        for i in range(150):
+            line = b'{"id": "w%d", "vector": {"indices": [1], "values": [1]}}\n' % i
+            try:
+                added = httpx.post(
+                    f"{served.address}/v1/indexes/live/documents",
+                    content=line,
+                    headers={"Content-Type": "application/x-ndjson"},
+                    params={"ack": "logged" if i % 2 else "searchable"},
+                    timeout=TIMEOUT_S,
+                )
+            except httpx.TransportError:
+                continue  # no answer, no promise
+            if added.status_code in (200, 202):
+                acknowledged.append(f"w{i}")
+            if i % 30 == 10 and (boards := served.boards()):
+                os.kill(min(boards), signal.SIGKILL)
+                killed += 1
+        assert killed >= 4
+        assert len(acknowledged) > 100
+        url = f"{served.address}/v1/indexes/live/documents/"
+        until(lambda: httpx.get(f"{served.address}/readyz").json()["data"]["waiting_tasks"] == 0)
+        missing = [one for one in acknowledged if httpx.get(url + one).status_code != 200]
+        assert missing == []
+        served.process.terminate()
+        assert served.process.wait(TIMEOUT_S) == 0

@@ -2,13 +2,15 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lsr import __version__
 from lsr.errors import LsrError
 
-from ..engine import Collection, Engine
+from ..engine import Collection as OpenIndex
+from ..engine import Engine
 from ..home import Home, log, queue
 from . import names
 from .board import Key
@@ -22,7 +24,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def looked_up(engine: Engine, folder: Path | None) -> Iterator[Sample]:
     """Every sample, one after the other; `folder` is where sibling processes count."""
     yield names.BUILD, (__version__, os.environ.get("LSR_COMMIT", "unknown")), 1.0
-    for name in engine.names:
+    served = engine.names
+    for name in served:
         yield names.INDEX_READY, (name,), float(engine.state(name) == "ready")
     for collection in engine.collections():
         try:
@@ -30,11 +33,12 @@ def looked_up(engine: Engine, folder: Path | None) -> Iterator[Sample]:
         except LsrError:  # damaged, replaced or just closed: lsr_index_ready tells
             continue
     if engine.home is not None:
-        yield from _of_home(engine.home)
+        with suppress(LsrError):  # damaged: what was counted is told all the same
+            yield from list(_of_home(engine.home, served))
     yield from _of_processes(folder)
 
 
-def _of_index(collection: Collection) -> Iterator[Sample]:
+def _of_index(collection: OpenIndex) -> Iterator[Sample]:
     name = collection.name
     facts = collection.index.info()
     yield names.INDEX_DOCUMENTS, (name,), float(facts["n_docs"])
@@ -46,7 +50,7 @@ def _of_index(collection: Collection) -> Iterator[Sample]:
         yield names.GENERATION_AGE, (name,), max(0.0, time.time() - committed)
 
 
-def _of_home(home: Home) -> Iterator[Sample]:
+def _of_home(home: Home, served: Collection[str]) -> Iterator[Sample]:
     counts = queue.counts(home)
     for state in _STATES:
         yield names.TASKS, (state,), float(counts.get(state, 0))
@@ -58,7 +62,8 @@ def _of_home(home: Home) -> Iterator[Sample]:
         "SELECT index_name, value FROM effectiveness AS one WHERE at="
         "(SELECT max(at) FROM effectiveness WHERE index_name=one.index_name)"
     ):
-        yield names.EFFECTIVENESS, (name,), float(value)
+        if name in served:
+            yield names.EFFECTIVENESS, (name,), float(value)
 
 
 def _of_processes(folder: Path | None) -> Iterator[Sample]:

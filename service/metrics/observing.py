@@ -20,6 +20,8 @@ from .history import History
 
 access = logging.getLogger("lsr.service.access")
 
+LOGGED_PATH = 200
+"""Bytes of an address that no route knows, as the log has it."""
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -193,4 +195,4 @@ def route_of(scope: Scope) -> str:
 def _path(scope: Scope) -> str:
     """The path as it came, so that nothing in it can break a line of the log."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
-    return raw.decode("ascii", "backslashreplace")
+    return raw[:LOGGED_PATH].decode("ascii", "backslashreplace")
