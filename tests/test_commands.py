@@ -559,7 +559,10 @@ class TestServe:
     def started(self, monkeypatch) -> dict:
         seen: dict = {}
         monkeypatch.setattr(
-            "service.serve", lambda paths, **options: seen.update(paths=dict(paths), **options)
+            "service.serve_settings",
+            lambda settings, **options: seen.update(
+                paths=dict(settings.indexes), encoders=dict(settings.encoders), **options
+            ),
         )
         return seen
 
@@ -569,9 +572,9 @@ class TestServe:
         assert (started["host"], started["port"]) == ("127.0.0.1", 81)
 
     def test_an_existing_path_may_hold_an_equals_sign(self, started, tmp_path):
-        (tmp_path / "k=1.index").mkdir()
-        assert run(["serve", "k=1.index"]) == 0
-        assert started["paths"] == {"k=1": Path("k=1.index")}
+        (tmp_path / "k=1" / "news.index").mkdir(parents=True)
+        assert run(["serve", "k=1/news.index"]) == 0
+        assert started["paths"] == {"news": Path("k=1/news.index")}
 
     def test_two_indexes_of_one_name_are_misuse(self, started, capsys):
         assert run(["serve", "a/news.index", "b/news.index"]) == 2
