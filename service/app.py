@@ -99,7 +99,12 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.add_middleware(Frame, host_names=settings.host_names, origins=settings.origins)
+    app.add_middleware(
+        Frame,
+        host_names=settings.host_names,
+        origins=settings.origins,
+        header_bytes=settings.limits.header_bytes,
+    )
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,

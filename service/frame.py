@@ -32,8 +32,10 @@ class Frame:
         *,
         host_names: Sequence[str] | None = None,
         origins: Sequence[str] = (),
+        header_bytes: int,
     ) -> None:
         self.app = app
+        self.header_bytes = header_bytes
         self.host_names = host_names
         self.origins = origins
         self._headers = answer_headers(shared=bool(origins))
@@ -61,7 +63,7 @@ class Frame:
             await send(message)
 
         try:
-            refused = refusal(
+            refused = self._oversized(scope) or refusal(
                 scope["method"], headers, host_names=self.host_names, origins=self.origins
             )
             if refused is not None:
@@ -74,6 +76,17 @@ class Frame:
                 raise  # half an answer is out; only closing the connection tells the client
             problem = ProblemError("internal_error", KINDS["internal_error"].meaning)
             await problem_response(scope, problem)(scope, receive, framed)
+
+    def _oversized(self, scope: Scope) -> ProblemError | None:
+        """The server in front bounds headers that come in pieces, not those that come at once."""
+        address = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if address + sum(len(n) + len(v) for n, v in scope["headers"]) <= self.header_bytes:
+            return None
+        return ProblemError(
+            "headers_too_large",
+            f"Address and headers have more than {self.header_bytes:,} bytes.",
+            hint="/v1/info tells the limits of this server.",
+        )
 
 
 def _path(scope: Scope) -> str:

@@ -180,6 +180,9 @@ KINDS: Mapping[str, Kind] = {
         "Backlog full",
         "More acknowledged documents wait to become searchable than this server lets wait.",
     ),
+    "headers_too_large": Kind(
+        431, "Headers too large", "Address and headers have more bytes than this server accepts."
+    ),
     "too_busy": Kind(
         429, "Too busy", "The server works on as many requests as it can; come back later."
     ),

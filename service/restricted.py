@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from index import Approximate, Cancel, Explanation, Hits, Index
 from lsr.errors import FilterError, UsageError
@@ -172,8 +173,16 @@ class RestrictedIndex(Index):
         return self._whole.explain_docids(query, docids)
 
     def heaviest(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """As of the whole index: bounds of scores, which a filter may not reach."""
-        return self._whole.heaviest(terms)
+        """The largest weight that each term has in one of these documents: a search a term."""
+        weights = np.zeros(len(terms))
+        for at, term in enumerate(terms):
+            alone = sparse.csr_array(
+                (np.ones(1, np.float32), np.array([term], np.int32), np.array([0, 1])),
+                shape=(1, self.n_terms),
+            )
+            for _, weight in self._whole.search(alone, 1, filter=self._forced):
+                weights[at] = weight
+        return weights
 
     def refresh(self) -> Any:
         """As of the whole index: a snapshot is asked for its shape, and masks are kept in it."""

@@ -15,9 +15,11 @@ import pytest
 from scipy import sparse
 
 from index import Index
+from lsr.__main__ import run
 from lsr.errors import IndexNotFound, UsageError
 from lsr.types import Document
 from service import serve
+from service.home import Home, keys
 from service.server import is_loopback
 
 TIMEOUT_S = 60
@@ -160,3 +162,49 @@ def test_a_data_directory_has_a_worker_of_its_own(tmp_path: Path) -> None:
             assert [hit["id"] for hit in found["hits"]] == ["a"]
         process.terminate()
         assert process.wait(TIMEOUT_S) == 0
+
+
+def test_with_a_key_a_server_listens_beyond_loopback_and_asks_for_it(
+    index_path: Path, tmp_path: Path
+) -> None:
+    with Home.open(tmp_path / "server") as home:
+        key, secret = keys.create(home, "k", [keys.Scope.read("search:*")])
+    arguments = (repr({"live": index_path}), f"home={tmp_path / 'server'!r}", "host='0.0.0.0'")
+    with serving(*arguments, "port=0") as (_, lines):
+        assert not any(line.startswith("insecure") for line in lines)
+        port = lines[-1].split()[1].rpartition(":")[2]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as client:
+            assert client.get("/v1/indexes").status_code == 401
+            headers = {"X-API-Key": secret, "Host": "search.example.org"}
+            assert client.get("/v1/indexes", headers=headers).status_code == 200
+            assert run(["keys", "revoke", "--data", str(tmp_path / "server"), key.id]) == 0
+            assert client.get("/v1/indexes", headers=headers).status_code == 401
+            assert client.get("/livez").status_code == 200
+
+
+def test_without_a_key_only_the_insecure_listen_beyond_loopback_and_are_told(
+    index_path: Path,
+) -> None:
+    arguments = (repr({"live": index_path}), "host='0.0.0.0'", "insecure=True", "port=0")
+    with serving(*arguments) as (_, lines):
+        assert lines[0].startswith("insecure   listening on 0.0.0.0 without keys")
+
+
+def test_headers_are_bounded_and_hosts_are_checked_on_the_wire(index_path: Path) -> None:
+    with serving(repr({"live": index_path}), "port=0") as (_, lines):
+        port = int(lines[-1].split()[1].rpartition(":")[2])
+
+        def status(request: bytes) -> bytes:
+            with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
+                connection.sendall(request)
+                return connection.recv(65536).split(b" ")[1]
+
+        start = b"GET /livez HTTP/1.1\r\n"
+        assert status(start + b"Host: localhost\r\n\r\n") == b"200"
+        assert status(start + b"Host: evil.example\r\n\r\n") == b"421"
+        large = b"Host: localhost\r\nX-Large: " + b"x" * 40_000 + b"\r\n\r\n"
+        assert status(start + large) == b"431"
+        endless = b"Host: localhost\r\nX-Large: " + b"x" * 1_000_000
+        assert status(start + endless) == b"400"
+        dots = b"GET /v1/indexes/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert status(dots) == b"404"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -286,6 +287,62 @@ class TestATenant:
         assert world.search("reader", query={"like": "b1"}).json()["hits"]
         assert world.search("acme", query={"like": "b1"}).json()["code"] == "unknown_document"
 
+    @pytest.mark.parametrize("count", ["estimate", "exact"])
+    def test_counts_its_own(self, world: World, count: str) -> None:
+        for query in ({"text": "cats"}, {"text": "sleep dogs secretly"}, {"like": "a1"}):
+            for limit in (1, 100):
+                body = {"query": query, "count": count, "limit": limit}
+                total = world.search("acme", **body).json()["total"]
+                assert total["value"] <= 2
+                if count == "exact":
+                    alike = {"filter": {"tenant": "acme"}, **body}
+                    assert total == world.search("reader", **alike).json()["total"]
+
+    def test_explains_its_own(self, world: World) -> None:
+        body = {"query": {"text": "cats secretly"}}
+        own = world.ask("POST", "/v1/indexes/docs/explain/a1", "acme", json=body)
+        assert own.status_code == 200
+        (missing,) = own.json()["missing"]
+        assert missing["heaviest"] == 0, "no document that this key sees says it"
+        reader = world.ask("POST", "/v1/indexes/docs/explain/a1", "reader", json=body)
+        assert reader.json()["missing"][0]["heaviest"] > 0
+        for doc_id in ("b1", "n1", "nothing"):
+            other = world.ask("POST", f"/v1/indexes/docs/explain/{doc_id}", "acme", json=body)
+            assert (other.status_code, other.json()["code"]) == (404, "unknown_document")
+
+    def test_is_kept_in_where_the_body_names_the_index(self, world: World) -> None:
+        cats = {"query": {"text": "cats"}}
+        searches = [
+            {"index": "docs", **cats},
+            {"index": "docs", "filter": {"tenant": "bmax"}, **cats},
+            {"index": "docs", "query": {"like": "b1"}},
+            {"index": "other", **cats},
+        ]
+        own, narrowed, like, other = world.ask(
+            "POST", "/v1/multi-search", "acme", json={"searches": searches}
+        ).json()["results"]
+        assert sorted(hit["id"] for hit in own["answer"]["hits"]) == ["a1", "a2"]
+        assert narrowed["answer"]["hits"] == []
+        assert (like["status"], other["status"]) == (404, 403)
+        body = {"a": {"index": "docs"}, "b": {"index": "docs", "explain": True}, **cats}
+        compared = world.ask("POST", "/v1/compare", "acme", json=body).json()
+        for side in ("a", "b"):
+            assert sorted(hit["id"] for hit in compared[side]["hits"]) == ["a1", "a2"]
+        body["b"] = {"index": "other"}
+        assert world.ask("POST", "/v1/compare", "acme", json=body).status_code == 403
+
+    def test_has_bounds_of_scores_of_its_own_documents(self, folder: Path) -> None:
+        """Against the best of each term among what it sees, looked up one by one."""
+        with Index.open(folder / "docs.index") as index:
+            restricted = RestrictedIndex(index, {"tenant": "acme"})
+            expected = np.zeros(index.n_terms)
+            for doc_id in ("a1", "a2"):
+                expected = np.maximum(expected, index.vectors_of(doc_id).toarray().max(axis=0))
+            found = restricted.heaviest(np.arange(index.n_terms))
+            # Stored vectors are float16, weights in a search 8 bits of the largest.
+            assert found == pytest.approx(expected, abs=index.max_weight / 255)
+            assert ((found > 0) == (expected > 0)).all()
+
     def test_learns_no_counts_of_others(self, world: World) -> None:
         listed = world.ask("GET", "/v1/indexes", "acme").json()["indexes"]
         assert [(one["name"], one["n_docs"]) for one in listed] == [("docs", 2)]
@@ -341,6 +398,45 @@ def test_a_revoked_key_is_worth_nothing_at_once_in_a_running_server(world: World
     response = world.search(secret)
     assert response.status_code == 401
     assert "revoked" in response.json()["detail"]
+
+
+def test_a_body_that_names_an_index_opens_no_other(world: World) -> None:
+    """`foreign` may search and change `other` alone."""
+    cats = {"query": {"text": "cats"}}
+    searches = [{"index": name, **cats} for name in ("docs", "other")]
+    answer = world.ask("POST", "/v1/multi-search", "foreign", json={"searches": searches}).json()
+    assert [one["status"] for one in answer["results"]] == [403, 200]
+    assert answer["results"][0]["problem"]["code"] == "forbidden"
+    for a, b in (("docs", "other"), ("other", "docs")):
+        body = {"a": {"index": a}, "b": {"index": b}, **cats}
+        assert world.ask("POST", "/v1/compare", "foreign", json=body).status_code == 403
+    for name, status in (("docs", 403), ("other", 200)):
+        body = {"index": name, "texts": ["cats"]}
+        assert world.ask("POST", "/v1/encode", "foreign", json=body).status_code == status
+    for name in ("docs2", "*", "other2"):
+        made = world.ask("POST", "/v1/indexes", "foreign", json={"name": name, "encoder": "bm25"})
+        assert made.status_code == 403, made.text
+
+
+def test_tasks_are_told_to_those_who_may_write_the_index(world: World) -> None:
+    made = world.ask("POST", "/v1/indexes", "root", json={"name": "fresh", "encoder": "bm25"})
+    assert made.status_code == 201
+    line = b'{"id": "x", "fields": {"text": "cats"}}\nno document\n'
+    headers = {"Content-Type": "application/x-ndjson"}
+    address = "/v1/indexes/fresh/documents"
+    task = world.ask("POST", address, "root", content=line, headers=headers).json()
+    _, secret = keys.create(world.home, "fresh", [Scope.read("write:fresh")])
+    for key, seen in ((secret, True), ("root", True), ("monitor", True), ("reader", False),
+                      ("foreign", False), ("writer", False), ("acme", False)):  # fmt: skip
+        found = [one["id"] for one in world.ask("GET", "/v1/tasks", key).json()["tasks"]]
+        assert (task["id"] in found) == seen, key
+        for path in (f"/v1/tasks/{task['id']}", f"/v1/tasks/{task['id']}/events"):
+            assert world.ask("GET", path, key).status_code == (200 if seen else 404), (key, path)
+        may_read_lines = seen and key != "monitor"
+        rejects = world.ask("GET", f"/v1/tasks/{task['id']}/rejects", key)
+        assert rejects.status_code == (200 if may_read_lines else 404), key
+        cancelled = world.ask("POST", f"/v1/tasks/{task['id']}/cancel", key)
+        assert (cancelled.status_code != 404) == may_read_lines, key
 
 
 def test_keys_are_made_listed_and_revoked_over_http(world: World) -> None:

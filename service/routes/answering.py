@@ -66,7 +66,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How OpenAPI describes the errors of a route; `app.py` adds the schema they refer to."""
     shape = {"schema": {"$ref": "#/components/schemas/Problem"}}
     # A key, a host, an origin, room for one more: any request may lack one.
-    of_all = (401, 403, 421, 429, 500)
+    of_all = (401, 403, 421, 429, 431, 500)
     of_bodies = (408,) if 413 in statuses else ()
     codes = {
         status: [code for code, kind in KINDS.items() if kind.status == status]

@@ -47,6 +47,7 @@ def worker_process(
         paths,
         log_format,
         str(canary_s),
+        str(os.getpid()),
     ]
     stopping = threading.Event()
     # A session of its own: Ctrl-C reaches the server alone, which ends the worker in good order.
@@ -79,9 +80,13 @@ def work(
     encoders: Mapping[str, Path],
     canary_s: float = CANARY_S,
     started: Callable[[], None] = lambda: None,
+    parent: int | None = None,
 ) -> int:
-    """Run tasks until SIGTERM, or until the server that started this process is gone."""
-    parent = os.getppid()
+    """Run tasks until SIGTERM, or until the server that started this process is gone.
+
+    `parent` is that server, where it may be gone by now; otherwise whoever is the parent now.
+    """
+    parent = parent or os.getppid()
     with Home.open(home) as opened:
         worker = Worker(opened, mounts=mounts, encoders=encoders, canary_s=canary_s)
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
@@ -103,10 +108,16 @@ def _follow(parent: int, worker: Worker) -> None:
             return
 
 
-def main(home: str, paths: str, log_format: str, canary_s: str) -> int:
+def main(home: str, paths: str, log_format: str, canary_s: str, parent: str) -> int:
     """The process that `worker_process` starts."""
     mounts, encoders = (
         {name: Path(path) for name, path in one.items()} for one in json.loads(paths)
     )
     with logging_to_stderr("json" if log_format == "json" else "text"):
-        return work(Path(home), mounts=mounts, encoders=encoders, canary_s=float(canary_s))
+        return work(
+            Path(home),
+            mounts=mounts,
+            encoders=encoders,
+            canary_s=float(canary_s),
+            parent=int(parent),
+        )
