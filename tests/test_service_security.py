@@ -128,7 +128,7 @@ def allowed(need: Need, key: str) -> bool | None:
         )
     if need.of == "server":
         return key == "monitor" and need.action == "monitor"
-    return need.action == {"reader": "search", "writer": "write"}.get(key)
+    return need.action == {"reader": "search", "writer": "write", "monitor": "monitor"}.get(key)
 
 
 @pytest.mark.parametrize(("method", "path", "need"), ROUTES)
