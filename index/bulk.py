@@ -30,6 +30,7 @@ from .maintenance import collect, maintainer, new_segment_path
 from .mapped import trim
 from .merging import note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of, put_setting, setting
+from .proving import proven
 from .rows import Passage, Rows, checked_rows
 from .segment import Segment, write_segment
 from .settings import Settings
@@ -192,6 +193,7 @@ class BulkBuild:
             reorder=False if run else self._settings.reorder,
             effort=self._effort,
         )
+        proven(path, everything=not run)
         note = replace(
             note_of(stats, self._settings),
             is_run=run,
@@ -271,6 +273,8 @@ class BulkBuild:
             prune=True,
             effort=self._effort,
         )
+        if written is not None:
+            proven(path)
         with self._catalog.transaction() as connection:
             connection.execute("DELETE FROM segments WHERE added=?", (-self.build,))
             drop_notes(connection, [str(file) for _, file in runs])

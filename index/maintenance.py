@@ -29,6 +29,7 @@ from .manifest import is_snapshot
 from .merging import note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of
 from .origins import forget_origins
+from .proving import proven
 from .rows import vectors_from_bytes
 from .segment import write_segment
 from .settings import Settings
@@ -123,7 +124,7 @@ def seal(
             columns=columns_of([row.fields for row in live], fields),
             reorder=settings.reorder,
         )
-        written = (path, stats)
+        written = (proven(path), stats)
     with catalog.transaction() as connection:
         before = horizon(connection)
         number = new_commit(connection, "seal")
@@ -142,7 +143,7 @@ def seal(
         ]
         connection.execute("DELETE FROM pending WHERE docid<=?", (newest,))
         note_horizon(connection, number, before=before, left_out=[docid for (docid,) in gone])
-        _forget(connection, gone)
+        forget_versions(connection, gone)
     return number
 
 
@@ -188,6 +189,8 @@ def merge(
             prune=everything,
             effort=effort,
         )
+        if merged is not None:
+            proven(path)
         with catalog.transaction() as connection:
             before = horizon(connection)
             number = new_commit(connection, "merge")
@@ -203,7 +206,7 @@ def merge(
                 before=number if prunes else before,  # pruned lists rank otherwise than before
                 left_out=[docid for (docid,) in gone],
             )
-            _forget(connection, gone)
+            forget_versions(connection, gone)
     return number
 
 
@@ -263,7 +266,7 @@ def plan_merges(views: Sequence[View], everything: bool) -> list[list[View]]:
     return wanted
 
 
-def _forget(connection: apsw.Connection, docids: Sequence[tuple[int]]) -> None:
+def forget_versions(connection: apsw.Connection, docids: Sequence[tuple[int]]) -> None:
     """Remove the rows of document versions that no segment and no pending row holds any more.
 
     The text of a document goes with the last of its passages. Passages have consecutive docids that

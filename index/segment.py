@@ -362,6 +362,15 @@ class Segment:
             raise QueryError(f"no filter field {name!r} in this segment; it has: {known}")
         return self.columns[name]
 
+    def raw_sections(self) -> dict[str, tuple[npt.NDArray[Any], int]]:
+        """The numbers and the stored checksum of every section of a file, unverified."""
+        if self._header is None:
+            return {}
+        return {
+            entry.section.name: (self._named(entry.section.name), entry.crc)
+            for entry in self._header.entries
+        }
+
     def verify_checksums(self) -> None:
         """Check that every byte is as it was written; `IndexCorrupt` names the section."""
         from .verify import verify_file

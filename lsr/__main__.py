@@ -46,6 +46,7 @@ VERBS = {
     "export": ("lsr.commands.export:export", "write an index as another engine takes it"),
     "import": ("lsr.commands.import_:import_", "build an index of another engine's vectors"),
     "trace": ("lsr.commands.trace:trace", "keep which words gave documents their terms"),
+    "repair": ("lsr.commands.repair:repair", "replace damaged segments of an index"),
     "rebuild": ("lsr.commands.rebuild:rebuild", "make an index anew and swap it in"),
     "rollback": (
         "lsr.commands.rollback:rollback",
