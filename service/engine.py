@@ -7,7 +7,7 @@ whoever asks for it, while the others are served.
 
 Which indexes there are is asked of the data directory at every request (microseconds), so that what
 another process creates, deletes or renames is noticed; such an index is opened when it is first
-asked for.
+asked for, or half a second later by itself.
 """
 
 import copy
@@ -38,6 +38,8 @@ from .settings import Settings
 log = logging.getLogger("lsr.service")
 
 State = Literal["opening", "ready", "failed"]
+FOLLOW_S = 0.5
+"""Between two looks for indexes that other processes have made."""
 MAX_RESTRICTED = 1000
 """Filters of keys that an index remembers how to apply."""
 
@@ -353,19 +355,29 @@ class Engine:
         self._opened.set()
         if self._on_opened is not None and not self._closing.is_set():
             self._on_opened(self)
-        self._scrub_all()
-
-    def _scrub_all(self) -> None:
-        """Read every byte once; an index with a damaged segment is served no longer."""
         for collection in self.collections():
-            if self._closing.is_set():
-                break
-            progress = self._progress[collection.name]
-            try:
-                collection.index.scrub(done=partial(_verified, progress))
-            except LsrError as error:
-                self._places[collection.name] = Failure(collection.path, "is damaged", error)
-                log.error("index '%s' is damaged and out of service: %s", collection.name, error)
+            self._scrub(collection)
+        while self.home is not None and not self._closing.wait(FOLLOW_S):
+            self._follow()
+
+    def _follow(self) -> None:
+        """Open what another process has made, before the first search of it has to wait."""
+        for name, entry in self.registry().entries.items():
+            if name not in self._places and not self._closing.is_set():
+                place = self._open(name, entry.path)
+                if isinstance(place, Collection):
+                    self._scrub(place)
+
+    def _scrub(self, collection: Collection) -> None:
+        """Read every byte once; an index with a damaged segment is served no longer."""
+        if self._closing.is_set():
+            return
+        progress = self._progress[collection.name]
+        try:
+            collection.index.scrub(done=partial(_verified, progress))
+        except LsrError as error:
+            self._places[collection.name] = Failure(collection.path, "is damaged", error)
+            log.error("index '%s' is damaged and out of service: %s", collection.name, error)
 
 
 def _verified(progress: Progress, n: int, of: int) -> None:

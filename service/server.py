@@ -25,6 +25,7 @@ from .browsers import LOOPBACK_NAMES
 from .engine import Engine
 from .home import FILE_NAME, Home, keys
 from .limits import Limits
+from .listening import address_of, listening
 from .logs import Format, logging_to_stderr
 from .metrics import Telemetry
 from .processes import Report, Role
@@ -99,7 +100,7 @@ def serve_settings(
 
     One worker opens failed indexes again at SIGHUP, and goes on with its settings.
     """
-    check_address(host, settings.home, insecure=insecure)
+    checkaddress_of(host, settings.home, insecure=insecure)
     exporter_of(os.environ)  # refused here rather than in each process
     for name, path in settings.indexes.items():
         if not path.is_dir():
@@ -107,7 +108,7 @@ def serve_settings(
                 f"{path}: no such directory, it was to be served as '{name}'; build it with "
                 f"`lsr index CORPUS {path}`"
             )
-    with _listening(host, port) as listener, logging_to_stderr(log_format):
+    with listening(host, port) as listener, logging_to_stderr(log_format):
         if not is_loopback(host) and not _has_keys(settings.home):
             line = f"insecure   listening on {host} without keys: anyone may read and change it all"
             log.warning("%s", click.style(line, fg="red") if sys.stderr.isatty() else line)
@@ -126,7 +127,7 @@ def serve_settings(
             _serve_among(lambda: replace(current(), secret=secret), listener, workers)
 
 
-def check_address(host: str, home: Path | None, *, insecure: bool) -> None:
+def checkaddress_of(host: str, home: Path | None, *, insecure: bool) -> None:
     """Raise `UsageError` for an address that others reach where no key is asked for, unless
     somebody accepts that.
     """
@@ -157,7 +158,7 @@ def _has_keys(home: Path | None) -> bool:
 def _serve_alone(settings: Settings, listener: socket.socket, log_format: Format) -> None:
     """This process answers; the worker of a data directory is a child of it."""
     failed: list[Exception] = []
-    address = _address(listener)
+    address = address_of(listener)
     opened: list[Engine] = []
 
     def on_opened(engine: Engine) -> None:
@@ -208,7 +209,7 @@ def _http_process(
 ) -> int:
     tracer = tracer_of(os.environ, query_share=settings.log_queries)
     telemetry = Telemetry(folder=folder, name=f"http-{os.getpid()}", tracer=tracer)
-    address = _address(listener)
+    address = address_of(listener)
 
     def on_opened(engine: Engine) -> None:
         if error := _failure(engine):
@@ -294,31 +295,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A bound socket, so that the port is known, and refused, before anything is opened."""
-    if not 0 <= port <= 65535:
-        raise UsageError(f"port {port}: wanted 0 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another with "
-            "--host and --port (0 takes a free port)"
-        ) from error
-    with listener:
-        # asyncio sets this only where a socket names its protocol, which this one does not; an
-        # answer is written in two parts, and the second would wait for an acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _ready_lines(engine: Engine, address: str) -> list[str]:

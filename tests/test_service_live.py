@@ -1,7 +1,9 @@
 """A server notices what happens to its indexes while it runs: replacement and damage."""
 
 import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,7 +12,7 @@ from index import build_index
 from lsr.encoders import BM25Encoder
 from lsr.types import Document
 from service import Settings, create_app
-from service.server import _listening
+from service.listening import listening
 
 URL = "/v1/indexes/pets/search"
 
@@ -56,9 +58,51 @@ def test_a_damaged_segment_takes_its_index_out_of_service(path: Path) -> None:
 def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another() -> None:
     """40 ms of each answer went there, with clients that acknowledge as late as they may."""
     with (
-        _listening("127.0.0.1", 0) as listener,
+        listening("127.0.0.1", 0) as listener,
         socket.create_connection(listener.getsockname()),
     ):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_an_index_that_another_process_made_is_opened_unasked(tmp_path: Path) -> None:
+    """Or a process that nobody asks for it would say for ever that it is not ready."""
+    settings = Settings({}, home=tmp_path / "data")
+    with TestClient(create_app(settings)) as maker, TestClient(create_app(settings)) as other:
+        for client in (maker, other):
+            assert client.app_state["engine"].wait(30)  # type: ignore[attr-defined]
+        assert maker.post("/v1/indexes", json={"name": "pets"}).status_code == 201
+        deadline = time.monotonic() + 30
+        while [check["state"] for check in checks(other)] != ["ready"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert 'lsr_index_ready{index="pets"} 1.0' in other.get("/metrics").text
+
+
+def checks(client: TestClient) -> list[dict[str, Any]]:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200, "one that is being made does not make the rest unready"
+    return list(answer.json()["checks"])
+
+
+def test_a_burst_of_connections_is_not_taken_by_whoever_wakes_first() -> None:
+    """Each call gives one connection, the next none, as event loops ask until none is left."""
+    with listening("127.0.0.1", 0) as listener:
+        listener.setblocking(False)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        for client in clients:
+            accepted, _ = listener.accept()
+            assert accepted.getpeername() == client.getsockname()
+            accepted.close()
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        for _ in range(3):  # nobody waits; the next one is not missed for that
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        late = socket.create_connection(listener.getsockname())
+        listener.setblocking(True)
+        listener.settimeout(30)
+        listener.accept()[0].close()
+        for client in (*clients, late):
+            client.close()

@@ -41,7 +41,7 @@ async def livez() -> Response:
 def readyz(request: Request) -> Response:
     """200 once every index and its encoder are open; until then 503 with what is waited for.
 
-    Indexes that come later are opened when they are first asked for, and waited for by nobody else.
+    Indexes that come later are opened beside the others, and waited for by nobody else.
     """
     engine = engine_of(request)
     registry, access = engine.registry(), access_of(request)
