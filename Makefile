@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-api test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
+.PHONY: help demo test test-slow test-api test-seats test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ test-slow: $(VENV)/.dev  ## Run the heavy tests as well
 
 test-api: $(VENV)/.dev  ## Send 100,000 generated requests to the API (half an hour; REQUESTS=, MINUTES=)
 	$(BIN)/python tests/contract.py --requests $(or $(REQUESTS),100000) --minutes $(or $(MINUTES),60)
+
+test-seats: $(VENV)-seats/.done  ## Test our seats in LangChain, LlamaIndex, Haystack, PyTerrier and MCP, in .venv-seats
+	$(VENV)-seats/bin/python -m pytest tests/seats -o asyncio_mode=auto -o filterwarnings=default
 
 test-core:  ## Test the compiled core alone, on every instruction path of this machine
 	$(MAKE) --no-print-directory -C tests/core test
@@ -81,7 +84,7 @@ dev: $(VENV)/.dev  ## Rebuild the core whenever it is imported and its sources c
 	$(PIP) --no-build-isolation --no-deps -C editable.rebuild=true -e .
 
 clean:  ## Remove the environment and everything built
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-seats build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Python files are read from the checkout; only the compiled core needs installing again.
 $(VENV)/bin/python:
@@ -98,4 +101,11 @@ $(VENV)/.dev: $(VENV)/.base
 $(VENV)/.bench: $(VENV)/.base
 	$(PIP) -e '.[bench]'
 	$(PIP) --no-deps splade-index pyterrier-pisa
+	@touch $@
+
+# Apart from .venv: some of these bring plug-ins of pytest that would change every other test.
+$(VENV)-seats/.done: pyproject.toml constraints.txt $(CORE)
+	$(PYTHON) -m venv $(VENV)-seats
+	$(VENV)-seats/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[langchain,llama-index,haystack,pyterrier,mcp]' langchain-tests pytest hypothesis
 	@touch $@

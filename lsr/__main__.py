@@ -43,6 +43,7 @@ VERBS = {
     "referee": ("lsr.commands.referee:referee", "compare an index with scipy and with Lucene"),
     "doctor": ("lsr.commands.doctor:doctor", "find what ails an index or an encoder"),
     "check": ("lsr.commands.check:check", "verify every byte of an index"),
+    "mcp": ("lsr.commands.mcp:mcp", "give agents an index as tools"),
     "export": ("lsr.commands.export:export", "write an index as another engine takes it"),
     "import": ("lsr.commands.import_:import_", "build an index of another engine's vectors"),
     "trace": ("lsr.commands.trace:trace", "keep which words gave documents their terms"),

@@ -1,0 +1,68 @@
+"""An index on disk and the same index on a server answer a seat alike."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from index.seats import Source, open_source
+from lsr.errors import UsageError
+from service import Settings, create_app
+
+
+@pytest.fixture
+def remote(pets: Path) -> Iterator[Source]:
+    """Over a socket of this machine."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(Settings({"pets": pets})), log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    source = open_source(f"http://127.0.0.1:{listener.getsockname()[1]}/pets")
+    yield source
+    source.close()
+    server.should_exit = True
+    thread.join()
+    listener.close()
+
+
+def test_a_server_answers_as_the_disk_does(pets: Path, remote: Source) -> None:
+    local = open_source(pets)
+    assert local.name == remote.name == "pets"
+    for filter in (None, {"lang": "en"}, {"any": [{"field": "year", "lt": 2000}]}):
+        found = remote.search("cats hunt", 3, filter=filter)
+        assert found == local.search("cats hunt", 3, filter=filter)
+        assert found
+    assert (
+        remote.document("a")
+        == local.document("a")
+        == {
+            "title": "Cats",
+            "text": "cats sleep all day",
+            "lang": "en",
+            "year": 1999,
+        }
+    )
+    assert remote.document("nobody") is local.document("nobody") is None
+    assert remote.explain("cats owls", "a") == local.explain("cats owls", "a")
+    local.close()
+
+
+def test_an_explanation_names_what_is_shared_and_what_is_missing(pets: Path) -> None:
+    source = open_source(pets)
+    reason = source.explain("cats owls", "a")
+    assert [part.term for part in reason.terms] == ["cat"]
+    assert reason.missing == ("owl",)
+    assert reason.score == pytest.approx(sum(part.score for part in reason.terms))
+    source.close()
+
+
+def test_an_address_names_an_index() -> None:
+    with pytest.raises(UsageError, match="name of an index"):
+        open_source("http://127.0.0.1:1")
