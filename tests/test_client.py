@@ -275,7 +275,7 @@ def test_a_document_is_explained_and_two_targets_compared(pets: Caller) -> None:
     )
     assert (len(compared.a.hits), len(compared.b.hits), compared.overlap.both) == (2, 0, 0)
     assert [one.b for one in compared.moves] == [None, None]
-    with pytest.raises(Refused, match="bm25|network") as refused:
+    with pytest.raises(Refused, match=r"bm25|network") as refused:
         pets("origins", "a", ["cat"], of="pets")
     assert refused.value.status in (409, 422)
     encoded = pets("encode", ["the cats"], of="pets")
