@@ -137,3 +137,55 @@ def test_the_settings_that_are_shipped_are_settings() -> None:
     config = read_config(DEPLOY / "lsr.toml")
     assert config.server.data == "/var/lib/lsr-search"
     assert config.settings().watermarks.min_free == 1024 << 20
+
+
+FIRING = """
+rule_files: [alerts.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'up{job="lsr-search", instance="a"}', values: '1 1 0 0 0 0'}
+      - {series: 'lsr_http_requests_total{instance="a", status="200"}', values: '0+100x30'}
+      - {series: 'lsr_http_requests_total{instance="a", status="500"}', values: '0+5x30'}
+      - {series: 'lsr_search_duration_seconds_bucket{index="i", le="0.25"}', values: '0+90x30'}
+      - {series: 'lsr_search_duration_seconds_bucket{index="i", le="1"}', values: '0+100x30'}
+      - {series: 'lsr_search_duration_seconds_bucket{index="i", le="+Inf"}', values: '0+100x30'}
+      - {series: 'lsr_effectiveness{index="i"}', values: '0.5x10 0.4x60'}
+      - {series: 'lsr_effectiveness{index="j"}', values: '0.5x10 0.49x60'}
+      - {series: 'lsr_tasks{state="failed"}', values: '0x5 1x20'}
+      - {series: 'lsr_disk_free_bytes', values: '5e9x10 1e9x20'}
+    alert_rule_test:
+      - eval_time: 4m
+        alertname: LsrDown
+        exp_alerts: [{exp_labels: {severity: page, job: lsr-search, instance: a}}]
+      - eval_time: 20m
+        alertname: LsrErrors
+        exp_alerts: [{exp_labels: {severity: page, instance: a}}]
+      - eval_time: 20m
+        alertname: LsrSlowSearches
+        exp_alerts: [{exp_labels: {severity: ticket, index: i}}]
+      - eval_time: 50m
+        alertname: LsrEffectivenessDrop
+        exp_alerts: [{exp_labels: {severity: ticket, index: i}}]
+      - eval_time: 8m
+        alertname: LsrTasksFail
+        exp_alerts: [{exp_labels: {severity: ticket, state: failed}}]
+      - {eval_time: 9m, alertname: LsrDiskLow, exp_alerts: []}
+      - {eval_time: 20m, alertname: LsrDiskLow, exp_alerts: [{exp_labels: {severity: page}}]}
+"""
+"""What a scrape would have told, and which alerts must come of it."""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package prometheus has it")
+def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
+    rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            del rule["annotations"]  # whose words the expectation would have to repeat
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "test.yml").write_text(FIRING)
+    done = subprocess.run(
+        ["promtool", "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

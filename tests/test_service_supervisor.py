@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,3 +234,68 @@ def test_killed_processes_lose_no_acknowledged_document(tmp_path: Path) -> None:
         assert missing == []
         served.process.terminate()
         assert served.process.wait(TIMEOUT_S) == 0
+
+
+@pytest.mark.slow
+def test_liveness_at_once_and_an_end_that_waits_for_answers(
+    index_path: Path, tmp_path: Path
+) -> None:
+    """Opening and searching are slowed down by what is forked, before it is."""
+    gate = tmp_path / "gate"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code = f"""
+import time
+from pathlib import Path, PosixPath
+from index import Index
+from service import serve
+from service.engine import Collection
+opened, search = Collection.open.__func__, Index.search
+def slowly(cls, *arguments, **rest):
+    while not Path({str(gate)!r}).exists():
+        time.sleep(0.02)
+    return opened(cls, *arguments, **rest)
+def long(*arguments, **rest):
+    time.sleep(1.5)
+    return search(*arguments, **rest)
+Collection.open, Index.search = classmethod(slowly), long
+serve({ {"live": index_path}!r}, port={port}, workers=2)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    address = f"http://127.0.0.1:{port}"
+    try:
+
+        def alive() -> bool:
+            try:
+                return httpx.get(f"{address}/livez").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(alive)
+        waiting = httpx.get(f"{address}/readyz")
+        assert waiting.status_code == 503
+        assert waiting.json()["checks"][0]["state"] == "opening"
+        gate.touch()
+        assert next(line for line in process.stderr if line.startswith("ready"))
+        with ThreadPoolExecutor(4) as pool:
+            url = address + SEARCH
+            asked = [pool.submit(httpx.post, url, json=QUERY, timeout=TIMEOUT_S) for _ in range(4)]
+            until(lambda: _in_flight(address) == 5)
+            process.terminate()
+            answers = [one.result() for one in asked]
+        assert [answer.status_code for answer in answers] == [200] * 4
+        assert process.wait(TIMEOUT_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _in_flight(address: str) -> float:
+    """Over all processes, the scrape included."""
+    text = httpx.get(f"{address}/metrics", timeout=TIMEOUT_S).text
+    return next(
+        float(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith("lsr_inflight_requests ")
+    )
