@@ -82,7 +82,10 @@ class Worker:
             running: dict[str | None, Future[None]] = {}
             seen = -1
             while not self._stopping.is_set():
-                running = {index: one for index, one in running.items() if not one.done()}
+                still = {index: one for index, one in running.items() if not one.done()}
+                if len(still) < len(running):
+                    seen = -1  # we may have looked between a task's last commit and its end
+                running = still
                 now = time.monotonic()
                 held = [index for index, at in self._retry_at.items() if at > now]
                 task = None

@@ -4,6 +4,8 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from crash.layer import Control, environment, read_trace
 from index import Index
 from lsr.errors import UsageError
 from lsr.types import Document
-from service.home import Home
+from service.home import Home, queue
+from service.home.queue import Task
+from service.worker import Worker
 
 
 def surviving(folder: Path, script: str) -> dict[str, bytes | None]:
@@ -38,6 +42,8 @@ def test_a_new_index_is_still_there_with_everything_in_it(tmp_path: Path) -> Non
     """
     script = """
 import sys
+import threading
+import time
 from pathlib import Path
 import numpy as np
 import pytest
@@ -55,8 +61,12 @@ def test_a_new_data_directory_keeps_its_folders(tmp_path: Path) -> None:
     """`indexes/` was made after the sync, so every index in it hung on a name that could vanish."""
     script = """
 import sys
+import threading
+import time
 from pathlib import Path
-from service.home import Home
+from service.home import Home, queue
+from service.home.queue import Task
+from service.worker import Worker
 Home.open(Path(sys.argv[1]) / "data").close()
 """
     left = surviving(tmp_path, script)
@@ -82,12 +92,45 @@ def test_a_data_directory_that_was_half_made_is_made_anew(tmp_path: Path) -> Non
     assert (tmp_path / "other" / "thesis.txt").exists()
 
 
+def test_a_task_that_comes_while_another_ends_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker looked for tasks between the last commit of one and its end, found the next one
+    waiting for the same index, and looked again only at the next commit of anybody: a snapshot
+    that was verified right after another stayed queued until somebody wrote something.
+    """
+    finish = Worker._finish
+
+    def finish_slowly(self: Worker, task: Task, state: str, **outcome: object) -> None:
+        finish(self, task, state, **outcome)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(Worker, "_finish", finish_slowly)
+    with Home.open(tmp_path / "data") as home:
+        worker = Worker(home)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            for _ in range(2):  # two tasks that end at once, and not well
+                with home.transaction() as connection:
+                    number = queue.enqueue(connection, "snapshot_verify", None, {"snapshot": "no"})
+                give_up = time.monotonic() + 20
+                while not queue.task_of(home, number).over:
+                    assert time.monotonic() < give_up, "still queued"
+                    time.sleep(0.01)
+        finally:
+            worker.stop()
+            thread.join()
+
+
 def test_the_files_of_an_encoder_keep_their_names(tmp_path: Path) -> None:
     """Saving synced the bytes and the folder's name, not the names in the folder: after power loss
     a built index could hold an empty `encoder/`.
     """
     script = """
 import sys
+import threading
+import time
 from pathlib import Path
 from lsr.encoders.bm25 import BM25Encoder
 BM25Encoder.fit(["a cat", "a dog"]).save(Path(sys.argv[1]) / "e")
