@@ -73,7 +73,7 @@ bench-training: $(VENV)/.dev  ## Train every named system and ablation alike (ho
 bench-encode: $(VENV)/.dev  ## Encode beside stock sentence-transformers (minutes; BENCH="--backbone FOLDER")
 	$(BIN)/python tests/bench/encode.py $(BENCH)
 
-screenshots: $(VENV)/.dev  ## Photograph the search page (INDEXES="docs=a.index learned=b.index"; needs Chromium)
+screenshots: $(VENV)/.dev  ## Photograph the search page (INDEXES="a=a.index b=b.index --encoder b=FOLDER")
 	$(PIP) -e '.[browser]'
 	$(BIN)/python tests/page_screenshots.py $(INDEXES)
 

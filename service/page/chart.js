@@ -19,7 +19,7 @@ export function lineChart({ label, series, format, fromZero = true }) {
   const spread = Math.max(...values) - Math.min(...values);
   const low = fromZero ? 0 : Math.max(Math.min(...values) - (spread || 0.05), 0);
   const high = Math.max(...values) + (fromZero ? 0 : spread / 4) || 1;
-  const x = (time) => (last === first ? WIDTH : ((time - first) / (last - first)) * WIDTH);
+  const x = (time) => 4 + (last === first ? 1 : (time - first) / (last - first)) * (WIDTH - 8);
   const y = (value) => HEIGHT - 4 - ((value - low) / (high - low || 1)) * (HEIGHT - 8);
   const latest = (one) => one.points.findLast(([, value]) => value !== null)?.[1] ?? null;
   const when = last - first > 86400 ? day : clock;
@@ -34,23 +34,23 @@ export function lineChart({ label, series, format, fromZero = true }) {
         "aria-label": `${label}, latest: ${told}` },
       drawn("path", { class: "ground", d: `M0 ${HEIGHT} H${WIDTH}` }),
       // The most important is drawn last, so that it lies on top.
-      ...series.map((one, at) => drawn("path", { class: `line-${at}`, d: path(one.points, x, y) })).reverse()),
+      ...series.flatMap((one, at) => [drawn("path", { class: `line-${at}`, d: path(one.points, x, y) }),
+        drawn("path", { class: `line-${at} dots`, d: dots(one.points, x, y) })]).reverse()),
       fromZero ? null : element("span", { class: "quiet scale", "aria-hidden": "true" }, format(low))),
     element("p", { class: "quiet times" }, element("span", {}, when(first)), element("span", {}, when(last))),
     table(series, format, last - first > 86400));
 }
 
-// A line through the values; a value between two gaps is a dot.
-function path(points, x, y) {
-  let drawing = "";
-  points.forEach(([time, value], at) => {
-    if (value === null) return;
-    const joined = (points[at - 1]?.[1] ?? null) !== null;
-    drawing += `${joined ? "L" : "M"}${x(time).toFixed(1)} ${y(value).toFixed(1)}`;
-    if (!joined) drawing += "h0.01";
-  });
-  return drawing;
-}
+const valueAt = (points, at) => points[at]?.[1] ?? null;
+
+// A line through the values, broken at gaps.
+const path = (points, x, y) => points.map(([time, value], at) => (value === null ? ""
+  : `${valueAt(points, at - 1) === null ? "M" : "L"}${x(time).toFixed(1)} ${y(value).toFixed(1)}`)).join("");
+
+// A value between two gaps makes no line.
+const dots = (points, x, y) => points.map(([time, value], at) =>
+  (value === null || valueAt(points, at - 1) !== null || valueAt(points, at + 1) !== null ? ""
+    : `M${x(time).toFixed(1)} ${y(value).toFixed(1)}h0.01`)).join("");
 
 function table(series, format, dated) {
   const times = [...new Set(series.flatMap((one) => one.points.map(([time]) => time)))].sort((a, b) => b - a);

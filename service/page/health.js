@@ -91,14 +91,16 @@ function tasks(newest) {
 
 function charts(name, history) {
   const minutes = history.minutes.slice(-MINUTES);
+  // The minute that still runs would look like a fall.
+  const whole = minutes.length > 1 ? minutes.filter((one) => !one.unfinished) : minutes;
   const of = (key) => minutes.map((one) => [one.at, one.indexes[name]?.[key] ?? null]);
   const points = history.effectiveness.filter((one) => one.index === name);
   const drawings = minutes.some((one) => one.indexes[name]?.searches) ? [
     lineChart({ label: "Latency", format: ms, series: [
       { name: "p50", points: of("p50_ms") }, { name: "p95", points: of("p95_ms") }, { name: "p99", points: of("p99_ms") }] }),
     lineChart({ label: "Searches a minute", format: (value) => count(Math.round(value)),
-      series: [{ name: "all", points: minutes.map((one) => [one.at, one.indexes[name]?.searches ?? 0]) },
-        { name: "without hits", points: minutes.map((one) => {
+      series: [{ name: "all", points: whole.map((one) => [one.at, one.indexes[name]?.searches ?? 0]) },
+        { name: "without hits", points: whole.map((one) => {
           const minute = one.indexes[name];
           return [one.at, minute ? Math.round(minute.searches * minute.zero_hit_share) : 0];
         }) }] }),

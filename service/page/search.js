@@ -158,7 +158,7 @@ export function searchView(app) {
     const literal = state.literal && origins;
     const hits = literal ? literalOnly(answer.hits) : answer.hits;
     const times = answer.timing_ms ?? {};
-    const split = Object.entries(times).filter(([stage]) => stage !== "total")
+    const split = Object.entries(times).filter(([stage, value]) => stage !== "total" && value >= 0.05)
       .map(([stage, value]) => `${stage} ${value.toFixed(1)}`).join(" · ");
     const found = foundWords(hits.length, answer.total);
     shown.status.replaceChildren(

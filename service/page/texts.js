@@ -20,16 +20,21 @@ export function bodyField(fields) {
 
 export const EXCERPT = 280; // characters of a snippet
 
+const WEAK = 0.03; // of the score: a word that brings less is marked so faintly that others are seen first
+
 const highlightOf = (hit, field) => hit.highlights?.find((one) => one.field === field);
 
 // What in `field` explains the score, first spans first, none overlapping: of two, the earlier is kept.
 // `hit.origins` are spans that gave the document terms it does not say, once somebody asked for them.
 export function spansOf(hit, field) {
   const kept = [];
+  const shares = new Map((hit.explain?.terms ?? []).map((one) => [one.term, one.share]));
   const learned = (hit.origins ?? []).filter((span) => span.field === field && span.origin === "expansion");
   const given = [...(highlightOf(hit, field)?.spans ?? []), ...learned];
   for (const span of given.sort((a, b) => a.start - b.start || b.end - a.end)) {
-    if (span.start >= (kept.at(-1)?.end ?? 0)) kept.push(span);
+    if (span.start < (kept.at(-1)?.end ?? 0)) continue;
+    const share = span.terms.reduce((sum, term) => sum + (shares.get(term) ?? 0), 0);
+    kept.push({ ...span, weak: span.origin === "literal" && shares.size > 0 && share < WEAK });
   }
   return kept;
 }
@@ -43,7 +48,7 @@ export function marked(points, spans, from = 0, to = points.length) {
     if (span.start < at || span.end > to) continue; // cut in two by the excerpt
     nodes.push(points.slice(at, span.start).join(""));
     nodes.push(element("mark", {
-      class: span.origin === "expansion" ? "expansion" : "literal",
+      class: span.origin + (span.weak ? " weak" : ""),
       "data-terms": span.terms.join(" "),
       title: span.origin === "expansion" ? `explains ${span.terms.join(", ")}` : null,
     }, points.slice(span.start, span.end).join("")));
