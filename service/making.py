@@ -9,7 +9,7 @@ from lsr.encoders import BM25Encoder, SparseEncoder, load_encoder
 from lsr.errors import LsrError
 from lsr.files import make_directory
 
-from .home import Home, registry, versions
+from .home import Home, queue, registry, versions
 from .home.registry import Entry
 from .names import NAME_WANTED, is_name
 from .problems import Fault, ProblemError, did_you_mean
@@ -55,11 +55,15 @@ def change(home: Home, entry: Entry, wanted: ChangeIndex) -> None:
 
 
 def remove(home: Home, entry: Entry) -> None:
-    """Delete an index and its files. Raises the problems `index_mounted` and `index_in_use`."""
+    """Delete an index, its files and what was still to be done to it.
+
+    Raises the problems `index_mounted` and `index_in_use`.
+    """
     _refuse_mounted(entry)
     kept = versions.versions_of(home, entry.name)
     with home.transaction() as connection:
         registry.leave(connection, entry.name)
+        queue.abandon(connection, entry.name)
     for path in (entry.path, *(one.path for one in kept)):
         shutil.rmtree(path, ignore_errors=True)  # what is left goes when the worker starts
 

@@ -102,6 +102,9 @@ KINDS: Mapping[str, Kind] = {
     "rollback_failed": Kind(
         409, "Rollback failed", "The earlier version could not be given what came since."
     ),
+    "task_canceled": Kind(
+        409, "Task canceled", "The change was canceled, or its index deleted, before it was done."
+    ),
     "nothing_to_roll_back": Kind(
         409, "Nothing to roll back", "There is no earlier version to go back to."
     ),

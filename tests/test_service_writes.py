@@ -355,6 +355,33 @@ def test_indexes_are_made_and_removed(start: Callable[..., Server], tmp_path: Pa
     assert server.ids("pets", "anything") == []
 
 
+def test_what_waits_for_a_deleted_index_is_not_done_to_its_successor(
+    start: Callable[..., Server],
+) -> None:
+    """Tasks and idempotency keys go by the index's name: documents of the deleted index came back
+    in the next one of its name, and a repeated key was answered for documents that were not there.
+    """
+    key = {"Idempotency-Key": "batch-1"}
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS, key)
+    server = start(work_inside=False)
+    waiting = server.add("pets", PETS, status=202, ack="logged")["id"]
+    running = server.add("pets", PETS, status=202, ack="logged")["id"]
+    home = server.client.app_state["engine"].home  # type: ignore[attr-defined]
+    with home.transaction() as connection:
+        connection.execute("UPDATE tasks SET state='running' WHERE id=?", (running,))
+    assert server.client.delete("/v1/indexes/pets").status_code == 204
+    server.create(name="pets")
+    ended = server.client.get(f"/v1/tasks/{waiting}").json()
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "unknown_index")
+    server = start()
+    assert server.task(running)["state"] == "canceled"
+    assert server.ids("pets", "cats dogs hunde") == []
+    server.add("pets", PETS, key)
+    assert server.ids("pets", "cats") == ["a"]
+
+
 def test_without_a_data_directory_nothing_is_written() -> None:
     with TestClient(create_app(Settings({}))) as client:
         for answer in (

@@ -129,10 +129,10 @@ def counts(home: Home) -> dict[str, int]:
 def recover(home: Home) -> None:
     """After a start: forget half-received tasks, queue again what was running."""
     with home.transaction() as connection:
-        half = [i for (i,) in connection.execute("SELECT id FROM tasks WHERE state='receiving'")]
-        for number in half:
+        for number in _in_state(connection, "receiving"):
             discard(connection, number)
-        connection.execute("UPDATE tasks SET state='queued' WHERE state='running'")
+        for number in _in_state(connection, "running"):
+            put_back(connection, number, None)
 
 
 def claim(home: Home, busy: Sequence[str | None]) -> Task | None:
@@ -197,7 +197,13 @@ def finish(
 
 
 def put_back(connection: apsw.Connection, number: int, why: str | None) -> None:
-    """A running task waits again, at its old place, inside a transaction; `why` if it must."""
+    """A running task waits again, at its old place, inside a transaction; `why` if it must.
+
+    One that somebody asked to end ends here.
+    """
+    if connection.execute("SELECT 1 FROM tasks WHERE id=? AND cancel", (number,)).fetchall():
+        finish(connection, number, "canceled")
+        return
     error = None if why is None else orjson.dumps({"code": "waiting", "detail": why, "hint": None})
     connection.execute("UPDATE tasks SET state='queued', error=? WHERE id=?", (error, number))
 
@@ -212,6 +218,29 @@ def cancel(home: Home, number: int) -> Task:
         if waiting:
             finish(connection, number, "canceled")
     return task_of(home, number)
+
+
+def abandon(connection: apsw.Connection, index: str) -> None:
+    """An index is deleted: end its tasks and forget its idempotency keys, inside a transaction.
+
+    Else they would be done to the next index of its name.
+    """
+    gone = {
+        "code": "unknown_index",
+        "detail": f"Index '{index}' was deleted first.",
+        "hint": None,
+    }
+    for number in _in_state(connection, "queued", index):
+        finish(connection, number, "failed", error=gone)
+    connection.execute("UPDATE tasks SET cancel=1 WHERE index_name=? AND state='running'", (index,))
+    connection.execute("DELETE FROM idempotency WHERE index_name=?", (index,))
+
+
+def _in_state(connection: apsw.Connection, state: State, index: str | None = None) -> list[int]:
+    rows: list[Any] = connection.execute(
+        "SELECT id FROM tasks WHERE state=?1 AND (?2 IS NULL OR index_name=?2)", (state, index)
+    ).fetchall()
+    return [number for (number,) in rows]
 
 
 def _task(row: tuple[Any, ...]) -> Task:

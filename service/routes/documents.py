@@ -250,6 +250,10 @@ def _raise_failed(task: Task) -> None:
     if task.state == "failed" and task.error is not None:
         code = task.error["code"] if task.error["code"] in KINDS else "internal_error"
         raise ProblemError(code, task.error["detail"], hint=task.error["hint"])
+    if task.state == "canceled":
+        raise ProblemError(
+            "task_canceled", f"Task {task.id} was canceled first; nothing was written."
+        )
     if details.get("rejects"):
         reject = details["rejects"][0]
         raise ProblemError("rejected", f"The document was refused: {reject['detail']}.")
