@@ -241,6 +241,16 @@ def test_an_error_tells_no_name_that_the_key_may_not_know(folder: Path) -> None:
                 )
                 assert response.status_code == (404 if name == "public-x" else 403)
                 assert "secret-plans" not in response.text
+            _, secret = keys.create(home, "k", [Scope.read("admin:public-*")])
+            for method, path in (("GET", "versions"), ("POST", "rollback"), ("POST", "rebuild")):
+                response = client.request(
+                    method,
+                    f"/v1/indexes/public-x/{path}",
+                    json={} if path == "rebuild" else None,
+                    headers={"X-API-Key": secret},
+                )
+                assert response.status_code in (403, 404)
+                assert "secret-plans" not in response.text
 
 
 class TestATenant:

@@ -10,8 +10,8 @@ from index import Index
 from lsr.errors import IndexFailure
 
 from ..access import needs
-from ..engine import Engine
 from ..home import versions
+from ..home.keys import Action
 from ..home.queue import Task
 from ..home.registry import Entry
 from ..home.versions import Version
@@ -19,7 +19,7 @@ from ..problems import ProblemError
 from ..versions.rebuilding import ask_rebuild, ask_rollback, forget_all
 from ..wire.tasks import TaskInfo
 from ..wire.versions import RebuildRequest, VersionList
-from .answering import IndexName, engine_of, json, problems
+from .answering import IndexName, engine_of, entry_of, json, problems
 from .guarding import GuardedRoute
 from .snapshots import Wait
 from .tasks import answer_task
@@ -51,7 +51,7 @@ async def rebuild_index(
     home = engine.writable_home()
 
     def ask() -> Task:
-        return ask_rebuild(home, _own(engine, name), body.model_dump(mode="json"))
+        return ask_rebuild(home, _own(request, name), body.model_dump(mode="json"))
 
     return await answer_task(home, await run_sync(ask), wait_s=wait)
 
@@ -67,7 +67,7 @@ async def rebuild_index(
 def list_versions(name: IndexName, request: Request) -> Response:
     """What a rollback can go back to."""
     engine = engine_of(request)
-    kept = versions.versions_of(engine.writable_home(), _own(engine, name).name)
+    kept = versions.versions_of(engine.writable_home(), _own(request, name, "monitor").name)
     return json({"versions": [_shown(one) for one in kept]})
 
 
@@ -85,7 +85,7 @@ async def roll_index_back(name: IndexName, request: Request, wait: Wait = 30.0) 
     """
     engine = engine_of(request)
     home = engine.writable_home()
-    task = await run_sync(ask_rollback, home, _own(engine, name))
+    task = await run_sync(ask_rollback, home, _own(request, name))
     return await answer_task(home, task, wait_s=wait)
 
 
@@ -100,13 +100,13 @@ async def roll_index_back(name: IndexName, request: Request, wait: Wait = 30.0) 
 def forget_versions(name: IndexName, request: Request) -> Response:
     """Their disk space is free again, and there is nothing to roll back to."""
     engine = engine_of(request)
-    forget_all(engine.writable_home(), _own(engine, name).name)
+    forget_all(engine.writable_home(), _own(request, name).name)
     return Response(status_code=204)
 
 
-def _own(engine: Engine, name: str) -> Entry:
+def _own(request: Request, name: str, action: Action = "admin") -> Entry:
     """The index of the data directory that this name means. Raises the problem `index_mounted`."""
-    entry = engine.registry().resolve(name)
+    entry = entry_of(request, name, action)
     if entry.mounted:
         raise ProblemError(
             "index_mounted",

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from .aliases import GateRequest
 from .base import Answer, Strict, Text
@@ -11,6 +11,16 @@ from .indexes import Passages
 
 class RebuildRequest(Strict):
     """How the new version differs; all left out, BM25 counts anew and others are rounded anew."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {},
+                {"encoder": "bm25", "gate": {"judged": "docs", "min_delta": -0.005}},
+                {"passages": {"length": 256, "overlap": 32}},
+            ]
+        }
+    )
 
     encoder: Text | None = Field(
         default=None, description="An encoder of the data directory, to encode every text anew."
