@@ -51,21 +51,22 @@ def examine(
         _aliases(home, names),
         _keys(home, now),
         _orphans(home),
+        _versions(home),
         _room(home),
     ]
     for entry in names.entries.values():
         doing(entry.name)
-        found.extend(examine_index(entry, quick=quick))
+        found.extend(examine_index(home, entry, quick=quick))
     return found
 
 
-def examine_index(entry: Entry, *, quick: bool) -> Iterator[Finding]:
+def examine_index(home: Home, entry: Entry, *, quick: bool) -> Iterator[Finding]:
     """The checks of one index, named INDEX/CHECK."""
     try:
         with Index.open(entry.path, read_only=True) as index:
             yield _whole(entry, index, quick=quick)
-            yield _disk(entry, index)
-            yield _saturation(entry, index)
+            yield _disk(home, entry, index)
+            yield _saturation(home, entry, index)
     except LsrError as error:
         yield Finding(
             f"{entry.name}/integrity",
@@ -131,7 +132,7 @@ def _tasks(home: Home, now: float) -> Finding:
             f"{len(stuck)} tasks are unfinished for more than {STUCK_S / 60:.0f} minutes, the "
             f"first is {number} ({kind}, {age / 60:.0f} min)",
             "later tasks of the same index wait for it",
-            ("curl", "-s", f"http://127.0.0.1:8000/v1/tasks/{number}"),
+            ("lsr", "tasks", "show", str(number), "--data", str(home.path)),
             numbers,
         )
     if failed[0]:
@@ -140,7 +141,7 @@ def _tasks(home: Home, now: float) -> Finding:
             "warn",
             f"{failed[0]} tasks failed in the last 24 hours, the last is {failed[1]}",
             "a failed task changed nothing; its error says what to change",
-            ("curl", "-s", f"http://127.0.0.1:8000/v1/tasks/{failed[1]}"),
+            ("lsr", "tasks", "show", str(failed[1]), "--data", str(home.path)),
             numbers,
         )
     return Finding(
@@ -158,7 +159,7 @@ def _aliases(home: Home, names: Registry) -> Finding:
             "fail",
             f"{len(lost)} aliases mean an index that is gone, such as '{alias}' ('{target}')",
             "whoever searches them gets 404",
-            ("curl", "-s", "http://127.0.0.1:8000/v1/aliases"),
+            ("lsr", "rollback", alias, "--data", str(home.path)),
             numbers,
         )
     return Finding("aliases", "ok", f"{len(names.aliases)}, each means an index", numbers=numbers)
@@ -204,6 +205,20 @@ def _orphans(home: Home) -> Finding:
     return Finding("orphans", "ok", "every folder in indexes/ belongs to an index", numbers=numbers)
 
 
+def _versions(home: Home) -> Finding:
+    """What rollback could go back to, and what that costs; `lsr rollback --forget` frees it."""
+    kept: dict[str, int] = {}
+    for name, folder in home.rows("SELECT index_name, folder FROM versions"):
+        kept[name] = kept.get(name, 0) + _size(home.path / "indexes" / folder)
+    told = ", ".join(f"{name} {n_bytes / MIB:.1f} MiB" for name, n_bytes in kept.items())
+    return Finding(
+        "versions",
+        "ok",
+        f"earlier versions are kept of {len(kept)} indexes{': ' * bool(kept)}{told}",
+        numbers={"bytes": kept},
+    )
+
+
 def _room(home: Home) -> Finding:
     free = home.free_bytes()
     numbers = {"free_bytes": free}
@@ -237,7 +252,7 @@ def _whole(entry: Entry, index: Index, *, quick: bool) -> Finding:
     )
 
 
-def _disk(entry: Entry, index: Index) -> Finding:
+def _disk(home: Home, entry: Entry, index: Index) -> Finding:
     parts = index.disk_parts()
     n = max(1, index.n_docs)
     each = {part: n_bytes / n for part, n_bytes in parts.items()}
@@ -250,13 +265,13 @@ def _disk(entry: Entry, index: Index) -> Finding:
         level,
         f"{sum(parts.values()) / n:,.0f} bytes a document: {told}; {100 * dead:.0f} % of the rows "
         "are deleted",
-        "deleted rows go when segments are merged" if level == "warn" else "",
-        ("lsr", "doctor", str(entry.path)) if level == "warn" else (),
+        "deleted rows go when segments are merged, or at once by a rebuild" * (level == "warn"),
+        ("lsr", "rebuild", entry.name, "--data", str(home.path)) if level == "warn" else (),
         {"parts": parts, "n_docs": index.n_docs, "bytes_per_document": sum(parts.values()) / n},
     )
 
 
-def _saturation(entry: Entry, index: Index) -> Finding:
+def _saturation(home: Home, entry: Entry, index: Index) -> Finding:
     share = float(index.info()["saturated_share"])
     name = f"{entry.name}/saturation"
     numbers = {"saturated": share, "max_weight": index.max_weight}
@@ -266,7 +281,10 @@ def _saturation(entry: Entry, index: Index) -> Finding:
             "warn",
             f"{100 * share:.2f} % of the weights lie above max_weight {index.max_weight:g}",
             "the heaviest terms are no longer told apart",
-            ("lsr", "rebuild", entry.name),
+            (
+                *("lsr", "rebuild", entry.name, "--data", str(home.path)),
+                *("--max-weight", f"{2 * index.max_weight:g}"),
+            ),
             numbers,
         )
     return Finding(name, "ok", f"{100 * share:.3f} % of the weights saturate", numbers=numbers)
