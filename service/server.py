@@ -22,6 +22,7 @@ from lsr.errors import IndexNotFound, UsageError
 
 from .app import create_app
 from .browsers import LOOPBACK_NAMES
+from .connections import WAIT_S, Connection
 from .engine import Engine
 from .home import FILE_NAME, Home, keys
 from .limits import Limits
@@ -254,7 +255,8 @@ def _http_server(
             access_log=False,  # metrics/observing.py logs requests with their ids
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            http="h11",  # which bounds the size of headers
+            http=Connection,
+            timeout_keep_alive=WAIT_S,
             h11_max_incomplete_event_size=settings.limits.header_bytes,
         )
     )

@@ -191,7 +191,8 @@ def test_without_a_key_only_the_insecure_listen_beyond_loopback_and_are_told(
 
 
 def test_headers_are_bounded_and_hosts_are_checked_on_the_wire(index_path: Path) -> None:
-    with serving(repr({"live": index_path}), "port=0") as (_, lines):
+    patched = "__import__('service.server').server.__dict__.update(WAIT_S=1)"
+    with serving(f"{patched} or { ({'live': index_path})!r}", "port=0") as (_, lines):
         port = int(lines[-1].split()[1].rpartition(":")[2])
 
         def status(request: bytes) -> bytes:
@@ -206,5 +207,9 @@ def test_headers_are_bounded_and_hosts_are_checked_on_the_wire(index_path: Path)
         assert status(start + large) == b"431"
         endless = b"Host: localhost\r\nX-Large: " + b"x" * 1_000_000
         assert status(start + endless) == b"400"
+        for silent in (b"", start, start + b"Host: localhost\r\nX-Sl"):
+            with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
+                connection.sendall(silent)
+                assert connection.recv(100) == b"", "closed without an answer"
         dots = b"GET /v1/indexes/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n"
         assert status(dots) == b"404"
