@@ -80,6 +80,9 @@ def _problem_of_validation(request: Request, error: RequestValidationError) -> P
         return ProblemError(
             "malformed_json", f"The body is not JSON: {reason}, character {errors[0]['loc'][-1]}."
         )
+    outside = [one for one in errors if one["loc"][0] in ("query", "path", "header")]
+    if outside:
+        return _problem_of_parameters(outside)
     if not isinstance(error.body, Mapping):
         got = "is missing" if error.body is None else "is not a JSON object"
         return ProblemError(
@@ -89,6 +92,28 @@ def _problem_of_validation(request: Request, error: RequestValidationError) -> P
             faults=[Fault("", "wanted a JSON object")],
         )
     return problem_of_faults(errors, error.body, _body_model(request.scope["endpoint"]))
+
+
+def _problem_of_parameters(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
+    """Faults outside the body; pointers of their faults lead to `/query/limit`, say."""
+    faults = [
+        Fault(pointer(one["loc"]), _wanted(str(one["msg"])), shown(one.get("input")))
+        for one in errors[:MAX_FAULTS]
+    ]
+    kind, name = errors[0]["loc"][:2]
+    return ProblemError(
+        "invalid_request",
+        f"The {kind} parameter '{name}': {faults[0].message}.",
+        hint="The reference at /docs lists them.",
+        faults=faults,
+    )
+
+
+def _wanted(message: str) -> str:
+    """What pydantic says, in the words of our own messages."""
+    if message.startswith("Input should be "):
+        message = "wanted " + message.removeprefix("Input should be ")
+    return message.rstrip(".")
 
 
 def problem_of_faults(
@@ -122,9 +147,7 @@ def _fault(one: Mapping[str, Any], body: Any, model: type[BaseModel] | None) -> 
     if one["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         return Fault(pointer(path), "unknown field", shown(one["input"]), known)
-    if message.startswith("Input should be "):
-        message = "wanted " + message.removeprefix("Input should be ")
-    return Fault(pointer(path), message.rstrip("."), shown(one.get("input")))
+    return Fault(pointer(path), _wanted(message), shown(one.get("input")))
 
 
 def _path_in(body: Any, loc: Sequence[str | int], *, missing: bool) -> list[str | int]:

@@ -629,6 +629,22 @@ def test_any_json_gets_an_answer_or_a_problem(world: World, body: Any) -> None:
         assert response.status_code in (400, 413, 422)
 
 
+def test_a_wrong_parameter_of_the_address_is_named(tmp_path: Path) -> None:
+    """It was told as a missing body once, to whoever sent none or one that is no JSON."""
+    settings = Settings({}, home=tmp_path / "data", work_inside=True)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        problem = assert_problem(client.get("/v1/tasks?limit=x"), 422, "invalid_request")
+        assert problem["errors"][0]["pointer"] == "/query/limit"
+        assert "'limit': wanted a valid integer" in problem["detail"]
+        assert client.post("/v1/indexes", json={"name": "pets"}).status_code == 201
+        response = client.post(
+            "/v1/indexes/pets/documents?wait=soon",
+            content=b'{"id": "a"}\n',
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        assert "'wait'" in assert_problem(response, 422, "invalid_request")["detail"]
+
+
 # ---- opening, commits, threads -----------------------------------------------------------------
 
 
