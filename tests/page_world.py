@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from scipy import sparse
 
@@ -59,23 +62,35 @@ def build_world(folder: Path) -> dict[str, Path]:
 
 @contextmanager
 def served(*arguments: str) -> Iterator[str]:
-    """The address of `lsr serve ARGUMENTS`, a process of its own, until the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lsr", "serve", "--port", "0", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if line.startswith("ready"):
-                yield line.split()[1]
-                break
-        else:
-            raise AssertionError("lsr serve ended before it was ready")
-    finally:
-        process.kill()
-        process.communicate()
+    """The address of `lsr serve ARGUMENTS`, a process of its own, until the block ends.
+
+    What it says goes to a file: a pipe that nobody reads would stop it, and its worker, which has
+    the pipe as well, would keep whoever waits for its end.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lsr", "serve", "--port", "0", *arguments], stderr=said
+        )
+        try:
+            yield _address(process, said)
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _address(process: "subprocess.Popen[bytes]", said: IO[str]) -> str:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        said.seek(0)
+        for line in said:
+            if line.startswith("ready") and line.endswith("\n"):
+                return line.split()[1]
+        assert process.poll() is None, "lsr serve ended before it was ready"
+        time.sleep(0.05)
+    raise AssertionError("lsr serve was not ready within two minutes")
 
 
 NO_CHROMIUM = "no Chromium here: apt-get install -y chromium, or CHROMIUM=/path/to/it"
