@@ -158,6 +158,10 @@ class RestrictedIndex(Index):
         """As of the whole index."""
         return self._whole.documents(docids)
 
+    def stored_fields(self, docids: npt.NDArray[np.uint32]) -> list[bytes]:
+        """As of the whole index."""
+        return self._whole.stored_fields(docids)
+
     def spans(self, docids: Sequence[int]) -> list[tuple[int, int] | None]:
         """As of the whole index."""
         return self._whole.spans(docids)

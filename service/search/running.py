@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from index import Approximate, Cancel, Hits
 from lsr.errors import QueryError, SearchCancelled, SnapshotGone, UsageError, VectorError
@@ -208,8 +209,12 @@ def _told(
     if not hits:
         return hits, []
     documents: list[Document] = []
+    looked_into = request.highlight is not None or request.explain is not False
     try:
-        if request.fields != [] or request.highlight is not None or request.explain is not False:
+        if request.fields is None and not looked_into:  # handed on as they are stored
+            for hit, stored in zip(hits, index.stored_fields(page.docids), strict=True):
+                hit["fields"] = orjson.Fragment(stored)
+        elif request.fields != [] or looked_into:
             documents = index.documents(page.docids)
         if found.split:
             for hit, span in zip(hits, index.spans(page.docids.tolist()), strict=True):
@@ -222,14 +227,14 @@ def _told(
             raise expired(collection) from error  # another look finds the same
         raise _ReplacedError from error
     warnings: list[dict[str, Any]] = []
-    if request.fields is None:
+    if request.fields is None and looked_into:
         for hit, document in zip(hits, documents, strict=True):
             hit["fields"] = document.fields
     elif request.fields:
         warnings += _field_warnings(request.fields, documents)
         for hit, document in zip(hits, documents, strict=True):
-            stored = document.fields
-            hit["fields"] = {name: stored[name] for name in request.fields if name in stored}
+            given = document.fields
+            hit["fields"] = {name: given[name] for name in request.fields if name in given}
     if request.highlight is not None:
         warnings += _field_warnings(request.highlight.fields, documents)
         origins = index.origins_of(page.docids.tolist())
