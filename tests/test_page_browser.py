@@ -493,6 +493,18 @@ def test_a_server_that_is_gone_is_told_and_found_again(
     expect_hits(page, ids_of(address, query={"text": "coffee"}))
 
 
+def test_a_slow_server_is_told_and_waited_for(opened: Callable[..., "Page"]) -> None:
+    page = opened()
+    held: list[Route] = []
+    page.route("**/search", lambda route: held.append(route))
+    page.locator("#q").fill("tea")
+    expect(page.locator(".status")).to_contain_text("taking its time")
+    expect(page.locator("#said")).to_have_text("Still searching")
+    held[-1].continue_()
+    expect(page.locator(".hit")).not_to_have_count(0)
+    expect(page.locator(".status")).not_to_contain_text("taking its time")
+
+
 def test_a_key_is_sent_and_lasts_as_long_as_the_tab(opened: Callable[..., "Page"]) -> None:
     page = opened()
     sent: list[str | None] = []

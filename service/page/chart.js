@@ -9,16 +9,17 @@ const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hou
 const day = (seconds) => new Date(seconds * 1000).toLocaleDateString([], { month: "short", day: "numeric" });
 
 // `series` is [{ name, points: [[seconds since 1970, value or null]] }], most important first; a null is
-// a gap, and some value is none. `fromZero` starts the scale at 0, else at a little below the least value.
+// a gap, and some value is none. `fromZero` starts the scale at 0, else the values have its middle.
 export function lineChart({ label, series, format, fromZero = true }) {
   const points = series.flatMap((one) => one.points);
   const known = points.filter(([, value]) => value !== null);
   const times = points.map(([time]) => time);
   const values = known.map(([, value]) => value);
   const [first, last] = [Math.min(...times), Math.max(...times)];
-  const spread = Math.max(...values) - Math.min(...values);
-  const low = fromZero ? 0 : Math.max(Math.min(...values) - (spread || 0.05), 0);
-  const high = Math.max(...values) + (fromZero ? 0 : spread / 4) || 1;
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const margin = (most - least) / 2 || 0.05;
+  const low = fromZero ? 0 : Math.max(least - margin, 0);
+  const high = (fromZero ? most : most + margin) || 1;
   const x = (time) => 4 + (last === first ? 1 : (time - first) / (last - first)) * (WIDTH - 8);
   const y = (value) => HEIGHT - 4 - ((value - low) / (high - low || 1)) * (HEIGHT - 8);
   const latest = (one) => one.points.findLast(([, value]) => value !== null)?.[1] ?? null;
