@@ -85,7 +85,7 @@ def change_aliases(body: AliasRequest, request: Request) -> Response:
     tags=["aliases"],
     summary="What an alias meant before",
     response_model=AliasHistory,
-    responses=problems(409),
+    responses=problems(404, 409),
 )
 @needs("monitor", of="server")
 def read_history(alias: AliasName, request: Request) -> Response:
