@@ -296,6 +296,19 @@ def test_a_snapshot_is_taken_verified_and_restored(pets: Caller) -> None:
         pets("snapshot", name)
 
 
+def test_an_index_is_rebuilt_and_rolled_back(pets: Caller) -> None:
+    pets("create_index", "again")
+    pets("add", PETS, of="again")
+    assert pets("rebuild", of="again", order="none", timeout=60).state == "succeeded"
+    (version,) = pets("list_versions", of="again")
+    assert version.n_docs == 4
+    pets("roll_back", of="again", timeout=60)
+    pets("forget_versions", of="again")
+    assert pets("list_versions", of="again") == ()
+    assert [hit.id for hit in pets("search", "again", "cats").hits] == ["a"]
+    pets("delete_index", "again")
+
+
 def test_keys_open_what_their_scopes_say(tmp_path: Path) -> None:
     with TestClient(create_app(Settings({}, home=tmp_path / "home", work_inside=True))) as app:
         through = _IntoTheApp(app)

@@ -191,6 +191,10 @@ class RemoteIndex:
     put = _index_operation(documents.put)
     delete = _index_operation(documents.delete)
     delete_many = _index_operation(documents.delete_many)
+    rebuild = _index_operation(versions.rebuild)
+    roll_back = _index_operation(versions.roll_back)
+    list_versions = _index_operation(versions.list_versions)
+    forget_versions = _index_operation(versions.forget_versions)
 
 
 class AsyncClient:
@@ -307,6 +311,10 @@ class AsyncRemoteIndex:
     put = _async_index_operation(documents.put)
     delete = _async_index_operation(documents.delete)
     delete_many = _async_index_operation(documents.delete_many)
+    rebuild = _async_index_operation(versions.rebuild)
+    roll_back = _async_index_operation(versions.roll_back)
+    list_versions = _async_index_operation(versions.list_versions)
+    forget_versions = _async_index_operation(versions.forget_versions)
 
 
 def _headers(api_key: str | None) -> dict[str, str]:

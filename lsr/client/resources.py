@@ -321,3 +321,22 @@ class SnapshotList:
     """All snapshots, by name."""
 
     snapshots: tuple[SnapshotInfo, ...]
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """An earlier version of an index, in service `until` then (seconds since 1970)."""
+
+    version: int
+    until: float
+    n_docs: int | None
+    encoder: str | None
+    bytes: int
+    why: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class VersionList:
+    """Earlier versions of an index, the newest first."""
+
+    versions: tuple[VersionInfo, ...]

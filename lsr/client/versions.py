@@ -1,8 +1,8 @@
-"""Aliases, moved together and back, and snapshots, as requests."""
+"""Aliases, snapshots and earlier versions of indexes, as requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from .resources import (
     AliasChange,
@@ -10,9 +10,12 @@ from .resources import (
     AliasHistory,
     AliasInfo,
     AliasList,
+    Passages,
     SnapshotInfo,
     SnapshotList,
     Task,
+    VersionInfo,
+    VersionList,
 )
 from .steps import Request, Talk, address, call, said, succeed
 from .tasks import wait
@@ -147,6 +150,48 @@ def snapshot(name: str) -> Talk[SnapshotInfo]:
 def delete_snapshot(name: str) -> Talk[None]:
     """The copy and everything in it."""
     yield from succeed(Request("DELETE", _place(name)))
+
+
+def rebuild(
+    index: str,
+    *,
+    encoder: str | None = None,
+    max_weight: float | None = None,
+    order: Literal["none", "bp"] | None = None,
+    passages: Passages | None = None,
+    gate: Gate | None = None,
+    timeout: float | None = None,
+) -> Talk[Task]:
+    """Make a new version of the same documents while the index goes on; the old one is kept.
+
+    Raises `TaskFailed` where the gate keeps the old version.
+    """
+    body = said(
+        encoder=encoder,
+        max_weight=max_weight,
+        order=order,
+        passages=None if passages is None else asdict(passages),
+        gate=None if gate is None else gate.as_json(),
+    )
+    path = address("v1", "indexes", index, "rebuild")
+    return (yield from _done(Request("POST", path, json=body), timeout))
+
+
+def roll_back(index: str, *, timeout: float | None = None) -> Talk[Task]:
+    """Let the version before the last rebuild serve again; a second time undoes the first."""
+    path = address("v1", "indexes", index, "rollback")
+    return (yield from _done(Request("POST", path), timeout))
+
+
+def list_versions(index: str) -> Talk[tuple[VersionInfo, ...]]:
+    """What `roll_back` can go back to, the newest first."""
+    request = Request("GET", address("v1", "indexes", index, "versions"), repeatable=True)
+    return (yield from call(request, VersionList)).versions
+
+
+def forget_versions(index: str) -> Talk[None]:
+    """Free the disk space of earlier versions."""
+    yield from succeed(Request("DELETE", address("v1", "indexes", index, "versions")))
 
 
 def _done(request: Request, timeout: float | None) -> Talk[Task]:

@@ -126,7 +126,7 @@ class CreateIndex(Strict):
     n_terms: Annotated[int, Field(ge=1, le=1 << 24)] | None = Field(
         default=None, description="Size of the vocabulary, where there is no encoder to tell it."
     )
-    max_weight: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+    max_weight: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
         default=None, description="The document weight that the largest 8-bit impact stands for."
     )
     fields: Annotated[dict[Text, Kind], Field(max_length=64)] = Field(

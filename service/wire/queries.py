@@ -20,7 +20,9 @@ Weight = Annotated[float, Field(ge=0, le=LARGEST_WEIGHT)]
 class Vector(Strict):
     """Sparse weights by term number, in any order, each term once."""
 
-    indices: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=MAX_QUERY_TERMS)]
+    indices: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=MAX_QUERY_TERMS)
+    ]
     values: Annotated[list[Weight], Field(max_length=MAX_QUERY_TERMS)]
 
 
