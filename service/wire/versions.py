@@ -26,7 +26,10 @@ class RebuildRequest(Strict):
         default=None, description="An encoder of the data directory, to encode every text anew."
     )
     max_weight: float | None = Field(
-        default=None, ge=1e-6, le=1e6, description="The weight of the largest impact, for stored vectors."
+        default=None,
+        ge=1e-6,
+        le=1e6,
+        description="The weight of the largest impact, for stored vectors.",
     )
     order: Literal["bp", "none"] | None = None
     passages: Passages | None = Field(default=None, description="Split texts anew.")

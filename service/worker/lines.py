@@ -138,7 +138,8 @@ def _weights(values: list[Any], pointer: str) -> npt.NDArray[np.float32]:
     read = np.asarray(values) if values else np.empty(0)
     if read.dtype.kind not in "if" or read.ndim != 1:
         raise RejectedError("invalid_vector", "weights must be numbers", pointer)
-    return read.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
+        return read.astype(np.float32)
 
 
 def _checked(
