@@ -32,6 +32,8 @@ from .catalog import Catalog
 from .changes import abandon_build
 from .check import check_index
 from .database import select
+from .fallback import drop_undo, undos
+from .maintenance import forget_versions
 from .manifest import File, Manifest
 from .notes import drop_notes
 from .quantize import scale_for
@@ -301,6 +303,9 @@ def _leave_published(copied: Catalog) -> None:
             gone = select(connection, "SELECT file FROM segments WHERE added=?", (-int(build),))
             abandon_build(connection, int(build))
             drop_notes(connection, [str(file) for (file,) in gone])
+        for undo in undos(connection):  # what it leads back to is not copied
+            forget_versions(connection, [(docid,) for docid in undo.gone])
+            drop_undo(connection, undo.number)
         retired = select(connection, "SELECT file FROM segments WHERE retired IS NOT NULL")
         connection.execute("DELETE FROM segments WHERE retired IS NOT NULL")
         drop_notes(connection, [str(file) for (file,) in retired])

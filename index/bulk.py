@@ -26,7 +26,7 @@ from .columns import Kind
 from .database import select
 from .effort import Effort
 from .history import horizon, note_horizon
-from .maintenance import collect, maintainer, new_segment_path
+from .maintenance import collect, maintainer, new_segment_path, settle
 from .mapped import trim
 from .merging import note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of, put_setting, setting
@@ -106,7 +106,7 @@ class BulkBuild:
         try:
             self._begin()
             # What abandoned or failed builds left on the disk goes before anything new is written.
-            collect(self._directory, self._catalog)
+            settle(self._directory, self._catalog)
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise

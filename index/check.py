@@ -12,6 +12,7 @@ from lsr.errors import IndexCorrupt, IndexFailure
 
 from .catalog import FILE_NAME, Catalog
 from .database import select
+from .fallback import left_out
 from .snapshot import OpenSegment
 
 STATEMENTS = (
@@ -90,6 +91,7 @@ def check_index(directory: Path, *, n_terms: int, scale: float) -> CheckReport:
         opened: list[tuple[str, OpenSegment]] = []
         with catalog.reading() as connection:  # one commit for everything that is compared
             rows = select(connection, "SELECT docid, group_docid, doc_id FROM documents")
+            kept = left_out(connection)
             pending = [docid for (docid,) in select(connection, "SELECT docid FROM pending")]
             files = select(
                 connection,
@@ -121,7 +123,7 @@ def check_index(directory: Path, *, n_terms: int, scale: float) -> CheckReport:
         except IndexCorrupt as error:
             problems.append(str(error))
     if not problems:
-        everywhere = np.asarray(sorted(documents), np.uint32)
+        everywhere = np.setdiff1d(np.asarray(sorted(documents), np.uint32), kept)
         problems += _misplaced(everywhere, np.concatenate(places))
     return CheckReport(len(documents), len(files), n_bytes, tuple(problems))
 

@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from .catalog import Catalog, new_commit
 from .columns import Kind
 from .database import select
 from .effort import Effort
+from .fallback import Undo, drop_undo, fall_back, kept_files, note_undo
 from .history import carrying, deleted_after, horizon, note_horizon, oldest_kept
 from .live import positions_in
 from .manifest import is_snapshot
@@ -162,7 +163,7 @@ def merge(
 
     Each stays within `memory` bytes (external.py), whatever it merges. Deleted documents leave for
     good, once no commit in reach saw them. Each merge is one transaction; a kill in between loses
-    only work.
+    only work. Sources stay until `settle`.
     """
     number = 0
     with catalog.reading() as connection:
@@ -206,8 +207,27 @@ def merge(
                 before=number if prunes else before,  # pruned lists rank otherwise than before
                 left_out=[docid for (docid,) in gone],
             )
-            forget_versions(connection, gone)
+            undo = Undo(
+                number,
+                None if merged is None else path.name,
+                tuple(view.number for view in views),
+                tuple(docid for (docid,) in gone),
+            )
+            note_undo(connection, undo)
     return number
+
+
+def settle(directory: Path, catalog: Catalog, *, verified: Iterable[str] = ()) -> int:
+    """Read back what merges made: forget the way back from those that are sound, and go it for
+    those that are not; how many these were. Then remove retired files. Call as maintainer.
+    """
+    standing, n_undone = fall_back(catalog, verified=set(verified))
+    for undo in standing:
+        with catalog.transaction() as connection:
+            forget_versions(connection, [(docid,) for docid in undo.gone])
+            drop_undo(connection, undo.number)
+    collect(directory, catalog)
+    return n_undone
 
 
 def collect(directory: Path, catalog: Catalog) -> list[str]:
@@ -220,7 +240,7 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
         kept = {
             str(row[0])
             for row in select(connection, "SELECT file FROM segments WHERE retired IS NULL")
-        }
+        } | kept_files(connection)
     removed = []
     for path in sorted((directory / "segments").iterdir()):
         if path.name in kept:

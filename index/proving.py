@@ -19,14 +19,8 @@ def proven(path: Path, *, everything: bool = True) -> Path:
     With `everything` also what its parts promise one another, otherwise every checksum. Raises
     `IndexFailure`: nothing was changed.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # it was synced
-    finally:
-        os.close(descriptor)
-    try:
-        with Segment.open(path) as segment:
-            segment.verify() if everything else segment.verify_checksums()
+        read_back(path, everything=everything)
     except IndexCorrupt as error:
         path.unlink(missing_ok=True)
         raise IndexFailure(
@@ -34,3 +28,14 @@ def proven(path: Path, *, everything: bool = True) -> Path:
             "changed; look at the disk and the memory of this machine, and try again."
         ) from error
     return path
+
+
+def read_back(path: Path, *, everything: bool = True) -> None:
+    """Verify a segment file as the disk has it. Raises `IndexCorrupt` or `FileNotFoundError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # it was synced
+    finally:
+        os.close(descriptor)
+    with Segment.open(path) as segment:
+        segment.verify() if everything else segment.verify_checksums()

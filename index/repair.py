@@ -25,7 +25,13 @@ from .catalog import Catalog, new_commit
 from .changes import abandon_build
 from .database import select
 from .history import horizon, note_horizon
-from .maintenance import collect, forget_versions, maintainer, new_segment_path
+from .maintenance import (
+    collect,
+    forget_versions,
+    maintainer,
+    new_segment_path,
+    settle,
+)
 from .merging import note_of, record_segment
 from .proving import proven
 from .retriever import check_same_space
@@ -107,11 +113,12 @@ def repair(
     """
     path = Path(path).resolve()
     with maintainer(path):
-        damaged = damage_of(path)
-        if not damaged:
-            return Repaired((), 0, 0, ())
         catalog = Catalog.open(path / "catalog.sqlite")
         try:
+            settle(path, catalog)  # what can be undone needs no repair
+            damaged = damage_of(path)
+            if not damaged:
+                return Repaired((), 0, 0, ())
             if problems := catalog.integrity_problems():
                 raise IndexCorrupt(f"{path}: {problems[0]}. Restore a snapshot of the index.")
             return _repaired(path, catalog, damaged, encoder, accept_loss, progress)

@@ -12,6 +12,7 @@ directory; each sees every commit at its next search.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from .catalog import FILE_NAME, Catalog
 from .check import CheckReport, check_index
 from .columns import KINDS
 from .effort import Effort
+from .fallback import fall_back, fallbacks, undo_merge, undos
 from .filtering import Filter
 from .history import retain
 from .manifest import Manifest, is_snapshot
@@ -118,7 +120,12 @@ class Index(Reader):
         read_only = read_only or is_snapshot(path)  # to write would contradict its manifest
         index = cls(path, Catalog.open(path / FILE_NAME, read_only=read_only))
         try:
-            index.refresh()
+            try:
+                index.refresh()
+            except IndexCorrupt:
+                if read_only or not index._fell_back():
+                    raise
+                index.refresh()
         except BaseException:
             index.close()
             raise
@@ -226,15 +233,18 @@ class Index(Reader):
         everything: bool = True,
         memory: str = "1GiB",
         effort: Effort | None = None,
+        settle: bool = True,
     ) -> None:
         """Seal, then merge segments, dropping deleted documents for good; then remove retired
         files.
 
         With `everything`, into one; otherwise only where many are alike. However large, it stays
-        within `memory`, as long as that holds some 250 bytes a document.
+        within `memory`, as long as that holds some 250 bytes a document. Without `settle` what was
+        merged is kept, so that there is a way back, until the next merge, build or `scrub`.
         """
         self.seal()
         with maintenance.maintainer(self.path):
+            maintenance.settle(self.path, self._catalog)
             maintenance.merge(
                 self.path,
                 self._catalog,
@@ -246,7 +256,32 @@ class Index(Reader):
                 effort=effort,
             )
             self.refresh()
+            if settle:
+                maintenance.settle(self.path, self._catalog)
+                self.refresh()
+
+    def undo_merge(self) -> int:
+        """Go back to the segments before the last merge, without losing what came since; the new
+        commit. Raises `IndexFailure` where no merge can be undone any more.
+        """
+        with maintenance.maintainer(self.path):
+            with self._catalog.reading() as connection:
+                open_ends = undos(connection)
+            if not open_ends:
+                raise IndexFailure(
+                    f"{self.path}: no merge can be undone; what was merged was verified, and its "
+                    "sources are gone"
+                )
+            number = undo_merge(self._catalog, open_ends[-1], "asked for")
+            self.refresh()
             maintenance.collect(self.path, self._catalog)
+        return number
+
+    def fallbacks(self) -> list[dict[str, Any]]:
+        """Every time that this index went back from a damaged segment to those it was made of, the
+        newest last: {"at", "commit", "undone", "file", "why"}.
+        """
+        return fallbacks(self._catalog)
 
     # ---- looking after ---------------------------------------------------------------------------
 
@@ -293,7 +328,8 @@ class Index(Reader):
 
         `done` is told how many bytes of how many are verified.
 
-        A segment that fails takes the index out of service: from then on every search raises
+        A segment that fails is given up for those it was merged of, where these are kept still;
+        otherwise it takes the index out of service: from then on every search raises
         `IndexCorrupt`, since results without it would be wrong in silence.
         """
         views = [view for view in self.refresh().views if view.number >= 0]
@@ -304,11 +340,17 @@ class Index(Reader):
                 try:
                     view.segment.verify()
                 except IndexCorrupt as error:
+                    if self._fell_back():
+                        self.scrub(done=done)
+                        return
                     self._damage = str(error)
                     raise
                 self._verified.add(view.number)
             n_done += view.segment.n_bytes
             done(n_done, n_bytes)
+        sound = [view.segment.path.name for view in views if view.segment.path]
+        with suppress(IndexFailure):  # read-only, or somebody maintains: they will do it
+            self._settle(sound)
 
     def backup(self, target: str | Path, *, name: str | None = None, link: bool = True) -> Manifest:
         """Copy this index at its newest commit to `target`, a new snapshot; others write meanwhile.
@@ -327,6 +369,26 @@ class Index(Reader):
         """How the copy of the encoder differs from what was stored; None when it is as it was."""
         return copy_damage(self.encoder, self.encoder_folder)
 
+    def _settle(self, sound: Sequence[str]) -> None:
+        """Forget the ways back from segments that are sound."""
+        with self._catalog.reading() as connection:
+            if not undos(connection):
+                return
+        with maintenance.maintainer(self.path, wait=0.0):
+            maintenance.settle(self.path, self._catalog, verified=sound)
+
+    def _fell_back(self) -> bool:
+        """Whether a damaged segment could be given up for those that it was merged of."""
+        with self._catalog.reading() as connection:
+            if not undos(connection):
+                return False
+        try:
+            with maintenance.maintainer(self.path):
+                return fall_back(self._catalog)[1] > 0
+        except IndexFailure as error:
+            logging.getLogger(__name__).error("%s: there is no way back: %s", self.path, error)
+            return False
+
     def _committed(self) -> None:
         """After a commit: seal and merge when pending rows have become a burden.
 
@@ -335,6 +397,6 @@ class Index(Reader):
         try:
             if self.refresh().n_pending > SEAL_AT:
                 self.seal(wait=0.0)
-                self.merge(everything=False)
+                self.merge(everything=False, settle=False)
         except IndexFailure as error:
             logging.getLogger(__name__).warning("committed, but not sealed: %s", error)

@@ -250,6 +250,13 @@ class Engine:
             if entry is not None:
                 self._open(name, entry.path)
 
+    def fallbacks(self, name: str) -> list[dict[str, Any]]:
+        """When an open index went back from a damaged segment, the newest last."""
+        place = self._places.get(name)
+        if not isinstance(place, Collection):
+            return []
+        return [one for one in place.index.fallbacks() if one["why"] != "asked for"]
+
     def failures(self) -> dict[str, Failure]:
         """The indexes that could not be opened."""
         return {name: one for name, one in self._places.items() if isinstance(one, Failure)}

@@ -20,6 +20,7 @@ from service.home.aliases import Action
 from service.versions import gate as gates
 from service.wire.aliases import AliasChange, AliasChanges, AliasHistory, AliasList
 from service.wire.problems import Problem
+from service.wire.server import Ready
 from service.wire.snapshots import SnapshotList
 from service.wire.tasks import TaskInfo
 
@@ -387,3 +388,24 @@ def test_a_snapshot_keeps_the_settings_of_its_index(world: World) -> None:
     name = ok(world.client.post("/v1/snapshots", json={"index": "good"}))["details"]["snapshot"]
     ok(world.client.post(f"/v1/snapshots/{name}/restore", json={"index": "again"}))
     assert ok(world.client.get("/v1/indexes/again"))["passages"] == {"length": 8, "overlap": 2}
+
+
+def test_an_index_that_fell_back_serves_and_says_so(world: World) -> None:
+    """A merged segment is damaged while nobody looks; whoever opens it next goes back."""
+    path = registry.Registry.read(world.home).resolve("good").path
+    with Index.open(path) as opened:
+        opened.add([Document("d", {"text": "donkeys"})], opened.vectors_of("a"))
+        opened.merge(settle=False)
+        (file,) = opened.catalog.rows("SELECT file FROM segments WHERE retired IS NULL")[0]
+    damaged = path / "segments" / str(file)
+    damaged.write_bytes(damaged.read_bytes()[:-64])
+    with TestClient(create_app(Settings({}, home=world.home.path))) as client:
+        deadline = time.monotonic() + 20
+        while client.get("/readyz").status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        answer = ok(client.get("/readyz"))
+        Ready.model_validate(answer, extra="forbid")
+        (check,) = [one for one in answer["checks"] if one["index"] == "good"]
+        assert "its sources serve again" in check["warnings"][0]
+        found = ok(client.post("/v1/indexes/good/search", json={"query": {"text": "cats"}}))
+        assert sorted(hit["id"] for hit in found["hits"]) == ["a", "d"]

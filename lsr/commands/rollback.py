@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UsageError
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Examples:
   lsr rollback papers --data server            an alias, or an index that was rebuilt
   lsr rollback papers --data server --history
   lsr rollback papers --data server --forget   free the disk space of earlier versions
+  lsr rollback papers.index --commit           the segments before the last merge
 """
 
 
@@ -27,20 +29,34 @@ Examples:
 @click.argument("name")
 @click.option(
     "--data",
-    required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="The data directory of the server, which may be running.",
 )
+@click.option(
+    "--commit", is_flag=True, help="NAME is the path of an index: undo its last merge of segments."
+)
 @click.option("--history", is_flag=True, help="Only tell what it was before.")
 @click.option("--forget", is_flag=True, help="Delete the earlier versions of an index.")
 @click.option("--json", "json", is_flag=True, help="Print JSON.")
-def rollback(*, name: str, data: Path, history: bool, forget: bool, json: bool) -> None:
+def rollback(
+    *, name: str, data: Path | None, commit: bool, history: bool, forget: bool, json: bool
+) -> None:
     """Let NAME be again what it was before its last change.
 
     An alias means the index that it meant before, at once. An index that was rebuilt serves its
     version from before, with everything that was written since. A second time undoes the first.
+
+    With --commit an index goes back to the segments before its last merge, as it does by itself
+    when that left a damaged one; possible until the new segment was read again.
     """
+    if commit == (data is not None):
+        raise UsageError(
+            "name either an alias or index of a --data directory, or an index --commit"
+        )
+    if data is None:
+        _undo_merge(Path(name), json=json)
+        return
     from service.home import Home, aliases
     from service.home.registry import Registry
 
@@ -61,6 +77,19 @@ def rollback(*, name: str, data: Path, history: bool, forget: bool, json: bool) 
             out.next_step("lsr", "rollback", name, "--data", str(data), "--history")
             return
         _index(home, names.resolve(name), data, history=history, forget=forget, json=json)
+
+
+def _undo_merge(path: Path, *, json: bool) -> None:
+    from index import Index
+
+    with Index.open(path) as index:
+        number = index.undo_merge()
+        told = index.fallbacks()[-1]
+    if json:
+        out.as_json({"path": path, **told})
+        return
+    out.fact("went back", f"from the merge of commit {told['undone']}, as commit {number}")
+    out.next_step("lsr", "check", str(path))
 
 
 def _index(

@@ -78,6 +78,11 @@ def _check(engine: Engine, name: str) -> dict[str, Any]:
         check["verified"] = {"bytes": progress.verified, "of": progress.n_bytes}
     if failure := engine.failures().get(name):
         check["reason"] = failure.reason
+    if warnings := [
+        f"commit {one['commit']}: a merged segment was damaged; its sources serve again"
+        for one in engine.fallbacks(name)
+    ]:
+        check["warnings"] = warnings
     return check
 
 

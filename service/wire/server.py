@@ -29,6 +29,9 @@ class Check(Answer):
     seconds: float | None = Field(description="Since when; null for one that waits for its turn.")
     verified: Verified | None = Field(description="Goes on while the index is served.")
     reason: str | None = None
+    warnings: list[str] | None = Field(
+        default=None, description="What an operator should look at although the index serves."
+    )
 
 
 class HomeCheck(Answer):
