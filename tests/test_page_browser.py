@@ -594,6 +594,7 @@ def test_colours_follow_the_system_and_the_button(opened: Callable[..., "Page"])
         ("/?q=tea&index=nowhere", "[role=alert]"),
         ("/?view=compare&q=coffee evening", ".row"),
         ("/?view=health", ".card"),
+        ("/docs", ".operation"),
     ],
 )
 def test_axe_finds_nothing(
@@ -606,6 +607,8 @@ def test_axe_finds_nothing(
         page.locator(".detail table").wait_for()
     results = axe.Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
+    if path == "/docs":
+        return  # its tables are as wide as the shapes they tell
     wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert wide <= 0, "nothing is wider than the window"
 

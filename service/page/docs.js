@@ -1,6 +1,7 @@
 // Renders /openapi.json as a reference in which every request can be sent. Text only ever becomes text
 // nodes, so nothing in an answer can act on the page; nothing is loaded from another host.
 
+import { storedKey } from "/page/api.js";
 import { element } from "/page/dom.js";
 
 const api = await (await fetch("/openapi.json")).json();
@@ -74,8 +75,12 @@ function tryIt(method, path, operation, example) {
   const address = () => inputs.reduce(
     (built, { name, input }) => built.replace(`{${name}}`, encodeURIComponent(input.value)), path);
   const send = async () => {
-    const options = { method: method.toUpperCase() };
-    if (body) Object.assign(options, { body: body.value, headers: { "Content-Type": "application/json" } });
+    const options = { method: method.toUpperCase(), headers: {} };
+    if (storedKey()) options.headers["X-API-Key"] = storedKey(); // as typed on the search page
+    if (body) {
+      options.body = body.value;
+      options.headers["Content-Type"] = "application/json";
+    }
     status.className = "quiet";
     status.textContent = "sent …";
     try {
@@ -138,5 +143,5 @@ document.getElementById("contents").replaceChildren(element("ul", {}, ...operati
     `${method.toUpperCase()} ${path}`)))));
 document.getElementById("operations").replaceChildren(
   ...operations.map(({ path, method, operation }) => card(path, method, operation)),
-  element("section", { class: "operation" }, element("h2", {}, "Every error"),
+  element("section", { class: "operation" }, element("h2", {}, "Every error"), element("h3", {}, "Body"),
     ...modelTables({ $ref: "#/components/schemas/Problem" })));
