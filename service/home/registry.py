@@ -16,6 +16,7 @@ import orjson
 
 from lsr.errors import UsageError
 
+from ..names import inside
 from ..problems import ProblemError, did_you_mean
 from .home import Home
 
@@ -99,7 +100,7 @@ def unknown_index(name: str, known: Sequence[str]) -> ProblemError:
 
 def new_folder(home: Home, name: str) -> Path:
     """A place for an index directory that was never used before."""
-    return home.path / "indexes" / f"{name}-{secrets.token_hex(4)}"
+    return inside(home.path / "indexes", f"{name}-{secrets.token_hex(4)}")
 
 
 def enter(

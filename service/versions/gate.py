@@ -19,7 +19,7 @@ from lsr.errors import UsageError
 from lsr.types import Qrels
 
 from ..home import Home
-from ..names import is_name
+from ..names import inside, is_name
 from ..problems import Fault, ProblemError, did_you_mean
 
 MAX_QUERIES = 10_000
@@ -79,7 +79,7 @@ def judged_of(home: Home, name: str) -> Judged:
             or "Whoever runs the server puts them there, as judged/NAME.json.",
             extensions={"available": known},
         )
-    return read_judged(folder / f"{name}.json")
+    return read_judged(inside(folder, f"{name}.json"))
 
 
 def read_judged(path: Path) -> Judged:

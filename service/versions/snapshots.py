@@ -11,7 +11,7 @@ from index.archive import SUFFIX
 from index.backup import Progress
 
 from ..home import Home, registry
-from ..names import NAME_WANTED, is_name
+from ..names import NAME_WANTED, inside, is_name
 from ..problems import Fault, ProblemError, did_you_mean
 
 _SNAPSHOT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,19}")
@@ -42,15 +42,15 @@ def place_of(home: Home, name: str) -> Path:
     """
     known = [path.name for path, _ in listed(home)]
     stem = name.removesuffix(SUFFIX)
-    path = folder_of(home) / name
-    if name not in known or not _SNAPSHOT.fullmatch(stem) or path.is_symlink():
+    is_known = name in known and _SNAPSHOT.fullmatch(stem) is not None
+    if not is_known or (folder_of(home) / name).is_symlink():
         raise ProblemError(
             "unknown_snapshot",
             f"There is no snapshot '{name[:100]}' in the data directory.",
             hint=did_you_mean(name, known) or "GET /v1/snapshots lists them.",
             extensions={"available": known},
         )
-    return path
+    return inside(folder_of(home), name)
 
 
 def described(told: Manifest) -> dict[str, Any]:
