@@ -161,7 +161,10 @@ def stop(folder: Path, children: Sequence[Child]) -> None:
 def bury(folder: Path, child: Child) -> None:
     """Keep the counts of a process that has ended."""
     os.close(child.pipe)
-    retire(folder, child.name)
+    try:
+        retire(folder, child.name)
+    except OSError as error:  # a full disk; its own file goes on to be counted
+        log.warning("the counts of %s stay apart: %s", child.name, error)
 
 
 def has_ended(child: Child) -> bool:

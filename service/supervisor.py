@@ -15,7 +15,8 @@ is ready before the old one is told to go.
 import logging
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def supervise(
     try:
         while True:
             _start_missing(state, replaces=announced)
-            history.tick(time.time())
+            with _spare("the history"):
+                history.tick(time.time())
             got = signal.sigtimedwait(HANDLED, TICK_S)
             listen(state.children())
             if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
@@ -125,7 +127,7 @@ def _reap(state: _State, *, announced: bool) -> None:
         pause = min(LONGEST_PAUSE_S, 0.5 * 2.0**place.failures) if place.failures else 0.0
         place.again_at = time.monotonic() + pause
         log.error("process %s died; another one starts in %.1f s", child.name, pause)
-        with (state.folder / "restarts").open("ab") as file:
+        with _spare("the number of restarts"), (state.folder / "restarts").open("ab") as file:
             file.write(b".")
 
 
@@ -167,3 +169,12 @@ def _end(state: _State) -> None:
     children = state.children()
     stop(state.folder, [child for child in children if child.role.name != "tasks"])
     stop(state.folder, [child for child in children if child.role.name == "tasks"])
+
+
+@contextmanager
+def _spare(what: str) -> Iterator[None]:
+    """Go on without what a full disk has no room for: serving matters more than what is told."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s is not kept: %s", what, error)

@@ -1,8 +1,10 @@
 """What the server counts is what happened, over all its processes, and nothing private is in it."""
 
+import errno
 import json
 import logging
 import multiprocessing
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from lsr.types import Document
 from service import Limits, Settings, create_app
 from service.logs import JsonFormatter, logging_to_stderr
 from service.metrics import Board, History, Telemetry
-from service.metrics.board import read_all, read_board, retire
+from service.metrics.board import KEY_BYTES, read_all, read_board, retire
 from service.metrics.history import percentile
 from service.metrics.names import (
     FINE_BOUNDS,
@@ -155,7 +157,7 @@ def test_boards_add_up_over_processes_and_survive_them(tmp_path: Path) -> None:
         assert after[REQUEST_SECONDS.name, "/a"] == before[REQUEST_SECONDS.name, "/a"]
     retire(tmp_path, "http-2")
     assert read_all(tmp_path)[key] == [7.0]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["lock", "retired.board", "retired.keys"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lock", "retired.board"]
 
 
 def _count_until_killed(path: Path, ready: Any) -> None:
@@ -202,9 +204,37 @@ def test_a_full_board_drops_series_and_says_so(tmp_path: Path) -> None:
         board.add(REQUESTS, (str(i), "GET", "200"))
     board.observe(REQUEST_SECONDS, ("/a",), 1.0)
     board.close()
-    values = read_board(tmp_path / "http-1.board")
+    values = read_board(tmp_path / "http-1.board", capacity=4)
     assert values[SERIES_DROPPED.name,] == [4.0]
     assert len(values) == 4
+    board = Board()
+    for i in range(3):
+        board.add(REQUESTS, (str(i) * (KEY_BYTES // 2), "GET", "200"))
+    assert board.values()[SERIES_DROPPED.name,] == [2.0]
+
+
+def test_a_full_disk_takes_counts_and_not_the_service(
+    tmp_path: Path, index_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sparse file would end the process by SIGBUS later; this one has its blocks or is none."""
+    with_blocks = Board(tmp_path / "http-1.board")
+    status = (tmp_path / "http-1.board").stat()
+    assert 512 * status.st_blocks >= status.st_size
+    with_blocks.close()
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    telemetry = Telemetry(folder=tmp_path, name="http-2")
+    assert not (tmp_path / "http-2.board").exists()
+    with TestClient(create_app(Settings({"live": index_path}), telemetry=telemetry)) as client:
+        assert client.app_state["engine"].wait(30)  # type: ignore[attr-defined]
+        assert client.post(SEARCH, json=vector(1)).status_code == 200
+        assert client.get("/metrics").status_code == 200
+    with pytest.raises(OSError, match="No space"):
+        retire(tmp_path, "http-1")
+    assert (tmp_path / "http-1.board").exists(), "what could not be retired is counted as it is"
 
 
 def test_percentiles_are_within_a_bucket_of_the_true_ones() -> None:

@@ -1,9 +1,13 @@
 """`Board`: the numbers that one process counts, in a file that its siblings map and add up.
 
-A series is a run of float64 slots; its key (name, label values) is a line of a second file, and
-the place of its slots follows from the lines before. Only the owner writes. A reader sees each
-number whole (eight aligned bytes), perhaps one request apart from its neighbour, which is all that
-a page of counters needs. Without a path the board is memory of this process alone.
+    values    float64 slots; a series is a run of them
+    length    of what follows, uint64
+    keys      a JSON line a series, (name, label values); its place follows from the lines before
+
+Only the owner writes. A reader sees each number whole (eight aligned bytes), perhaps one request
+apart from its neighbour, which is all that a page of counters needs. The file has its full length
+on disk from the start, since a page that the disk has no room for would end the process when it is
+written (SIGBUS). Without a path the board is memory of this process alone.
 
 A process that has ended leaves its counts to `retired`, so that sums never fall; gauges end with
 it.
@@ -12,6 +16,7 @@ it.
 import fcntl
 import mmap
 import os
+import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,12 +32,16 @@ Key = tuple[str, ...]
 Values = dict[Key, list[float]]
 
 CAPACITY = 1 << 16
-"""Slots: 512 KiB, of which a file system keeps what was touched. Some 800 indexes fit."""
+"""Slots: 512 KiB. Some 800 indexes fit."""
+KEY_BYTES = 1 << 20
 RETIRED = "retired"
 
 
 class Board:
-    """The counts of this process. Hold `lock` round `add`, `observe` and `load`."""
+    """The counts of this process. Hold `lock` round `add`, `observe` and `load`.
+
+    Raises `OSError` where there is no room for its file.
+    """
 
     def __init__(self, path: Path | None = None, *, capacity: int = CAPACITY) -> None:
         self.path = path
@@ -40,27 +49,32 @@ class Board:
         self._slots: dict[Key, int] = {}
         self._used = 0
         self._capacity = capacity
-        self._keys = -1
+        n_bytes = 8 * capacity + 8 + KEY_BYTES
         self._memory: bytearray | mmap.mmap
         if path is None:
-            self._memory = bytearray(8 * capacity)
+            self._memory = bytearray(n_bytes)
         else:
-            self._keys = os.open(_keys(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.ftruncate(file, 8 * capacity)
-                self._memory = mmap.mmap(file, 8 * capacity)
+                os.posix_fallocate(file, 0, n_bytes)
+                self._memory = mmap.mmap(file, n_bytes)
+            except OSError:
+                path.unlink()
+                raise
             finally:
                 os.close(file)
-        self._values = memoryview(self._memory).cast("d")
+        whole = memoryview(self._memory)
+        self._values = whole[: 8 * capacity].cast("d")
+        self._length = whole[8 * capacity : 8 * capacity + 8].cast("Q")
+        self._keys = whole[8 * capacity + 8 :]
         self._slot_of(SERIES_DROPPED, ())
 
     def close(self) -> None:
-        """Let go of the files; the counts stay in them."""
-        self._values.release()
+        """Let go of the file; the counts stay in it."""
+        for view in (self._values, self._length, self._keys):
+            view.release()
         if isinstance(self._memory, mmap.mmap):
             self._memory.close()
-            os.close(self._keys)
 
     def add(self, metric: Metric, labels: Key = (), amount: float = 1.0) -> None:
         """Count `amount` more."""
@@ -95,23 +109,29 @@ class Board:
         key = (metric.name, *labels)
         slot = self._slots.get(key)
         if slot is None:
-            if self._used + metric.width > self._capacity:
+            line = orjson.dumps(key) + b"\n"
+            end = self._length[0] + len(line)
+            if self._used + metric.width > self._capacity or end > len(self._keys):
                 self._values[0] += 1.0
                 return -1
+            self._keys[self._length[0] : end] = line
+            self._length[0] = end  # a reader that sees the length sees the line
             slot = self._slots[key] = self._used
             self._used += metric.width
-            if self._keys >= 0:
-                os.write(self._keys, orjson.dumps(key) + b"\n")
         return slot
 
 
-def read_board(path: Path) -> Values:
-    """What a board's files say."""
-    lines = _keys(path).read_bytes().rpartition(b"\n")[0].splitlines()
-    values = memoryview(path.read_bytes()).cast("d")
+def read_board(path: Path, *, capacity: int = CAPACITY) -> Values:
+    """What a board's file says."""
+    written = path.read_bytes()
+    if len(written) < 8 * capacity + 8:  # its process has just begun
+        return {}
+    values = memoryview(written)[: 8 * capacity].cast("d")
+    length = int.from_bytes(written[8 * capacity : 8 * capacity + 8], sys.byteorder)
+    start = 8 * capacity + 8
     found: Values = {}
     slot = 0
-    for line in lines:
+    for line in written[start : start + length].splitlines():
         key = tuple(orjson.loads(line))
         width = METRICS[key[0]].width
         found[key] = list(values[slot : slot + width])
@@ -153,10 +173,8 @@ def retire(folder: Path, name: str) -> None:
         board = Board(fresh)
         board.load(totals)
         board.close()
-        _keys(fresh).replace(_keys(old))
         fresh.replace(old)
-        for file in (path, _keys(path)):
-            file.unlink()
+        path.unlink()
 
 
 @contextmanager
@@ -168,7 +186,3 @@ def locked(folder: Path, how: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _keys(path: Path) -> Path:
-    return path.with_suffix(".keys" if path.suffix == ".board" else f"{path.suffix}-keys")

@@ -1,5 +1,6 @@
 """`Telemetry`: where this process counts, and how it learns what its siblings counted."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from .board import Board, Values, read_all
 from .history import FILE_NAME, History, rows_of
 from .observing import Tracer
+
+log = logging.getLogger("lsr.service")
 
 
 class Telemetry:
@@ -21,7 +24,7 @@ class Telemetry:
         self.folder = folder
         self.name = name
         self.tracer = tracer
-        self.board = Board(None if folder is None else folder / f"{name}.board")
+        self.board = _board(None if folder is None else folder / f"{name}.board")
         self.history = None if folder is not None else History(self.board.values)
 
     def totals(self) -> Values:
@@ -40,3 +43,12 @@ class Telemetry:
         self.board.close()
         if self.tracer is not None:
             self.tracer.close()
+
+
+def _board(path: Path | None) -> Board:
+    """In memory where the disk has no room: serving matters more than what is told of it."""
+    try:
+        return Board(path)
+    except OSError as error:
+        log.warning("counts of this process are missing in /metrics: %s", error)
+        return Board()
