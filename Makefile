@@ -77,6 +77,9 @@ screenshots: $(VENV)/.dev  ## Photograph the search page (INDEXES="a=a.index b=b
 	$(PIP) -e '.[browser]'
 	$(BIN)/python tests/page_screenshots.py $(INDEXES)
 
+bench-service: $(VENV)/.base  ## Measure the service over HTTP, with wrk (ten minutes; BENCH="--only search")
+	$(BIN)/python tests/bench/service_bench.py $(BENCH)
+
 stub: $(VENV)/.dev  ## Regenerate index/_core.pyi from the compiled module
 	cd $(VENV) && bin/python -m nanobind.stubgen -m index._core -o ../index/_core.pyi
 

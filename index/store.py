@@ -392,10 +392,12 @@ class Index(Reader):
     def _committed(self) -> None:
         """After a commit: seal and merge when pending rows have become a burden.
 
-        The commit stands whatever comes of that: locked, full or damaged is for the log.
+        The commit stands whatever comes of that: locked, full or damaged is for the log. Rows are
+        counted rather than made searchable here: who only writes never pays for that.
         """
         try:
-            if self.refresh().n_pending > SEAL_AT:
+            rows = self._catalog.rows("SELECT count(*) FROM pending INDEXED BY pending_added")
+            if rows[0][0] > SEAL_AT:
                 self.seal(wait=0.0)
                 self.merge(everything=False, settle=False)
         except IndexFailure as error:

@@ -78,7 +78,8 @@ def run(job: Job) -> dict[str, Any]:
     for chunk in log.chunks(job.home, job.task.id, after=counts.chunk):
         job.report({"done": counts.received, "total": total}, counts.details())
         one.commit(chunk, vocabulary, counts, expected)
-    details = {**counts.details(), "generation": index.generation}
+    generation = index.generation if one.committed is None else one.committed
+    details = {**counts.details(), "generation": generation}
     if counts.rejected:
         details["rejects"] = rejects.first()
         details["rejects_url"] = f"/v1/tasks/{job.task.id}/rejects"
@@ -150,6 +151,8 @@ class _Chunk:
         self.encoder = encoder
         self.windows = windows
         self.rejects = rejects
+        self.committed: int | None = None
+        """The number of the newest commit of this task."""
 
     def commit(
         self, chunk: log.Chunk, numbers: _Vocabulary, counts: Counts, expected: Mapping[str, Any]
@@ -166,6 +169,8 @@ class _Chunk:
             counts.indexed += len(good) - n_unfit
             counts.rejected += len(chunk.lines) - len(good) + n_unfit
             writer.remember(KEY, asdict(counts))
+        assert writer.commit is not None
+        self.committed = writer.commit.number
 
     def _read(self, chunk: log.Chunk, numbers: _Vocabulary) -> list[_Good]:
         good: list[_Good] = []

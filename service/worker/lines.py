@@ -151,16 +151,22 @@ def _checked(
     """In the order of the terms, without zeros."""
     if len(terms) > max_terms:
         raise RejectedError("invalid_vector", f"{len(terms):,} terms, at most {max_terms:,} fit")
-    if not np.isfinite(weights).all() or (len(weights) and float(weights.min()) < 0):
+    if not len(terms):
+        return terms, weights
+    lightest = float(weights.min())  # NaN is the least of all, and infinity makes the sum infinite
+    if not lightest >= 0 or not np.isfinite(weights.sum(dtype=np.float64)):
         raise RejectedError("invalid_vector", "weights must be finite and not negative")
-    if len(terms) and int(terms.max()) >= n_terms:
+    if int(terms.max()) >= n_terms:
         raise RejectedError(
             "invalid_vector",
             f"term number {int(terms.max())} is outside the vocabulary of {n_terms} terms",
         )
-    order = np.argsort(terms, kind="stable")
-    terms, weights = terms[order], weights[order]
-    if len(terms) > 1 and bool((terms[1:] == terms[:-1]).any()):
-        raise RejectedError("invalid_vector", "a term number is given more than once")
+    if not bool((terms[1:] > terms[:-1]).all()):  # else they come as they are to be stored
+        order = np.argsort(terms, kind="stable")
+        terms, weights = terms[order], weights[order]
+        if bool((terms[1:] == terms[:-1]).any()):
+            raise RejectedError("invalid_vector", "a term number is given more than once")
+    if lightest > 0:
+        return terms, weights
     kept = weights > 0
     return terms[kept], weights[kept]
