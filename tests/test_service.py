@@ -409,10 +409,16 @@ def test_the_description_of_the_api_is_the_committed_one(world: World) -> None:
             "Add its weights up",
         ),
         (
-            {"query": {"vector": {"indices": [0, 10**30], "values": [1, 1]}}},
+            {"query": {"vector": {"indices": [0, 10**9], "values": [1, 1]}}},
             "invalid_query",
             "/query/vector/indices/1",
             "encoder",
+        ),
+        (
+            {"query": {"vector": {"indices": [0, 10**30], "values": [1, 1]}}},
+            "invalid_request",
+            "/query/vector/indices/1",
+            None,
         ),
         (
             {"query": {"text": "a"}, "filter": {"yaer": 1}},

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from index import Hits, Index
+from index import Cancel, Hits, Index
 from lsr.types import SparseMatrix
 
 from ..wire.search import MAX_DEPTH
@@ -14,20 +14,26 @@ BOUND_TERMS = 4
 frequent ones."""
 
 
-def total(index: Index, question: Question, found: Hits, *, exactly: bool) -> tuple[int, str]:
+def total(
+    index: Index, question: Question, found: Hits, *, exactly: bool, cancel: Cancel | None
+) -> tuple[int, str]:
     """How many documents match, above the threshold if there is one; and `eq` or `gte`.
 
     `found` is the ranking to begin with: where it ends before what was asked for, it is the count.
+    Once the deadline has passed nothing more is counted than was found.
     """
-    certain = found.report.exact and not found.report.stopped
+    certain = found.report.exact
+    exactly = exactly and not found.report.stopped
     if question.threshold is not None:
         value, known = _n_above(found, question, question.wanted)
         if certain and known:
             return value, "eq"
-        return _above(index, question, found.generation) if exactly else (value, "gte")
+        return _above(index, question, found.generation, cancel) if exactly else (value, "gte")
     n_found = len(found) - (question.query.skip in found.doc_ids)
     if certain and len(found) < question.wanted:
         return n_found, "eq"
+    if found.report.stopped:
+        return n_found, "gte"
     matrix = question.query.matrix
     counted = matrix if exactly else _lightest(matrix)
     value = index.count(
@@ -56,7 +62,9 @@ def _n_above(found: Hits, question: Question, k: int) -> tuple[int, bool]:
     return n - (question.query.skip in found.doc_ids[:n]), known
 
 
-def _above(index: Index, question: Question, generation: int) -> tuple[int, str]:
+def _above(
+    index: Index, question: Question, generation: int, cancel: Cancel | None
+) -> tuple[int, str]:
     """A ranking deep enough to fall below the threshold says how many are above it."""
     k = max(1024, 4 * question.wanted)
     while True:
@@ -68,6 +76,7 @@ def _above(index: Index, question: Question, generation: int) -> tuple[int, str]
             require=question.require,
             exclude=question.exclude,
             at=generation,
+            cancel=cancel,
         )
         value, known = _n_above(found, question, k)
         if known or k == MAX_DEPTH:

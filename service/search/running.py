@@ -117,7 +117,7 @@ def search(
             del certificate[told]
         answer["certificate"] = certificate
     if request.count != "none":
-        answer["total"] = _total(collection, question, request, found)
+        answer["total"] = _total(collection, question, request, found, cancel)
         watch.lap("score")
     if threshold is not None:
         answer["min_score"] = threshold[1]
@@ -179,10 +179,17 @@ def _page(found: Hits, question: Question) -> _Page:
 
 
 def _total(
-    collection: Collection, question: Question, request: SearchRequest, found: Hits
+    collection: Collection,
+    question: Question,
+    request: SearchRequest,
+    found: Hits,
+    cancel: Cancel | None,
 ) -> dict[str, Any]:
+    exactly = request.count == "exact"
     try:
-        value, relation = total(collection.index, question, found, exactly=request.count == "exact")
+        value, relation = total(collection.index, question, found, exactly=exactly, cancel=cancel)
+    except SearchCancelled as error:
+        raise ProblemError("cancelled", "The search was called off.") from error
     except (SnapshotGone, UsageError) as error:
         raise ProblemError(
             "index_busy", "The index changed while its documents were counted.", hint="Try again."
