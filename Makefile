@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-api test-seats test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training screenshots dev stub clean
+.PHONY: help demo test test-slow test-api test-seats test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training bench-service screenshots dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

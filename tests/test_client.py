@@ -6,6 +6,9 @@ import gzip
 import inspect
 import json
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -329,6 +332,31 @@ def test_keys_open_what_their_scopes_say(tmp_path: Path) -> None:
                 assert client.revoke_key(reader.id).state == "revoked"
                 with pytest.raises(Refused):
                     reading.search("pets", "cats")
+
+
+def test_the_readme_runs_against_a_server_in_a_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a client whose server is gone says so."""
+    readme = Path(inspect.getfile(create_app)).with_name("README.md").read_text()
+    (code,) = re.findall(r"```python\n(from lsr.client.*?)```", readme, re.DOTALL)
+    serving = [sys.executable, "-m", "lsr", "serve", "--data", str(tmp_path / "server")]
+    process = subprocess.Popen([*serving, "--port", "0"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        ready = next(line for line in process.stderr if line.startswith("ready"))
+        scope: dict[str, Any] = {}
+        exec(code.replace("http://127.0.0.1:8000", ready.split()[1]), scope)
+        assert "ingest succeeded" in capsys.readouterr().out
+        process.terminate()
+        process.communicate(timeout=60)
+        client = scope["client"]
+        client._retry = Retry(attempts=2, base_s=0.01)
+        with client, pytest.raises(Unreachable, match="no answer after 2 attempts"):
+            client.search("pets", "cats")
+    finally:
+        process.kill()
+        process.communicate()
 
 
 # What follows needs no server: conversations are driven by hand.

@@ -203,6 +203,7 @@ class Check:
     seconds: float | None
     verified: Verified | None
     reason: str | None = None
+    warnings: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
