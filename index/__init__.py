@@ -1,8 +1,8 @@
 """The durable inverted index: build it from vectors, add to it, search it exactly."""
 
 from .approximate import Approximate, SearchReport
-from .archive import pack, unpack
-from .backup import Verdict, backup_into, restore, snapshots_in, verify_backup
+from .archive import pack, unpack, verify_archive
+from .backup import backup_into
 from .card import EncoderCard, encoder_card
 from .check import CheckReport
 from .database import Database
@@ -13,6 +13,7 @@ from .ingest import BuildReport, build_index, empty_index, texts_of
 from .manifest import Manifest
 from .quantised import Quantised, quantised_documents, quantised_queries
 from .quantize import MAX_QUERY_TERMS
+from .restoring import Verdict, restore, snapshots_in, verify_backup
 from .retriever import SparseRetriever, check_same_space, query_encoder
 from .rows import Passage
 from .searching import Hits
@@ -60,5 +61,6 @@ __all__ = [
     "texts_of",
     "trace_all",
     "unpack",
+    "verify_archive",
     "verify_backup",
 ]

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import zstandard
 
-from lsr.errors import DiskFull, IndexCorrupt, IndexExists, IndexNotFound
+from lsr.errors import DiskFull, IndexCorrupt, IndexExists, IndexNotFound, IndexVersion
 from lsr.files import atomic_write, make_directory
 
-from .backup import Progress, restore_parts
+from .backup import Progress
 from .manifest import FILE_NAME, MAX_BYTES, File, Manifest
+from .restoring import Verdict, restore_parts
 
 SUFFIX = ".tar.zst"
 MAX_FILES = 10_000
@@ -79,6 +80,22 @@ def unpack(archive: Path, target: Path, *, progress: Progress | None = None) -> 
     except zstandard.ZstdError as error:
         raise IndexCorrupt(f"{archive}: damaged or no zstd file ({error}); take another") from error
     return restored
+
+
+def verify_archive(archive: Path, *, progress: Progress | None = None) -> Verdict:
+    """Restore an archive beside itself, the only way to read it, and remove what that made.
+
+    Raises `IndexNotFound` and `DiskFull`; everything else is in the verdict.
+    """
+    trial = archive.with_name(f".{archive.name}.trial")
+    shutil.rmtree(trial, ignore_errors=True)
+    try:
+        told = unpack(archive, trial, progress=progress)
+    except (IndexCorrupt, IndexVersion) as error:
+        return Verdict(None, 0, (str(error),))
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+    return Verdict(told, told.n_bytes, ())
 
 
 def _manifest(archive: Path, read: Callable[[int], bytes]) -> Manifest:

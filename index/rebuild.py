@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import apsw
 import numpy as np
 import orjson
 from scipy import sparse
@@ -26,10 +25,9 @@ from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document, SparseMatrix
 
 from .arrival import arrive, emptied, reserved, sync_tree
-from .catalog import Catalog
-from .changes import LAST_DOCID, reserve_docids
-from .database import select
+from .changes import reserve_docids
 from .ingest import empty_index, texts_of
+from .live_rows import StoredDocument, added_since, last_docid, live_after, missing
 from .rows import Passage
 from .segment import Segment
 from .settings import Settings
@@ -47,11 +45,6 @@ NETWORK_BATCH = 256
 Progress = Callable[[int, int], None]
 """Called with (documents done, documents in all); may raise to end the work."""
 
-_LIVE = (
-    "(d.added > 0 OR d.added IN (SELECT -build FROM builds WHERE published IS NOT NULL)) "
-    "AND (d.deleted IS NULL OR d.deleted IN (SELECT -build FROM builds WHERE published IS NULL))"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -63,21 +56,6 @@ class Weights:
 
     encoder: SparseEncoder | None = None
     windows: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A passage, or a document that was not split, as the catalog has it."""
-
-    docid: int
-    start: int | None
-    end: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    document: Document
-    rows: tuple[_Row, ...]
 
 
 def refitted(source: Index, path: Path) -> BM25Encoder:
@@ -165,7 +143,7 @@ def copy(
     total = source.n_docs
     while state["docid"] is not None:
         progress(state["done"], max(total, state["done"]))
-        some = _live_after(source, state["docid"], _batch_of(weights), until=state["until"])
+        some = live_after(source, state["docid"], _batch_of(weights), until=state["until"])
         last = some[-1].rows[-1].docid if some else None
         state = {**state, "docid": last, "done": state["done"] + len(some)}
         with target.writer() as writer:
@@ -187,12 +165,12 @@ def catch_up(
     now = source.generation
     changed = 0
     if now != state["seen"]:
-        for some in _added_since(source, state["seen"], _batch_of(weights)):
+        for some in added_since(source, state["seen"], _batch_of(weights)):
             with target.writer() as writer:
                 _add(writer, source, some, weights)
             changed += len(some)
             progress(state["done"] + changed, state["done"] + changed)
-    gone = _missing(source, target) if now != state["seen"] else []
+    gone = missing(source, target) if now != state["seen"] else []
     with target.writer() as writer:
         if gone:
             writer.delete(gone)
@@ -219,7 +197,7 @@ def finish(target: Index) -> None:
 def texts(source: Index, fields: Sequence[str]) -> Iterator[str]:
     """The text of every live document, by which an encoder such as BM25 is fitted."""
     last = 0
-    while some := _live_after(source, last, BATCH):
+    while some := live_after(source, last, BATCH):
         yield from (one.document.text(tuple(fields)) for one in some)
         last = some[-1].rows[-1].docid
 
@@ -276,25 +254,19 @@ def rebuild_index(
     return Rebuilt(n_docs, caught_up, n_bytes, time.perf_counter() - started)
 
 
-def last_docid(catalog: Catalog) -> int:
-    """The largest docid that an index ever gave."""
-    found = catalog.rows("SELECT seq FROM sqlite_sequence WHERE name='documents'")
-    return int(found[0][0]) if found else 0
-
-
 def _batch_of(weights: Weights) -> int:
     network = weights.encoder is not None and weights.encoder.query_strategy != "bm25"
     return NETWORK_BATCH if network else BATCH
 
 
-def _add(writer: Writer, source: Index, some: Sequence[_Stored], weights: Weights) -> None:
+def _add(writer: Writer, source: Index, some: Sequence[StoredDocument], weights: Weights) -> None:
     documents, vectors, passages = _encoded(source, some, weights)
     if documents:
         writer.add(documents, vectors, passages=passages)
 
 
 def _encoded(
-    source: Index, some: Sequence[_Stored], weights: Weights
+    source: Index, some: Sequence[StoredDocument], weights: Weights
 ) -> tuple[list[Document], SparseMatrix, list[Passage] | None]:
     documents = [one.document for one in some]
     split = any(row.start is not None for one in some for row in one.rows)
@@ -324,8 +296,8 @@ def _encoded(
 
 
 def _places(
-    source: Index, some: Sequence[_Stored]
-) -> tuple[list[_Stored], list[tuple[Segment, int]]]:
+    source: Index, some: Sequence[StoredDocument]
+) -> tuple[list[StoredDocument], list[tuple[Segment, int]]]:
     """Where the vectors of these documents lie; without the documents that are gone meanwhile."""
     snapshot = source.refresh()
     kept, places = [], []
@@ -339,7 +311,7 @@ def _places(
     return kept, places
 
 
-def _passages(source: Index, some: Sequence[_Stored]) -> list[Passage]:
+def _passages(source: Index, some: Sequence[StoredDocument]) -> list[Passage]:
     """Where these documents were split; one that was not is a single passage."""
     fields = ("title", "text") if source.encoder is None else source.encoder.text_fields
     return [
@@ -349,74 +321,3 @@ def _passages(source: Index, some: Sequence[_Stored]) -> list[Passage]:
         for number, one in enumerate(some)
         for row in one.rows
     ]
-
-
-def _live_after(source: Index, docid: int, limit: int, *, until: int = LAST_DOCID) -> list[_Stored]:
-    """The next live documents behind a docid, whole, in the order of their docids."""
-    with source.catalog.reading() as connection:
-        return _read(
-            connection,
-            "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid <= ? "
-            f"AND d.docid=d.group_docid AND {_LIVE} ORDER BY d.docid LIMIT ?",
-            (docid, until, limit),
-        )
-
-
-def _added_since(source: Index, commit: int, limit: int) -> Iterator[list[_Stored]]:
-    """Live documents whose version a later commit added."""
-    last = 0
-    while True:
-        with source.catalog.reading() as connection:
-            some = _read(
-                connection,
-                "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid=d.group_docid "
-                "AND (d.added > ? OR d.added IN (SELECT -build FROM builds WHERE published > ?)) "
-                f"AND {_LIVE} ORDER BY d.docid LIMIT ?",
-                (last, commit, commit, limit),
-            )
-        if not some:
-            return
-        yield some
-        last = some[-1].rows[-1].docid
-
-
-def _read(connection: apsw.Connection, groups: str, arguments: tuple[int, ...]) -> list[_Stored]:
-    listed = orjson.dumps([docid for (docid,) in select(connection, groups, arguments)]).decode()
-    rows = select(
-        connection,
-        # Passages have consecutive docids from their group's on; no index leads to them but that.
-        "SELECT g.value, d.docid, d.span_start, d.span_end FROM json_each(?) g "
-        "JOIN documents d ON d.docid >= g.value AND d.docid < coalesce("
-        "(SELECT min(n.docid) FROM documents n WHERE n.docid > g.value "
-        "AND n.group_docid <> g.value), 1 << 33) ORDER BY d.docid",
-        (listed,),
-    )
-    of_group: dict[int, list[_Row]] = {}
-    for group, docid, start, end in rows:
-        of_group.setdefault(int(group), []).append(_Row(int(docid), start, end))
-    stored = select(
-        connection,
-        "SELECT d.docid, d.doc_id, t.fields FROM json_each(?) g "
-        "JOIN documents d ON d.docid=g.value JOIN texts t ON t.docid=d.docid ORDER BY d.docid",
-        (listed,),
-    )
-    return [
-        _Stored(Document(doc_id, orjson.loads(fields)), tuple(of_group[int(docid)]))
-        for docid, doc_id, fields in stored
-    ]
-
-
-def _missing(source: Index, target: Index) -> list[str]:
-    """Ids of live documents of `target` that `source` has no more; reads both in order."""
-    wanted = f"SELECT DISTINCT d.doc_id FROM documents d WHERE {_LIVE} ORDER BY d.doc_id"
-    found = []
-    with source.catalog.reading() as there, target.catalog.reading() as here:
-        theirs = (str(doc_id) for (doc_id,) in there.execute(wanted))
-        other = next(theirs, None)
-        for (doc_id,) in here.execute(wanted):
-            key = doc_id.encode()  # SQLite's order
-            while other is not None and other.encode() < key:
-                other = next(theirs, None)
-            if other != doc_id:
-                found.append(str(doc_id))
-    return found

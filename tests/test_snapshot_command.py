@@ -54,7 +54,12 @@ def test_an_archive_and_a_damaged_snapshot(
     archive = as_json(capsys, "snapshot", "create", papers, "--to", tmp_path / "b", "--archive")
     assert archive["path"].endswith(".tar.zst")
     assert [path.name for path in (tmp_path / "b").iterdir()] == [Path(archive["path"]).name]
+    assert "100 % of" in said(capsys, "snapshot", "verify", archive["path"])
     said(capsys, "snapshot", "restore", archive["path"], tmp_path / "r.index")
+    packed = Path(archive["path"])
+    packed.write_bytes(packed.read_bytes()[:-20])
+    assert "damaged" in said(capsys, "snapshot", "verify", packed, code=1)
+    assert [path.name for path in (tmp_path / "b").iterdir()] == [packed.name]
     made = as_json(capsys, "snapshot", "create", papers, "--to", tmp_path / "c", "--copy")
     segment = next((Path(made["path"]) / "segments").iterdir())
     raw = bytearray(segment.read_bytes())

@@ -15,6 +15,7 @@ import zstandard
 from scipy import sparse
 
 import index.backup
+import index.restoring
 from index import Index, build_index, pack, restore, snapshots_in, unpack, verify_backup
 from index.manifest import Manifest
 from lsr.encoders import BM25Encoder
@@ -179,7 +180,7 @@ def every_call(module: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
     for name in steps:
         monkeypatch.setattr(module, name, dying(name))
     # A kill runs no clean-up either.
-    monkeypatch.setattr(module, "_cleared", lambda _: nullcontext())
+    monkeypatch.setattr(module, "cleared", lambda _: nullcontext())
     return arm
 
 
@@ -217,8 +218,8 @@ def test_a_kill_while_restoring_leaves_no_index(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(index.backup, step, die)
-        patch.setattr(index.backup, "_cleared", lambda _: nullcontext())
+        patch.setattr(index.restoring, step, die)
+        patch.setattr(index.restoring, "cleared", lambda _: nullcontext())
         with pytest.raises(KeyboardInterrupt):
             restore(tmp_path / "s", tmp_path / "r")
     assert not (tmp_path / "r").exists()

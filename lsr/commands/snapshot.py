@@ -91,7 +91,7 @@ def create(
     out.fact("wrote", out.columns(str(place), f"{out.size(n_bytes)}, {what}"))
     if made.encoder is not None and made.encoder.get("copy") is None:
         out.fact("without", f"the encoder '{made.encoder['name']}': keep {made.encoder['path']}")
-    out.next_step("lsr", "snapshot", "verify" if not archive else "restore", str(place))
+    out.next_step("lsr", "snapshot", "verify", str(place))
 
 
 @snapshot.command(epilog=EXAMPLES)
@@ -104,15 +104,19 @@ def verify(
 ) -> None:
     """Read every byte of each of SNAPSHOTS; exit 1 when one is damaged.
 
-    An archive is verified by restoring it.
+    An archive is verified by restoring it, beside itself, and removing that again.
     """
-    from index import verify_backup
+    from index import verify_archive, verify_backup
+    from index.archive import SUFFIX
 
     verdicts = []
     for text in snapshots:
         path = _snapshot_of(text, data)
         with _bar("verified") as progress:
-            verdicts.append((path, verify_backup(path, progress=progress)))
+            if path.name.endswith(SUFFIX):
+                verdicts.append((path, verify_archive(path, progress=progress)))
+            else:
+                verdicts.append((path, verify_backup(path, progress=progress)))
     damaged = [path for path, verdict in verdicts if not verdict.sound]
     if json:
         out.as_json(

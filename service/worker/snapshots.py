@@ -4,11 +4,10 @@ Each may begin again after a kill: what it left is no snapshot and no index. Wha
 snapshot ends its task; waiting would not mend it.
 """
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from index import Index, Manifest, backup_into, pack, unpack, verify_backup
+from index import Index, Manifest, backup_into, pack, verify_archive, verify_backup
 from index.archive import SUFFIX
 from index.backup import Progress
 from lsr.errors import IndexCorrupt, IndexExists, IndexNotFound, IndexVersion
@@ -44,10 +43,8 @@ def verify(job: Job) -> dict[str, Any]:
     """Read every byte of a snapshot; the task fails where one is wrong."""
     name = str(job.task.request["snapshot"])
     place = snapshots.place_of(job.home, name)
-    if name.endswith(SUFFIX):
-        told = _unpacked(job, name)
-        return {"snapshot": name, **snapshots.described(told), "bytes_verified": told.n_bytes}
-    verdict = verify_backup(place, progress=_progress(job))
+    read = verify_archive if name.endswith(SUFFIX) else verify_backup
+    verdict = read(place, progress=_progress(job))
     if not verdict.sound or verdict.manifest is None:
         raise _damaged(name, _without_paths(job, "; ".join(verdict.problems[:5])))
     return {
@@ -66,18 +63,6 @@ def restore(job: Job) -> dict[str, Any]:
     except (IndexCorrupt, IndexNotFound, IndexVersion) as error:
         raise _damaged(name, _without_paths(job, str(error))) from error
     return {"snapshot": name, "index": index, **snapshots.described(told)}
-
-
-def _unpacked(job: Job, name: str) -> Manifest:
-    """Verify an archive the only way there is: restore it, and remove what that made."""
-    trial = job.folder / "trial"
-    shutil.rmtree(trial, ignore_errors=True)
-    try:
-        return unpack(snapshots.place_of(job.home, name), trial, progress=_progress(job))
-    except (IndexCorrupt, IndexNotFound, IndexVersion) as error:
-        raise _damaged(name, _without_paths(job, str(error))) from error
-    finally:
-        shutil.rmtree(trial, ignore_errors=True)
 
 
 def _progress(job: Job) -> Progress:
