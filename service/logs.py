@@ -59,7 +59,8 @@ class JsonFormatter(logging.Formatter):
             # Columns are for people.
             "message": " ".join(redacted(record.getMessage()).split()),
         }
-        facts |= getattr(record, "facts", {})
+        for name, fact in getattr(record, "facts", {}).items():
+            facts[name] = redacted(fact) if isinstance(fact, str) else fact
         if record.exc_info:
             facts["traceback"] = redacted(self.formatException(record.exc_info))
         return orjson.dumps(facts, default=str).decode("utf-8", "replace")

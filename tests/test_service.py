@@ -330,6 +330,9 @@ def test_info_tells_the_limits_that_are_enforced(world: World) -> None:
         "cursor_depth": 100_000,
         "timeout_ms": 600_000,
         "query_terms": 4112,
+        "filter_depth": 32,
+        "filter_clauses": 1000,
+        "filter_values": 100_000,
         "searches": 64,
         "texts": 128,
     }

@@ -25,6 +25,7 @@ from service import Settings, create_app
 from service.access import Need, need_of
 from service.home import Home, keys
 from service.home.keys import Key, Scope
+from service.logs import JsonFormatter, TextFormatter
 from service.pages import FILES
 from service.restricted import RestrictedIndex
 from service.routes import ROUTERS
@@ -524,3 +525,28 @@ def test_an_alias_is_covered_by_its_own_name_and_by_that_of_its_index(folder: Pa
             for name in ("live", "docs"):
                 assert status("search:live", name) == status("search:docs", name) == 200
                 assert status("search:else", name) == 403
+
+
+def test_no_key_reaches_the_log(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a client puts it, and whatever goes wrong; as the server's formatters write it."""
+    with Home.open(tmp_path / "server") as home:
+        _, secret = keys.create(home, "k", [Scope.read("search:*")])
+    settings = Settings(
+        {"docs": folder / "docs.index"}, home=tmp_path / "server", access_log=True, log_queries=1.0
+    )
+    caplog.set_level("DEBUG")
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        opened(client)
+        url = "/v1/indexes/docs/search"
+        for headers in ({"X-API-Key": secret}, {"Authorization": f"Bearer {secret}"}, {}):
+            client.post(url, json={"query": {"text": f"cats {secret}"}}, headers=headers)
+            client.get(f"/v1/indexes/{secret}?api_key={secret}", headers=headers)
+        monkeypatch.setattr(Index, "search", lambda *_, **__: 1 / 0)
+        failed = client.post(url, json={"query": {"text": secret}}, headers={"X-API-Key": secret})
+        assert failed.status_code == 500
+    for formatter in (TextFormatter("%(message)s"), JsonFormatter()):
+        written = [formatter.format(record) for record in caplog.records if "lsr" in record.name]
+        assert any("ZeroDivisionError" in line for line in written)
+        assert not [line for line in written if secret.split("_", 2)[2] in line]

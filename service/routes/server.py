@@ -8,6 +8,8 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from index import MAX_QUERY_TERMS
+from index.filtering import MAX_CLAUSES, MAX_VALUES
+from index.filtering import MAX_DEPTH as MAX_DEPTH_OF_FILTERS
 from lsr import __version__
 
 from ..access import needs, public
@@ -51,6 +53,9 @@ def info(request: Request) -> Response:
                 "cursor_depth": MAX_DEPTH,
                 "timeout_ms": MAX_TIMEOUT_MS,
                 "query_terms": MAX_QUERY_TERMS,
+                "filter_depth": MAX_DEPTH_OF_FILTERS,
+                "filter_clauses": MAX_CLAUSES,
+                "filter_values": MAX_VALUES,
                 "searches": MAX_SEARCHES,
                 "texts": MAX_TEXTS,
             },

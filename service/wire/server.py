@@ -71,6 +71,9 @@ class Limits(Answer):
     cursor_depth: int = Field(description="Hits that a cursor leads to.")
     timeout_ms: int
     query_terms: int
+    filter_depth: int
+    filter_clauses: int
+    filter_values: int = Field(description="Of all `in` lists of a filter.")
     searches: int = Field(description="Of one multi-search.")
     texts: int = Field(description="Of one request to encode.")
 
