@@ -59,6 +59,8 @@ def test_an_archive_and_a_damaged_snapshot(
     packed = Path(archive["path"])
     packed.write_bytes(packed.read_bytes()[:-20])
     assert "damaged" in said(capsys, "snapshot", "verify", packed, code=1)
+    (listed,) = as_json(capsys, "snapshot", "list", tmp_path / "b")
+    assert listed == {"path": str(packed), "bytes": packed.stat().st_size}
     assert [path.name for path in (tmp_path / "b").iterdir()] == [packed.name]
     made = as_json(capsys, "snapshot", "create", papers, "--to", tmp_path / "c", "--copy")
     segment = next((Path(made["path"]) / "segments").iterdir())

@@ -185,14 +185,17 @@ def restore(*, snapshot: str, target: str, data: Path | None, json: bool) -> Non
 def list_(*, folder: Path | None, data: Path | None, json: bool) -> None:
     """List the snapshots in FOLDER, or in a data directory."""
     from index import snapshots_in
+    from index.archive import SUFFIX
 
     if (folder is None) == (data is None):
         raise UsageError("name either a FOLDER of snapshots or a data directory with --data DIR")
     where = folder if data is None else data / "snapshots"
     assert where is not None
     found = snapshots_in(where)
+    archives = sorted(path for path in where.glob(f"[!.]*{SUFFIX}") if path.is_file())
     if json:
-        out.as_json([{"path": p, **({} if m is None else _told(m))} for p, m in found])
+        told = [{"path": p, **({} if m is None else _told(m))} for p, m in found]
+        out.as_json([*told, *({"path": path, "bytes": path.stat().st_size} for path in archives)])
         return
     for path, manifest in found:
         if manifest is None:
@@ -202,8 +205,11 @@ def list_(*, folder: Path | None, data: Path | None, json: bool) -> None:
         n_docs = out.counted(manifest.n_docs, "document")
         what = f"{n_docs}, {out.size(manifest.n_bytes)}, {when:%Y-%m-%d %H:%M}"
         out.fact("snapshot", out.columns(path.name, what))
-    if found:
-        out.next_step("lsr", "snapshot", "verify", str(found[-1][0]))
+    for path in archives:
+        out.fact("archive", out.columns(path.name, out.size(path.stat().st_size)))
+    if found or archives:
+        last = archives[-1] if archives else found[-1][0]
+        out.next_step("lsr", "snapshot", "verify", str(last))
     else:
         out.fact("none", f"in {where}")
         out.next_step("lsr", "snapshot", "create", "INDEX", "--to", str(where))
