@@ -17,6 +17,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from lsr.__main__ import run
 from lsr.client import (
     AddAlias,
     AsyncClient,
@@ -345,9 +346,15 @@ def test_the_readme_runs_against_a_server_in_a_process(
     try:
         assert process.stderr is not None
         ready = next(line for line in process.stderr if line.startswith("ready"))
-        scope: dict[str, Any] = {}
-        exec(code.replace("http://127.0.0.1:8000", ready.split()[1]), scope)
+        address, scope = ready.split()[1], dict[str, Any]()
+        exec(code.replace("http://127.0.0.1:8000", address), scope)
         assert "ingest succeeded" in capsys.readouterr().out
+        search = [f"{address}/pets", "cats", "-k", "1", "--filter", "year>=1998", "--explain"]
+        assert run(["search", *search]) == 0
+        told = capsys.readouterr().out
+        assert "cat number 1998" in told
+        assert "pets, exact" in told
+        assert run(["search", f"{address}/pets", "cats", "--require", "x"]) == 2
         process.terminate()
         process.communicate(timeout=60)
         client = scope["client"]

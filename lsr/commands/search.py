@@ -24,13 +24,14 @@ Examples:
   lsr search my.index "jaguar speed" --require jaguar --exclude car
   lsr search my.index --queries questions.tsv --output run.trec -k 1000
   lsr search my.index "does vitamin D protect bone density" --recall 0.95
+  lsr search http://127.0.0.1:8000/papers "capital of Peru" -k 3
 """
 
 ALGORITHMS = ("auto", "exhaustive", "blockmax")
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index")
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Documents for each text.")
 @click.option("--explain", is_flag=True, help="Show how each term adds to the score.")
@@ -63,10 +64,11 @@ ALGORITHMS = ("auto", "exhaustive", "blockmax")
     "--query-terms", type=click.IntRange(min=1), help="Keep the N heaviest terms of a query."
 )
 @click.option("--timeout", type=float, help="Seconds for all texts; then the best found so far.")
+@click.option("--api-key", envvar="LSR_API_KEY", help="For a server that asks for one.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def search(
     *,
-    index: Path,
+    index: str,
     texts: tuple[str, ...],
     k: int,
     explain: bool,
@@ -81,9 +83,11 @@ def search(
     pages: int | None,
     query_terms: int | None,
     timeout: float | None,
+    api_key: str | None,
     json: bool,
 ) -> None:
-    """Print the k best documents of INDEX for each TEXT, with the terms that matched.
+    """Print the k best documents of INDEX for each TEXT, with the terms that matched. INDEX may be
+    http://HOST/NAME, an index of a server.
 
     The answer is exact unless --recall, --pages or --timeout ask for less; then it says whether it
     is exact all the same.
@@ -91,12 +95,29 @@ def search(
     from index import Approximate, Index, query_encoder
     from index.pruning import prune_terms
 
+    if index.startswith(("http://", "https://")):
+        if queries or output or encoder or query_terms or require or exclude or algorithm != "auto":
+            raise UsageError(
+                f"{index}: a server takes texts, -k, --filter, --explain, --recall, --pages, "
+                "--timeout and --json"
+            )
+        from ._searching_http import options_of, search_over_http
+
+        search_over_http(
+            index,
+            texts,
+            api_key=api_key,
+            options=options_of(k, explain, recall, pages, timeout),
+            filter_of=lambda fields: conditions(filters, fields),
+            json=json,
+        )
+        return
     if (queries is None) == (not texts):
         raise UsageError(
             f'wanted one or more texts, or --queries FILE: lsr search {index} "your question"'
         )
     asked = _read(queries) if queries is not None else _numbered(texts)
-    with Index.open(index, read_only=True) as opened:
+    with Index.open(Path(index), read_only=True) as opened:
         encodes = query_encoder(opened, encoder)
         started = time.perf_counter()
         vectors = encodes.encode_queries(list(asked.values()))

@@ -327,7 +327,7 @@ def main(arguments: list[str]) -> int:
     add("--data", type=Path, default=default_data(), help="where sets and indexes are kept")
     add("--only", default=",".join(PARTS), help="of " + ", ".join(PARTS))
     add("--rounds", type=int, default=5)
-    add("--seconds", type=float, default=4.0, help="of each measurement of a round")
+    add("--seconds", type=int, default=4, help="of each measurement of a round")
     add("--connections", type=int, default=8, help="of the closed loop")
     add("--documents", type=int, default=100_000, help="to ingest")
     add("--batch", type=int, default=2_000, help="documents of one request")

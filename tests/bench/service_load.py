@@ -54,13 +54,13 @@ class Load:
     refused: int = 0
 
 
-def closed(url: str, bodies: Sequence[bytes], *, connections: int, seconds: float) -> Load:
+def closed(url: str, bodies: Sequence[bytes], *, connections: int, seconds: int) -> Load:
     """Closed loop. Raises `RuntimeError` when a request failed."""
     with tempfile.TemporaryDirectory() as folder:
         script, lines = Path(folder) / "load.lua", Path(folder) / "bodies"
         script.write_text(_LUA)
         lines.write_bytes(b"\n".join(bodies) + b"\n")
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "60s"]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s"]
         command += ["-s", str(script), url, "--", str(lines)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     told = json.loads(done.stdout.rpartition("JSON ")[2])
