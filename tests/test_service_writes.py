@@ -18,6 +18,7 @@ from service.home import queue
 from service.wire.documents import StoredDocument, WrittenDocument
 from service.wire.indexes import IndexInfo
 from service.wire.tasks import TaskInfo, TaskList
+from service.worker import job
 
 PETS = [
     {"id": "a", "fields": {"title": "Cats", "text": "cats sleep all day", "lang": "en"}},
@@ -115,6 +116,26 @@ def test_documents_are_found_once_they_are_answered_for(start: Callable[..., Ser
     assert (task["progress"]["done"], task["progress"]["total"]) == (3, 3)
     assert server.ids("pets", "cats sleep") == ["a"]
     assert server.ids("pets", "all", filter={"lang": "en"}) == ["a", "b"]
+
+
+def test_the_first_documents_of_an_index_disturb_no_search(
+    start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BM25 learns into a directory of its own; who found the old one by name still reads it."""
+    monkeypatch.setattr(job, "DISCARD_S", 0.2)
+    server = start()
+    server.create(name="pets")
+    engine = server.client.app_state["engine"]  # type: ignore[attr-defined]
+    before = engine.collection("pets")
+    server.add("pets", PETS)
+    assert before.index.n_docs == 0
+    assert engine.collection("pets").index.n_docs == 3
+    give_up = time.monotonic() + 20
+    while len(list((tmp_path / "data" / "indexes").iterdir())) > 1 and time.monotonic() < give_up:
+        time.sleep(0.02)
+    assert [path.name for path in (tmp_path / "data" / "indexes").iterdir()] == [
+        engine.collection("pets").path.name
+    ]
 
 
 def test_a_document_that_comes_again_replaces_the_first(start: Callable[..., Server]) -> None:

@@ -3,6 +3,7 @@
 Indexes and document encoders are opened once and kept, since opening a network costs seconds.
 """
 
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from ..home.registry import Entry, Registry
 from ..problems import ProblemError
 
 REPORT_EVERY_S = 0.25
+DISCARD_S = 30.0
 CURSOR_SECONDS = 600.0
 """So long after a page its cursor leads to the next one, whatever is written meanwhile; deleted
 documents leave the disk at the first merge after that."""
@@ -42,6 +44,7 @@ class Shelf:
         self._indexes: dict[Path, Index] = {}
         self._encoders: dict[str, SparseEncoder] = {}
         self._query_encoders: dict[Path, tuple[Index, SparseEncoder]] = {}
+        self._discarded: list[tuple[float, Path]] = []
 
     def registry(self) -> Registry:
         """Which indexes there are now."""
@@ -96,6 +99,23 @@ class Shelf:
             index = self._indexes.pop(path, None)
         if index is not None:
             index.close()
+
+    def discard(self, path: Path) -> None:
+        """Remove an index directory that no name means any more, once requests that found it by
+        its name are surely over; if this process ends before, a later start removes it.
+        """
+        self.forget(path)
+        with self._lock:
+            self._discarded.append((time.monotonic() + DISCARD_S, path))
+
+    def sweep(self) -> None:
+        """Remove what was discarded long enough ago."""
+        now = time.monotonic()
+        with self._lock:
+            due = [path for at, path in self._discarded if at <= now]
+            self._discarded = [(at, path) for at, path in self._discarded if at > now]
+        for path in due:
+            shutil.rmtree(path, ignore_errors=True)
 
     def close(self) -> None:
         """Close every index."""

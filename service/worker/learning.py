@@ -1,6 +1,5 @@
 """BM25 of a new index: vocabulary and statistics are those of the first documents it is given."""
 
-import shutil
 from collections.abc import Iterator
 
 import orjson
@@ -28,8 +27,7 @@ def learned(job: Job, entry: Entry) -> Entry:
     settings = {key: value for key, value in entry.settings.items() if key != registry.LEARNS}
     with job.home.transaction() as connection:
         registry.move(connection, entry.name, folder, settings)
-    job.shelf.forget(entry.path)
-    shutil.rmtree(entry.path)
+    job.shelf.discard(entry.path)
     return job.entry()
 
 

@@ -94,6 +94,7 @@ class Worker:
                     task = queue.claim(self.home, [*running, *held])
                     seen = version
                 if task is None:
+                    self._shelf.sweep()
                     self._stopping.wait(POLL_S)
                     continue
                 running[task.index] = pool.submit(self._run, task)
