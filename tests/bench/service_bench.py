@@ -9,6 +9,7 @@ of its cores is in every figure.
 import argparse
 import http.client
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,34 @@ class Verdict:
         )
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server in a process of its own."""
+
+    address: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Processor seconds that it and its workers have taken: unlike times, they tell little of
+        what else the machine did.
+        """
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        ticks = 0
+        for pid in (str(self.pid), *children):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def charged(self, load: Callable[[], Load]) -> Load:
+        """The load, with processor time of the server for each request."""
+        before = self.cpu_s()
+        found = load()
+        return replace(found, cpu_ms=(self.cpu_s() - before) * 1000 / found.requests)
+
+
 @contextmanager
-def server(*arguments: str) -> Iterator[str]:
-    """The address of a server in a process of its own."""
+def server(*arguments: str) -> Iterator[Server]:
+    """A server that is ready."""
     command = [sys.executable, str(HERE / "service_served.py"), *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -68,7 +94,7 @@ def server(*arguments: str) -> Iterator[str]:
             raise RuntimeError("".join(told))
         drain = threading.Thread(target=process.stderr.read, daemon=True)
         drain.start()
-        yield told[-1].split()[1]
+        yield Server(told[-1].split()[1], process.pid)
     finally:
         process.terminate()
         process.wait(60)
@@ -109,15 +135,16 @@ def median_ratio(over: Sequence[Load], under: Sequence[Load], figure: str) -> fl
 
 def shown(loads: Sequence[Load]) -> str:
     """Medians of what rounds measured."""
-    rate, p50, p99 = (
+    rate, p50, p99, cpu = (
         statistics.median(getattr(one, name) for one in loads)
-        for name in ("per_second", "p50", "p99")
+        for name in ("per_second", "p50", "p99", "cpu_ms")
     )
-    return f"{rate:8,.0f} /s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms"
+    told = f"{rate:8,.0f} /s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms"
+    return f"{told}   {cpu:.2f} ms of processor each" if cpu else told
 
 
 def bench_search(
-    address: str, options: argparse.Namespace, worlds: dict[str, World]
+    served: Server, options: argparse.Namespace, worlds: dict[str, World]
 ) -> list[Verdict]:
     """Searches beside a handler that does nothing, and how far the slowest lag behind."""
     verdicts = []
@@ -128,7 +155,7 @@ def bench_search(
     for label, name, bodies_of, wanted in cases:
         for fields, told in ((None, "with stored fields"), ([], "ids and scores")):
             bodies = bodies_of(limit=10) if fields is None else bodies_of(limit=10, fields=[])
-            url = f"{address}/v1/indexes/{name}"
+            url = f"{served.address}/v1/indexes/{name}"
             size = round(statistics.mean(len(ask(f"{url}/search", one)) for one in bodies[:100]))
 
             load = partial(
@@ -136,8 +163,8 @@ def bench_search(
             )
             rounds = alternating(
                 {
-                    "search": partial(load, f"{url}/search"),
-                    "constant": partial(load, f"{url}/constant/{size}"),
+                    "search": partial(served.charged, partial(load, f"{url}/search")),
+                    "constant": partial(served.charged, partial(load, f"{url}/constant/{size}")),
                 },
                 options.rounds,
             )
@@ -145,6 +172,8 @@ def bench_search(
             print(f"{label}, {told}, {size:,} bytes an answer, {options.connections} connections")
             for kind, loads in rounds.items():
                 print(f"    {kind:<12} {shown(loads)}")
+            cpu = median_ratio(rounds["constant"], rounds["search"], "cpu_ms")
+            print(f"    processor time: {cpu:.0%} of a search is what a constant answer takes")
             what = f"{label}, {told}: searches for each constant answer"
             verdicts.append(Verdict(what, f"{ratio:.0%}", f">= {wanted:.0%}", ratio >= wanted))
             spread = statistics.median(one.p99 / one.p50 for one in rounds["search"])
@@ -168,7 +197,7 @@ def bench_search(
 
 
 def bench_filters(
-    address: str, options: argparse.Namespace, worlds: dict[str, World]
+    served: Server, options: argparse.Namespace, worlds: dict[str, World]
 ) -> list[Verdict]:
     """Filters by what they let through, beside no filter; one connection, so that times are of the
     search and not of the queue.
@@ -176,7 +205,7 @@ def bench_filters(
     verdicts = []
     for name, one in worlds.items():
         bodies_of = one.text_bodies if name == "t200f" else one.vector_bodies
-        url = f"{address}/v1/indexes/{name}/search"
+        url = f"{served.address}/v1/indexes/{name}/search"
         everything = bodies_of(limit=10, fields=[])
         candidates: dict[str, Callable[[], Load]] = {}
         for percent in (None, *SELECTIVITIES):
@@ -200,11 +229,11 @@ def bench_filters(
 
 
 def bench_slow(
-    address: str, options: argparse.Namespace, worlds: dict[str, World]
+    served: Server, options: argparse.Namespace, worlds: dict[str, World]
 ) -> list[Verdict]:
     """Quick searches while the slowest search that is allowed runs again and again."""
     one = worlds["t200s"]
-    url = f"{address}/v1/indexes/{one.name}/search"
+    url = f"{served.address}/v1/indexes/{one.name}/search"
     quick = one.vector_bodies(limit=10, fields=[])
     terms = list(range(5, 5 + 4000))
     slow = orjson.dumps(
@@ -271,11 +300,11 @@ def bench_ingest(options: argparse.Namespace) -> list[Verdict]:
     n_bytes = sum(map(len, bodies))
     verdicts = []
     for ack in ("logged", "searchable"):
-        with tempfile.TemporaryDirectory(dir=options.data) as home, server(home) as address:
-            connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=600)
+        with tempfile.TemporaryDirectory(dir=options.data) as home, server(home) as served:
+            connection = http.client.HTTPConnection(urlsplit(served.address).netloc, timeout=600)
             sizes = {"encoder": None, "n_terms": vectors.n_terms, "max_weight": vectors.max_weight}
             _json(connection, "POST", "/v1/indexes", orjson.dumps({"name": "docs", **sizes}))
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), served.cpu_s()
             slowest = 0.0
             for body in bodies:
                 sent = time.perf_counter()
@@ -286,13 +315,15 @@ def bench_ingest(options: argparse.Namespace) -> list[Verdict]:
             while not _json(connection, "GET", f"/v1/tasks/{task['id']}")["finished"]:
                 time.sleep(0.02)
             elapsed = time.perf_counter() - began
+            cpu = served.cpu_s() - cpu
             info = _json(connection, "GET", "/v1/indexes/docs")
             assert info["n_docs"] == vectors.n_docs, info
         rates = [vectors.n_docs / one for one in (acknowledged, elapsed)]
         mib = n_bytes / 2**20
         print(f"ingestion, ack={ack}: {vectors.n_docs:,} documents, {mib:,.0f} MiB", end=", ")
         print(f"batches of {options.batch:,}, slowest {slowest:.2f} s")
-        print(f"    acknowledged {rates[0]:,.0f} /s   searchable {rates[1]:,.0f} /s")
+        each = f"{cpu / vectors.n_docs * 1e6:.0f} us of processor each"
+        print(f"    acknowledged {rates[0]:,.0f} /s   searchable {rates[1]:,.0f} /s   {each}")
         for kind, rate in zip(("acknowledged", "searchable"), rates, strict=True):
             what = f"ingestion, ack={ack}: documents a second until {kind}"
             verdicts.append(Verdict(what, f"{rate:,.0f}", ">= 5,000", rate >= 5000))
@@ -343,14 +374,14 @@ def main(arguments: list[str]) -> int:
         worlds = {name: world(name, options.data) for name in ("t200f", "t200s")}
         for name, one in worlds.items():
             print(f"set        {name}: {one.n_docs:,} documents, {one.source}")
-        with server("-", *(f"{name}={one.path}" for name, one in worlds.items())) as address:
+        with server("-", *(f"{name}={one.path}" for name, one in worlds.items())) as served:
             for part, measure in (
                 ("search", bench_search),
                 ("filters", bench_filters),
                 ("slow", bench_slow),
             ):
                 if part in parts:
-                    verdicts += measure(address, options, worlds)
+                    verdicts += measure(served, options, worlds)
     if "ingest" in parts:
         verdicts += bench_ingest(options)
     print()

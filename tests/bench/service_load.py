@@ -52,6 +52,8 @@ class Load:
     max: float
     requests: int
     refused: int = 0
+    cpu_ms: float = 0.0
+    """Processor time of the server for each request, where it was measured."""
 
 
 def closed(url: str, bodies: Sequence[bytes], *, connections: int, seconds: int) -> Load:
