@@ -216,13 +216,17 @@ def bench_filters(
                 found = orjson.loads(ask(url, bodies[0]))["hits"]
                 assert len(found) == 10, "the filter lets through what it should"
             label = "no filter" if percent is None else f"{percent} %"
-            candidates[label] = partial(closed, url, bodies, connections=1, seconds=options.seconds)
+            load = partial(closed, url, bodies, connections=1, seconds=options.seconds)
+            candidates[label] = partial(served.charged, load)
         rounds = alternating(candidates, options.rounds)
         print(f"filters, {name}, one connection")
         for label, loads in rounds.items():
             print(f"    {label:<12} {shown(loads)}")
         for percent in SELECTIVITIES:
             ratio = median_ratio(rounds[f"{percent} %"], rounds["no filter"], "mean")
+            cpu = median_ratio(rounds[f"{percent} %"], rounds["no filter"], "cpu_ms")
+            told = f"{ratio:.2f} of the time, {cpu:.2f} of the processor's"
+            print(f"    {percent:>2} % / none    {told}")
             what = f"{name}: mean time, filter of {percent} % / no filter"
             verdicts.append(Verdict(what, f"{ratio:.2f}", "<= 1.5", ratio <= 1.5))
     return verdicts
