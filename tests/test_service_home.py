@@ -1,11 +1,13 @@
 """A data directory remembers names and tasks through restarts, and refuses what it is not."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from lsr.errors import IndexLocked, UsageError
+from lsr.errors import IndexLocked, IndexVersion, UsageError
 from service.home import Home, log, queue, registry
+from service.home.home import FORMAT, SCHEMA
 from service.problems import ProblemError
 
 
@@ -96,3 +98,24 @@ def test_a_task_that_has_not_begun_is_canceled_at_once(tmp_path: Path) -> None:
             number = queue.enqueue(connection, "ingest", "a", {})
         assert queue.cancel(home, number).state == "canceled"
         assert queue.claim(home, []) is None
+
+
+def test_a_directory_of_the_first_format_is_brought_along(tmp_path: Path) -> None:
+    """It had no table of versions: the worker died of that at every start, as the format number
+    had not moved with the table.
+    """
+    with Home.open(tmp_path) as home, home.transaction() as connection:
+        connection.execute("DROP TABLE versions")
+        connection.execute("UPDATE settings SET value='1' WHERE key='format'")
+    with pytest.raises(IndexVersion, match="serve it once"):
+        Home.open(tmp_path, read_only=True)
+    with Home.open(tmp_path) as home:
+        assert home.setting("format") == FORMAT
+        assert home.rows("SELECT * FROM versions") == []
+    Home.open(tmp_path, read_only=True).close()
+
+
+def test_the_format_moves_with_the_tables() -> None:
+    """Whoever changes the schema raises FORMAT, writes the step from the one before and this."""
+    digest = hashlib.sha256(SCHEMA.encode()).hexdigest()[:12]
+    assert (FORMAT, digest) == (2, "49a66297b957")

@@ -31,10 +31,23 @@ from lsr.files import make_directory, sync_directory
 
 FILE_NAME = "service.sqlite"
 _STAGING = f"{FILE_NAME}.new"
-FORMAT = 1
+FORMAT = 2
 FOLDERS = ("indexes", "encoders", "judged", "snapshots", "tasks")
 
-SCHEMA = """
+VERSIONS = """
+CREATE TABLE IF NOT EXISTS versions(
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    index_name TEXT NOT NULL,
+    folder TEXT NOT NULL UNIQUE,
+    settings BLOB NOT NULL,
+    until REAL NOT NULL,
+    after INTEGER NOT NULL,
+    why BLOB NOT NULL
+);
+"""
+"""What format 1 did not have."""
+
+SCHEMA = f"""{VERSIONS}
 CREATE TABLE settings(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE indexes(
     name TEXT PRIMARY KEY,
@@ -95,15 +108,6 @@ CREATE TABLE idempotency(
     at REAL NOT NULL,
     PRIMARY KEY(key, index_name)
 ) WITHOUT ROWID;
-CREATE TABLE versions(
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    index_name TEXT NOT NULL,
-    folder TEXT NOT NULL UNIQUE,
-    settings BLOB NOT NULL,
-    until REAL NOT NULL,
-    after INTEGER NOT NULL,
-    why BLOB NOT NULL
-);
 CREATE TABLE effectiveness(
     index_name TEXT NOT NULL,
     at REAL NOT NULL,
@@ -127,12 +131,17 @@ class Home:
     def open(cls, path: str | Path, *, read_only: bool = False) -> "Home":
         """Open the data directory, or make it where there is none, unless only to read it.
 
-        Raises `UsageError` for a directory that holds something else, `IndexVersion` for one of a
-        later release, `IndexCorrupt` for a damaged one.
+        One of an earlier release is brought along. Raises `UsageError` for a directory that holds
+        something else, `IndexVersion` for one of a later release or one that may not be brought
+        along, `IndexCorrupt` for a damaged one.
         """
         path = Path(path).resolve()
         file = path / FILE_NAME
         if not file.is_file():
+            if read_only and not path.exists():
+                raise UsageError(
+                    f"{path}: no data directory there; `lsr serve --data DIR` makes one"
+                )
             if read_only or (path.exists() and (not path.is_dir() or _holds_something(path))):
                 raise UsageError(
                     f"{path} exists and is no data directory ({FILE_NAME} is missing); "
@@ -148,6 +157,8 @@ class Home:
             if problem:
                 raise IndexCorrupt(f"{file}: {problem}. Restore a copy of it.")
             version = home.setting("format")
+            if version == 1 and not read_only:
+                version = home._upgraded()
         except apsw.SQLError as error:
             database.close()
             raise IndexCorrupt(f"{file}: not the file of a data directory ({error})") from error
@@ -156,11 +167,22 @@ class Home:
             raise
         if version != FORMAT:
             database.close()
+            advice = "serve it once with this one" if version == 1 else "serve it with that one"
             raise IndexVersion(
-                f"{file}: format {version}, this release reads {FORMAT}; serve it with the release "
-                "that wrote it"
+                f"{file}: format {version} of another release, this one reads {FORMAT}; {advice}"
             )
         return home
+
+    def _upgraded(self) -> int:
+        """From format 1; of several processes the first does it."""
+        with self.transaction() as connection:
+            ((found,),) = connection.execute("SELECT value FROM settings WHERE key='format'")
+            if orjson.loads(found) == 1:
+                connection.execute(VERSIONS)
+                connection.execute(
+                    "UPDATE settings SET value=? WHERE key='format'", (orjson.dumps(FORMAT),)
+                )
+        return FORMAT
 
     def close(self) -> None:
         """Let go of `service.sqlite`."""
