@@ -10,11 +10,12 @@ from index import Index
 from lsr.__main__ import run
 from lsr.commands.rebuild import parsed_gate
 from lsr.encoders import BM25Encoder
-from lsr.errors import UsageError
+from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document
 from service.home import Home, aliases
 from service.home.aliases import Action
 from service.receiving import submit
+from service.worker import Worker
 
 TEXTS = {"a": "cats sleep", "b": "dogs bark", "c": "birds sing"}
 JUDGED = {
@@ -148,3 +149,15 @@ def test_a_task_that_failed_or_waits_is_told(
     told = said(capsys, "tasks", "wait", str(waiting.id), "--data", data, code=1)
     assert "It was canceled" in told
     assert "There is no task 99" in said(capsys, "tasks", "show", "99", "--data", data, code=1)
+
+
+def test_a_worker_that_dies_keeps_nobody_waiting(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread printed a traceback, and the command waited for the task for ever."""
+
+    def die(self: Worker) -> None:
+        raise IndexCorrupt("service.sqlite: page 7 is damaged")
+
+    monkeypatch.setattr(Worker, "run", die)
+    assert "page 7 is damaged" in said(capsys, "rebuild", "pets", "--data", data, code=1)

@@ -21,25 +21,29 @@ class TaskFailedError(LsrError):
 def seen_through(home: "Home", task: "Task", desc: str) -> "Task":
     """Wait for a task, showing how far it is; where no server works in the directory, work here.
 
-    Ctrl-C leaves it queued. Raises `TaskFailedError` with what the task failed with.
+    Ctrl-C leaves it queued. Raises `TaskFailedError` with what the task failed with, and what kept
+    the worker from working.
     """
     from service.home import queue
     from service.worker import Worker
 
     worker = Worker(home)
+    died: list[Exception] = []
 
     def work() -> None:
         try:
             worker.run()
         except IndexLocked:  # a server is at it
             return
+        except Exception as error:
+            died.append(error)
 
     thread = threading.Thread(target=work, name="worker")
     thread.start()
     counter: Bar[None] = bar(total=None, unit="documents", desc=desc)
     try:
         with counter:
-            while not task.over:
+            while not task.over and not died:
                 time.sleep(POLL_S)
                 task = queue.task_of(home, task.id)
                 if task.progress is not None:
@@ -48,6 +52,8 @@ def seen_through(home: "Home", task: "Task", desc: str) -> "Task":
     finally:
         worker.stop()
         thread.join()
+    if died:
+        raise died[0]
     return checked(task)
 
 
