@@ -17,14 +17,21 @@ from .job import Job
 def learned(job: Job, entry: Entry) -> Entry:
     """The same index with a BM25 fitted to the documents of this task, in a directory of its own.
 
-    A kill leaves the empty index in place, and a directory that is removed at a later start.
+    Documents without any text teach nothing, and once the index holds one it stays as it is. A kill
+    leaves the empty index in place, and a directory that is removed at a later start.
     """
+    before = job.shelf.index(entry)
+    settings = {key: value for key, value in entry.settings.items() if key != registry.LEARNS}
+    if before.n_docs:
+        with job.home.transaction() as connection:
+            registry.put_settings(connection, entry.name, settings)
+        return job.entry()
+    if not any(text.strip() for text in _texts(job)):
+        return entry
     encoder = BM25Encoder.fit(_texts(job))
     folder = registry.new_folder(job.home, entry.name)
-    before = job.shelf.index(entry)
     make_directory(folder)
     empty_index(folder, encoder, fields=before.fields, settings=before.settings).close()
-    settings = {key: value for key, value in entry.settings.items() if key != registry.LEARNS}
     with job.home.transaction() as connection:
         registry.move(connection, entry.name, folder, settings)
     job.shelf.discard(entry.path)
