@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,24 @@ def test_a_body_without_any_good_line_is_a_problem(start: Callable[..., Server])
     assert server.add("pets", b"\n\n", status=422)["code"] == "invalid_request"
 
 
+def test_words_are_learned_from_the_first_documents_that_have_some(
+    start: Callable[..., Server],
+) -> None:
+    """A first upload of nothing but mistakes left an index that never knew a word by its name."""
+    server = start()
+    server.create(name="pets")
+    server.add("pets", b"not json\n", status=422)
+    server.add("pets", PETS)
+    found = server.client.post(
+        "/v1/indexes/pets/search", json={"query": {"tokens": {"cat": 1.0}}}
+    ).json()
+    assert ([hit["id"] for hit in found["hits"]], found["warnings"]) == (["a"], [])
+    server.create(name="mute")
+    server.add("mute", [{"id": "z", "fields": {"n": 1}}])
+    server.add("mute", PETS)
+    assert server.client.get("/v1/indexes/mute").json()["n_docs"] == 4
+
+
 @pytest.mark.parametrize(
     ("encoding", "compress"),
     [("gzip", gzip.compress), ("zstd", zstandard.ZstdCompressor().compress)],
@@ -294,6 +313,23 @@ def test_one_document_is_written_read_and_deleted_by_version(
     assert client.delete(url, headers={"If-Match": newer.headers["ETag"]}).status_code == 204
     assert client.get(url).status_code == 404
     assert client.delete(url).status_code == 404
+
+
+def test_a_written_document_is_told_its_own_version(start: Callable[..., Server]) -> None:
+    """Of two writers at a time one was told the version of the other, and could then replace it
+    under If-Match without having seen it.
+    """
+    client = start().client
+    client.post("/v1/indexes", json={"name": "pets"})
+
+    def write(number: int) -> str:
+        fields = {"text": f"cat {number}"}
+        answer = client.put("/v1/indexes/pets/documents/a", json={"fields": fields})
+        return str(answer.headers["ETag"])
+
+    with ThreadPoolExecutor(8) as pool:
+        versions = list(pool.map(write, range(48)))
+    assert len(set(versions)) == 48
 
 
 def test_documents_are_deleted_by_id_and_by_filter(start: Callable[..., Server]) -> None:

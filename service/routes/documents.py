@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -189,13 +190,11 @@ async def write_document(
     task = await finished(engine.writable_home(), task, wait_s=300.0)
     _raise_failed(task)
     index = (await run_sync(collection_of, request, name, "write")).index
-    version = await run_sync(index.version, id)
-    written = {
-        "index": name,
-        "id": id,
-        "version": version,
-        "generation": (task.details or {}).get("generation"),
-    }
+    generation = (task.details or {}).get("generation")
+    # As of the commit that wrote it: the newest may be somebody else's, whom the next If-Match of
+    # this client would overwrite unseen.
+    version = await run_sync(partial(index.version, id, at=generation))
+    written = {"index": name, "id": id, "version": version, "generation": generation}
     return json(written, headers={"ETag": f'"{version}"'})
 
 
