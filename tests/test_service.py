@@ -652,6 +652,10 @@ def test_a_wrong_parameter_of_the_address_is_named(tmp_path: Path) -> None:
             headers={"Content-Type": "application/x-ndjson"},
         )
         assert "'wait'" in assert_problem(response, 422, "invalid_request")["detail"]
+        misspelt = client.post("/v1/indexes/pets/documents?akc=logged", content=b'{"id": "a"}\n')
+        problem = assert_problem(misspelt, 422, "unknown_field")
+        assert problem["hint"] == "Did you mean 'ack'?"
+        assert_problem(client.get("/v1/info?x=1"), 422, "unknown_field")
 
 
 # ---- opening, commits, threads -----------------------------------------------------------------

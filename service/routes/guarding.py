@@ -5,7 +5,7 @@ beginning, which would cost every request a task, but where a search takes longe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..engine import Engine
 from ..gate import Gate
 from ..limits import Limits
 from ..names import is_name
-from ..problems import ProblemError
+from ..problems import Fault, ProblemError, did_you_mean, pointer
 
 PATIENCE_S = 0.05
 
@@ -37,12 +37,14 @@ class GuardedRoute(APIRoute):
         has_name = "{name}" in self.path
         assert need.public or need.action is None or need.of != "index" or has_name, self.path
         has_body = self.body_field is not None and not need.streamed
+        known = [field.alias for field in self.dependant.query_params]
 
         async def guarded(request: Request) -> Response:
             gate: Gate = request.state.gate
             access = gate.access(request.headers, need)
             _admit(request, access, need, gate.limits)
             request.state.access = access
+            _check_parameters(request, known)
             if need.always:
                 return await handle(request)
             with gate.running():
@@ -95,6 +97,19 @@ def _admit(request: Request, access: Access, need: Need, limits: Limits) -> None
             hint="Names are 1 to 63 lower-case letters, digits, '-' and '_', and begin with a "
             "letter or a digit.",
         )
+
+
+def _check_parameters(request: Request, known: Sequence[str]) -> None:
+    """Raise the problem of a parameter that the route does not have: `akc=logged` is a mistake."""
+    for name in request.query_params:
+        if name not in known:
+            raise ProblemError(
+                "unknown_field",
+                f"The query parameter '{name[:100]}' is unknown here.",
+                hint=did_you_mean(name, known)
+                or (f"Known here: {', '.join(known)}." if known else "There are none here."),
+                faults=[Fault(pointer(["query", name]), "unknown parameter", allowed=known)],
+            )
 
 
 async def _with_body(request: Request, gate: Gate) -> Request:
