@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lsr.errors import IndexFailure
+from lsr.errors import DiskFull, IndexFailure
 
 from .problems import (
     KINDS,
@@ -64,6 +64,14 @@ async def _index_failure(request: Request, error: Exception) -> Response:
     """A damaged or missing file met while answering; its path goes to the log only."""
     request_id = request.scope["state"]["request_id"]
     log.error("request %s: %s: %s", request_id, type(error).__name__, error)
+    if isinstance(error, DiskFull):
+        problem = ProblemError(
+            "insufficient_storage",
+            "The disk is full, so nothing can be written; searches go on.",
+            hint="Whoever runs the server must make room; then send the request again.",
+            headers={"Retry-After": "60"},
+        )
+        return problem_response(request.scope, problem)
     detail = f"The index cannot be read ({type(error).__name__})."
     return problem_response(request.scope, ProblemError("index_unavailable", detail))
 
