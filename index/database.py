@@ -29,6 +29,8 @@ from lsr.errors import (
 )
 from lsr.files import NO_ROOM, has_room
 
+from .wal import log_damage
+
 BUSY_TIMEOUT_MS = 60_000
 
 
@@ -260,14 +262,17 @@ class Database:
                 target.close()
 
     def length_problem(self) -> str:
-        """What is wrong with the file's length; a short last page carries no checksum to fail.
+        """What is wrong with the file's length, or with the log beside it.
+
+        A short last page carries no checksum to fail; SQLite takes a damaged log for a torn one.
 
         Beside a write-ahead log any length is right: power may be lost while the log is written
         back, in the middle of a page, and the next one to open the file writes it back again.
         """
         log = self.path.with_name(self.path.name + "-wal")
         if log.exists() and log.stat().st_size:
-            return ""
+            with self._reading, translated(self.path, self._reader):
+                return log_damage(log, self._reader)
         size = self.path.stat().st_size
         page = int(self.rows("PRAGMA page_size")[0][0])
         if size % page:
