@@ -41,6 +41,7 @@ crash: $(VENV)/.dev  ## Kill, cut the power and damage at every point (half an h
 	PYTHONPATH=tests $(BIN)/python -m crash.power
 	PYTHONPATH=tests $(BIN)/python -m crash.killing
 	PYTHONPATH=tests $(BIN)/python -m crash.full
+	PYTHONPATH=tests $(BIN)/python -m crash.flips
 	PYTHONPATH=tests $(BIN)/python -m crash.serving
 
 check: $(VENV)/.dev  ## Format, lint and strict types

@@ -217,12 +217,21 @@ def verified_home(
                     return Verdict("sound", step=step)
                 reasons.append(f"after {step} steps: {reason}")
             return Verdict("lost" if acked == begun else "half", "; ".join(reasons))
-    except (_Unsound, LsrError) as error:
+    except (Damaged, LsrError) as error:
         return Verdict("unsound", str(error))
 
 
-class _Unsound(Exception):
-    """An answer that should not be."""
+class Damaged(Exception):
+    """An answer that says that something is wrong, or should not be."""
+
+
+def home_differs(client: TestClient, model: HomeModel) -> str:
+    """How everything in the directory differs from the model; empty when nothing does.
+
+    Raises `Damaged` where the service itself says that something is wrong.
+    """
+    _settled(client)
+    return _differs(client, model, random.Random(1))
 
 
 def line_of(doc: Doc) -> bytes:
@@ -242,14 +251,14 @@ def integer_scores(
 
 def _told(answer: Any, *statuses: int) -> Any:
     if answer.status_code not in statuses:
-        raise _Unsound(f"{answer.request.method} {answer.request.url}: {answer.text[:300]}")
+        raise Damaged(f"{answer.request.method} {answer.request.url}: {answer.text[:300]}")
     return answer.json() if answer.content else None
 
 
 def _succeeded(answer: Any) -> Any:
     task = _told(answer, 200)
     if task["state"] != "succeeded":
-        raise _Unsound(f"{task}")
+        raise Damaged(f"{task}")
     return task
 
 
@@ -259,11 +268,11 @@ def _settled(client: TestClient) -> None:
         tasks = _told(client.get("/v1/tasks", params={"limit": 100}), 200)["tasks"]
         for one in tasks:  # a restore that was not answered may be done already when it comes again
             if one["state"] == "failed" and one["error"]["code"] != "index_exists":
-                raise _Unsound(f"a task failed: {one}")
+                raise Damaged(f"a task failed: {one}")
         if all(one["state"] in ("succeeded", "failed") for one in tasks):
             return
         time.sleep(0.005)
-    raise _Unsound(f"tasks that do not end: {tasks}")
+    raise Damaged(f"tasks that do not end: {tasks}")
 
 
 def _newest(client: TestClient, of: str) -> str:

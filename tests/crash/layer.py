@@ -141,9 +141,7 @@ def environment(
     root: Path, control: Control, *, trace: Path | None = None, marks: Path | None = None
 ) -> dict[str, str]:
     """The environment of a process that is to run under the layer, with this one's added."""
-    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
     added = {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "LD_PRELOAD": str(library()),
         "CRASH_ROOT": str(root.resolve()),
         "CRASH_CONTROL": str(control.path),
@@ -152,7 +150,13 @@ def environment(
         added["CRASH_TRACE"] = str(trace)
     if marks is not None:
         added["CRASH_MARKS"] = str(marks.resolve())
-    return {**os.environ, **added}
+    return {**with_paths(), **added}
+
+
+def with_paths() -> dict[str, str]:
+    """This process's environment, in which Python finds the project and these tests."""
+    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def read_trace(path: Path) -> list[Operation]:

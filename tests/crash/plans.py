@@ -116,7 +116,7 @@ def writes(seed: int) -> list[Step]:
     """Commits of every kind, and closing between them."""
     make = Maker(seed)
     steps: list[Step] = [Create(), *(make.change() for _ in range(8)), Reopen()]
-    return [*steps, *(make.change() for _ in range(5)), Reopen()]
+    return [*steps, *(make.change() for _ in range(5))]
 
 
 def checkpoints(seed: int) -> list[Step]:

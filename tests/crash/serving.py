@@ -123,6 +123,17 @@ def settled(client: httpx.Client) -> None:
     raise Unexpected(f"tasks are not over after {SETTLE_S} s")
 
 
+def two_indexes(address: str) -> None:
+    """Make the indexes "one" and "two", and the alias "live" of the first."""
+    with httpx.Client(base_url=address, timeout=60) as client:
+        for name in ("one", "two"):
+            sizes = {"encoder": None, "n_terms": 30, "max_weight": 4.0}
+            body = {"name": name, "fields": {"lang": "keyword"}, **sizes}
+            client.post("/v1/indexes", json=body).raise_for_status()
+        swap = {"alias": "live", "index": "one", "must_exist": False}
+        client.post("/v1/aliases", json={"actions": [{"swap": swap}]}).raise_for_status()
+
+
 class Loop:
     """Clients, kills and looks."""
 
@@ -144,13 +155,7 @@ class Loop:
     def begin(self) -> None:
         """A data directory with two indexes."""
         self.server.start()
-        with httpx.Client(base_url=self.server.address, timeout=60) as client:
-            for name in ("one", "two"):
-                sizes = {"encoder": None, "n_terms": 30, "max_weight": 4.0}
-                body = {"name": name, "fields": {"lang": "keyword"}, **sizes}
-                client.post("/v1/indexes", json=body).raise_for_status()
-            swap = {"alias": "live", "index": "one", "must_exist": False}
-            client.post("/v1/aliases", json={"actions": [{"swap": swap}]}).raise_for_status()
+        two_indexes(self.server.address)
 
     def round(self) -> None:
         """Write, kill once, start again, look."""

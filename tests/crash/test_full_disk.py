@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from crash.full import fill_everywhere
+from crash.homes import line_of
 from crash.layer import TESTS
+from crash.model import Doc
+from crash.serving import Server, settled, two_indexes
 from crash.workloads import INDEX_WORKLOADS
 
 
@@ -80,3 +84,45 @@ def test_a_small_file_system_that_is_really_full(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "disk is full" in done.stdout or "no room" in done.stdout
     assert done.stdout.endswith("went on\n")
+
+
+@pytest.mark.slow
+def test_a_server_on_a_full_disk_goes_on_searching(tmp_path: Path) -> None:
+    """The disk of a running server fills: writing is answered with 507, searches as before; what
+    was acknowledged before it could be committed is committed once there is room.
+    """
+    server = Server(tmp_path)
+    server.start()
+    try:
+        two_indexes(server.address)
+        with httpx.Client(base_url=server.address, timeout=60) as client:
+
+            def add(doc_id: str, **parameters: str) -> httpx.Response:
+                doc = Doc(doc_id, {1: 1.0}, {"text": "x", "lang": "en"})
+                headers = {"Content-Type": "application/x-ndjson"}
+                path = "/v1/indexes/one/documents"
+                return client.post(path, content=line_of(doc), headers=headers, params=parameters)
+
+            def found() -> list[str]:
+                body = {"query": {"vector": {"indices": [1], "values": [1]}}, "limit": 100}
+                hits = client.post("/v1/indexes/one/search", json=body).json()["hits"]
+                return [hit["id"] for hit in hits]
+
+            assert add("before").status_code == 200
+            assert found() == ["before"]
+            server.control.arm_failure(1)
+            refused = add("refused", wait="2")
+            assert refused.status_code == 507, refused.text
+            assert refused.json()["code"] == "insufficient_storage"
+            assert found() == ["before"]
+            assert client.get("/v1/indexes/one/documents/before").status_code == 200
+            server.control.stop()
+            assert add("after").status_code == 200
+            assert found() == ["before", "after"]
+        server.bury()
+        server.start()
+        with httpx.Client(base_url=server.address, timeout=60) as client:
+            settled(client)
+            assert client.get("/v1/indexes/one").json()["n_docs"] == 2
+    finally:
+        server.bury()

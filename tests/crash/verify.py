@@ -71,6 +71,13 @@ def _looked_at(
     return Verdict("sound", step=step)
 
 
+def differs(index: Index, model: Model, rng: random.Random) -> str:
+    """How documents and rankings differ from the reference; empty when they do not."""
+    if not _same(index, _documents(index, [model]), model):
+        return "the documents"
+    return searched(index, model, rng)
+
+
 def _documents(index: Index, models: Sequence[Model]) -> dict[str, dict[str, object]]:
     """Fields by id of every document that any of the models knows and the index has."""
     ids = {doc_id for model in models for doc_id in model.documents}
