@@ -59,6 +59,8 @@ class Shelf:
         with self._lock:
             kept = self._indexes.get(entry.path)
             if kept is None or not kept.in_place():
+                # Those that were deleted since go with the last task that still has them.
+                self._indexes = {at: one for at, one in self._indexes.items() if one.in_place()}
                 kept = self._indexes[entry.path] = Index.open(entry.path)
                 if kept.retained_seconds < CURSOR_SECONDS:
                     kept.retain(CURSOR_SECONDS)
@@ -78,7 +80,9 @@ class Shelf:
             key = str(folder)
             encoder = self._encoders.get(key)
             if encoder is None:
-                encoder = self._encoders[key] = load_encoder(folder)
+                there = {at: one for at, one in self._encoders.items() if Path(at).is_dir()}
+                encoder = there[key] = load_encoder(folder)
+                self._encoders = there
         check_same_space(index, encoder)
         return encoder
 
