@@ -19,6 +19,7 @@ from index import Index
 from lsr.errors import UsageError
 from lsr.types import Document
 from service.home import Home, queue
+from service.home.home import FORMAT
 from service.home.queue import Task
 from service.home.registry import Entry
 from service.worker import Worker
@@ -68,6 +69,7 @@ import threading
 import time
 from pathlib import Path
 from service.home import Home, queue
+from service.home.home import FORMAT
 from service.home.queue import Task
 from service.home.registry import Entry
 from service.worker import Worker
@@ -88,7 +90,7 @@ def test_a_data_directory_that_was_half_made_is_made_anew(tmp_path: Path) -> Non
     (data / "service.sqlite.new").write_bytes(b"half")
     (data / "service.sqlite.new-wal").write_bytes(b"")
     with Home.open(data) as home:
-        assert home.setting("format") == 1
+        assert home.setting("format") == FORMAT
     assert not list(data.glob("*.new*"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("years of work")
