@@ -261,6 +261,15 @@ class Database:
             finally:
                 target.close()
 
+    def n_bytes(self) -> int:
+        """On disk: the file, and the log of what it does not have yet."""
+        log = self.path.with_name(self.path.name + "-wal")
+        try:
+            waiting = log.stat().st_size
+        except FileNotFoundError:
+            waiting = 0
+        return self.path.stat().st_size + waiting
+
     def length_problem(self) -> str:
         """What is wrong with the file's length, or with the log beside it.
 

@@ -21,13 +21,12 @@ def disk_parts(catalog: Catalog, snapshot: Snapshot) -> dict[str, int]:
     `vectors`: float16 vectors, for explanations, merges and rebuilds. `names`: ids and filter
     columns of the segments.
     """
-    catalog_bytes = catalog.path.stat().st_size
     found = {"texts": 0, "pending": 0}
     for name, n_bytes in catalog.rows("SELECT name, sum(pgsize) FROM dbstat GROUP BY name"):
         if part := _TABLES.get(str(name)):
             found[part] += int(n_bytes)
-    # A write-ahead log may hold pages that the file does not have yet.
-    found["bookkeeping"] = max(0, catalog_bytes - found["texts"] - found["pending"])
+    # Pages that were rewritten lie in the log again; one that the log has yet to take, nowhere.
+    found["bookkeeping"] = max(0, catalog.n_bytes() - found["texts"] - found["pending"])
     segments = [view.segment for view in snapshot.views if view.number >= 0]
     search = sum(segment.search_bytes for segment in segments)
     vectors = sum(segment.vector_bytes for segment in segments)

@@ -304,7 +304,7 @@ class Index(Reader):
             "max_weight": self.max_weight,
             "scale": self.scale,
             "scores": "match counts" if self.settings.binary else "sums of 8-bit impacts",
-            "catalog_bytes": (self.path / FILE_NAME).stat().st_size,
+            "catalog_bytes": self._catalog.n_bytes(),
             "fields": self.fields,
             "encoder": None if self.encoder is None else asdict(self.encoder),
         }
