@@ -76,24 +76,23 @@ def added_since(source: Index, commit: int, limit: int) -> Iterator[list[StoredD
 def _read(
     connection: apsw.Connection, groups: str, arguments: tuple[int, ...]
 ) -> list[StoredDocument]:
-    listed = orjson.dumps([docid for (docid,) in select(connection, groups, arguments)]).decode()
-    rows = select(
-        connection,
-        # Passages have consecutive docids from their group's on; no index leads to them but that.
-        "SELECT g.value, d.docid, d.span_start, d.span_end FROM json_each(?) g "
-        "JOIN documents d ON d.docid >= g.value AND d.docid < coalesce("
-        "(SELECT min(n.docid) FROM documents n WHERE n.docid > g.value "
-        "AND n.group_docid <> g.value), 1 << 33) ORDER BY d.docid",
-        (listed,),
-    )
-    of_group: dict[int, list[StoredRow]] = {}
-    for group, docid, start, end in rows:
-        of_group.setdefault(int(group), []).append(StoredRow(int(docid), start, end))
+    found = [int(docid) for (docid,) in select(connection, groups, arguments)]
+    if not found:
+        return []
+    of_group: dict[int, list[StoredRow]] = {docid: [] for docid in found}
+    last = found[-1]
+    # Passages have consecutive docids from their group's on, so one walk meets them all.
+    walk = "SELECT docid, group_docid, span_start, span_end FROM documents WHERE docid >= ? "
+    for docid, group, start, end in connection.execute(walk + "ORDER BY docid", (found[0],)):
+        if docid > last and group != last:
+            break
+        if group in of_group:
+            of_group[group].append(StoredRow(int(docid), start, end))
     stored = select(
         connection,
-        "SELECT d.docid, d.doc_id, t.fields FROM json_each(?) g "
-        "JOIN documents d ON d.docid=g.value JOIN texts t ON t.docid=d.docid ORDER BY d.docid",
-        (listed,),
+        "SELECT d.docid, d.doc_id, t.fields FROM documents d JOIN texts t ON t.docid=d.docid "
+        "WHERE d.docid IN (SELECT value FROM json_each(?)) ORDER BY d.docid",
+        (orjson.dumps(found).decode(),),
     )
     return [
         StoredDocument(Document(doc_id, orjson.loads(fields)), tuple(of_group[int(docid)]))

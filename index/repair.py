@@ -210,8 +210,8 @@ def _orphaned(path: Path, catalog: Catalog, damaged: set[str]) -> tuple[list[_Ro
     ]
     rows = catalog.rows(
         "SELECT d.docid, d.doc_id, d.group_docid, d.span_start, d.span_end, t.fields "
-        "FROM json_each(?) j JOIN documents d ON d.docid=j.value "
-        "JOIN texts t ON t.docid=d.group_docid ORDER BY d.docid",
+        "FROM documents d JOIN texts t ON t.docid=d.group_docid "
+        "WHERE d.docid IN (SELECT value FROM json_each(?)) ORDER BY d.docid",
         (orjson.dumps(live).decode(),),
     )
     return [_Row(*row) for row in rows], dead
