@@ -84,6 +84,40 @@ _LINES = st.lists(
 ).map(b"\n".join)
 
 
+_MEANT = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": st.sampled_from((*STANDING, *ALIASES)),
+        "filter": st.sampled_from(({"lang": "en"}, {"not": {"field": "year", "lt": 2000}}, {})),
+        "query": st.sampled_from(
+            (
+                {"text": "cats that sleep"},
+                {"tokens": {"sleep": 1.5}},
+                {"vector": {"indices": [1, 0], "values": [1.0, 0.5]}},
+                {"like": "d1"},
+            )
+        ),
+        "like": st.sampled_from(IDS),
+        "terms": st.just(["sleep", 1]),
+        "require_terms": st.just([]),
+        "exclude_terms": st.just([]),
+        "cursor": st.none(),
+        "min_score": st.sampled_from((0.1, {"relative": 0.5})),
+    },
+)
+"""What a request must know to mean anything here; a schema cannot tell it."""
+
+
+def _with_meaning(body: Any, meant: Mapping[str, Any]) -> Any:
+    """The body with some of its members as this server knows them, at any depth."""
+    if isinstance(body, dict):
+        return {
+            name: meant[name] if name in meant else _with_meaning(value, meant)
+            for name, value in body.items()
+        }
+    return [_with_meaning(one, meant) for one in body] if isinstance(body, list) else body
+
+
 @schemathesis.serializer("application/x-ndjson")
 def _ndjson(context: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -230,9 +264,13 @@ class Contract:
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
         )
-        @given(generated, self._real_parameters(operation), lines_of)
-        def each(case: Any, parameters: Mapping[str, Any], lines: bytes) -> None:
+        @given(generated, self._real_parameters(operation), lines_of, _MEANT)
+        def each(
+            case: Any, parameters: Mapping[str, Any], lines: bytes, meant: Mapping[str, Any]
+        ) -> None:
             case.path_parameters = {**(case.path_parameters or {}), **parameters}
+            if mode is GenerationMode.POSITIVE:
+                case.body = _with_meaning(case.body, meant)
             if case.media_type == "application/x-ndjson":
                 case.body = lines
             response = case.call(headers=dict(self.headers))
