@@ -112,6 +112,8 @@ def sweep(folder: Path, look: Callable[[], str], flips: Flips, n: int, rng: rand
         (path.relative_to(sound), at)
         for path in sorted(sound.rglob("*"))
         if path.is_file() and not path.name.endswith(("-shm", ".lock"))
+        # The logs of indexes are looked at by themselves, where it is known what a commit held.
+        if not ("indexes" in path.parts and path.name.endswith("-wal"))
         for at in places(path, n, rng)
     ]
     for name, at in bar(tries, desc=folder.name, unit="flips"):
@@ -156,7 +158,10 @@ def look_at_home(root: Path, of_plan: Plan) -> str:
     """Start the app, read and search everything, verify each snapshot."""
     try:
         with Serving(root) as client:
-            return "unseen" if home_differs(client, of_plan.models[-1]) else "no effect"
+            if not home_differs(client, of_plan.models[-1]):
+                return "no effect"
+            older = [home_differs(client, one) for one in of_plan.models[-3:-1]]
+            return "as torn" if "" in older else "unseen"
     except (Damaged, LsrError):
         return "detected"
 

@@ -231,6 +231,9 @@ def home_differs(client: TestClient, model: HomeModel) -> str:
     Raises `Damaged` where the service itself says that something is wrong.
     """
     _settled(client)
+    for one in _told(client.get("/v1/snapshots"), 200)["snapshots"]:
+        if not one["readable"]:
+            raise Damaged(f"the snapshot {one['name']} is listed as damaged")
     return _differs(client, model, random.Random(1))
 
 
