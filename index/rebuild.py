@@ -94,6 +94,7 @@ def begun(
         )
     wanted = orjson.dumps(
         {
+            "source": _identity(source),
             "space": None if weights.encoder is None else weights.encoder.space,
             "max_weight": max_weight,
             "windows": weights.windows,
@@ -136,6 +137,7 @@ def copy(
     if state is None:  # what comes later is for `catch_up`, or this might never end
         state = {
             "docid": 0,
+            "source": _identity(source),
             "seen": source.generation,
             "done": 0,
             "until": last_docid(source.catalog),
@@ -162,6 +164,11 @@ def catch_up(
     state = target.remembered(KEY)
     if state is None or state["docid"] is not None:
         raise UsageError(f"{target.path}: the copy that this catches up with is not complete")
+    if state["source"] != _identity(source):
+        raise UsageError(
+            f"{target.path}: was made of another index than the one that is at {source.path} now; "
+            "begin anew"
+        )
     now = source.generation
     changed = 0
     if now != state["seen"]:
@@ -183,7 +190,8 @@ def follow(source: Index, target: Index, weights: Weights, *, since: int) -> int
     what changed in `source` from then on; how much.
     """
     with target.writer() as writer:
-        writer.remember(KEY, {"docid": None, "seen": since, "done": 0})
+        known = {"docid": None, "source": _identity(source), "seen": since, "done": 0}
+        writer.remember(KEY, known)
     return catch_up(source, target, weights)
 
 
@@ -252,6 +260,13 @@ def rebuild_index(
             arrive(staging, path)
     n_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return Rebuilt(n_docs, caught_up, n_bytes, time.perf_counter() - started)
+
+
+def _identity(source: Index) -> str:
+    """The same for one index as long as it lives: numbers of commits mean nothing to another."""
+    place = source.catalog.path.stat()
+    first = source.catalog.rows("SELECT at FROM commits ORDER BY number LIMIT 1")
+    return f"{place.st_dev}:{place.st_ino}:{first[0][0] if first else None}"
 
 
 def _batch_of(weights: Weights) -> int:

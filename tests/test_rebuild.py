@@ -270,3 +270,22 @@ def test_what_cannot_be_is_refused(source: Path, tmp_path: Path) -> None:
         pytest.raises(UsageError, match="not complete"),
     ):
         catch_up(old, new, Weights())
+
+
+def test_what_was_begun_of_another_index_is_not_taken_up(source: Path, tmp_path: Path) -> None:
+    """An index that was replaced or rolled back has other commits under the same numbers."""
+    with Index.open(source) as old:
+        with begun(old, tmp_path / "t", Weights()) as target:
+            copy(old, target, Weights())
+        last = old.generation
+    source.rename(tmp_path / "before")
+    with Index.create(source, n_terms=N_TERMS, max_weight=4.0, fields={"n": "int"}) as other:
+        for i in range(last):
+            other.add([Document("only", {"n": i})], vector(i))
+        assert other.generation == last
+        with Index.open(tmp_path / "t") as target, pytest.raises(UsageError, match="another index"):
+            catch_up(other, target, Weights())
+        with begun(other, tmp_path / "t", Weights()) as target:
+            copy(other, target, Weights())
+            assert catch_up(other, target, Weights()) == 0
+            assert contents(target) == contents(other)
