@@ -130,7 +130,7 @@ def test_bm25_counts_anew_and_the_old_version_is_kept(server: Server) -> None:
     server.rebuild()
     assert len(server.versions()) == 1  # one is kept, not every one
     assert not before.exists()
-    assert len(list((server.home.path / "indexes").glob("pets-0*"))) == 2
+    assert len(list((server.home.path / "indexes").glob("pets-0000*"))) == 2
 
 
 def test_a_rollback_brings_what_was_written_since_and_can_be_undone(server: Server) -> None:
