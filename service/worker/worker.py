@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,8 @@ class Worker:
     def _finish(self, task: Task, state: Any, **outcome: Any) -> None:
         with self.home.transaction() as connection:
             queue.finish(connection, task.id, state, **outcome)
+        with suppress(OSError):  # it stays where the task left files, such as what it rejected
+            (self.home.path / "tasks" / str(task.id)).rmdir()
 
     def _requeue(self, task: Task, why: str | None) -> None:
         with self.home.transaction() as connection:

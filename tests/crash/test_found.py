@@ -149,6 +149,21 @@ def test_the_worker_lets_go_of_indexes_that_were_deleted(tmp_path: Path) -> None
         shelf.close()
 
 
+def test_a_task_that_leaves_no_files_leaves_no_folder(tmp_path: Path) -> None:
+    """The soak counted an empty directory for each ingestion, for good."""
+    with Home.open(tmp_path / "data") as home:
+        worker = Worker(home)
+        for kept in (False, True):
+            with home.transaction() as connection:
+                number = queue.enqueue(connection, "ingest", "gone", {})
+            folder = home.path / "tasks" / str(number)
+            folder.mkdir()
+            if kept:
+                (folder / "rejects.ndjson").write_text("{}")
+            worker._finish(queue.task_of(home, number), "succeeded")
+            assert folder.exists() == kept
+
+
 def test_the_files_of_an_encoder_keep_their_names(tmp_path: Path) -> None:
     """Saving synced the bytes and the folder's name, not the names in the folder: after power loss
     a built index could hold an empty `encoder/`.
