@@ -103,9 +103,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         client.__exit__(None, None, None)
 
 
-def test_documents_are_found_once_they_are_answered_for(
-    start: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_documents_are_found_once_they_are_answered_for(start: Callable[..., Server]) -> None:
     server = start()
     server.create(name="pets", fields={"lang": "keyword"})
     task = server.add("pets", PETS)
@@ -119,7 +117,6 @@ def test_documents_are_found_once_they_are_answered_for(
     assert (task["progress"]["done"], task["progress"]["total"]) == (3, 3)
     assert server.ids("pets", "cats sleep") == ["a"]
     assert server.ids("pets", "all", filter={"lang": "en"}) == ["a", "b"]
-    assert list((tmp_path / "data" / "tasks").iterdir()) == []
 
 
 def test_the_first_documents_of_an_index_disturb_no_search(

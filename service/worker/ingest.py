@@ -7,7 +7,6 @@ if that chunk has to be read again.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +85,6 @@ def run(job: Job) -> dict[str, Any]:
         details["rejects_url"] = f"/v1/tasks/{job.task.id}/rejects"
     else:
         rejects.path.unlink(missing_ok=True)
-        with suppress(OSError):  # else every document that is written leaves a directory for good
-            rejects.path.parent.rmdir()
     return details
 
 
