@@ -1,5 +1,6 @@
 """BM25 of a new index: vocabulary and statistics are those of the first documents it is given."""
 
+import shutil
 from collections.abc import Iterator
 
 import orjson
@@ -31,9 +32,14 @@ def learned(job: Job, entry: Entry) -> Entry:
     encoder = BM25Encoder.fit(_texts(job))
     folder = registry.new_folder(job.home, entry.name)
     make_directory(folder)
-    empty_index(folder, encoder, fields=before.fields, settings=before.settings).close()
-    with job.home.transaction() as connection:
-        registry.move(connection, entry.name, folder, settings)
+    try:
+        empty_index(folder, encoder, fields=before.fields, settings=before.settings).close()
+        with job.home.transaction() as connection:
+            job.entry()  # raises where it was deleted meanwhile
+            registry.move(connection, entry.name, folder, settings)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     job.shelf.discard(entry.path)
     return job.entry()
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,15 @@ from crash.layer import Control, environment, read_trace
 from index import Index
 from lsr.errors import UsageError
 from lsr.types import Document
-from service.home import Home, queue
+from service import making
+from service.home import Home, log, queue
 from service.home.home import FORMAT
 from service.home.queue import Task
 from service.home.registry import Entry
-from service.worker import Worker
-from service.worker.job import Shelf
+from service.problems import ProblemError
+from service.wire.indexes import CreateIndex
+from service.worker import Worker, learning
+from service.worker.job import Job, Shelf
 
 
 def surviving(folder: Path, script: str) -> dict[str, bytes | None]:
@@ -68,12 +72,15 @@ import sys
 import threading
 import time
 from pathlib import Path
-from service.home import Home, queue
+from service import making
+from service.home import Home, log, queue
 from service.home.home import FORMAT
 from service.home.queue import Task
 from service.home.registry import Entry
-from service.worker import Worker
-from service.worker.job import Shelf
+from service.problems import ProblemError
+from service.wire.indexes import CreateIndex
+from service.worker import Worker, learning
+from service.worker.job import Job, Shelf
 Home.open(Path(sys.argv[1]) / "data").close()
 """
     left = surviving(tmp_path, script)
@@ -162,6 +169,34 @@ def test_a_task_that_leaves_no_files_leaves_no_folder(tmp_path: Path) -> None:
                 (folder / "rejects.ndjson").write_text("{}")
             worker._finish(queue.task_of(home, number), "succeeded")
             assert folder.exists() == kept
+
+
+def test_an_index_that_is_deleted_while_it_learns_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The soak found its directory there until the next start, and the task had failed with an
+    internal error.
+    """
+    with Home.open(tmp_path / "data") as home:
+        making.create(home, CreateIndex(name="pets"))
+        shelf = Shelf(home, {}, {})
+        with home.transaction() as connection:
+            number = queue.enqueue(connection, "ingest", "pets", {})
+            line = b'{"id": "a", "fields": {"text": "a cat"}}'
+            log.append(connection, number, log.Chunk(0, 1, (line,)))
+        job = Job(queue.task_of(home, number), shelf, threading.Event())
+        real = learning.empty_index
+
+        def slowly(*arguments: Any, **options: Any) -> Index:
+            made = real(*arguments, **options)
+            making.remove(home, shelf.entry("pets"))
+            return made
+
+        monkeypatch.setattr(learning, "empty_index", slowly)
+        with pytest.raises(ProblemError, match="pets"):
+            learning.learned(job, shelf.entry("pets"))
+        assert list((home.path / "indexes").iterdir()) == []
+        shelf.close()
 
 
 def test_the_files_of_an_encoder_keep_their_names(tmp_path: Path) -> None:
