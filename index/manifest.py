@@ -123,9 +123,13 @@ class Manifest:
         path = folder / FILE_NAME
         if not path.is_file() or path.is_symlink():
             raise IndexNotFound(f"{folder}: no snapshot here ({FILE_NAME} is missing)")
-        if path.stat().st_size > MAX_BYTES:
-            raise IndexCorrupt(f"{path}: larger than {MAX_BYTES:,} bytes; no manifest is")
-        return cls.from_bytes(path.read_bytes(), where=folder)
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise IndexCorrupt(f"{path}: larger than {MAX_BYTES:,} bytes; no manifest is")
+            raw = path.read_bytes()
+        except FileNotFoundError as error:
+            raise IndexNotFound(f"{folder}: deleted while it was read") from error
+        return cls.from_bytes(raw, where=folder)
 
 
 def is_snapshot(folder: Path) -> bool:
