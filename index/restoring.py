@@ -132,6 +132,8 @@ def snapshots_in(folder: Path) -> list[tuple[Path, Manifest | None]]:
             continue
         try:
             found.append((path, Manifest.read(path)))
+        except IndexNotFound:
+            continue  # deleted since it was listed
         except IndexFailure:
             found.append((path, None))
     return found

@@ -24,7 +24,7 @@ import httpx
 from .clients import Admin, Client, Restorer, Texts, Writer, answer_of
 from .plans import N_TERMS
 from .power import SCRATCH
-from .serving import Server, two_indexes
+from .serving import Server, settled, two_indexes
 
 EVERY_S = 5.0
 RSS_SHARE, RSS_MB, FDS = 0.10, 24.0, 8
@@ -134,6 +134,7 @@ def main() -> int:
             for client in clients:
                 client.stop()
             with httpx.Client(base_url=server.address, timeout=60) as http:
+                settled(http)
                 for client in clients:
                     try:
                         client.look(http)

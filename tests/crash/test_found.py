@@ -17,6 +17,7 @@ from scipy import sparse
 from crash.disk import replayed
 from crash.layer import Control, environment, read_trace
 from index import Index
+from index.restoring import snapshots_in
 from lsr.errors import UsageError
 from lsr.types import Document
 from service import making
@@ -197,6 +198,24 @@ def test_an_index_that_is_deleted_while_it_learns_leaves_nothing(
             learning.learned(job, shelf.entry("pets"))
         assert list((home.path / "indexes").iterdir()) == []
         shelf.close()
+
+
+def test_snapshots_are_listed_while_one_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing failed with 500 when a manifest went between two looks at it (soak)."""
+    with Index.create(tmp_path / "i", n_terms=5, max_weight=4.0) as index:
+        index.backup(tmp_path / "copies" / "one")
+        index.backup(tmp_path / "copies" / "two")
+    read = Path.read_bytes
+
+    def deleted(path: Path) -> bytes:
+        if path.parent.name == "one":
+            raise FileNotFoundError(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", deleted)
+    assert [path.name for path, _ in snapshots_in(tmp_path / "copies")] == ["two"]
 
 
 def test_the_files_of_an_encoder_keep_their_names(tmp_path: Path) -> None:
