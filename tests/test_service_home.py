@@ -119,3 +119,19 @@ def test_the_format_moves_with_the_tables() -> None:
     """Whoever changes the schema raises FORMAT, writes the step from the one before and this."""
     digest = hashlib.sha256(SCHEMA.encode()).hexdigest()[:12]
     assert (FORMAT, digest) == (2, "49a66297b957")
+
+
+def test_an_upload_that_a_starting_worker_forgot_is_not_acknowledged(tmp_path: Path) -> None:
+    """It was taken for one whose server had died; a repetition under the same key begins anew."""
+    with Home.open(tmp_path / "home") as home:
+        with home.transaction() as connection:
+            number = queue.begin(connection, "ingest", "docs", {})
+        queue.recover(home)
+        with (
+            pytest.raises(ProblemError) as refused,
+            home.transaction() as connection,
+        ):
+            connection.execute("INSERT INTO idempotency VALUES('k', 'docs', x'00', 1, 0)")
+            queue.submit(connection, number)
+        assert refused.value.code == "index_busy"
+        assert home.rows("SELECT count(*) FROM idempotency") == [(0,)], "nothing of it stays"

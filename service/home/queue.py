@@ -70,12 +70,23 @@ def begin(
 
 
 def submit(connection: apsw.Connection, number: int) -> None:
-    """It is received whole: let it run in its turn, inside a transaction."""
+    """It is received whole: let it run in its turn, inside a transaction.
+
+    Raises the problem `index_busy` where a worker that was starting took it for one whose server
+    had died, and forgot it.
+    """
     connection.execute(
         "UPDATE tasks SET state='queued', ticket=(SELECT coalesce(max(ticket), 0)+1 FROM tasks) "
         "WHERE id=?",
         (number,),
     )
+    if not connection.changes():
+        raise ProblemError(
+            "index_busy",
+            "The worker was started while the documents were on their way, and they were dropped.",
+            hint="Send them again.",
+            headers={"Retry-After": "1"},
+        )
 
 
 def enqueue(
