@@ -7,7 +7,8 @@ whoever asks for it, while the others are served.
 
 Which indexes there are is asked of the data directory at every request (microseconds), so that what
 another process creates, deletes or renames is noticed; such an index is opened when it is first
-asked for, or half a second later by itself.
+asked for, or half a second later by itself. One that failed is opened again when its files have
+changed, as after `lsr repair`.
 """
 
 import copy
@@ -28,6 +29,7 @@ from index import Index, check_same_space, query_encoder
 from lsr.encoders import SparseEncoder, load_encoder
 from lsr.errors import LsrError
 
+from .footprint import Footprint, footprint
 from .home import Home
 from .home.registry import Registry
 from .pressure import Pressure
@@ -156,11 +158,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an index could not be opened: `reason` for clients, `error` for the log."""
+    """Why an index could not be opened: `reason` for clients, `error` for the log.
+
+    `files` were there when it was tried: once they have changed it is worth another try.
+    """
 
     path: Path
     reason: str
     error: Exception
+    files: Footprint
 
 
 class Engine:
@@ -317,6 +323,7 @@ class Engine:
                 return there
             started = time.perf_counter()
             place: Collection | Failure
+            files = footprint(path)
             try:
                 place = Collection.open(
                     name,
@@ -327,7 +334,7 @@ class Engine:
             except Exception as error:
                 # Whatever it is, this index is not served, the others are, and nobody is left
                 # waiting.
-                place = Failure(path, f"cannot be opened ({type(error).__name__})", error)
+                place = Failure(path, f"cannot be opened ({type(error).__name__})", error, files)
                 log.error(
                     "index '%s' %s: %s",
                     name,
@@ -368,12 +375,44 @@ class Engine:
             self._follow()
 
     def _follow(self) -> None:
-        """Open what another process has made, before the first search of it has to wait."""
+        """Open what another process has made, before the first search of it has to wait, and what
+        it has mended.
+        """
         for name, entry in self.registry().entries.items():
-            if name not in self._places and not self._closing.is_set():
+            if self._closing.is_set():
+                return
+            place = self._places.get(name)
+            if place is None:
                 place = self._open(name, entry.path)
                 if isinstance(place, Collection):
                     self._scrub(place)
+            elif isinstance(place, Failure) and footprint(place.path) != place.files:
+                self._try_again(name, place)
+
+    def _try_again(self, name: str, failed: Failure) -> None:
+        """Serve an index whose files have changed since it failed, if every byte is sound now."""
+        place: Collection | Failure
+        files = footprint(failed.path)
+        try:
+            place = Collection.open(name, failed.path, self.settings.encoders.get(name))
+            try:
+                place.index.scrub()
+            except BaseException:
+                place.index.close()
+                raise
+        except Exception as error:  # as in `_open`: told to whoever asks, and tried again later
+            place = Failure(failed.path, failed.reason, error, files)
+        with self._changing:
+            if self._places.get(name) is failed:
+                self._places[name] = place
+            elif isinstance(place, Collection):  # deleted or opened by others meanwhile
+                place.index.close()
+                return
+        if isinstance(place, Failure):
+            log.error("index '%s' has changed but is still out of service: %s", name, place.error)
+        else:
+            log.info("reopened   %s   its files have changed, and every byte is verified", name)
+            self._doing(name, "serving")
 
     def _scrub(self, collection: Collection) -> None:
         """Read every byte once; an index with a damaged segment is served no longer."""
@@ -383,7 +422,8 @@ class Engine:
         try:
             collection.index.scrub(done=partial(_verified, progress))
         except LsrError as error:
-            self._places[collection.name] = Failure(collection.path, "is damaged", error)
+            path = collection.path
+            self._places[collection.name] = Failure(path, "is damaged", error, footprint(path))
             log.error("index '%s' is damaged and out of service: %s", collection.name, error)
 
 

@@ -2,16 +2,20 @@
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from index import build_index
+import service.engine
+from index import Index, build_index
+from lsr.__main__ import run
 from lsr.encoders import BM25Encoder
 from lsr.types import Document
 from service import Settings, create_app
+from service.engine import Failure
 from service.listening import listening
 
 URL = "/v1/indexes/pets/search"
@@ -53,6 +57,55 @@ def test_a_damaged_segment_takes_its_index_out_of_service(path: Path) -> None:
         assert answer.status_code == 503
         assert "damaged" in answer.text
         assert client.post(URL, json={"query": {"text": "cats"}}).status_code == 503
+
+
+def test_an_index_that_was_repaired_is_served_again_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one whose files stay as they are is not read again and again."""
+    monkeypatch.setattr(service.engine, "FOLLOW_S", 0.02)
+    settings = Settings({}, home=tmp_path / "data", work_inside=True)
+    line = '{"id": "a", "fields": {"text": "cats sleep"}}\n'
+    with TestClient(create_app(settings)) as client:
+        assert client.post("/v1/indexes", json={"name": "pets"}).status_code == 201
+        kind = {"Content-Type": "application/x-ndjson"}
+        assert (
+            client.post("/v1/indexes/pets/documents", content=line, headers=kind).status_code < 300
+        )
+        index_path = client.app_state["engine"].registry().resolve("pets").path  # type: ignore[attr-defined]
+    with Index.open(index_path) as index:
+        index.seal()
+    (segment,) = (index_path / "segments").iterdir()
+    data = bytearray(segment.read_bytes())
+    data[-8] ^= 1
+    segment.write_bytes(bytes(data))
+    settings = Settings({}, home=tmp_path / "data")
+    with TestClient(create_app(settings)) as client:
+        engine = client.app_state["engine"]  # type: ignore[attr-defined]
+        until(lambda: engine.state("pets") == "failed")
+        cats = {"query": {"text": "cats"}}
+        assert client.post(URL, json=cats).status_code == 503
+        tried: list[str] = []
+        again = engine._try_again
+
+        def trying(name: str, failed: Failure) -> None:
+            tried.append(name)
+            again(name, failed)
+
+        monkeypatch.setattr(engine, "_try_again", trying)
+        time.sleep(0.3)
+        assert len(tried) <= 1, "the log of the catalog may have been written back once"
+        assert run(["repair", "pets", "--data", str(tmp_path / "data")]) == 0
+        until(lambda: engine.state("pets") == "ready")
+        assert [hit["id"] for hit in client.post(URL, json=cats).json()["hits"]] == ["a"]
+        assert client.get("/readyz").status_code == 200
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another() -> None:
