@@ -18,15 +18,17 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 class Need:
     """What a route asks of a key.
 
-    `public` asks for none. `action` None is content with any key. `of` says on what the action must
-    be allowed: the index of the address, some index at least (the handler asks for each that the
-    body names), or the server. A `whole` route is closed to keys with a filter. `streamed` bodies
-    are read by the handler; `always` answers even when all places are taken.
+    `public` asks for none, `anonymous` looks at one only if it is shown. `action` None is content
+    with any key. `of` says on what the action must be allowed: the index of the address, some index
+    at least (the handler asks for each that the body names), or the server. A `whole` route is
+    closed to keys with a filter. `streamed` bodies are read by the handler; `always` answers even
+    when all places are taken.
     """
 
     action: Action | None = None
     of: Whose = "index"
     public: bool = False
+    anonymous: bool = False
     whole: bool = False
     streamed: bool = False
     always: bool = False
@@ -56,6 +58,12 @@ def public(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+def anonymous(endpoint: Endpoint) -> Endpoint:
+    """Declare that a route answers without a key too, and tells more to one."""
+    endpoint.__dict__["need"] = Need(anonymous=True, always=True)
+    return endpoint
+
+
 def need_of(endpoint: Callable[..., Any]) -> Need:
     """What was declared. A route that declares nothing is a defect of ours."""
     need = endpoint.__dict__.get("need")
@@ -68,9 +76,13 @@ def need_of(endpoint: Callable[..., Any]) -> Need:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rights of one request: those of its key, or all where no key is asked for."""
+    """The rights of one request: those of its key, or all where no key is asked for.
+
+    An `anonymous` one came without a key although the server asks for keys: it may do nothing.
+    """
 
     key: Key | None = None
+    anonymous: bool = False
 
     def may(self, action: Action, names: Iterable[str]) -> bool:
         """Whether this is allowed on an index, given all the names that mean it."""
@@ -91,6 +103,8 @@ class Access:
 
     def sees(self, names: Iterable[str]) -> bool:
         """Whether the key has to do with an index, so that it may know that it exists."""
+        if self.anonymous:
+            return False
         if self.key is None or self.may_everywhere("monitor"):
             return True
         names = list(names)

@@ -7,6 +7,7 @@ restricted.py               an index as a key with a filter sees it
 routes/                     API v1, /livez, /readyz, /problems; a module an area
 wire/                       what goes over the wire, by area
 errors.py, problems.py      exceptions as RFC 9457 problems
+collection.py               one index and the encoder of its queries
 engine.py                   the indexes, opened in a thread of its own
 search/                     one search, from request to answer
 filters.py                  a filter in the terms of an index

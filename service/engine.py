@@ -11,30 +11,26 @@ asked for, or half a second later by itself. One that failed is opened again whe
 changed, as after `lsr repair`.
 """
 
-import copy
-import hashlib
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from index import Index, check_same_space, query_encoder
-from lsr.encoders import SparseEncoder, load_encoder
 from lsr.errors import LsrError
 
+from .collection import Collection
 from .footprint import Footprint, footprint
 from .home import Home
 from .home.registry import Registry
 from .pressure import Pressure
 from .problems import ProblemError
-from .restricted import RestrictedIndex
 from .settings import Settings
 
 log = logging.getLogger("lsr.service")
@@ -42,105 +38,6 @@ log = logging.getLogger("lsr.service")
 State = Literal["opening", "ready", "failed"]
 FOLLOW_S = 0.5
 """Between two looks for indexes that other processes have made."""
-MAX_RESTRICTED = 1000
-"""Filters of keys that an index remembers how to apply."""
-
-
-class Collection:
-    """One open index, and the encoder of its queries unless it was built from vectors.
-
-    `encoder_label` is name@build, as answers report it.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        path: Path,
-        index: Index,
-        encoder: SparseEncoder | None,
-        encoder_folder: Path | None = None,
-    ) -> None:
-        self.name = name
-        self.path = path
-        self.index = index
-        self.encoder = encoder
-        self.encoder_folder = encoder_folder
-        """Where the settings say that the encoder lies; None for the one that built the index."""
-        # Read once: an encoder may compute its fingerprint whenever it is asked.
-        self.encoder_label = None if encoder is None else f"{encoder.name}@{encoder.build}"
-        place = (index.path / "catalog.sqlite").stat()
-        self.identity = f"{name} {place.st_dev}:{place.st_ino} {self.encoder_label}"
-        """What cursors and entity tags belong to: another index at this place has another."""
-        self._restricted: dict[bytes, Collection] = {}
-
-    @classmethod
-    def open(
-        cls,
-        name: str,
-        path: Path,
-        encoder_folder: Path | None,
-        *,
-        doing: Callable[[str], None] = lambda step: None,
-    ) -> "Collection":
-        """Open an index and load its encoder; raises what either raises.
-
-        `doing` hears each step.
-        """
-        doing("opening the index")
-        index = Index.open(path)
-        try:
-            from_vectors = index.encoder is None and not index.encoder_folder.is_dir()
-            if encoder_folder is None and from_vectors:
-                return cls(name, path, index, None)
-            doing("loading the encoder")
-            encoder = query_encoder(index, encoder_folder)
-            # A network that cannot load (no torch, say) must show now, not at the first request.
-            doing("trying the encoder")
-            encoder.encode_queries(["ready"])
-            return cls(name, path, index, encoder, encoder_folder)
-        except BaseException:
-            index.close()
-            raise
-
-    def restricted(self, forced: Mapping[str, Any]) -> "Collection":
-        """What a key with this filter sees of it. Raises what `RestrictedIndex` raises."""
-        name = orjson.dumps(forced, option=orjson.OPT_SORT_KEYS)
-        known = self._restricted.get(name)
-        if known is None:
-            known = copy.copy(self)
-            known.index = RestrictedIndex(self.index, forced)
-            known.identity += f" {hashlib.sha256(name).hexdigest()}"
-            known._restricted = {}
-            if len(self._restricted) >= MAX_RESTRICTED:
-                self._restricted.clear()
-            self._restricted[name] = known
-        return known
-
-    @cached_property
-    def term_numbers(self) -> Mapping[str, int]:
-        """Vocabulary entry -> term number; made when the first query of tokens comes."""
-        if self.encoder is None:
-            return {}
-        numbers: dict[str, int] = {}
-        for number, term in enumerate(self.encoder.term_strings(range(self.index.n_terms))):
-            numbers.setdefault(term, number)
-        return numbers
-
-    @cached_property
-    def document_encoder(self) -> SparseEncoder | None:
-        """What reads documents as this index's were read: loaded when it is first asked for.
-
-        None where there is none to load. Raises what loading raises.
-        """
-        if self.encoder is None or self.encoder.query_strategy == "bm25":
-            return self.encoder
-        built_by = None if self.index.encoder is None else self.index.encoder.path
-        folder = self.encoder_folder or (None if built_by is None else Path(built_by))
-        if folder is None or not folder.is_dir():
-            return None
-        whole = load_encoder(folder)
-        check_same_space(self.index, whole)
-        return whole
 
 
 @dataclass(slots=True)
@@ -187,6 +84,8 @@ class Engine:
         self._closing = threading.Event()
         self._changing = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
+        self._unread: list[Collection] = []
+        """Opened, and not yet verified to the last byte."""
         self._opened = threading.Event()
         self._opener = threading.Thread(target=self._open_all, name="open-indexes", daemon=True)
 
@@ -312,6 +211,7 @@ class Engine:
                     hint="The server's log says why; `lsr check` examines an index.",
                 ) from error
             self._places[old.name] = fresh
+            self._unread.append(fresh)
             log.info("reopened   %s   the index at its place is another one", old.name)
             return fresh
 
@@ -351,6 +251,8 @@ class Engine:
                     time.perf_counter() - started,
                 )
             self._places[name] = place
+            if isinstance(place, Collection):
+                self._unread.append(place)
             self._doing(name, "serving" if isinstance(place, Collection) else "failed")
             return place
 
@@ -369,25 +271,27 @@ class Engine:
         self._opened.set()
         if self._on_opened is not None and not self._closing.is_set():
             self._on_opened(self)
-        for collection in self.collections():
-            self._scrub(collection)
-        while self.home is not None and not self._closing.wait(FOLLOW_S):
+        self._scrub()
+        while not self._closing.wait(FOLLOW_S):
             self._follow()
+            self._scrub()
 
     def _follow(self) -> None:
         """Open what another process has made, before the first search of it has to wait, and what
         it has mended.
         """
-        for name, entry in self.registry().entries.items():
+        entries = self.registry().entries
+        for name, entry in entries.items():
             if self._closing.is_set():
                 return
             place = self._places.get(name)
             if place is None:
-                place = self._open(name, entry.path)
-                if isinstance(place, Collection):
-                    self._scrub(place)
+                self._open(name, entry.path)
             elif isinstance(place, Failure) and footprint(place.path) != place.files:
                 self._try_again(name, place)
+        with self._changing:
+            for name in self._opening.keys() - entries.keys():
+                del self._opening[name]
 
     def _try_again(self, name: str, failed: Failure) -> None:
         """Serve an index whose files have changed since it failed, if every byte is sound now."""
@@ -414,17 +318,21 @@ class Engine:
             log.info("reopened   %s   its files have changed, and every byte is verified", name)
             self._doing(name, "serving")
 
-    def _scrub(self, collection: Collection) -> None:
-        """Read every byte once; an index with a damaged segment is served no longer."""
-        if self._closing.is_set():
-            return
-        progress = self._progress[collection.name]
-        try:
-            collection.index.scrub(done=partial(_verified, progress))
-        except LsrError as error:
-            path = collection.path
-            self._places[collection.name] = Failure(path, "is damaged", error, footprint(path))
-            log.error("index '%s' is damaged and out of service: %s", collection.name, error)
+    def _scrub(self) -> None:
+        """Read every byte of what was opened; a damaged index is served no longer."""
+        while self._unread and not self._closing.is_set():
+            collection = self._unread.pop(0)
+            if self._places.get(collection.name) is not collection:
+                continue  # deleted or replaced meanwhile
+            progress = self._progress[collection.name]
+            try:
+                collection.index.scrub(done=partial(_verified, progress))
+            except LsrError as error:
+                if self._places.get(collection.name) is collection:
+                    files = footprint(collection.path)
+                    failed = Failure(collection.path, "is damaged", error, files)
+                    self._places[collection.name] = failed
+                    log.error("index '%s' is damaged, out of service: %s", collection.name, error)
 
 
 def _verified(progress: Progress, n: int, of: int) -> None:

@@ -35,6 +35,8 @@ class Gate:
         if need.public or self._ring is None or self._ring.empty():
             return Access()
         secret = _secret(headers)
+        if secret is None and need.anonymous:
+            return Access(anonymous=True)
         if secret is None:
             raise key_required()
         key = self._ring.find(secret, time.time())

@@ -671,7 +671,7 @@ def test_nothing_is_ready_until_everything_is_open(
         assert gate.wait(30)
         return really_load(*arguments)
 
-    monkeypatch.setattr("service.engine.query_encoder", slowly)
+    monkeypatch.setattr("service.collection.query_encoder", slowly)
     paths = dict.fromkeys(("papers", "more"), folder / "papers.index")
     with TestClient(create_app(Settings(paths))) as client:
         try:

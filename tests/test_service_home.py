@@ -135,3 +135,20 @@ def test_an_upload_that_a_starting_worker_forgot_is_not_acknowledged(tmp_path: P
             queue.submit(connection, number)
         assert refused.value.code == "index_busy"
         assert home.rows("SELECT count(*) FROM idempotency") == [(0,)], "nothing of it stays"
+
+
+def test_finished_tasks_are_forgotten_in_time(tmp_path: Path) -> None:
+    """Every single document that is written is a task; unfinished ones stay whatever their age."""
+    with Home.open(tmp_path / "data") as home:
+        with home.transaction() as connection:
+            numbers = [queue.enqueue(connection, "ingest", "a", {}) for _ in range(6)]
+            for number in numbers[1:]:
+                queue.finish(connection, number, "succeeded")
+            connection.execute("UPDATE tasks SET finished=1 WHERE id=?", (numbers[4],))
+        assert queue.prune(home, older_than_s=3600) == [numbers[4]]
+        assert sorted(queue.prune(home, at_most=2)) == numbers[1:3]
+        assert sorted(task.id for task in queue.tasks_of(home)) == [
+            numbers[0],
+            numbers[3],
+            numbers[5],
+        ]

@@ -52,7 +52,9 @@ def test_a_damaged_segment_takes_its_index_out_of_service(path: Path) -> None:
     with TestClient(create_app(Settings({"pets": path}))) as client:
         engine = client.app_state["engine"]  # type: ignore[attr-defined]
         assert engine.wait(30)
-        engine._opener.join(30)
+        give_up = time.monotonic() + 30
+        while engine.state("pets") != "failed" and time.monotonic() < give_up:
+            time.sleep(0.01)
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "damaged" in answer.text
@@ -159,3 +161,20 @@ def test_a_burst_of_connections_is_not_taken_by_whoever_wakes_first() -> None:
         listener.accept()[0].close()
         for client in (*clients, late):
             client.close()
+
+
+def test_an_index_that_was_replaced_is_read_to_the_last_byte_too(path: Path) -> None:
+    """Only what was open at the start used to be."""
+    with TestClient(create_app(Settings({"pets": path}))) as client:
+        engine = client.app_state["engine"]  # type: ignore[attr-defined]
+        assert engine.wait(30)
+        build(path, "dogs bark")
+        (segment,) = (path / "segments").iterdir()
+        data = bytearray(segment.read_bytes())
+        data[-8] ^= 1
+        segment.write_bytes(bytes(data))
+        client.post(URL, json={"query": {"text": "dogs"}})
+        give_up = time.monotonic() + 30
+        while engine.state("pets") != "failed" and time.monotonic() < give_up:
+            time.sleep(0.01)
+        assert client.post(URL, json={"query": {"text": "dogs"}}).status_code == 503

@@ -249,7 +249,7 @@ import time
 from pathlib import Path, PosixPath
 from index import Index
 from service import serve
-from service.engine import Collection
+from service.collection import Collection
 opened, search = Collection.open.__func__, Index.search
 def slowly(cls, *arguments, **rest):
     while not Path({str(gate)!r}).exists():

@@ -303,11 +303,12 @@ class AliasHistory:
 @dataclass(frozen=True)
 class SnapshotInfo:
     """One snapshot of the index `of`; of an archive, which tells them only when it is read, the
-    rest is None. `readable` is False where the manifest itself is damaged.
+    rest is None. `readable` is False where the manifest itself is damaged, None
+    for an archive, which only verifying reads.
     """
 
     name: str
-    readable: bool
+    readable: bool | None
     archive: bool
     of: str | None
     generation: int | None

@@ -25,6 +25,10 @@ from .home import Home
 State = Literal["receiving", "queued", "running", "succeeded", "failed", "canceled"]
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "canceled")
 
+KEEP_S = 30 * 24 * 3600.0
+KEEP_TASKS = 10_000
+"""Finished tasks are remembered so long, and so many of them."""
+
 _COLUMNS = (
     "id, kind, index_name, state, created, started, finished, request, progress, details, error, "
     "cancel"
@@ -135,6 +139,17 @@ def tasks_of(
 def counts(home: Home) -> dict[str, int]:
     """How many tasks are in each state."""
     return dict(home.rows("SELECT state, count(*) FROM tasks GROUP BY state"))
+
+
+def prune(home: Home, *, older_than_s: float = KEEP_S, at_most: int = KEEP_TASKS) -> list[int]:
+    """Forget finished tasks that are old, or too many; their numbers, whose files may go too."""
+    with home.transaction() as connection:
+        gone: list[tuple[int]] = connection.execute(  # type: ignore[assignment]
+            "DELETE FROM tasks WHERE finished IS NOT NULL AND (finished<? OR id<=("
+            "SELECT id FROM tasks ORDER BY id DESC LIMIT 1 OFFSET ?)) RETURNING id",
+            (time.time() - older_than_s, at_most),
+        ).fetchall()
+    return [number for (number,) in gone]
 
 
 def recover(home: Home) -> None:

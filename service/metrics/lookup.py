@@ -9,7 +9,7 @@ from pathlib import Path
 from lsr import __version__
 from lsr.errors import LsrError
 
-from ..engine import Collection as OpenIndex
+from ..collection import Collection as OpenIndex
 from ..engine import Engine
 from ..home import Home, log, queue
 from . import names

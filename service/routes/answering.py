@@ -7,7 +7,8 @@ from fastapi import Path, Request
 from starlette.responses import Response
 
 from ..access import Access
-from ..engine import Collection, Engine
+from ..collection import Collection
+from ..engine import Engine
 from ..home.keys import Action
 from ..home.registry import Entry, Registry, unknown_index
 from ..problems import KINDS, MEDIA_TYPE

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ..access import needs
-from ..engine import Collection
+from ..collection import Collection
 from ..metrics import observation_of
 from ..problems import KINDS, Fault, ProblemError, shown
 from ..search import server_timing

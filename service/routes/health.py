@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ..access import needs, public
+from ..access import anonymous, public
 from ..engine import Engine
 from ..home import Home, log, queue
 from ..problems import ProblemError
@@ -37,27 +37,31 @@ async def livez() -> Response:
     response_model=Ready,
     responses=problems(503),
 )
-@needs(None, always=True)
+@anonymous
 def readyz(request: Request) -> Response:
     """200 once every index and its encoder are open; until then 503 with what is waited for.
 
-    Indexes that come later are opened beside the others, and waited for by nobody else.
+    Indexes that come later are opened beside the others, and waited for by nobody else. Where keys
+    are asked for, one without a key is told yes or no, and a key of what it has to do with.
     """
     engine = engine_of(request)
     registry, access = engine.registry(), access_of(request)
-    checks = [_check(engine, name) for name in registry.entries if sees(access, registry, name)]
     started = engine.wait(0)
+    states = {name: engine.state(name) for name in registry.entries}
     waiting = [
-        check["index"]
-        for check in checks
-        if check["state"] == "failed" or (check["state"] == "opening" and not started)
+        name
+        for name, state in states.items()
+        if state == "failed" or (state == "opening" and not started)
     ]
-    data = None if engine.home is None else _data(engine.home)
+    checks = [_check(engine, name) for name in registry.entries if sees(access, registry, name)]
+    data = None if engine.home is None or access.anonymous else _data(engine.home)
     if waiting:
-        failed = any(check["state"] == "failed" for check in checks)
+        failed = any(states[name] == "failed" for name in waiting)
+        told = [name for name in waiting if sees(access, registry, name)]
+        named = f": {', '.join(told)}" if told else ""
         raise ProblemError(
             "not_ready",
-            f"{len(waiting)} of {len(checks)} indexes are not open: {', '.join(waiting)}.",
+            f"{len(waiting)} of {len(states)} indexes are not open{named}.",
             hint="The server's log says why." if failed else "Try again in a moment.",
             headers={"Retry-After": "1"},
             extensions={"checks": checks, "data": data},

@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from .. import making
 from ..access import needs
-from ..engine import Collection, Engine
+from ..collection import Collection
+from ..engine import Engine
 from ..problems import ProblemError
 from ..wire.indexes import ChangeIndex, CreateIndex, IndexInfo, IndexList
 from .answering import IndexName, collection_of, engine_of, entry_of, json, problems, sees

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ..access import needs
-from ..engine import Collection
+from ..collection import Collection
 from ..metrics import Searched, observation_of
 from ..search import search, server_timing
 from ..search.cursors import digest

@@ -144,7 +144,7 @@ def _shown(place: FilePath, told: Manifest | None) -> dict[str, Any]:
     known = nothing if told is None else snapshots.described(told)
     return {
         "name": place.name,
-        "readable": archive or told is not None,
+        "readable": None if archive else told is not None,
         "archive": archive,
         **known,
     }

@@ -14,7 +14,7 @@ import hmac
 import struct
 from dataclasses import dataclass
 
-from ..engine import Collection
+from ..collection import Collection
 from ..problems import Fault, ProblemError
 from ..wire.search import FIRST_PAGE, SearchRequest
 

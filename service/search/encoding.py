@@ -6,7 +6,7 @@ from lsr.encoders import SparseEncoder, cut_off
 from lsr.errors import EncoderError, UsageError
 from lsr.types import SparseMatrix
 
-from ..engine import Collection
+from ..collection import Collection
 from ..problems import Fault, ProblemError
 
 

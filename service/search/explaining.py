@@ -7,7 +7,7 @@ from index import Explanation
 from lsr.encoders import said
 from lsr.types import Document
 
-from ..engine import Collection
+from ..collection import Collection
 
 MAX_CHARS = 1_000_000
 """Texts longer than this are not read again: their terms have the origin `unavailable`."""

@@ -6,7 +6,7 @@ from typing import Any
 from lsr.encoders import SparseEncoder, said
 from lsr.types import Document, SparseMatrix
 
-from ..engine import Collection
+from ..collection import Collection
 from ..wire.search import Highlight
 from .explaining import MAX_CHARS
 

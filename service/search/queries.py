@@ -13,7 +13,7 @@ from lsr.encoders import BM25Encoder, InferenceFreeEncoder, cut_off
 from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
-from ..engine import Collection
+from ..collection import Collection
 from ..problems import Fault, ProblemError
 from ..wire.queries import Like, QueryInput, Vector
 

@@ -17,7 +17,7 @@ from index import Approximate, Cancel, Hits
 from lsr.errors import QueryError, SearchCancelled, SnapshotGone, UsageError, VectorError
 from lsr.types import Document
 
-from ..engine import Collection
+from ..collection import Collection
 from ..filters import prepare
 from ..problems import ProblemError, did_you_mean
 from ..wire.search import MAX_DEPTH, Approximately, SearchRequest, TopTerms

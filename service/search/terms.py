@@ -8,7 +8,7 @@ import numpy as np
 from lsr.encoders import BM25Encoder, InferenceFreeEncoder
 from lsr.types import SparseMatrix
 
-from ..engine import Collection
+from ..collection import Collection
 from ..problems import Fault, ProblemError, did_you_mean, shown
 from ..wire.search import RelativeScore
 

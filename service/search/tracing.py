@@ -12,7 +12,7 @@ from lsr.encoders import InferenceFreeEncoder, Origin, SeparateEncoder, SpladeEn
 from lsr.errors import LsrError
 from lsr.types import Document
 
-from ..engine import Collection
+from ..collection import Collection
 from ..problems import ProblemError
 from ..wire.origins import OriginsRequest
 from .explaining import names_of

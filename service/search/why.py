@@ -10,7 +10,7 @@ from index.quantize import MAX_IMPACT
 from lsr.errors import QueryError, SearchCancelled, UsageError
 from lsr.types import SparseMatrix
 
-from ..engine import Collection
+from ..collection import Collection
 from ..filters import prepare
 from ..problems import ProblemError
 from ..wire.why import RANKED, ExplainRequest

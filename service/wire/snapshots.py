@@ -28,7 +28,10 @@ class SnapshotInfo(Answer):
     """One snapshot; of an archive, which tells them only when it is read, the rest is null."""
 
     name: str
-    readable: bool = Field(description="False where the manifest itself is damaged.")
+    readable: bool | None = Field(
+        description="False where the manifest itself is damaged; null for an archive, which only "
+        "verifying reads."
+    )
     archive: bool
     of: str | None = Field(description="The index that was copied.")
     generation: int | None

@@ -41,6 +41,7 @@ RUN: Mapping[str, Callable[[Job], dict[str, Any]]] = {
 THREADS = 2
 POLL_S = 0.005
 RETRY_S = 1.0
+PRUNE_EVERY_S = 3600.0
 CANARY_S = 900.0
 """Between two askings of the judged queries of an index."""
 
@@ -80,6 +81,7 @@ class Worker:
             for left in registry.orphans(self.home, older_than_s=3600):
                 shutil.rmtree(left, ignore_errors=True)
             asking = self._ask_judged()
+            prune_at = 0.0
             running: dict[str | None, Future[None]] = {}
             seen = -1
             while not self._stopping.is_set():
@@ -96,6 +98,9 @@ class Worker:
                     seen = version
                 if task is None:
                     self._shelf.sweep()
+                    if now >= prune_at:
+                        self._prune()
+                        prune_at = now + PRUNE_EVERY_S
                     self._stopping.wait(POLL_S)
                     continue
                 running[task.index] = pool.submit(self._run, task)
@@ -103,6 +108,12 @@ class Worker:
             if asking is not None:
                 asking.join()
         self._shelf.close()
+
+    def _prune(self) -> None:
+        """Forget old tasks and their files; a full disk can wait for that."""
+        with suppress(IndexFailure):
+            for number in queue.prune(self.home):
+                shutil.rmtree(self.home.path / "tasks" / str(number), ignore_errors=True)
 
     def _ask_judged(self) -> threading.Thread | None:
         """Judged queries beside the tasks, where they are wanted."""
