@@ -92,7 +92,7 @@ def verify_archive(archive: Path, *, progress: Progress | None = None) -> Verdic
     try:
         told = unpack(archive, trial, progress=progress)
     except (IndexCorrupt, IndexVersion) as error:
-        return Verdict(None, 0, (str(error),))
+        return Verdict(None, 0, (str(error).removeprefix(f"{archive}: "),))
     finally:
         shutil.rmtree(trial, ignore_errors=True)
     return Verdict(told, told.n_bytes, ())

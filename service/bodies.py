@@ -188,7 +188,7 @@ class _Gzip:
 
     def end(self) -> None:
         if self._inside:
-            raise _malformed("gzip")
+            raise _cut_off("gzip")
 
 
 class _Zstandard:
@@ -217,7 +217,7 @@ class _Zstandard:
 
     def end(self) -> None:
         if self._inside:
-            raise _malformed("zstd")
+            raise _cut_off("zstd")
 
 
 def _decoder(encoding: str) -> _Decoder:
@@ -244,4 +244,12 @@ def _too_large(max_bytes: int, when: str) -> ProblemError:
         "body_too_large",
         f"The body is larger than {max_bytes:,} bytes{when}.",
         hint="/v1/info tells the limits of this server.",
+    )
+
+
+def _cut_off(encoding: str) -> ProblemError:
+    return ProblemError(
+        "malformed_body",
+        f"The body ends early, inside its {encoding} data.",
+        hint="Send it again, whole.",
     )

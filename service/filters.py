@@ -37,7 +37,10 @@ def problem_of(error: FilterError) -> ProblemError:
         return ProblemError(
             "unknown_filter_field",
             f"Field '{name}' was not declared when the index was built; declared: {known}.",
-            hint=meant or f"Build the index again with --field {name}:keyword to filter by it.",
+            hint=meant
+            or "The fields of an index are declared when it is made: make a new one that declares "
+            f"'{name}' (POST /v1/indexes with `fields`, or `lsr index --field {name}:keyword` for "
+            "one named on the server's command line), and add the documents again.",
             faults=[fault],
         )
     hint = meant or (f"Use one of {', '.join(names)}." if names else None)

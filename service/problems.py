@@ -204,7 +204,8 @@ KINDS: Mapping[str, Kind] = {
     "index_unavailable": Kind(
         503,
         "Index unavailable",
-        "The index is damaged or cannot be read. The server's log says why; run `lsr check` on it.",
+        "The index is damaged or cannot be read. The server's log says why; `lsr doctor` examines "
+        "what lies on its disk.",
     ),
     "index_busy": Kind(
         503,

@@ -168,6 +168,8 @@ def test_a_directory_of_something_else_is_refused_and_none_is_made(tmp_path: Pat
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(UsageError, match="--data DIR"):
         CliRunner().invoke(cli, ["doctor"], catch_exceptions=False)
+    with pytest.raises(UsageError, match=r"examines all of .*: leave 'pets' away"):
+        CliRunner().invoke(cli, ["doctor", "--data", str(tmp_path), "pets"], catch_exceptions=False)
 
 
 def test_what_a_log_holds_counts_as_disk(tmp_path: Path) -> None:

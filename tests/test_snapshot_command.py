@@ -58,7 +58,9 @@ def test_an_archive_and_a_damaged_snapshot(
     said(capsys, "snapshot", "restore", archive["path"], tmp_path / "r.index")
     packed = Path(archive["path"])
     packed.write_bytes(packed.read_bytes()[:-20])
-    assert "damaged" in said(capsys, "snapshot", "verify", packed, code=1)
+    told = said(capsys, "snapshot", "verify", packed, code=1)
+    assert "damaged" in told
+    assert told.count(str(packed)) == 2, "beside the finding and in the next step"
     (listed,) = as_json(capsys, "snapshot", "list", tmp_path / "b")
     assert listed == {"path": str(packed), "bytes": packed.stat().st_size}
     assert [path.name for path in (tmp_path / "b").iterdir()] == [packed.name]
@@ -93,3 +95,18 @@ def test_by_name_in_a_data_directory(
     assert "already" in told
     told = said(capsys, "snapshot", "restore", "../x", "y", "--data", data, code=2)
     assert "name of a snapshot" in told
+
+
+def test_restoring_makes_the_data_directory_but_not_for_nothing(
+    papers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = as_json(capsys, "snapshot", "create", papers, "--to", tmp_path / "b")
+    data = tmp_path / "new"
+    assert "no such snapshot" in said(
+        capsys, "snapshot", "restore", "lost", "papers", "--data", data, code=1
+    )
+    assert not data.exists()
+    restored = as_json(capsys, "snapshot", "restore", made["path"], "papers", "--data", data)
+    assert restored["n_docs"] == 3
+    again = as_json(capsys, "snapshot", "create", "papers", "--data", data)
+    assert again["n_docs"] == 3

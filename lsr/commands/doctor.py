@@ -83,7 +83,12 @@ def doctor(
     """
     from index.doctor import Finding
 
-    if (target is None) == (data is None):
+    if target is not None and data is not None:
+        raise UsageError(
+            f"--data examines all of {data}: leave '{target}' away, or examine one index by its "
+            f"directory in {data / 'indexes'}"
+        )
+    if target is None and data is None:
         raise UsageError("name an index or an encoder, or a data directory with --data DIR")
     if data is not None:
         doctor_home(ctx, data, quick=quick, json=json)

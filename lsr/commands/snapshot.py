@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import IndexNotFound, UsageError
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -144,7 +144,12 @@ def verify(
 @snapshot.command(epilog=EXAMPLES)
 @click.argument("snapshot", metavar="SNAPSHOT")
 @click.argument("target", metavar="INDEX|NAME")
-@data_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The data directory of a server, made where there is none; SNAPSHOT and NAME are in it.",
+)
 @json_option
 def restore(*, snapshot: str, target: str, data: Path | None, json: bool) -> None:
     """Make the new index INDEX of a snapshot or an archive, verified as it is read.
@@ -165,6 +170,8 @@ def restore(*, snapshot: str, target: str, data: Path | None, json: bool) -> Non
             from service.home import Home
             from service.versions.snapshots import restore_as
 
+            if not path.exists():  # make no data directory for nothing
+                raise IndexNotFound(f"{path}: no such snapshot")
             with Home.open(data) as home:
                 told, place = restore_as(home, path, target, progress=progress)
     if json:

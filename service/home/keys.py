@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from ..problems import ProblemError
+from ..problems import Fault, ProblemError, shown
 from .home import Home
 
 Action = Literal["search", "write", "admin", "monitor"]
@@ -42,8 +42,8 @@ class Scope:
     pattern: str
 
     @classmethod
-    def read(cls, text: str) -> "Scope":
-        """Raises the problem `invalid_scope`.
+    def read(cls, text: str, at: int = 0) -> "Scope":
+        """The scope that `text` says, number `at` of a request. Raises the problem `invalid_scope`.
 
         >>> Scope.read("search:docs-*").covers("docs-2026")
         True
@@ -55,12 +55,14 @@ class Scope:
                 f"'{text[:100]}' is no scope; wanted ACTION:PATTERN.",
                 hint=f"Actions: {', '.join(ACTIONS)}. A pattern is the name of an index, "
                 "in which * stands for any characters.",
+                faults=[Fault(f"/scopes/{at}", "wanted ACTION:PATTERN", shown(text))],
             )
         if action == "monitor" and pattern != "*":
             raise ProblemError(
                 "invalid_scope",
                 "Monitoring is of the whole server.",
                 hint="Write monitor:*.",
+                faults=[Fault(f"/scopes/{at}", "wanted monitor:*", shown(text))],
             )
         return cls(action, pattern)
 
@@ -121,26 +123,43 @@ def create(
     Raises the problems `invalid_scope` and `invalid_key_request`.
     """
     if not 1 <= len(scopes) <= MAX_SCOPES:
-        raise ProblemError("invalid_scope", f"A key has 1 to {MAX_SCOPES} scopes.")
+        raise ProblemError(
+            "invalid_scope",
+            f"A key has 1 to {MAX_SCOPES} scopes.",
+            faults=[Fault("/scopes", f"wanted 1 to {MAX_SCOPES}")],
+        )
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise ProblemError(
-            "invalid_key_request", "A key has a name of 1 to 200 printable characters."
+            "invalid_key_request",
+            "A key has a name of 1 to 200 printable characters.",
+            faults=[Fault("/name", "wanted 1 to 200 printable characters", shown(name))],
         )
     if filter is not None and any(scope.action != "search" for scope in scopes):
         raise ProblemError(
             "invalid_key_request",
             "A key with a filter can only search: what it writes could replace what it cannot see.",
             hint="Make two keys.",
+            faults=[Fault("/filter", "wanted scopes of search only beside it")],
         )
     now = time.time()
     if expires is not None and expires <= now:
-        raise ProblemError("invalid_key_request", "The key would have expired already.")
+        raise ProblemError(
+            "invalid_key_request",
+            "The key would have expired already.",
+            faults=[Fault("/expires_in_s", "wanted a time to come")],
+        )
     if filter == {}:
-        raise ProblemError("invalid_key_request", "An empty filter keeps nothing back.")
+        raise ProblemError(
+            "invalid_key_request",
+            "An empty filter keeps nothing back.",
+            faults=[Fault("/filter", "wanted a condition, or no filter")],
+        )
     stored = None if filter is None else orjson.dumps(filter)
     if stored is not None and len(stored) > MAX_FILTER_BYTES:
         raise ProblemError(
-            "invalid_key_request", f"A key's filter has at most {MAX_FILTER_BYTES:,} bytes."
+            "invalid_key_request",
+            f"A key's filter has at most {MAX_FILTER_BYTES:,} bytes.",
+            faults=[Fault("/filter", f"wanted at most {MAX_FILTER_BYTES:,} bytes")],
         )
     number = secrets.token_hex(5)
     secret = f"lsr_{number}_{secrets.token_urlsafe(32)}"

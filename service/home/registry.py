@@ -17,7 +17,7 @@ import orjson
 from lsr.errors import UsageError
 
 from ..names import inside
-from ..problems import ProblemError, did_you_mean
+from ..problems import Fault, ProblemError, did_you_mean
 from .home import Home
 
 LEARNS = "learns"
@@ -104,11 +104,17 @@ def new_folder(home: Home, name: str) -> Path:
 
 
 def enter(
-    connection: apsw.Connection, name: str, folder: Path, settings: Mapping[str, Any]
+    connection: apsw.Connection,
+    name: str,
+    folder: Path,
+    settings: Mapping[str, Any],
+    *,
+    where: str = "/name",
 ) -> None:
     """Make the finished index directory `folder` known as `name`, inside a transaction.
 
-    Raises the problem `index_exists` when an index or an alias is called so already.
+    Raises the problem `index_exists` when an index or an alias is called so already; `where` is the
+    pointer to the name in the request.
     """
     taken = connection.execute(
         "SELECT 1 FROM indexes WHERE name=? UNION ALL SELECT 1 FROM aliases WHERE alias=?",
@@ -119,6 +125,7 @@ def enter(
             "index_exists",
             f"There is an index or an alias '{name}' already.",
             hint="Choose another name, or delete what is there first.",
+            faults=[Fault(where, "wanted a name that is free", name)],
         )
     connection.execute(
         "INSERT INTO indexes VALUES(?, ?, ?, ?)",

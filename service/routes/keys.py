@@ -28,7 +28,7 @@ def create_key(body: CreateKey, request: Request) -> Response:
     """The secret is in the answer and nowhere else. After the first key every request needs one."""
     home = engine_of(request).writable_home()
     expires = None if body.expires_in_s is None else time.time() + body.expires_in_s
-    scopes = [keys.Scope.read(text) for text in body.scopes]
+    scopes = [keys.Scope.read(text, at) for at, text in enumerate(body.scopes)]
     key, secret = keys.create(home, body.name, scopes, expires=expires, filter=body.filter)
     return json({"key": secret, **key.as_info(time.time())}, 201, {"Cache-Control": "no-store"})
 

@@ -92,7 +92,7 @@ def restore_as(
         with Index.open(folder) as index:
             index.forget_remembered()  # tasks of another life have the numbers of ours
         with home.transaction() as connection:
-            registry.enter(connection, name, folder, told.settings or {})
+            registry.enter(connection, name, folder, told.settings or {}, where="/index")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -113,4 +113,5 @@ def check_free(home: Home, name: str, *, mounted: Collection[str] = ()) -> None:
             "index_exists",
             f"There is an index or an alias '{name}' already.",
             hint="Restore it under another name; an alias can then be pointed to it.",
+            faults=[Fault("/index", "wanted a name that is free", name)],
         )

@@ -40,8 +40,14 @@ class DeleteRequest(Strict):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DeleteRequest":
-        if (self.ids is None) == (not self.filter):
+        if (self.ids is None) == (self.filter is None):
             raise PydanticCustomError("exactly_one", "give exactly one of ids and filter")
+        if self.filter == {}:
+            raise PydanticCustomError(
+                "empty_filter",
+                "an empty filter would delete every document; to delete an index, DELETE "
+                "/v1/indexes/NAME",
+            )
         return self
 
 

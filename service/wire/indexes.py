@@ -2,12 +2,47 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from .base import Answer, Strict, Text
 
 Kind = Literal["keyword", "int", "float", "bool", "date"]
+MAX_FIELD_NAME = 255
+"""Characters of the name of a declared field."""
+FILTER_WORDS = ("all", "any", "not", "field")
+"""What filters begin with, so no field that is filtered by can be called so."""
+
+
+def _nameable(name: str) -> str:
+    if name in FILTER_WORDS:
+        raise PydanticCustomError(
+            "field_name",
+            "'{name}' has a meaning of its own in filters; wanted another name",
+            {"name": name},
+        )
+    if not 1 <= len(name) <= MAX_FIELD_NAME:
+        raise PydanticCustomError(
+            "field_name",
+            "wanted a name of 1 to {most} characters, got {n}",
+            {"most": MAX_FIELD_NAME, "n": len(name)},
+        )
+    return name
+
+
+FieldName = Annotated[
+    Text,
+    AfterValidator(_nameable),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_FIELD_NAME,
+            "not": {"enum": list(FILTER_WORDS)},
+        }
+    ),
+]
+"""The name of a field to filter by."""
 
 
 class EncoderInfo(Answer):
@@ -129,7 +164,7 @@ class CreateIndex(Strict):
     max_weight: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
         default=None, description="The document weight that the largest 8-bit impact stands for."
     )
-    fields: Annotated[dict[Text, Kind], Field(max_length=64)] = Field(
+    fields: Annotated[dict[FieldName, Kind], Field(max_length=64)] = Field(
         default_factory=dict, description="Fields to filter by, and their kinds."
     )
     passages: Passages | None = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from .base import Strict, Text
@@ -74,8 +74,15 @@ class Approximately(Strict):
     approx: Approx
 
 
+def _known_mode(value: Any) -> Any:
+    if value != "exact":
+        raise PydanticCustomError("mode", 'wanted "exact" or {"approx": {"recall": 0.95}}, say')
+    return value
+
+
 Mode = Annotated[
-    Annotated[Literal["exact"], Tag("exact")] | Annotated[Approximately, Tag("approx")],
+    Annotated[Literal["exact"], BeforeValidator(_known_mode), Tag("exact")]
+    | Annotated[Approximately, Tag("approx")],
     _alternative(scalar="exact", model="approx"),
 ]
 
