@@ -27,7 +27,7 @@ JUDGED = {
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
     corpus = tmp_path / "pets.jsonl"
-    lines = [{"_id": doc_id, "text": text} for doc_id, text in TEXTS.items()]
+    lines = [{"_id": i, "text": text, "body": "nothing"} for i, text in TEXTS.items()]
     corpus.write_text("".join(json.dumps(one) + "\n" for one in lines))
     assert run(["index", str(corpus), str(tmp_path / "pets.index")]) == 0
     (tmp_path / "judged.json").write_text(json.dumps(JUDGED))
@@ -61,7 +61,7 @@ def test_a_gate_that_fails_leaves_the_index(
     pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An encoder that has never seen a cat: words unknown to it fall into shared buckets, so make
-    one that reads another field, where there is no text at all.
+    one that reads another field, where there are no cats.
     """
     BM25Encoder.fit(["cats"], text_fields=("body",)).save(tmp_path / "blind")
     gate = ("--gate", "ndcg@10:-0.1", "--judged", tmp_path / "judged.json")
@@ -120,6 +120,21 @@ def test_rebuild_and_rollback_by_name_without_a_server(
     assert "succeeded" in said(capsys, "tasks", "wait", str(listed[0]["id"]), *where)
     assert "1 version" in said(capsys, "rollback", "pets", *where, "--forget")
     assert "No earlier version" in said(capsys, "rollback", "pets", *where, code=1)
+
+
+def test_a_gate_by_name_measures_over_the_judged_set_of_that_name(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = ("rebuild", "pets", "--data", data, "--gate", "ndcg@10:-0.005")
+    assert json.loads(said(capsys, *gate, "--json"))["gate"]["judged"] == "pets"
+    (data / "judged" / "pets.json").rename(data / "judged" / "other.json")
+    told = said(capsys, *gate, code=1)
+    assert "judged/pets.json" in told, "it says what is wanted"
+    assert "--judged" in told
+    assert "1.0000 to 1.0000" in said(capsys, *gate, "--judged", "other")
+    assert "belong together" in said(
+        capsys, "rebuild", "pets", "--data", data, "--judged", "x", code=2
+    )
 
 
 def test_an_alias_is_rolled_back_in_milliseconds(

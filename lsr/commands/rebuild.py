@@ -18,7 +18,7 @@ Examples:
   lsr rebuild my.index                                BM25: count anew; others: round anew
   lsr rebuild my.index --max-weight 3.5               from the stored weights
   lsr rebuild my.index --encoder runs/encoder --gate ndcg@10:-0.005 --judged judged.json
-  lsr rebuild papers --data server --encoder v2 --gate ndcg@10:-0.005 --judged papers
+  lsr rebuild papers --data server --encoder v2 --gate ndcg@10:-0.005
 """
 
 _MEASURES = {
@@ -57,7 +57,8 @@ _MEASURES = {
 @click.option(
     "--judged",
     metavar="FILE|NAME",
-    help="Judged queries: a JSON file of queries and qrels, a dataset, or with --data a set there.",
+    help="Judged queries: a JSON file of queries and qrels, or a dataset; with --data a set there, "
+    "by default the one that is called as the index.",
 )
 @click.option("--memory", default="1GiB", show_default=True, help="Bound on the build.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
@@ -79,7 +80,10 @@ def rebuild(
     Without --encoder, BM25 counts its documents anew, and any other index is rounded anew from its
     stored vectors. A rebuild that was interrupted goes on when the same command is given again.
     """
-    if (gate_text is None) != (judged is None):
+    # In a data directory the queries are by default those in judged/NAME.json.
+    if (gate_text is None and judged is not None) or (
+        gate_text is not None and judged is None and data is None
+    ):
         raise UsageError(
             "--gate and --judged belong together: what to measure, and on which queries"
         )

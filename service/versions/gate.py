@@ -69,8 +69,7 @@ def judged_of(home: Home, name: str) -> Judged:
 
     Raises the problems `unknown_judged` and `invalid_request`.
     """
-    folder = home.path / "judged"
-    known = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+    known = judged_sets(home)
     if not is_name(name) or name not in known:
         raise ProblemError(
             "unknown_judged",
@@ -79,7 +78,13 @@ def judged_of(home: Home, name: str) -> Judged:
             or "Whoever runs the server puts them there, as judged/NAME.json.",
             extensions={"available": known},
         )
-    return read_judged(inside(folder, f"{name}.json"))
+    return read_judged(inside(home.path / "judged", f"{name}.json"))
+
+
+def judged_sets(home: Home) -> list[str]:
+    """The names of the judged sets of a data directory."""
+    folder = home.path / "judged"
+    return sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
 
 
 def read_judged(path: Path) -> Judged:

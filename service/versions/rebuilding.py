@@ -36,9 +36,25 @@ def ask_rebuild(home: Home, entry: Entry, wanted: Mapping[str, Any]) -> Task:
     if asked.get("encoder") not in (None, "bm25"):
         encoder_of(home, asked["encoder"])
     if asked.get("gate") is not None:
+        asked["gate"] = _judged_by_name(home, entry.name, asked["gate"])
         gate_of(home, asked["gate"])
     # Of no index, so that the index is written meanwhile; its last step is a task of the index.
     return submit(home, "rebuild", None, {"index": entry.name, **asked})
+
+
+def _judged_by_name(home: Home, name: str, gate: Mapping[str, Any]) -> dict[str, Any]:
+    """The gate with the judged set of the index's own name, if it says nothing else."""
+    if gate.get("judged") is not None or gate.get("queries") is not None:
+        return dict(gate)
+    known = gates.judged_sets(home)
+    if name not in known:
+        raise ProblemError(
+            "unknown_judged",
+            f"The gate names no judged queries, and the data directory has none for '{name}': "
+            f"wanted judged/{name}.json there, or the name of another set (`judged`, --judged).",
+            extensions={"available": known},
+        )
+    return {**gate, "judged": name}
 
 
 def gate_of(home: Home, wanted: Mapping[str, Any]) -> Gate:

@@ -17,7 +17,10 @@ class JudgedQuery(Strict):
 
 
 class GateRequest(Strict):
-    """Judged queries, given here or by the name of a set in the data directory."""
+    """Judged queries, given here or by the name of a set in the data directory.
+
+    The gate of a rebuild may leave both out, where there is a set of the index's own name.
+    """
 
     judged: Text | None = Field(
         default=None, description="A judged set in the data directory: judged/NAME.json."
@@ -34,7 +37,7 @@ class GateRequest(Strict):
     @model_validator(mode="after")
     def _one_source(self) -> "GateRequest":
         inline = self.queries is not None or self.qrels is not None
-        if inline == (self.judged is not None):
+        if inline and self.judged is not None:
             raise ValueError("give either 'judged' or both 'queries' and 'qrels'")
         if inline and (self.queries is None or self.qrels is None):
             raise ValueError("'queries' and 'qrels' belong together")
@@ -94,6 +97,12 @@ class AliasRequest(Strict):
 
     actions: list[AliasAction] = Field(min_length=1, max_length=MAX_ACTIONS)
     gate: GateRequest | None = None
+
+    @model_validator(mode="after")
+    def _judged(self) -> "AliasRequest":
+        if self.gate is not None and self.gate.judged is None and self.gate.queries is None:
+            raise ValueError("gate: give either 'judged' or both 'queries' and 'qrels'")
+        return self
 
 
 class AliasInfo(Answer):
