@@ -121,9 +121,15 @@ def _tasks(home: Home, now: float) -> Finding:
         if now - since > STUCK_S
     ]
     failed = home.rows(
-        "SELECT count(*), max(id) FROM tasks WHERE state='failed' AND finished>?", now - DAY_S
+        "SELECT count(*), max(id), coalesce(sum(json_extract(CAST(details AS TEXT), '$.indexed')), "
+        "0) FROM tasks WHERE state='failed' AND finished>?",
+        now - DAY_S,
     )[0]
-    numbers = {"stuck": [number for number, _, _ in stuck], "failed_today": failed[0]}
+    numbers = {
+        "stuck": [number for number, _, _ in stuck],
+        "failed_today": failed[0],
+        "indexed_before_failing": failed[2],
+    }
     if stuck:
         number, kind, age = stuck[0]
         return Finding(
@@ -140,7 +146,12 @@ def _tasks(home: Home, now: float) -> Finding:
             "tasks",
             "warn",
             f"{failed[0]} tasks failed in the last 24 hours, the last is {failed[1]}",
-            "a failed task changed nothing; its error says what to change",
+            # A task tells its counts some times a second, so that there may be a few more.
+            f"at least {failed[2]:,} lines were committed before their ingestion failed, and "
+            "stay in the index; the task's error says what to change before you send the rest"
+            if failed[2]
+            else "what an ingestion commits before it fails stays in the index (no failed task "
+            "told of such lines); the task's error says what to change",
             ("lsr", "tasks", "show", str(failed[1]), "--data", str(home.path)),
             numbers,
         )

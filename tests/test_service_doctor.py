@@ -100,6 +100,23 @@ def test_each_fault_is_found_and_named(home: Home) -> None:
     assert findings["orphans"].numbers["folders"] == ["left-0000"]
 
 
+def test_what_a_failed_ingestion_left_in_its_index_is_told(home: Home) -> None:
+    """Each chunk of lines is a commit of its own, so that a failure undoes none before it."""
+    for indexed in (0, 1200, 34):
+        with home.transaction() as connection:
+            number = queue.enqueue(connection, "ingest", "pets", {})
+        details = {"received": indexed, "indexed": indexed, "rejected": 0}
+        queue.report(home, number, {"done": indexed, "total": 9000}, details)
+        with home.transaction() as connection:
+            queue.finish(connection, number, "failed", error={"detail": "?"})
+        tasks = found(home)["tasks"]
+        assert tasks.why is not None
+        assert "changed nothing" not in tasks.why
+        assert ("at least" in tasks.why) == (indexed > 0)
+    assert tasks.numbers["indexed_before_failing"] == 1234
+    assert "at least 1,234 lines were committed" in tasks.why
+
+
 def test_weights_that_saturate_are_named(tmp_path: Path) -> None:
     settings = Settings({}, home=tmp_path / "data", work_inside=True)
     with TestClient(create_app(settings)) as client:
