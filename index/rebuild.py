@@ -5,6 +5,9 @@ again after a kill, `catch_up` brings over what changed since; when it is called
 to the old index, both hold the same documents. Weights come anew from an encoder, or from the
 stored float16 vectors: then under another `max_weight`, order or pruning.
 
+A document that has weights but no text cannot be encoded anew: it would come back without a weight,
+and no search would find it again. Such a rebuild is refused.
+
 The new index never gives a document a version (docid) that it had in the old one: a client that
 holds an old version must not be told that nothing has changed.
 """
@@ -85,7 +88,8 @@ def begun(
 ) -> Index:
     """The index to be at `path`: new and empty, or the same that was begun there before a kill.
 
-    `max_weight` belongs to stored vectors; an encoder's card has its own. Raises `UsageError`.
+    `max_weight` belongs to stored vectors; an encoder's card has its own. Raises `UsageError`, also
+    where documents have weights but no text that the encoder could read.
     """
     settings = settings or source.settings
     if weights.encoder is not None and max_weight is not None:
@@ -104,6 +108,8 @@ def begun(
     mark = path / _MARK
     if mark.exists() and mark.read_bytes() == wanted:
         return Index.open(path)
+    if weights.encoder is not None:
+        _check_texts(source, weights.encoder.text_fields)
     path.mkdir(parents=True, exist_ok=True)
     emptied(path)
     if weights.encoder is not None:
@@ -280,6 +286,37 @@ def _add(writer: Writer, source: Index, some: Sequence[StoredDocument], weights:
         writer.add(documents, vectors, passages=passages)
 
 
+def _check_texts(source: Index, fields: tuple[str, ...]) -> None:
+    """Raise `UsageError` with the number of documents that an encoder would leave without weights.
+
+    Before the first is encoded; those that come later are looked at in their turn.
+    """
+    n, last = 0, 0
+    while some := live_after(source, last, BATCH):
+        n += _n_silent(source, some, fields)
+        last = some[-1].rows[-1].docid
+    if n:
+        raise _silent(source, n, fields)
+
+
+def _n_silent(source: Index, some: Sequence[StoredDocument], fields: tuple[str, ...]) -> int:
+    """How many of these documents have weights but no text."""
+    n = 0
+    for one in some:
+        if not one.document.text(fields).strip():
+            _, places = _places(source, [one])
+            n += any(segment.vectors(np.asarray([at])).nnz for segment, at in places)
+    return n
+
+
+def _silent(source: Index, n: int, fields: tuple[str, ...]) -> UsageError:
+    what = "1 document has" if n == 1 else f"{n:,} documents have"
+    return UsageError(
+        f"{source.path.name}: {what} weights but no text in {', '.join(fields)}: encoded anew, no "
+        "search would find them. Give them a text, delete them, or rebuild from the stored weights"
+    )
+
+
 def _encoded(
     source: Index, some: Sequence[StoredDocument], weights: Weights
 ) -> tuple[list[Document], SparseMatrix, list[Passage] | None]:
@@ -293,6 +330,8 @@ def _encoded(
         passages = _passages(source, some) if split else None
         return [one.document for one in some], vectors, passages
     fields = weights.encoder.text_fields
+    if n := _n_silent(source, some, fields):
+        raise _silent(source, n, fields)
     if weights.windows is not None:
         pieces, passages = texts_of(documents, fields, weights.windows)
     elif not split:

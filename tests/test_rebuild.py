@@ -259,7 +259,7 @@ def test_what_cannot_be_is_refused(source: Path, tmp_path: Path) -> None:
     encoder = BM25Encoder.fit(["text"])
     with pytest.raises(UsageError, match="card"):
         rebuild_index(source, Weights(encoder), max_weight=2.0)
-    documents = [Document("a", {"text": "one two three"})]
+    documents = [Document("a", {"text": "one two three", "body": "four"})]
     build_index(tmp_path / "p", documents, encoder, source="x", passages=(2, 0), progress=False)
     other = BM25Encoder.fit(["text"], text_fields=("body",))
     with pytest.raises(UsageError, match="--passages"):
@@ -270,6 +270,36 @@ def test_what_cannot_be_is_refused(source: Path, tmp_path: Path) -> None:
         pytest.raises(UsageError, match="not complete"),
     ):
         catch_up(old, new, Weights())
+
+
+def test_documents_with_weights_but_no_text_are_not_lost_to_an_encoder(
+    source: Path, tmp_path: Path
+) -> None:
+    """They came as vectors: an encoder would give them no weight, in silence."""
+    encoder = BM25Encoder.fit(["text"])
+    with Index.open(source) as old:
+        old.add([Document("bare", {"n": 1}), Document("blank", {"text": " "})], two(vector(1)))
+        nothing: SparseMatrix = sparse.csr_array((1, N_TERMS), dtype=np.float32)
+        old.add([Document("silent", {"n": 2})], nothing)
+        before = contents(old)
+    with pytest.raises(UsageError, match="2 documents have weights but no text in title, text"):
+        rebuild_index(source, Weights(encoder))
+    with Index.open(source) as old:
+        assert contents(old) == before
+        old.delete(["bare", "blank"])
+        with begun(old, tmp_path / "t", Weights(encoder)) as target:
+            copy(old, target, Weights(encoder))
+            old.add([Document("late", {"n": 1})], vector(1))
+            with pytest.raises(UsageError, match="1 document has weights but no text"):
+                catch_up(old, target, Weights(encoder))
+        old.delete(["late"])
+    rebuild_index(source, Weights(encoder))
+    with Index.open(source) as new:
+        assert contents(new).keys() == before.keys() - {"bare", "blank"}
+
+
+def two(row: SparseMatrix) -> SparseMatrix:
+    return sparse.csr_array(sparse.vstack([row, row], "csr"))
 
 
 def test_what_was_begun_of_another_index_is_not_taken_up(source: Path, tmp_path: Path) -> None:

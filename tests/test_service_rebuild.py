@@ -155,6 +155,12 @@ def test_a_rollback_brings_what_was_written_since_and_can_be_undone(server: Serv
 
 
 def test_a_gate_that_fails_keeps_the_version_and_tells(server: Server) -> None:
+    lines = [
+        json.dumps({"id": i, "fields": {"text": text, "body": "nothing"}})
+        for i, text in PETS.items()
+    ]
+    url, kind = "/v1/indexes/pets/documents", {"Content-Type": "application/x-ndjson"}
+    ok(server.client.post(url, content="\n".join(lines), headers=kind))
     blind = BM25Encoder.fit(["cats"], text_fields=("body",), name="blind")
     blind.save(server.home.path / "encoders" / "blind")
     before = server.path()
@@ -292,9 +298,52 @@ def test_what_cannot_be_rebuilt_is_told_at_once(server: Server) -> None:
     assert answer["code"] == "rebuild_failed"
     assert server.rebuild(404, encoder="none")["code"] == "unknown_encoder"
     assert server.rebuild(404, gate={"judged": "none"})["code"] == "unknown_judged"
+    told = server.rebuild(404, gate={"min_delta": 0.0})
+    assert (told["code"], "judged/pets.json" in told["detail"]) == ("unknown_judged", True)
+    assert server.rebuild(422, gate={**GATE, "judged": "pets"})["code"] == "invalid_request"
     assert server.rebuild(422, encoder="bm25", max_weight=2.0)["code"] == "invalid_request"
     assert server.rebuild(422, max_weight=-1.0)["code"] == "invalid_request"
     assert ok(server.client.post("/v1/indexes/none/rebuild", json={}), 404)["code"]
+
+
+def test_documents_without_text_refuse_an_encoder_and_are_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = server.path()
+
+    def add_bare(doc_id: str, wait: float) -> None:
+        line = json.dumps({"id": doc_id, "vector": {"indices": [0], "values": [1.0]}})
+        kind = {"Content-Type": "application/x-ndjson"}
+        url = f"/v1/indexes/pets/documents?wait={wait}"
+        assert server.client.post(url, content=line, headers=kind).status_code in (200, 202)
+
+    BM25Encoder.fit(["cats"], name="other").save(server.home.path / "encoders" / "other")
+    add_bare("bare", 30)
+    told = server.rebuild(409, encoder="other")
+    assert told["code"] == "rebuild_failed"
+    assert "1 document has weights but no text" in told["detail"]
+    assert str(server.home.path) not in told["detail"]
+    ok(server.client.delete("/v1/indexes/pets/documents/bare"), 204)
+    real = service.worker.rebuild.submit
+
+    def late(*arguments: Any) -> Any:
+        add_bare("late", 30)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:  # behind the copy: the last step finds it
+        patched.setattr(service.worker.rebuild, "submit", late)
+        told = server.rebuild(409, encoder="other")
+    assert "1 document has weights but no text" in told["detail"]
+    assert (server.path(), server.versions()) == (before, [])
+    ok(server.client.delete("/v1/indexes/pets/documents/late"), 204)
+    assert server.rebuild(encoder="other")["state"] == "succeeded"
+
+
+def test_a_gate_that_names_no_queries_asks_those_of_the_index(server: Server) -> None:
+    (server.home.path / "judged").mkdir(exist_ok=True)
+    (server.home.path / "judged" / "pets.json").write_text(json.dumps(GATE))
+    told = server.rebuild(gate={"min_delta": 0.0})["details"]["gate"]
+    assert (told["judged"], told["n_queries"], told["passed"]) == ("pets", 2, True)
 
 
 def test_a_deleted_index_takes_its_versions_along(server: Server) -> None:

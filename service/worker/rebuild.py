@@ -86,6 +86,9 @@ def finish(job: Job) -> dict[str, Any]:
     except ProblemError:
         shutil.rmtree(place, ignore_errors=True)
         raise
+    except UsageError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        raise _failed(job, str(error)) from error
     if place == staging:
         sync_tree(staging)
         staging.rename(folder)
