@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from anyio import CapacityLimiter
 from starlette.datastructures import Headers
 
 from .access import Access, Need, key_required
@@ -15,6 +16,9 @@ from .home import Home
 from .home.keys import Key, KeyRing
 from .limits import Limits
 from .problems import ProblemError
+
+WATCHERS = 2
+"""Threads for `/metrics` and `/readyz`, which are asked most when all others are taken."""
 
 
 class Gate:
@@ -24,6 +28,7 @@ class Gate:
         self.limits = limits
         self.n_running = 0
         self.n_streams = 0
+        self.watchers = CapacityLimiter(WATCHERS)
         self._ring = None if home is None else KeyRing(home)
         self._buckets: dict[str, tuple[float, float]] = {}
 

@@ -310,7 +310,9 @@ def test_a_server_whose_threads_are_all_taken_is_still_alive(
     client = start(threads=1)
     held = Held(monkeypatch)
     threads = held.ask(client, 1)
-    assert client.get("/livez").status_code == 200
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert client.get(path).status_code == 200, path
+    assert held.answers == [], "the search still holds the only thread"
     held.free.set()
     for thread in threads:
         thread.join()

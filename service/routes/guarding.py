@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio.to_thread import run_sync
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
@@ -62,6 +63,12 @@ def access_of(request: Request) -> Access:
     """The rights of this request."""
     access: Access = request.state.access
     return access
+
+
+async def aside(request: Request, handle: Callable[[], Response]) -> Response:
+    """Run a handler in one of the threads that are kept for those who watch the server."""
+    gate: Gate = request.state.gate
+    return await run_sync(handle, limiter=gate.watchers)
 
 
 def cancel_of(request: Request) -> Cancel:

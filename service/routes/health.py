@@ -12,7 +12,7 @@ from ..home import Home, log, queue
 from ..problems import ProblemError
 from ..wire.server import Live, Ready
 from .answering import engine_of, json, problems, sees
-from .guarding import GuardedRoute, access_of
+from .guarding import GuardedRoute, access_of, aside
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -38,12 +38,17 @@ async def livez() -> Response:
     responses=problems(503),
 )
 @anonymous
-def readyz(request: Request) -> Response:
+async def readyz(request: Request) -> Response:
     """200 once every index and its encoder are open; until then 503 with what is waited for.
 
     Indexes that come later are opened beside the others, and waited for by nobody else. Where keys
     are asked for, one without a key is told yes or no, and a key of what it has to do with.
     """
+    return await aside(request, lambda: _readiness(request))
+
+
+def _readiness(request: Request) -> Response:
+    """The answer of `/readyz`. Raises the problem `not_ready`."""
     engine = engine_of(request)
     registry, access = engine.registry(), access_of(request)
     started = engine.wait(0)

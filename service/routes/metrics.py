@@ -11,7 +11,7 @@ from ..metrics.page import exposition
 from ..metrics.telemetry import Telemetry
 from ..wire.health import HealthHistory
 from .answering import engine_of, json, problems
-from .guarding import GuardedRoute
+from .guarding import GuardedRoute, aside
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -33,15 +33,19 @@ def telemetry_of(request: Request) -> Telemetry:
     responses=problems(),
 )
 @needs("monitor", of="server", always=True)
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """What all processes of this server counted, and sizes as they are now."""
     telemetry = telemetry_of(request)
-    body, media_type = exposition(
-        telemetry.totals(),
-        looked_up(engine_of(request), telemetry.folder),
-        request.headers.get("accept", ""),
-    )
-    return Response(body, headers={"Content-Type": media_type})
+
+    def told() -> Response:
+        body, media_type = exposition(
+            telemetry.totals(),
+            looked_up(engine_of(request), telemetry.folder),
+            request.headers.get("accept", ""),
+        )
+        return Response(body, headers={"Content-Type": media_type})
+
+    return await aside(request, told)
 
 
 @router.get(
