@@ -15,6 +15,8 @@ from lsr.encoders import BM25Encoder, SpladeEncoder  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.types import Document  # noqa: E402
 from service import Settings, create_app  # noqa: E402
+from service.home import Home, keys  # noqa: E402
+from service.home.keys import Scope  # noqa: E402
 from service.search import tracing  # noqa: E402
 from service.wire.origins import OriginsResponse  # noqa: E402
 
@@ -50,6 +52,29 @@ def world(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         assert client.app_state["engine"].wait(60)  # type: ignore[attr-defined]
         yield World(client, encoder)
+
+
+def test_a_document_outside_the_filter_of_a_key_is_none(world: World, tmp_path: Path) -> None:
+    documents = [Document(i, {"text": "big cat", "tenant": i}) for i in ("acme", "bmax")]
+    path = tmp_path / "docs.index"
+    fields = {"tenant": "keyword"}
+    build_index(path, documents, world.encoder, source="test", fields=fields, progress=False)
+    world.encoder.save(tmp_path / "encoder")
+    with Home.open(tmp_path / "server") as home:
+        _, secret = keys.create(home, "k", [Scope.read("search:*")], filter={"tenant": "acme"})
+    settings = Settings(
+        {"docs": path}, encoders={"docs": tmp_path / "encoder"}, home=tmp_path / "server"
+    )
+    with TestClient(create_app(settings), headers={"X-API-Key": secret}) as client:
+        assert client.app_state["engine"].wait(60)  # type: ignore[attr-defined]
+        answers = {}
+        for doc_id in ("acme", "bmax", "nothing"):
+            url = f"/v1/indexes/docs/origins/{doc_id}"
+            answers[doc_id] = client.post(url, json={"terms": [1]})
+        assert answers["acme"].status_code == 200
+        for doc_id in ("bmax", "nothing"):
+            assert answers[doc_id].status_code == 404
+            assert answers[doc_id].json()["code"] == "unknown_document"
 
 
 @pytest.mark.parametrize("doc_id", ["both", "untitled"])

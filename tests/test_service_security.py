@@ -324,6 +324,28 @@ class TestATenant:
             other = world.ask("POST", f"/v1/indexes/docs/explain/{doc_id}", "acme", json=body)
             assert (other.status_code, other.json()["code"]) == (404, "unknown_document")
 
+    def test_is_told_no_lift_by_a_term_that_only_others_use(self, world: World) -> None:
+        """Whether a weight is plausible would tell that some document has the term."""
+        body = {"query": {"text": "cats secretly"}, "k": 1}
+        for key, seen in (("acme", False), ("reader", True)):
+            answer = world.ask("POST", "/v1/indexes/docs/explain/a2", key, json=body).json()
+            assert [one["term"] for one in answer["missing"]] == ["secretli"]
+            assert (answer["missing"][0]["heaviest"] > 0) == seen
+            assert [one["plausible"] for one in answer["lift"]["terms"]] == [seen]
+            assert answer["lift"]["together"] == (["secretli"] if seen else None)
+
+    def test_has_a_relative_threshold_of_its_own_documents(self, world: World) -> None:
+        """The best possible score would tell the weight of a term in documents of others."""
+
+        def best(key: str, text: str) -> float:
+            answer = world.search(key, query={"text": text}, min_score={"relative": 0.1}).json()
+            return float(answer["min_score"]["best_possible"])
+
+        # Queries are rounded to 12 bits of their heaviest term, which differs.
+        assert best("acme", "cats secretly") == pytest.approx(best("acme", "cats"), rel=1e-3)
+        assert best("acme", "secretly") == 0
+        assert best("reader", "cats secretly") > 1.5 * best("reader", "cats")
+
     def test_is_kept_in_where_the_body_names_the_index(self, world: World) -> None:
         cats = {"query": {"text": "cats"}}
         searches = [
