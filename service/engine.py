@@ -317,6 +317,7 @@ class Engine:
         else:
             log.info("reopened   %s   its files have changed, and every byte is verified", name)
             self._doing(name, "serving")
+            self._unread.append(place)  # costs nothing now, and tells how much is verified
 
     def _scrub(self) -> None:
         """Read every byte of what was opened; a damaged index is served no longer."""

@@ -100,7 +100,7 @@ def test_an_index_that_was_repaired_is_served_again_unasked(
         assert run(["repair", "pets", "--data", str(tmp_path / "data")]) == 0
         until(lambda: engine.state("pets") == "ready")
         assert [hit["id"] for hit in client.post(URL, json=cats).json()["hits"]] == ["a"]
-        assert client.get("/readyz").status_code == 200
+        until(lambda: checks(client)[0]["verified"]["bytes"] > 0)
 
 
 def until(reached: Callable[[], bool]) -> None:
