@@ -274,7 +274,7 @@ class BulkBuild:
             effort=self._effort,
         )
         if written is not None:
-            proven(path)
+            proven(path, everything=4 * path.stat().st_size <= self._memory)
         with self._catalog.transaction() as connection:
             connection.execute("DELETE FROM segments WHERE added=?", (-self.build,))
             drop_notes(connection, [str(file) for _, file in runs])

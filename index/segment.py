@@ -371,12 +371,15 @@ class Segment:
             for entry in self._header.entries
         }
 
-    def verify_checksums(self) -> None:
-        """Check that every byte is as it was written; `IndexCorrupt` names the section."""
+    def verify_checksums(self, *, forgetful: bool = False) -> None:
+        """Check that every byte is as it was written; `IndexCorrupt` names the section.
+
+        `forgetful` keeps the file out of this process's memory meanwhile.
+        """
         from .verify import verify_file
 
         if self._header is not None and self._mapped is not None:
-            verify_file(self._mapped, self._header, self._corrupt)
+            verify_file(self._mapped, self._header, self._corrupt, forgetful=forgetful)
 
     def verify(self) -> None:
         """Check every byte and every invariant of FORMAT.md; `IndexCorrupt` names the section."""

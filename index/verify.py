@@ -15,19 +15,28 @@ import numpy.typing as npt
 from .blobs import Corrupt
 from .kernels import compiled, row_bounds
 from .layout import BLOCK, CODES, PAGE, Array, Counts, Flag, Header, padded
+from .mapped import forget
 from .quantize import impacts_of_halves
 
 _CHUNK = 1 << 24
 
 
-def verify_file(mapped: mmap.mmap, header: Header, corrupt: Corrupt) -> None:
-    """Checksum of every section, zeros between them."""
+def verify_file(
+    mapped: mmap.mmap, header: Header, corrupt: Corrupt, *, forgetful: bool = False
+) -> None:
+    """Checksum of every section, zeros between them.
+
+    `forgetful` lets go of each chunk, so that a large file stays out of this process's memory.
+    """
     raw = np.frombuffer(mapped, np.uint8)
     for entry in header.entries:
         end = entry.offset + entry.length
         crc = 0
         for at in range(entry.offset, end, _CHUNK):
-            crc = google_crc32c.extend(crc, raw[at : min(at + _CHUNK, end)])
+            chunk = raw[at : min(at + _CHUNK, end)]
+            crc = google_crc32c.extend(crc, chunk)
+            if forgetful:
+                forget(chunk)
         if crc != entry.crc:
             raise corrupt(entry.section.name, "its checksum does not match its bytes")
         if raw[end : entry.offset + padded(entry.length)].any():

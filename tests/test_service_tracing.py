@@ -153,6 +153,8 @@ def test_what_the_sampler_drops_costs_no_children(
     ],
 )
 def test_the_standard_variables_decide(environment: dict[str, str], exporter: str | None) -> None:
+    if exporter == "otlp":
+        pytest.importorskip("opentelemetry.exporter.otlp", reason="pip install 'lsr-search[otel]'")
     assert exporter_of(environment) == exporter
     tracer = tracer_of(environment)
     assert (tracer is None) == (exporter is None)

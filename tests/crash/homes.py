@@ -145,6 +145,7 @@ class Serving:
 
     def __enter__(self) -> TestClient:
         logging.disable()
+        self._stack.callback(logging.disable, logging.NOTSET)
         app = create_app(Settings(indexes={}, home=self._data, work_inside=True))
         client = self._stack.enter_context(TestClient(app, raise_server_exceptions=True))
         client.app_state["engine"].wait(30)
