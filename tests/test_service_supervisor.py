@@ -87,11 +87,14 @@ def serving(tmp_path: Path, *arguments: str) -> Iterator[Served]:
     )
     assert process.stderr is not None
     try:
-        address = ""
+        address, said = "", []
         for line in process.stderr:
+            said.append(line)
             if line.startswith("ready"):
                 address = line.split()[1]
                 break
+        if not address:
+            print("".join(said))  # for whoever expected it to be ready
         yield Served(process, address, temporary)
     finally:
         process.kill()

@@ -23,7 +23,7 @@ class Bmp:
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
         with imports_of("BMP", extra="engines", package="bmp"):
-            from bmp import Searcher, ciff2bmp  # type: ignore[import-untyped]
+            from bmp import Searcher, ciff2bmp
         self.version = version("bmp")
         self._names = facts.vocabulary
         ciff2bmp(str(folder / FILE_NAME), str(scratch / "index.bmp"), 32, False)

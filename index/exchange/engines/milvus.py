@@ -29,7 +29,7 @@ class Milvus:
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
         with imports_of("Milvus Lite", extra="engines", package="milvus-lite"):
-            from pymilvus import DataType, MilvusClient  # type: ignore[import-untyped]
+            from pymilvus import DataType, MilvusClient
         self.version = version("milvus-lite")
         self._collection = identifier(facts.name)
         self._client: Any = MilvusClient(str(scratch / "milvus.db"))

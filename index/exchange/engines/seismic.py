@@ -24,7 +24,7 @@ class Seismic:
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
         with imports_of("Seismic", extra="engines", package="pyseismic-lsr"):
-            from seismic import (  # type: ignore[import-untyped]
+            from seismic import (
                 SeismicIndex,
                 get_seismic_string,
             )
