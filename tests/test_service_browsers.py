@@ -301,7 +301,7 @@ def test_no_error_tells_a_path_a_trace_or_a_model(client: TestClient, folder: Pa
                 assert answer.status_code >= 500
                 told.append(answer.text)
     revealing = re.compile(
-        rf"{re.escape(str(folder))}|/tmp/|/home/|/usr/|/work/|site-packages|Traceback|File \\?\"|"
+        rf"{re.escape(str(folder))}|/tmp/|/home/|/usr/|/root/|site-packages|Traceback|File \\?\"|"
         r"\.py\b|\.safetensors|tokenizer\.json|0x[0-9a-f]{8}|sqlite3?\.|SELECT "
     )
     for text in told:

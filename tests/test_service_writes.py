@@ -13,13 +13,14 @@ import zstandard
 from starlette.testclient import TestClient
 
 from index import Index, Writer
-from lsr.errors import DiskFull
+from lsr.errors import DiskFull, IndexFailure
 from service import Limits, Settings, create_app
 from service.home import queue
 from service.wire.documents import StoredDocument, WrittenDocument
 from service.wire.indexes import IndexInfo
 from service.wire.tasks import TaskInfo, TaskList
 from service.worker import job
+from service.worker import worker as worker_module
 
 PETS = [
     {"id": "a", "fields": {"title": "Cats", "text": "cats sleep all day", "lang": "en"}},
@@ -511,6 +512,52 @@ def test_a_full_disk_keeps_what_was_acknowledged(
     full = False
     assert server.task(task["id"])["state"] == "succeeded"
     assert server.ids("pets", "mice") == ["d"]
+
+
+def test_a_fault_of_ours_loses_no_acknowledged_document(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to end the task as failed; later changes of the index wait behind it instead."""
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS)
+    commit = Writer.__exit__
+    faults = [KeyError("a defect"), KeyError("again")]
+
+    def exit_writer(self: Writer, *error: Any) -> None:
+        if faults:
+            raise faults.pop()
+        commit(self, *error)
+
+    monkeypatch.setattr(worker_module, "RETRY_S", 0.1)
+    monkeypatch.setattr(Writer, "__exit__", exit_writer)
+    first = [{"id": "a", "fields": {"text": "first"}}]
+    early = server.add("pets", first, status=202, ack="logged")
+    server.add("pets", [{"id": "a", "fields": {"text": "second"}}])
+    assert server.task(early["id"])["state"] == "succeeded"
+    assert faults == []
+    assert server.ids("pets", "first") == []
+    assert server.ids("pets", "second") == ["a"]
+
+
+def test_nothing_overtakes_a_task_whose_end_cannot_be_written_down(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to stay `running` for good, done or not, and the next one began."""
+    server = start()
+    server.create(name="pets")
+    finish, busy = queue.finish, [IndexFailure("locked"), IndexFailure("locked")]
+
+    def finish_later(*arguments: Any, **outcome: Any) -> None:
+        if busy:
+            raise busy.pop()
+        finish(*arguments, **outcome)
+
+    monkeypatch.setattr(worker_module, "RETRY_S", 0.1)
+    monkeypatch.setattr(queue, "finish", finish_later)
+    assert server.add("pets", PETS)["state"] == "succeeded"
+    assert busy == []
+    assert server.ids("pets", "cats") == ["a"]
 
 
 def test_bodies_of_documents_are_bounded_line_by_line(start: Callable[..., Server]) -> None:

@@ -1,8 +1,10 @@
 """`Worker`: the one loop that runs the tasks of a data directory.
 
 What is wrong with a request ends its task (`failed`, with the problem). What is wrong with the
-machine - a full disk, a damaged index, another process in the way - does not, since the lines of an
-ingestion were acknowledged: the task waits, says why, and is tried again.
+machine - a full disk, a damaged index, another process in the way - does not, and no fault of ours
+ends an ingestion or a deletion either, since those were acknowledged: the task waits, says why, and
+is tried again. What became of a task is written down before the next one of its index begins,
+however long that takes, or a later change would overtake an earlier one.
 """
 
 import logging
@@ -14,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from lsr.errors import EncoderError, IndexFailure, LsrError, VersionConflict
 
@@ -37,6 +41,9 @@ RUN: Mapping[str, Callable[[Job], dict[str, Any]]] = {
     "snapshot_restore": snapshots.restore,
 }
 """How each kind of task is run. It must be able to begin again after a kill."""
+
+PROMISED = ("ingest", "delete")
+"""Kinds of tasks that somebody was told would be done."""
 
 THREADS = 2
 POLL_S = 0.005
@@ -92,10 +99,14 @@ class Worker:
                 now = time.monotonic()
                 held = [index for index, at in self._retry_at.items() if at > now]
                 task = None
-                version = self.home.changed()
-                if len(running) < THREADS and (version != seen or self._retry_at):
-                    task = queue.claim(self.home, [*running, *held])
-                    seen = version
+                try:
+                    version = self.home.changed()
+                    if len(running) < THREADS and (version != seen or self._retry_at):
+                        task = queue.claim(self.home, [*running, *held])
+                        seen = version
+                except IndexFailure as error:  # busy or full: nothing was claimed
+                    log.error("the worker looks for tasks again: %s", error)
+                    self._stopping.wait(RETRY_S)
                 if task is None:
                     self._shelf.sweep()
                     if now >= prune_at:
@@ -142,20 +153,37 @@ class Worker:
             log.error("task %d failed: %s", task.id, error)
             self._finish(task, "failed", error=_problem(error))
         except Exception as error:
-            log.exception("task %d failed", task.id)
-            self._finish(task, "failed", error=_problem(error))
+            if task.kind in PROMISED:
+                log.exception("task %d waits", task.id)
+                self._retry_at[task.index] = time.monotonic() + RETRY_S
+                self._requeue(task, type(error).__name__)
+            else:
+                log.exception("task %d failed", task.id)
+                self._finish(task, "failed", error=_problem(error))
         else:
             self._finish(task, "succeeded", details=details, progress=job.done())
 
     def _finish(self, task: Task, state: Any, **outcome: Any) -> None:
-        with self.home.transaction() as connection:
-            queue.finish(connection, task.id, state, **outcome)
+        self._record(lambda at: queue.finish(at, task.id, state, **outcome))
         with suppress(OSError):  # it stays where the task left files, such as what it rejected
             (self.home.path / "tasks" / str(task.id)).rmdir()
 
     def _requeue(self, task: Task, why: str | None) -> None:
-        with self.home.transaction() as connection:
-            queue.put_back(connection, task.id, why)
+        self._record(lambda at: queue.put_back(at, task.id, why))
+
+    def _record(self, change: Callable[[apsw.Connection], None]) -> None:
+        """Write down what became of a task, until it is written or the worker stops; then the task
+        is still `running`, and the next worker runs it again.
+        """
+        while True:
+            try:
+                with self.home.transaction() as connection:
+                    change(connection)
+                return
+            except IndexFailure as error:
+                log.error("what became of a task cannot be written down yet: %s", error)
+                if self._stopping.wait(RETRY_S):
+                    return
 
 
 def _problem(error: Exception) -> dict[str, Any]:

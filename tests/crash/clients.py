@@ -130,7 +130,11 @@ class Writer(Client):
             self.after[doc.doc_id] = doc
             content = json.loads(line_of(doc))
             del content["id"]
-            answer_of(client.put(f"{path}/{doc.doc_id}", json=content), 200, 409, 503)
+            answer = client.put(f"{path}/{doc.doc_id}", json=content)
+            if answer.status_code != 200:
+                answer_of(answer, 409, 503)
+                # Done or not: nothing else is asked until it shows.
+                raise httpx.ReadError("a write whose outcome is open")
         self.before = self.after
 
     def check(self, client: httpx.Client) -> None:

@@ -140,6 +140,8 @@ def main() -> int:
                         client.look(http)
                     except Exception as error:
                         bad.append(f"{client.name}: {error}")
+            if bad:
+                print(server.said())
             status = server.stop()
             if status:
                 bad.append(f"the server ended with {status}")
