@@ -189,7 +189,7 @@ class Engine:
             raise ProblemError(
                 "index_unavailable",
                 f"Index '{entry.name}' {place.reason}.",
-                hint="The server's log says why; `lsr check` examines an index.",
+                hint="The server's log says why; `lsr doctor` examines what lies on its disk.",
             )
         if not place.index.in_place():
             place = self._reopened(place)
@@ -208,7 +208,7 @@ class Engine:
                 raise ProblemError(
                     "index_unavailable",
                     f"Index '{old.name}' was replaced and cannot be opened.",
-                    hint="The server's log says why; `lsr check` examines an index.",
+                    hint="The server's log says why; `lsr doctor` examines what lies on its disk.",
                 ) from error
             self._places[old.name] = fresh
             self._unread.append(fresh)

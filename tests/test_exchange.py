@@ -15,12 +15,14 @@ from index import Index, Passage, query_encoder
 from index.exchange import FORMATS, export_index, rows_of
 from index.exchange.ciff import read_ciff
 from index.exchange.ciff_kernels import decode_postings, encode_postings
+from index.exchange.engines import ENGINES
 from index.exchange.formats.format import identifier
 from index.exchange.importing import import_vectors
-from index.exchange.reading import read_imports
+from index.exchange.reading import SOURCES, read_imports
 from index.exchange.verifying import shared, verify_export
 from index.exchange.writing import TARGETS
 from index.ingest import build_index
+from lsr.commands import export, import_
 from lsr.encoders import BM25Encoder
 from lsr.errors import DatasetError, IndexExists, UsageError
 from lsr.types import Document
@@ -247,6 +249,12 @@ def test_an_import_without_an_encoder_lists_its_terms(tmp_path: Path) -> None:
         assert index.vectors_of("a").toarray().tolist() == [[2.0, 0.5]]
     with pytest.raises(IndexExists):
         import_vectors(file, tmp_path / "in.index", "anserini", progress=False)
+
+
+def test_the_commands_know_every_engine_without_importing_one() -> None:
+    assert set(export.TARGETS) == set(TARGETS)
+    assert set(export.VERIFIABLE) == set(ENGINES)
+    assert import_.SOURCES == SOURCES
 
 
 def test_ties_at_the_cut_stand_for_one_another() -> None:

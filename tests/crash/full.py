@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from lsr.errors import DiskFull, LsrError
 from lsr.progress import bar
 
 from .acting import World
-from .layer import NEEDS_ROOM, Control, Kind, environment
+from .layer import NEEDS_ROOM, Control, Kind, driven
 from .power import SCRATCH, Tally, record
 from .verdict import Verdict
 from .verify import searched
@@ -134,22 +133,8 @@ def fill_everywhere(
         ]
         if points is not None:
             tries = random.Random(seed).sample(tries, min(points, len(tries)))
-        (folder / "tries").write_text(json.dumps(tries))
-        (folder / "disk").mkdir()
-        control = Control(folder / "control")
-        command = [sys.executable, "-m", "crash.full", "--under-layer", str(folder)]
-        command += ["--workloads", name, "--seed", str(seed)]
-        done = subprocess.run(
-            command,
-            env={
-                **environment(folder / "disk", control),
-                "LSR_QUIET": "1" if quiet else os.environ.get("LSR_QUIET", ""),
-            },
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    told = json.loads(done.stdout)
+        arguments = ["--workloads", name, "--seed", str(seed)]
+        told = driven("full", arguments, folder, tries, quiet=quiet)
     tally = Tally(len(tries), told["n"], bad=told["bad"], seconds=told["seconds"])
     tally.outcomes.update(told["outcomes"])
     return tally

@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from lsr.progress import bar
 
-from .layer import Control, Kind, environment
+from .layer import Control, Kind, driven
 from .power import SCRATCH, Tally, record
 from .verdict import Verdict
 from .workloads import WORKLOADS, Plan, look, plan, progress, run
@@ -56,23 +55,17 @@ def kill_everywhere(
         n_points = len({number for number, _ in tries})
         if points is not None:
             tries = random.Random(seed).sample(tries, min(points, len(tries)))
-        (folder / "tries").write_text(json.dumps(tries))
-        (folder / "disk").mkdir()
-        control = Control(folder / "control")
-        command = [sys.executable, "-m", "crash.killing", "--under-layer", str(folder)]
-        command += ["--workloads", name, "--seed", str(seed), "--chains", str(chains)]
-        command += ["--fault", fault]
-        done = subprocess.run(
-            command,
-            env={
-                **environment(folder / "disk", control),
-                "LSR_QUIET": "1" if quiet else os.environ.get("LSR_QUIET", ""),
-            },
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    told = json.loads(done.stdout)
+        arguments = [
+            "--workloads",
+            name,
+            "--seed",
+            str(seed),
+            "--chains",
+            str(chains),
+            "--fault",
+            fault,
+        ]
+        told = driven("killing", arguments, folder, tries, quiet=quiet)
     tally = Tally(n_points, told["n_kills"], bad=told["bad"], seconds=told["seconds"])
     tally.outcomes.update(told["outcomes"])
     return tally

@@ -3,16 +3,19 @@
 import errno
 import functools
 import hashlib
+import json
 import mmap
 import os
 import struct
 import subprocess
+import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 SOURCE = Path(__file__).with_name("layer.c")
 TESTS = SOURCE.parent.parent
@@ -192,3 +195,21 @@ def append_mark(path: Path, text: str) -> None:
         os.write(descriptor, text.encode() + b"\n")
     finally:
         os.close(descriptor)
+
+
+def driven(
+    module: str, arguments: Sequence[str], folder: Path, tries: object, *, quiet: bool
+) -> Any:
+    """What `python -m crash.MODULE --under-layer FOLDER` prints as JSON, run on `folder`/disk."""
+    (folder / "tries").write_text(json.dumps(tries))
+    (folder / "disk").mkdir()
+    command = [sys.executable, "-m", f"crash.{module}", "--under-layer", str(folder), *arguments]
+    said = {"LSR_QUIET": "1" if quiet else os.environ.get("LSR_QUIET", "")}
+    done = subprocess.run(
+        command,
+        env={**environment(folder / "disk", Control(folder / "control")), **said},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
