@@ -251,6 +251,12 @@ class Database:
         with self._reading, translated(path):
             target = apsw.Connection(str(path), vfs="cksmvfs")
             try:
+                # Pages in the write-ahead log have stale checksums, which are made anew when they
+                # are written, but only once the first page has said so. A copy larger than the
+                # cache spills other pages before that one: so it is written beforehand.
+                target.reserve_bytes(reserve=8)
+                target.execute("PRAGMA page_size=8192")
+                target.execute("PRAGMA user_version=0")
                 # All pages in one step: a step ends the read transaction, and a commit in between
                 # would begin the copy anew, for ever under steady writes.
                 with target.backup("main", self._reader, "main") as copying:

@@ -13,13 +13,13 @@ import zstandard
 from starlette.testclient import TestClient
 
 from index import Index, Writer
-from lsr.errors import DiskFull, IndexFailure
+from lsr.errors import DiskFull, IndexCorrupt, IndexFailure
 from service import Limits, Settings, create_app
 from service.home import queue
 from service.wire.documents import StoredDocument, WrittenDocument
 from service.wire.indexes import IndexInfo
 from service.wire.tasks import TaskInfo, TaskList
-from service.worker import job
+from service.worker import job, snapshots
 from service.worker import worker as worker_module
 
 PETS = [
@@ -538,6 +538,26 @@ def test_a_fault_of_ours_loses_no_acknowledged_document(
     assert faults == []
     assert server.ids("pets", "first") == []
     assert server.ids("pets", "second") == ["a"]
+
+
+def test_a_snapshot_that_finds_damage_ends_and_holds_up_no_writes(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to wait for good, and every later change of its index behind it."""
+    server = start()
+    server.create(name="pets")
+
+    def damaged(*_: object, **__: object) -> None:
+        raise IndexCorrupt("/secret/catalog.sqlite: a page does not match its checksum")
+
+    monkeypatch.setattr(snapshots, "backup_into", damaged)
+    asked = server.client.post("/v1/snapshots", json={"index": "pets"})
+    assert (asked.status_code, asked.json()["code"]) == (503, "index_unavailable")
+    assert server.add("pets", PETS)["state"] == "succeeded"
+    task = server.task(asked.json()["task"])
+    assert (task["state"], task["error"]["code"]) == ("failed", "index_unavailable")
+    assert "secret" not in json.dumps([asked.json(), task])
+    assert server.ids("pets", "cats") == ["a"]
 
 
 def test_nothing_overtakes_a_task_whose_end_cannot_be_written_down(

@@ -98,6 +98,20 @@ def test_a_snapshot_opens_for_reading_and_refuses_changes(made: Path, tmp_path: 
     assert verify_backup(tmp_path / "s").sound
 
 
+def test_a_catalog_larger_than_the_cache_is_copied_from_its_log(tmp_path: Path) -> None:
+    documents = [Document(f"d{i}", {"text": f"{i} " * 3000}) for i in range(400)]
+    with Index.create(tmp_path / "i", n_terms=4, max_weight=1.0) as index:
+        index.add(documents, vectors(400))
+        index.delete(["d7"])  # so that pages that were written once are stale in the log
+        assert (tmp_path / "i" / "catalog.sqlite-wal").stat().st_size > 4 << 20
+        index.backup(tmp_path / "s")
+        expected = contents(index)
+    restore(tmp_path / "s", tmp_path / "r")
+    with Index.open(tmp_path / "r") as index:
+        assert contents(index) == expected
+        assert index.check().problems == ()
+
+
 def test_links_share_segments_and_copies_do_not(made: Path, tmp_path: Path) -> None:
     with Index.open(made) as index:
         index.backup(tmp_path / "linked")

@@ -3,8 +3,9 @@
 What is wrong with a request ends its task (`failed`, with the problem). What is wrong with the
 machine - a full disk, a damaged index, another process in the way - does not, and no fault of ours
 ends an ingestion or a deletion either, since those were acknowledged: the task waits, says why, and
-is tried again. What became of a task is written down before the next one of its index begins,
-however long that takes, or a later change would overtake an earlier one.
+is tried again. Only damage ends whatever else is asked of an index, such as a snapshot. What became
+of a task is written down before the next one of its index begins, however long that takes, or a
+later change would overtake an earlier one.
 """
 
 import logging
@@ -19,7 +20,7 @@ from typing import Any
 
 import apsw
 
-from lsr.errors import EncoderError, IndexFailure, LsrError, VersionConflict
+from lsr.errors import EncoderError, IndexCorrupt, IndexFailure, LsrError, VersionConflict
 
 from ..home import Home, queue, registry
 from ..home.queue import Task
@@ -146,6 +147,11 @@ class Worker:
         except (ProblemError, VersionConflict) as error:
             self._finish(task, "failed", error=_problem(error))
         except (IndexFailure, EncoderError, OSError) as error:
+            if isinstance(error, IndexCorrupt) and task.kind not in PROMISED:
+                # Waiting mends nothing, and would hold up what others were promised.
+                log.error("task %d failed: %s", task.id, error)
+                self._finish(task, "failed", error=_problem(error))
+                return
             log.error("task %d waits: %s: %s", task.id, type(error).__name__, error)
             self._retry_at[task.index] = time.monotonic() + RETRY_S
             self._requeue(task, type(error).__name__)
@@ -192,6 +198,12 @@ def _problem(error: Exception) -> dict[str, Any]:
         return {"code": error.code, "detail": error.detail, "hint": error.hint}
     if isinstance(error, VersionConflict):
         return {"code": "version_conflict", "detail": str(error), "hint": None}
+    if isinstance(error, IndexCorrupt):
+        return {
+            "code": "index_unavailable",
+            "detail": "The index is damaged.",
+            "hint": "The server's log says where; `lsr doctor` examines what lies on its disk.",
+        }
     return {
         "code": "internal_error",
         "detail": f"The task ended with {type(error).__name__}.",

@@ -111,6 +111,7 @@ class Server:
 def settled(client: httpx.Client) -> None:
     """Wait until every acknowledged task is over."""
     give_up = time.monotonic() + SETTLE_S
+    unfinished: list[dict[str, str]] = []
     while time.monotonic() < give_up:
         with suppress(httpx.TransportError):
             unfinished = [
@@ -125,7 +126,8 @@ def settled(client: httpx.Client) -> None:
                         raise Unexpected(f"task failed: {task}")
                 return
         time.sleep(0.05)
-    raise Unexpected(f"tasks are not over after {SETTLE_S} s")
+    left = [f"{t['state']} {t['kind']} of {t['index']} since {t['created']}" for t in unfinished]
+    raise Unexpected(f"tasks are not over after {SETTLE_S} s: {'; '.join(left)}")
 
 
 def two_indexes(address: str) -> None:

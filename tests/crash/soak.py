@@ -134,12 +134,11 @@ def main() -> int:
             for client in clients:
                 client.stop()
             with httpx.Client(base_url=server.address, timeout=60) as http:
-                settled(http)
-                for client in clients:
+                for name, look in [("tasks", settled), *((c.name, c.look) for c in clients)]:
                     try:
-                        client.look(http)
+                        look(http)
                     except Exception as error:
-                        bad.append(f"{client.name}: {error}")
+                        bad.append(f"{name}: {error}")
             if bad:
                 print(server.said())
             status = server.stop()
