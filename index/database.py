@@ -350,6 +350,9 @@ def _connect_reader(path: Path, options: str) -> apsw.Connection:
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     try:
         with translated(path, connection):
+            # Each page that comes from the file is checked anew: with the 2 MB of the default, the
+            # stored fields of ten documents out of 200,000 took 52 us instead of 26.
+            connection.execute("PRAGMA cache_size=-16384")
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
     except BaseException:
         connection.close()

@@ -220,10 +220,17 @@ def test_required_terms_may_be_entries_of_the_vocabulary(served: Served) -> None
     assert set(served.ids("papers", query=query, exclude_terms=["cat"])) == {"d1", "d3"}
 
 
+def test_required_terms_may_be_words_that_are_read_as_one_entry(served: Served) -> None:
+    query = {"text": "sleep"}
+    assert served.ids("papers", query=query, require_terms=["Cats"]) == ["d2"]
+    assert set(served.ids("papers", query=query, exclude_terms=["cats"])) == {"d1", "d3"}
+
+
 @pytest.mark.parametrize(
     ("index", "terms", "code", "hint"),
     [
-        ("papers", ["cats"], "invalid_query", "'cat'"),
+        ("papers", ["cats sleep"], "invalid_query", "'cat' and 'sleep'"),
+        ("papers", ["zebra"], "invalid_query", None),
         ("words", ["cats"], "invalid_query", "'cat' and '##s'"),
         ("words", ["slep"], "invalid_query", "Did you mean 'sleep'?"),
         ("numbers", ["cat"], "no_encoder", "term numbers"),

@@ -14,10 +14,15 @@ from ..wire.search import RelativeScore
 
 
 def term_numbers(collection: Collection, terms: Sequence[str | int], field: str) -> list[int]:
-    """The numbers of `terms`. Raises `ProblemError` for one that is not in the vocabulary."""
+    """The numbers of `terms`: numbers, entries of the vocabulary, or words that a text is read by
+    as one entry ("cats" where that is "cat"). Raises `ProblemError` for any other.
+    """
     numbers = []
     for at, term in enumerate(terms):
         number = term if isinstance(term, int) else collection.term_numbers.get(term)
+        if number is None and isinstance(term, str):
+            entries = _entries_of(collection, term)
+            number = collection.term_numbers.get(entries[0]) if len(entries) == 1 else None
         if number is None or number >= collection.index.n_terms:
             raise _unknown(collection, term, f"/{field}/{at}")
         numbers.append(number)
@@ -39,22 +44,29 @@ def _unknown(collection: Collection, term: str | int, pointer: str) -> ProblemEr
             hint="Give term numbers.",
             faults=[Fault(pointer, "wanted a term number", shown(term))],
         )
+    entries = _entries_of(collection, term)
+    listed = " and ".join(f"'{one}'" for one in entries[:5])
     return ProblemError(
         "invalid_query",
         f"'{term[:100]}' is no entry of the encoder's vocabulary.",
-        hint=_entries_of(collection, term) or did_you_mean(term, collection.term_numbers),
+        hint=f"A text that says it is read as {listed}."
+        if entries
+        else did_you_mean(term, collection.term_numbers),
         faults=[Fault(pointer, "not in the vocabulary", shown(term))],
     )
 
 
-def _entries_of(collection: Collection, word: str) -> str | None:
-    """What a text that says this word is searched as, where that needs no network."""
+def _entries_of(collection: Collection, word: str) -> list[str]:
+    """The entries of the vocabulary that a text which says this word is searched by, where that
+    needs no network; none for a word that no document had when BM25 counted them.
+    """
     encoder = collection.encoder
     if not isinstance(encoder, BM25Encoder | InferenceFreeEncoder):
-        return None
-    read = encoder.term_strings(encoder.encode_queries([word]).indices)
-    entries = " and ".join(f"'{one}'" for one in read[:5])
-    return f"A text that says it is read as {entries}." if entries else None
+        return []
+    numbers = encoder.encode_queries([word]).indices
+    if isinstance(encoder, BM25Encoder):
+        numbers = numbers[numbers < len(encoder.statistics.terms)]
+    return encoder.term_strings(numbers)
 
 
 def best_possible(collection: Collection, query: SparseMatrix) -> float:

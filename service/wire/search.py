@@ -124,7 +124,9 @@ class SearchOptions(Strict):
     )
     filter: Filter | None = None
     require_terms: Terms = Field(
-        default=[], description="Vocabulary entries or term numbers that a hit must hold."
+        default=[],
+        description="Terms that a hit must hold: entries of the vocabulary, words that are read as "
+        "one, or term numbers.",
     )
     exclude_terms: Terms = Field(default=[], description="Terms that no hit may hold.")
     min_score: MinScore | None = Field(default=None, description="Leave out hits that score less.")
