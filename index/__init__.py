@@ -18,6 +18,9 @@ from .retriever import SparseRetriever, check_same_space, query_encoder
 from .rows import Passage
 from .searching import Hits
 from .settings import Pruning, Settings
+from .sharded import ShardedIndex, Shards
+from .sharding import ShardPlan, build_shard, build_shards, one_after_the_other
+from .shards import ShardSet
 from .store import Index
 from .tracing import TracingEncoder, trace_all
 from .writer import Commit, Writer
@@ -43,15 +46,22 @@ __all__ = [
     "Quantised",
     "SearchReport",
     "Settings",
+    "ShardPlan",
+    "ShardSet",
+    "ShardedIndex",
+    "Shards",
     "SparseRetriever",
     "TracingEncoder",
     "Verdict",
     "Writer",
     "backup_into",
     "build_index",
+    "build_shard",
+    "build_shards",
     "check_same_space",
     "empty_index",
     "encoder_card",
+    "one_after_the_other",
     "pack",
     "quantised_documents",
     "quantised_queries",

@@ -25,7 +25,7 @@ from lsr.types import Document, SparseMatrix, canonical
 
 from .approximate import Approximate
 from .card import EncoderCard
-from .catalog import Catalog
+from .catalog import FILE_NAME, Catalog
 from .columns import Kind
 from .counting import n_matching
 from .engine import Algorithm, Cancel
@@ -33,7 +33,7 @@ from .engine import search as search_one
 from .engine import search_batch as search_many
 from .explain import Explanation, explained
 from .fidelity import float_overlap
-from .filtering import Expression, Filter, matching
+from .filtering import Expression, Filter, matching, parsed
 from .history import horizon, retained_seconds, snapshot_at
 from .live import holds, positions_in
 from .memory import recall
@@ -159,6 +159,12 @@ class Reader:
         return self._catalog.in_place()
 
     @property
+    def identity(self) -> str:
+        """What no other index at this path has."""
+        place = (self.path / FILE_NAME).stat()
+        return f"{place.st_dev}:{place.st_ino}"
+
+    @property
     def generation(self) -> int:
         """The newest commit number."""
         return self.refresh().generation
@@ -205,6 +211,7 @@ class Reader:
         at: int | None = None,
         timeout: float | None = None,
         cancel: Cancel | None = None,
+        missing_ok: bool = False,
     ) -> Hits:
         """The top k of one query, a (1, n_terms) matrix; see `search_batch`."""
         if query.shape[0] != 1:
@@ -222,6 +229,7 @@ class Reader:
             at=at,
             timeout=timeout,
             cancel=cancel,
+            missing_ok=missing_ok,
         )[0]
 
     def search_batch(
@@ -239,6 +247,7 @@ class Reader:
         at: int | None = None,
         timeout: float | None = None,
         cancel: Cancel | None = None,
+        missing_ok: bool = False,
     ) -> list[Hits]:
         """The exact top k of each row: integer score descending, docid ascending, scores above 0.
 
@@ -250,7 +259,8 @@ class Reader:
         one is of the same documents, whatever was written since (see `retain`). `approximate` asks
         for less by name; each answer's `report` is its certificate. After `timeout` seconds (for
         all rows together) a search answers with the best it found; `cancel` ends it with
-        `SearchCancelled`.
+        `SearchCancelled`. `missing_ok` is for sets of shards (`sharded.py`): an index of its own
+        misses none.
 
         Raises `QueryError` for a bad k, filter, term, timeout or matrix, `SnapshotGone` when `at`
         is out of reach.
@@ -319,6 +329,12 @@ class Reader:
             id(segment) in words and holds(words[id(segment)], position)
             for segment, position in self._places_of(doc_id, at=at)
         )
+
+    def prepare(self, filter: Filter | None) -> None:
+        """Check a filter, and make the masks that a search with it will use: segments keep them."""
+        if (expression := parsed(filter, self.fields)) is not None:
+            for view in self.refresh().views:
+                matching(expression, view.segment)
 
     def rounded(
         self, terms: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]

@@ -25,7 +25,8 @@ class Hits:
     """The best documents of one query: ids beside the integer ranking, at commit `generation`.
 
     `report` says whether that is the exact answer, and what was left alone, `split` whether some
-    documents of the index are passages.
+    documents of the index are passages. `missing` are the shards of a set that did not answer,
+    where that was allowed.
     """
 
     doc_ids: list[str]
@@ -33,6 +34,7 @@ class Hits:
     generation: int
     report: SearchReport
     split: bool = False
+    missing: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.doc_ids)

@@ -48,6 +48,7 @@ from .quantize import MAX_IMPACT
 from .reading import Reader
 from .rows import Passage
 from .settings import Settings
+from .shards import FILE_NAME as SHARDS
 from .writer import Commit, Writer
 
 SEAL_AT = 20_000
@@ -110,13 +111,20 @@ class Index(Reader):
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> "Index":
-        """Open an existing index. Raises `IndexNotFound`, `IndexVersion` or `IndexCorrupt`."""
+        """Open an existing index. Raises `IndexNotFound`, `IndexVersion` or `IndexCorrupt`.
+
+        A set of shards opens as well, as an index that cannot be written to (`sharded.py`).
+        """
         path = Path(path)
         if not path.is_dir():
             raise IndexNotFound(
                 f"{path}: no such directory; build an index with `lsr index CORPUS {path}`"
             )
         path = path.resolve()  # the index stays where it is when the caller changes directory
+        if (path / SHARDS).is_file():
+            from .sharded import ShardedIndex  # which is an Index
+
+            return ShardedIndex.local(path)
         read_only = read_only or is_snapshot(path)  # to write would contradict its manifest
         index = cls(path, Catalog.open(path / FILE_NAME, read_only=read_only))
         try:

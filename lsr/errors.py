@@ -24,6 +24,7 @@
       + IndexCorrupt             bytes that contradict the format; never searched
       + IndexLocked              another process is the maintainer
       + IndexReplaced            another index lies at the path since it was opened
+      + ShardMissing             a shard of a set that does not answer, or is not there
       + SnapshotGone             a commit that can be searched no more
       + VersionConflict          a document is not in the version that a writer expected
       + DiskFull                 the disk has no room; the last commit is intact
@@ -33,12 +34,25 @@ A message says where, what was got, what was wanted, and what to do next.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class LsrError(Exception):
     """The root: catching it catches every error raised on purpose."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with the message alone; some of ours are told more.
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(kind: type[LsrError], args: tuple[Any, ...], facts: dict[str, Any]) -> LsrError:
+    """An error as it was in the process that raised it."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 class UsageError(LsrError):
@@ -176,6 +190,14 @@ class IndexLocked(IndexFailure):
 
 class IndexReplaced(IndexFailure):
     """Another index lies at the path than the one that was opened."""
+
+
+class ShardMissing(IndexFailure):
+    """Shards of a set that do not answer or are not there: an answer would lack their documents."""
+
+    def __init__(self, message: str, *, shards: Sequence[int]) -> None:
+        super().__init__(message)
+        self.shards = tuple(shards)
 
 
 class SnapshotGone(IndexFailure):

@@ -40,8 +40,7 @@ class Collection:
         """Where the settings say that the encoder lies; None for the one that built the index."""
         # Read once: an encoder may compute its fingerprint whenever it is asked.
         self.encoder_label = None if encoder is None else f"{encoder.name}@{encoder.build}"
-        place = (index.path / "catalog.sqlite").stat()
-        self.identity = f"{name} {place.st_dev}:{place.st_ino} {self.encoder_label}"
+        self.identity = f"{name} {index.identity} {self.encoder_label}"
         """What cursors and entity tags belong to: another index at this place has another."""
         self._restricted: dict[bytes, Collection] = {}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from index import Index
-from index.filtering import Expression, matching, parsed
+from index.filtering import Expression, parsed
 from lsr.errors import FilterError, UnknownField
 
 from .problems import Fault, ProblemError, did_you_mean, pointer, shown
@@ -20,9 +20,10 @@ def check(index: Index, filter: Mapping[str, Any] | None) -> Expression | None:
 
 def prepare(index: Index, filter: Mapping[str, Any] | None) -> None:
     """`check`, and make the masks that a search with this filter will use: segments keep them."""
-    if (expression := check(index, filter)) is not None:
-        for view in index.refresh().views:
-            matching(expression, view.segment)
+    try:
+        index.prepare(filter)
+    except FilterError as error:
+        raise problem_of(error) from error
 
 
 def problem_of(error: FilterError) -> ProblemError:

@@ -61,6 +61,7 @@ class RestrictedIndex(Index):
         at: int | None = None,
         timeout: float | None = None,
         cancel: Cancel | None = None,
+        missing_ok: bool = False,
     ) -> list[Hits]:
         """As of an index that holds these documents alone; `search` comes here as well."""
         return self._whole.search_batch(
@@ -76,6 +77,7 @@ class RestrictedIndex(Index):
             at=at,
             timeout=timeout,
             cancel=cancel,
+            missing_ok=missing_ok,
         )
 
     def count(
@@ -188,8 +190,12 @@ class RestrictedIndex(Index):
                 weights[at] = weight
         return weights
 
+    def prepare(self, filter: Filter | None) -> None:
+        """As of the whole index."""
+        self._whole.prepare(filter)
+
     def refresh(self) -> Any:
-        """As of the whole index: a snapshot is asked for its shape, and masks are kept in it."""
+        """As of the whole index: a snapshot is asked for its shape."""
         return self._whole.refresh()
 
     def snapshot_at(self, generation: int) -> Any:

@@ -19,6 +19,7 @@ Examples:
   lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
   lsr index books/ books.index --passages 256/32
   lsr index corpus.jsonl.gz small.index --prune-terms 64 --prune-postings 0.8
+  lsr index corpus.jsonl.gz big.index --shards 4
 """
 
 
@@ -84,6 +85,12 @@ Examples:
     help="Also keep which words gave a document its expansion terms, for highlights: its network "
     "reads every document twice more, one at a time.",
 )
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cut the documents into N indexes that are searched as one, with the same answers.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing index, in one step.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def index(
@@ -103,15 +110,17 @@ def index(
     prune_postings: float | None,
     binary: bool,
     origins: bool,
+    shards: int | None,
     overwrite: bool,
     json: bool,
 ) -> None:
     """Build INDEX, a directory, of the documents of CORPUS.
 
     CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. A
-    build that was interrupted goes on when the same command is given again.
+    build that was interrupted goes on when the same command is given again. Of --shards, INDEX
+    holds several indexes and the file shards.json.
     """
-    from index import Pruning, Settings, build_index
+    from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM
 
     from ..datasets import load_dataset
@@ -124,24 +133,46 @@ def index(
     source = load_dataset(corpus)
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
+    if shards is not None and origins:
+        raise UsageError(
+            "--origins writes to an index, and shards are not written to; leave out one of them"
+        )
     encoder, n_documents = choice.load(source)
     if origins:
         require_tracing(encoder)
+    whole = f"{source.name} {source.fingerprint}"
     try:
-        report = build_index(
-            index,
-            source.documents(),
-            encoder,
-            source=f"{source.name} {source.fingerprint}",
-            memory=memory,
-            overwrite=overwrite,
-            fields=kinds,
-            passages=windows,
-            settings=settings,
-            threads=threads,
-            order_seconds=order_seconds,
-            total=n_documents,
-        )
+        if shards is None:
+            report = build_index(
+                index,
+                source.documents(),
+                encoder,
+                source=whole,
+                memory=memory,
+                overwrite=overwrite,
+                fields=kinds,
+                passages=windows,
+                settings=settings,
+                threads=threads,
+                order_seconds=order_seconds,
+                total=n_documents,
+            )
+        else:
+            report = build_shards(
+                index,
+                encoder,
+                one_after_the_other(source.documents, encoder),
+                source=whole,
+                n_docs=n_documents,
+                n_shards=shards,
+                memory=memory,
+                overwrite=overwrite,
+                fields=kinds,
+                passages=windows,
+                settings=settings,
+                threads=threads,
+                order_seconds=order_seconds,
+            )
     except KeyboardInterrupt:
         out.note(
             "kept", f"what was flushed to {index}.building; the same command goes on from there"
@@ -211,6 +242,7 @@ def index(
             str(index),
             f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, "
             f"{'match counts' if counts else '8-bit impacts'}, order {order}, "
+            f"{f'{shards} shards, ' if shards else ''}"
             f"{out.duration(report.total_s)}",
         ),
     )

@@ -38,7 +38,7 @@ def info(*, path: Path | None, json: bool) -> None:
     """Describe the index, encoder or score cache at PATH; without PATH, this installation."""
     if path is None:
         facts = _installation()
-    elif (path / "catalog.sqlite").is_file():
+    elif any((path / name).is_file() for name in ("catalog.sqlite", "shards.json")):
         facts = _index(path)
     elif (path / "modules.json").is_file():
         facts = _encoder(path)
