@@ -16,6 +16,7 @@ from .home import Home
 from .home.keys import Key, KeyRing
 from .limits import Limits
 from .problems import ProblemError
+from .turns import Turns
 
 WATCHERS = 2
 """Threads for `/metrics` and `/readyz`, which are asked most when all others are taken."""
@@ -29,6 +30,7 @@ class Gate:
         self.n_running = 0
         self.n_streams = 0
         self.watchers = CapacityLimiter(WATCHERS)
+        self.turns = Turns()
         self._ring = None if home is None else KeyRing(home)
         self._buckets: dict[str, tuple[float, float]] = {}
 

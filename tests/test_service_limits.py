@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +395,32 @@ def test_a_deadline_ends_every_search_of_a_request(
         assert (ended.status_code, ended.json()["code"]) == (503, "deadline_exceeded"), path
         assert time.monotonic() - started < 10
         assert n_begun == 1, path
+
+
+def test_a_slow_search_holds_up_no_other(
+    start: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though they take turns: it gives its turn away."""
+    real: Callable[..., Hits] = Index.search
+    begun, over = threading.Event(), threading.Event()
+
+    def slow(index: Index, *arguments: Any, **rest: Any) -> Hits:
+        if not begun.is_set():
+            begun.set()
+            assert over.wait(20)
+        return real(index, *arguments, **rest)
+
+    client = start()
+    monkeypatch.setattr(Index, "search", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, URL, json=CATS)
+        assert begun.wait(20)
+        try:
+            assert [client.post(URL, json=CATS).status_code for _ in range(3)] == [200] * 3
+            assert not first.done()
+        finally:
+            over.set()
+        assert first.result(20).status_code == 200
 
 
 # ---- rate -------------------------------------------------------------------------------------

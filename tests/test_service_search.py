@@ -21,8 +21,7 @@ from service_world import (
 
 from index import Hits, Index
 from lsr.types import Document
-from service import Settings, create_app
-from service.routes import guarding
+from service import Settings, create_app, turns
 
 QUERY = (1, 4, 7)
 NUMBERS_URL = "/v1/indexes/numbers/search"
@@ -428,7 +427,7 @@ def test_a_search_ends_when_its_client_goes_away(
     folder: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine is made to wait for the flag that the disconnection must raise."""
-    monkeypatch.setattr(guarding, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(turns, "SLOW_S", 0.0)
     ended = threading.Event()
 
     def endless(*arguments: Any, cancel: Any, **rest: Any) -> Hits:

@@ -1,7 +1,8 @@
 """Routes behind the gate: rights, room and the whole body first, the handler after that.
 
-A handler runs in a thread and cannot see the connection, so the event loop watches it: not from the
-beginning, which would cost every request a task, but where a search takes longer than `PATIENCE_S`.
+Searches take turns (turns.py). A handler runs in a thread and cannot see the connection, so the
+event loop watches it: not from the beginning, which would cost every request a task, but where a
+search is slow.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from starlette.types import Message
 
 from index import Cancel
 
+from .. import turns
 from ..access import Access, Need, need_of
 from ..bodies import check_declared, unsupported_media_type, whole_body
 from ..engine import Engine
@@ -24,8 +26,6 @@ from ..gate import Gate
 from ..limits import Limits
 from ..names import is_name
 from ..problems import Fault, ProblemError, did_you_mean, pointer
-
-PATIENCE_S = 0.05
 
 
 class GuardedRoute(APIRoute):
@@ -53,7 +53,7 @@ class GuardedRoute(APIRoute):
                     request = await _with_body(request, gate)
                 if need.action != "search":
                     return await handle(request)
-                async with _watched(request, gate.limits.request_s):
+                async with _watched(request, gate):
                     return await handle(request)
 
         return guarded
@@ -137,37 +137,44 @@ async def _with_body(request: Request, gate: Gate) -> Request:
 
 
 @asynccontextmanager
-async def _watched(request: Request, seconds: float) -> AsyncIterator[None]:
-    """Ends the searches of the body when the client has left, or after so many seconds."""
+async def _watched(request: Request, gate: Gate) -> AsyncIterator[None]:
+    """Runs the body in its turn, and ends its searches when the client has left, or after the
+    seconds that one request may take.
+    """
+    turn = await gate.turns.take()
     cancel = Cancel()
     request.state.cancel = cancel
     loop = asyncio.get_running_loop()
     watchers: list[asyncio.Task[None]] = []
-    leaving = loop.call_later(
-        PATIENCE_S, lambda: watchers.append(loop.create_task(_wait_for_leaving(request, cancel)))
-    )
     expired = False
+
+    def be_patient() -> None:
+        turn.end()
+        watchers.append(loop.create_task(_wait_for_leaving(request, cancel)))
 
     def expire() -> None:
         nonlocal expired
         expired = True
         cancel.set()
 
-    deadline = loop.call_later(seconds, expire)
+    slow = loop.call_later(turns.SLOW_S, be_patient)
+    deadline = loop.call_later(gate.limits.request_s, expire)
     try:
         yield
     except ProblemError as error:
         if expired and error.code == "cancelled":
             raise ProblemError(
                 "deadline_exceeded",
-                f"The search was ended after {seconds:g} seconds, before it had its answer.",
+                f"The search was ended after {gate.limits.request_s:g} seconds, before it had its "
+                "answer.",
                 hint="With `timeout_ms` a search answers with the best it found so far.",
             ) from error
         raise
     finally:
+        turn.end()
         del request.state.cancel  # the scope lives on in cycles, up to the end of Python
         deadline.cancel()
-        leaving.cancel()
+        slow.cancel()
         for watcher in watchers:
             watcher.cancel()
 

@@ -92,8 +92,16 @@ async def _open(url: str, bodies: Sequence[bytes], rate: float, seconds: float) 
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     taken: list[float] = []
 
+    async def connected() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while idle:
+            reader, writer = idle.pop()
+            if not reader.at_eof():  # the server closes those that nobody used for seconds
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(host, port)
+
     async def ask(request: bytes, due: float) -> None:
-        reader, writer = idle.pop() if idle else await asyncio.open_connection(host, port)
+        reader, writer = await connected()
         writer.write(request)
         answer = await reader.readuntil(b"\r\n\r\n")
         busy = answer.startswith(b"HTTP/1.1 429")

@@ -18,6 +18,8 @@ from .model import Doc, Model, Vector
 from .plans import MAX_WEIGHT, N_TERMS
 
 TIMEOUT_S = 60.0
+MAX_SNAPSHOTS = 6
+"""So many at once, so that a long run is as heavy at its end as in its middle."""
 
 
 class Unexpected(Exception):
@@ -206,13 +208,17 @@ class Admin(Client):
             swap = {"swap": {"alias": "live", "index": wanted}}
             answer_of(client.post("/v1/aliases", json={"actions": [swap]}), 200)
             self.alias = {wanted}
-        elif kind < 0.8 or len(self.snapshots) < 3:
+        elif len(self.snapshots) < 3 or (kind < 0.8 and len(self.snapshots) < MAX_SNAPSHOTS):
             name = self.rng.choice(["one", "two"])
             answer = client.post("/v1/snapshots", json={"index": name})
             if answer.status_code != 409:  # there is one of this commit already
                 task = answer_of(answer, 200, 202)
-                if task["state"] == "succeeded":
-                    self.snapshots[task["details"]["snapshot"]] = True
+                while task["state"] in ("queued", "running"):
+                    self._stopping.wait(0.1)
+                    task = answer_of(client.get(f"/v1/tasks/{task['id']}"), 200)
+                if task["state"] != "succeeded":
+                    raise Unexpected(f"no snapshot: {task}")
+                self.snapshots[task["details"]["snapshot"]] = True
         else:
             name = self.rng.choice(sorted(self.snapshots))
             self.snapshots[name] = False
