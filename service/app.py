@@ -7,6 +7,7 @@ restricted.py               an index as a key with a filter sees it
 routes/                     API v1, /livez, /readyz, /problems; a module an area
 wire/                       what goes over the wire, by area
 errors.py, problems.py      exceptions as RFC 9457 problems
+describing.py, openapi.json the OpenAPI document, with the problems of each route
 collection.py               one index and the encoder of its queries
 engine.py                   the indexes, opened in a thread of its own
 search/                     one search, from request to answer
@@ -19,17 +20,16 @@ supervisor.py, processes.py several processes behind one socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import anyio
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from lsr import __version__
 
 from . import browsers, errors
-from .access import need_of
+from .describing import describe_problems
 from .engine import Engine
 from .frame import Frame
 from .gate import Gate
@@ -38,7 +38,6 @@ from .pages import add_pages
 from .routes import ROUTERS
 from .routes.guarding import GuardedRoute
 from .settings import Settings
-from .wire.problems import Problem
 from .worker import Worker
 
 _DESCRIPTION = (
@@ -128,7 +127,7 @@ def create_app(
         assert not unguarded, f"{unguarded}: wanted APIRouter(route_class=GuardedRoute)"
         app.include_router(router)
     add_pages(app)
-    _document_problems(app)
+    describe_problems(app)
     return app
 
 
@@ -152,41 +151,3 @@ def working_inside(engine: Engine) -> Iterator[None]:
     finally:
         worker.stop()
         thread.join()
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Put our problems in the OpenAPI document in place of the framework's shape of error."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = generate()
-            open_to_all = {
-                (route.path_format, method.lower())
-                for router in ROUTERS
-                for route in router.routes
-                if isinstance(route, APIRoute) and need_of(route.endpoint).public
-                for method in route.methods or ()
-            }
-            for path, methods in document["paths"].items():
-                for method, operation in methods.items():
-                    if (path, method) in open_to_all:
-                        operation["security"] = []
-                    # Added to every route that has a parameter; ours are strings and never invalid.
-                    if "HTTPValidationError" in str(operation["responses"].get("422")):
-                        del operation["responses"]["422"]
-            components: dict[str, Any] = document["components"]["schemas"]
-            components.pop("HTTPValidationError", None)
-            components.pop("ValidationError", None)
-            # The empty alternative: a server without keys asks for none.
-            document["security"] = [{"bearer": []}, {"key": []}, {}]
-            document["components"]["securitySchemes"] = {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-            }
-            shape = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            components.update(shape.pop("$defs"), Problem=shape)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -23,6 +23,8 @@ from starlette.types import Scope
 from lsr.errors import LsrError
 
 MEDIA_TYPE = "application/problem+json"
+CODES = "x-problem-codes"
+"""Where the OpenAPI document lists the codes of a response for programs."""
 MAX_FAULTS = 20
 """Faults listed in one answer: a vector may have thousands of bad weights, a reader needs few."""
 
@@ -267,6 +269,26 @@ def type_of(code: str) -> str:
 def code_of_status(status: int) -> str:
     """The code for an error that only has a status, such as those of the router."""
     return _CODE_OF_STATUS.get(status, "internal_error" if status >= 500 else "bad_request")
+
+
+def problem_answers(codes: Sequence[str]) -> dict[int | str, dict[str, Any]]:
+    """The responses of an OpenAPI operation that answers with these codes, by status.
+
+    >>> problem_answers(["unknown_index"])[404]["description"]
+    'Problem `unknown_index`'
+    """
+    by_status: dict[int | str, list[str]] = {}
+    for code in dict.fromkeys(codes):
+        by_status.setdefault(KINDS[code].status, []).append(code)
+    shape = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        status: {
+            "description": "Problem `" + "`, `".join(found) + "`",
+            "content": {MEDIA_TYPE: shape},
+            CODES: found,
+        }
+        for status, found in by_status.items()
+    }
 
 
 def problem_response(scope: Scope, problem: ProblemError) -> Response:

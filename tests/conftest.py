@@ -1,7 +1,10 @@
 """What many tests share: tiny vectors, and the development collections where they lie beside us."""
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +29,54 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """No test reads or writes the user's cache, nor a progress bar."""
     monkeypatch.setenv("LSR_CACHE", str(tmp_path_factory.getbasetemp() / "lsr-cache"))
     monkeypatch.setenv("LSR_QUIET", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def undocumented() -> Iterator[list[str]]:
+    """Problems that an app of this process answered and its OpenAPI document does not list.
+
+    Apps are watched as they answer, whoever asks; a session without the service watches none.
+    """
+    found: list[str] = []
+    module = sys.modules.get("service.frame")
+    if module is None:
+        yield found
+        return
+    from service.describing import codes_of
+
+    answer = module.Frame.__call__
+
+    async def watched(frame: Any, scope: Any, receive: Any, send: Any) -> None:
+        problem = False
+        pieces: list[bytes] = []
+
+        async def seen(message: Any) -> None:
+            nonlocal problem
+            if message["type"] == "http.response.start":
+                types = [value for name, value in message["headers"] if name == b"content-type"]
+                problem = types == [b"application/problem+json"]
+            elif problem:
+                pieces.append(message.get("body", b""))
+            await send(message)
+
+        await answer(frame, scope, receive, seen)
+        route = scope.get("route")  # none where the address is no route of ours
+        if problem and scope["method"] in getattr(route, "methods", ()):
+            code = json.loads(b"".join(pieces))["code"]
+            if code not in codes_of(route, scope["method"]):
+                found.append(f"{scope['method']} {route.path}: {code}")
+
+    module.Frame.__call__ = watched
+    yield found
+    module.Frame.__call__ = answer
+
+
+@pytest.fixture(autouse=True)
+def _problems_are_documented(undocumented: list[str]) -> Iterator[None]:
+    """Whatever a test asks, a route answers with no problem but those it documents."""
+    yield
+    told, undocumented[:] = sorted(set(undocumented)), []
+    assert not told, f"answered and not documented (problems(...) of the route): {told}"
 
 
 @pytest.fixture(params=_core.cpus())

@@ -7,9 +7,13 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from contract import MODES, Contract, main
+from fastapi.routing import APIRoute
+from starlette.testclient import TestClient
 
+from service import Settings, create_app
 from service.openapi import SNAPSHOT
-from service.problems import KINDS
+from service.problems import CODES, KINDS
+from service.routes import ROUTERS
 
 DOCUMENT = json.loads(SNAPSHOT.read_text())
 OPERATIONS = {
@@ -60,6 +64,43 @@ def test_every_route_documents_its_errors(label: str) -> None:
             codes = [code for code in KINDS if f"`{code}`" in response["description"]]
             assert codes
             assert {KINDS[code].status for code in codes} == {int(status)}
+
+
+def test_every_problem_of_a_route_is_listed_for_programs_too() -> None:
+    """And only what it can answer: no list names all the codes of a status."""
+    search = OPERATIONS["POST /v1/indexes/{name}/search"]["responses"]
+    assert search["410"][CODES] == ["cursor_expired"]
+    assert search["404"][CODES] == ["unknown_index", "unknown_document", "invalid_name"]
+    assert "409" not in search
+    assert OPERATIONS["GET /v1/keys"]["responses"]["409"][CODES] == ["no_data_directory"]
+    assert OPERATIONS["GET /livez"]["responses"].keys() >= {"421", "422"}
+    assert "401" not in OPERATIONS["GET /livez"]["responses"]
+    for operation in OPERATIONS.values():
+        for response in operation["responses"].values():
+            for code in response.get(CODES, ()):
+                assert f"`{code}`" in response["description"]
+
+
+def test_a_problem_that_its_route_does_not_list_is_noticed(undocumented: list[str]) -> None:
+    """What makes every test of the service a test of these lists, at work on a planted fault."""
+    app = create_app(Settings({}))
+    with TestClient(app) as client:
+        client.get("/problems/nothing")
+        assert undocumented == []
+        (route,) = (
+            one
+            for router in ROUTERS
+            for one in router.routes
+            if isinstance(one, APIRoute) and one.path == "/problems/{name}"
+        )
+        listed = dict(route.responses)
+        route.responses.clear()
+        try:
+            client.get("/problems/nothing")
+        finally:
+            route.responses.update(listed)
+    assert undocumented == ["GET /problems/{name}: unknown_problem"]
+    undocumented.clear()
 
 
 def examples() -> Iterator[tuple[str, Any, Any]]:

@@ -21,7 +21,15 @@ from ..wire.aliases import (
     AliasRequest,
     GateRequest,
 )
-from .answering import collection_of, engine_of, json, problems
+from .answering import (
+    OF_CHANGES,
+    OF_HOME,
+    OF_INDEX,
+    collection_of,
+    engine_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
 
 router = APIRouter(route_class=GuardedRoute)
@@ -34,7 +42,7 @@ AliasName = Annotated[str, Path(description="The alias.")]
     tags=["aliases"],
     summary="List the aliases",
     response_model=AliasList,
-    responses=problems(409),
+    responses=problems(*OF_HOME),
 )
 @needs("monitor", of="server")
 def list_aliases(request: Request) -> Response:
@@ -48,7 +56,16 @@ def list_aliases(request: Request) -> Response:
     tags=["aliases"],
     summary="Change aliases together",
     response_model=AliasChanges,
-    responses=problems(400, 404, 409, 413, 415, 422, 503),
+    responses=problems(
+        *OF_CHANGES,
+        *OF_INDEX,
+        "unknown_alias",
+        "alias_exists",
+        "alias_changed",
+        "unknown_judged",
+        "no_encoder",
+        "gate_failed",
+    ),
 )
 @needs("admin", of="server")
 def change_aliases(body: AliasRequest, request: Request) -> Response:
@@ -85,7 +102,7 @@ def change_aliases(body: AliasRequest, request: Request) -> Response:
     tags=["aliases"],
     summary="What an alias meant before",
     response_model=AliasHistory,
-    responses=problems(404, 409),
+    responses=problems(*OF_HOME),
 )
 @needs("monitor", of="server")
 def read_history(alias: AliasName, request: Request) -> Response:
@@ -99,7 +116,7 @@ def read_history(alias: AliasName, request: Request) -> Response:
     tags=["aliases"],
     summary="Roll an alias back",
     response_model=AliasChange,
-    responses=problems(404, 409),
+    responses=problems(*OF_CHANGES, "unknown_alias", "nothing_to_roll_back"),
 )
 @needs("admin", of="server")
 def roll_back(alias: AliasName, request: Request) -> Response:

@@ -11,13 +11,38 @@ from ..collection import Collection
 from ..engine import Engine
 from ..home.keys import Action
 from ..home.registry import Entry, Registry, unknown_index
-from ..problems import KINDS, MEDIA_TYPE
+from ..problems import problem_answers
 from .guarding import access_of
 
 IndexName = Annotated[str, Path(description="The name that the index is served under.")]
 DocumentId = Annotated[
     str, Path(description="The document's id, percent-encoded; it may hold '/'.")
 ]
+
+# What the doors that handlers go through may end in, for `problems(*OF_INDEX, ...)`.
+OF_ENTRY = ("unknown_index",)
+"""`entry_of`, `Registry.resolve`."""
+OF_INDEX = (*OF_ENTRY, "not_ready", "index_unavailable")
+"""`collection_of`."""
+OF_HOME = ("no_data_directory",)
+"""`Engine.writable_home`."""
+OF_CHANGES = (*OF_HOME, "insufficient_storage")
+"""`Home.transaction`, on a disk that is full."""
+OF_TASKS = (*OF_CHANGES, "unknown_index", "index_unavailable")
+"""A task that is waited for: it may end in what no task can foresee, or its index be deleted."""
+OF_FILTERS = ("unknown_filter_field", "invalid_filter")
+OF_SEARCHES = (
+    *OF_INDEX,
+    *OF_FILTERS,
+    "no_encoder",
+    "invalid_query",
+    "query_too_long",
+    "unknown_document",
+    "index_busy",
+    "cancelled",
+    "deadline_exceeded",
+)
+"""Reading a query and ranking documents for it."""
 
 
 def engine_of(request: Request) -> Engine:
@@ -63,20 +88,9 @@ def json(body: Any, status: int = 200, headers: dict[str, str] | None = None) ->
     return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI describes the errors of a route; `app.py` adds the schema they refer to."""
-    shape = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    # A key, a host, an origin, room for one more: any request may lack one.
-    of_all = (401, 403, 421, 429, 431, 500)
-    of_bodies = (408,) if 413 in statuses else ()
-    codes = {
-        status: [code for code, kind in KINDS.items() if kind.status == status]
-        for status in sorted({*statuses, *of_all, *of_bodies})
-    }
-    return {
-        status: {
-            "description": "Problem `" + "`, `".join(codes[status]) + "`",
-            "content": {MEDIA_TYPE: shape},
-        }
-        for status in codes
-    }
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """How OpenAPI describes the problems that the handler of a route itself ends in.
+
+    What any request may be answered before that is added by `describing.py`.
+    """
+    return problem_answers(codes)

@@ -21,7 +21,17 @@ from ..problems import KINDS, ProblemError
 from ..receiving import Upload, finished, submit
 from ..wire.documents import DeleteRequest, DocumentBody, StoredDocument, WrittenDocument
 from ..wire.tasks import TaskInfo
-from .answering import IndexName, collection_of, engine_of, entry_of, json, problems
+from .answering import (
+    OF_FILTERS,
+    OF_INDEX,
+    OF_TASKS,
+    IndexName,
+    collection_of,
+    engine_of,
+    entry_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
 from .tasks import shown
 
@@ -48,7 +58,18 @@ _ETAG = re.compile(r'"(\d{1,10})"')
     response_model=TaskInfo,
     responses={
         202: {"model": TaskInfo, "description": "Acknowledged; the task goes on."},
-        **problems(400, 404, 409, 413, 415, 422, 429, 503, 507),
+        **problems(
+            *OF_TASKS,
+            "bad_request",
+            "body_too_slow",
+            "malformed_body",
+            "unsupported_media_type",
+            "invalid_request",
+            "idempotency_conflict",
+            "backlog_full",
+            "index_busy",
+            "rejected",
+        ),
     },
     openapi_extra={
         "requestBody": {
@@ -105,7 +126,7 @@ async def add_documents(
     response_model=TaskInfo,
     responses={
         202: {"model": TaskInfo, "description": "Acknowledged; the task goes on."},
-        **problems(400, 404, 409, 413, 415, 422, 503),
+        **problems(*OF_TASKS, *OF_INDEX, *OF_FILTERS),
     },
 )
 @needs("write")
@@ -132,7 +153,7 @@ async def delete_documents(
     tags=["documents"],
     summary="Read one document",
     response_model=StoredDocument,
-    responses=problems(404, 503),
+    responses=problems(*OF_INDEX, "unknown_document"),
 )
 @needs("search")
 def read_document(name: IndexName, id: DocumentId, request: Request) -> Response:
@@ -157,7 +178,15 @@ def read_document(name: IndexName, id: DocumentId, request: Request) -> Response
     tags=["documents"],
     summary="Write one document",
     response_model=WrittenDocument,
-    responses=problems(400, 404, 409, 412, 413, 415, 422, 429, 503, 507),
+    responses=problems(
+        *OF_TASKS,
+        *OF_INDEX,
+        "version_conflict",
+        "backlog_full",
+        "index_busy",
+        "rejected",
+        "task_canceled",
+    ),
 )
 @needs("write")
 async def write_document(
@@ -203,7 +232,14 @@ async def write_document(
     tags=["documents"],
     summary="Delete one document",
     status_code=204,
-    responses=problems(404, 409, 412, 422, 503),
+    responses=problems(
+        *OF_TASKS,
+        "unknown_document",
+        "invalid_request",
+        "version_conflict",
+        "index_busy",
+        "task_canceled",
+    ),
 )
 @needs("write")
 async def delete_document(

@@ -1,7 +1,8 @@
 """Texts as weighted terms; /embed_sparse speaks to clients of text-embeddings-inference."""
 
+import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from lsr.errors import IndexFailure
 
 from ..access import needs
 from ..collection import Collection
@@ -24,8 +27,16 @@ from ..wire.encode import (
     EncodeRequest,
     EncodeResponse,
 )
-from .answering import collection_of, engine_of, json, problems
+from .answering import (
+    OF_INDEX,
+    collection_of,
+    engine_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
+
+log = logging.getLogger("lsr.service")
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -35,7 +46,7 @@ router = APIRouter(route_class=GuardedRoute)
     tags=["search"],
     summary="Read texts as weighted terms",
     response_model=EncodeResponse,
-    responses=problems(400, 404, 413, 415, 422, 503),
+    responses=problems(*OF_INDEX, "no_encoder", "no_document_encoder"),
 )
 @needs("search", of="some")
 def encode(body: EncodeRequest, request: Request) -> Response:
@@ -84,8 +95,9 @@ def encode(body: EncodeRequest, request: Request) -> Response:
 
 
 _TYPE_OF_STATUS = {
-    400: "validation", 404: "validation", 413: "validation", 415: "validation", 422: "tokenizer",
-    424: "backend", 429: "overloaded", 500: "backend", 503: "unhealthy",
+    400: "validation", 401: "validation", 403: "validation", 404: "validation", 408: "validation",
+    413: "validation", 415: "validation", 422: "tokenizer", 424: "backend", 429: "overloaded",
+    500: "backend", 503: "unhealthy",
 }  # fmt: skip
 
 
@@ -108,6 +120,9 @@ class EmbedRoute(GuardedRoute):
                 first = error.errors()[0]
                 place = "/".join(str(part) for part in first["loc"][1:])
                 return _error(422, f"{place}: {first['msg']}", "validation")
+            except IndexFailure as error:
+                log.error("request %s: %s", request.state.request_id, error)
+                return _error(503, f"The index cannot be read ({type(error).__name__}).")
             except HTTPException as error:
                 return _error(error.status_code, str(error.detail))
 
@@ -126,7 +141,7 @@ def _error(
     return json({"error": text, "error_type": kind}, status, headers=dict(headers or {}))
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def _errors(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": EmbedError} for status in statuses}
 
 
@@ -135,7 +150,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     tags=["search"],
     summary="Sparse embeddings, as of text-embeddings-inference",
     response_model=EmbedSparseResponse,
-    responses=_errors(400, 404, 413, 415, 422, 424, 500, 503),
+    responses=_errors(_TYPE_OF_STATUS),
 )
 @needs("search", of="some")
 def embed_sparse(body: EmbedSparseRequest, request: Request) -> Response:

@@ -35,7 +35,7 @@ async def livez() -> Response:
     tags=["health"],
     summary="Is every index open",
     response_model=Ready,
-    responses=problems(503),
+    responses=problems("not_ready"),
 )
 @anonymous
 async def readyz(request: Request) -> Response:

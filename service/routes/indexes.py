@@ -11,7 +11,18 @@ from ..collection import Collection
 from ..engine import Engine
 from ..problems import ProblemError
 from ..wire.indexes import ChangeIndex, CreateIndex, IndexInfo, IndexList
-from .answering import IndexName, collection_of, engine_of, entry_of, json, problems, sees
+from .answering import (
+    OF_CHANGES,
+    OF_ENTRY,
+    OF_INDEX,
+    IndexName,
+    collection_of,
+    engine_of,
+    entry_of,
+    json,
+    problems,
+    sees,
+)
 from .guarding import GuardedRoute, access_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -55,7 +66,7 @@ def list_indexes(request: Request) -> Response:
     summary="Create an index",
     status_code=201,
     response_model=IndexInfo,
-    responses=problems(400, 404, 409, 413, 415, 422, 503),
+    responses=problems(*OF_CHANGES, *OF_INDEX, "index_exists", "unknown_encoder"),
 )
 @needs("admin", of="some")
 def create_index(body: CreateIndex, request: Request) -> Response:
@@ -76,7 +87,7 @@ def create_index(body: CreateIndex, request: Request) -> Response:
     tags=["indexes"],
     summary="Change settings",
     response_model=IndexInfo,
-    responses=problems(400, 404, 409, 413, 415, 422, 503),
+    responses=problems(*OF_CHANGES, *OF_INDEX, "index_mounted"),
 )
 @needs("admin")
 def change_index(name: IndexName, body: ChangeIndex, request: Request) -> Response:
@@ -91,7 +102,7 @@ def change_index(name: IndexName, body: ChangeIndex, request: Request) -> Respon
     tags=["indexes"],
     summary="Delete an index",
     status_code=204,
-    responses=problems(404, 409),
+    responses=problems(*OF_CHANGES, *OF_ENTRY, "index_in_use", "index_mounted"),
 )
 @needs("admin")
 def delete_index(name: IndexName, request: Request) -> Response:
@@ -114,7 +125,7 @@ def delete_index(name: IndexName, request: Request) -> Response:
     tags=["indexes"],
     summary="Describe one index",
     response_model=IndexInfo,
-    responses=problems(404, 503),
+    responses=problems(*OF_INDEX),
 )
 @needs("search", whole=True)
 def describe_index(name: IndexName, request: Request) -> Response:

@@ -9,7 +9,13 @@ from starlette.responses import Response
 from ..access import needs
 from ..home import keys
 from ..wire.keys import CreateKey, KeyInfo, KeyList, NewKey
-from .answering import engine_of, json, problems
+from .answering import (
+    OF_CHANGES,
+    OF_HOME,
+    engine_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
 
 router = APIRouter(route_class=GuardedRoute)
@@ -21,7 +27,7 @@ router = APIRouter(route_class=GuardedRoute)
     summary="Make a key",
     status_code=201,
     response_model=NewKey,
-    responses=problems(400, 409, 413, 415, 422),
+    responses=problems(*OF_CHANGES, "invalid_scope", "invalid_key_request"),
 )
 @needs("admin", of="server")
 def create_key(body: CreateKey, request: Request) -> Response:
@@ -38,7 +44,7 @@ def create_key(body: CreateKey, request: Request) -> Response:
     tags=["keys"],
     summary="List the keys",
     response_model=KeyList,
-    responses=problems(409),
+    responses=problems(*OF_HOME),
 )
 @needs("admin", of="server")
 def list_keys(request: Request) -> Response:
@@ -53,7 +59,7 @@ def list_keys(request: Request) -> Response:
     tags=["keys"],
     summary="Revoke a key",
     response_model=KeyInfo,
-    responses=problems(404, 409),
+    responses=problems(*OF_CHANGES, "unknown_key"),
 )
 @needs("admin", of="server")
 def revoke_key(

@@ -18,7 +18,12 @@ from ..problems import KINDS, Fault, ProblemError, problem_json
 from ..search.comparing import moves, overlap, rank_biased_overlap, term_differences
 from ..wire.compare import CompareRequest, CompareResponse, CompareTarget
 from ..wire.multi import MultiSearchRequest, MultiSearchResponse, SearchItem
-from .answering import collection_of, json, problems
+from .answering import (
+    OF_SEARCHES,
+    collection_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
 from .search import answered
 
@@ -32,7 +37,7 @@ router = APIRouter(route_class=GuardedRoute)
     tags=["search"],
     summary="Search many times",
     response_model=MultiSearchResponse,
-    responses=problems(400, 413, 415, 422, 499, 503),
+    responses=problems("cancelled", "deadline_exceeded"),
 )
 @needs("search", of="some")
 def multi_search(body: MultiSearchRequest, request: Request) -> Response:
@@ -57,7 +62,7 @@ def multi_search(body: MultiSearchRequest, request: Request) -> Response:
     tags=["search"],
     summary="Compare two targets",
     response_model=CompareResponse,
-    responses=problems(400, 404, 413, 415, 422, 499, 503),
+    responses=problems(*OF_SEARCHES),
 )
 @needs("search", of="some")
 def compare(body: CompareRequest, request: Request) -> Response:

@@ -6,7 +6,14 @@ from starlette.responses import Response
 from ..access import needs
 from ..search.tracing import origins
 from ..wire.origins import OriginsRequest, OriginsResponse
-from .answering import DocumentId, IndexName, collection_of, json, problems
+from .answering import (
+    OF_INDEX,
+    DocumentId,
+    IndexName,
+    collection_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
 
 router = APIRouter(route_class=GuardedRoute)
@@ -17,7 +24,7 @@ router = APIRouter(route_class=GuardedRoute)
     tags=["search"],
     summary="Say which words gave a document its terms",
     response_model=OriginsResponse,
-    responses=problems(400, 404, 409, 413, 415, 422, 429, 503),
+    responses=problems(*OF_INDEX, "unknown_document", "invalid_query", "origins_unavailable"),
 )
 @needs("search")
 def document_origins(

@@ -14,7 +14,15 @@ from ..search.why import why
 from ..wire.answers import SearchResponse
 from ..wire.search import SearchRequest
 from ..wire.why import ExplainRequest, ExplainResponse
-from .answering import DocumentId, IndexName, collection_of, engine_of, json, problems
+from .answering import (
+    OF_SEARCHES,
+    DocumentId,
+    IndexName,
+    collection_of,
+    engine_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute, cancel_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -29,7 +37,7 @@ _UNCHANGED: dict[int | str, dict[str, str]] = {
     tags=["search"],
     summary="Search one index",
     response_model=SearchResponse,
-    responses=problems(400, 404, 410, 413, 415, 422, 499, 503) | _UNCHANGED,
+    responses=problems(*OF_SEARCHES, "invalid_cursor", "cursor_expired") | _UNCHANGED,
 )
 @needs("search")
 def search_index(name: IndexName, body: SearchRequest, request: Request) -> Response:
@@ -81,7 +89,7 @@ def answered(
     tags=["search"],
     summary="Explain any document",
     response_model=ExplainResponse,
-    responses=problems(400, 404, 413, 415, 422, 499, 503),
+    responses=problems(*OF_SEARCHES),
 )
 @needs("search")
 def explain_document(

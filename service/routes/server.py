@@ -69,7 +69,7 @@ def info(request: Request) -> Response:
     tags=["server"],
     summary="Explain a problem",
     response_model=ProblemKind,
-    responses=problems(404),
+    responses=problems("unknown_problem"),
 )
 @public
 def explain_problem(

@@ -16,7 +16,14 @@ from ..receiving import submit
 from ..versions import snapshots
 from ..wire.snapshots import CreateSnapshot, RestoreSnapshot, SnapshotInfo, SnapshotList
 from ..wire.tasks import TaskInfo
-from .answering import engine_of, json, problems
+from .answering import (
+    OF_CHANGES,
+    OF_HOME,
+    OF_TASKS,
+    engine_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
 from .tasks import answer_task
 
@@ -36,7 +43,7 @@ _TASK: dict[int | str, dict[str, Any]] = {
     tags=["snapshots"],
     summary="List the snapshots",
     response_model=SnapshotList,
-    responses=problems(409),
+    responses=problems(*OF_HOME),
 )
 @needs("monitor", of="server")
 def list_snapshots(request: Request) -> Response:
@@ -50,7 +57,7 @@ def list_snapshots(request: Request) -> Response:
     tags=["snapshots"],
     summary="Take a snapshot",
     response_model=TaskInfo,
-    responses=_TASK | problems(400, 404, 409, 413, 415, 422, 503),
+    responses=_TASK | problems(*OF_TASKS),
 )
 @needs("admin", of="server")
 async def create_snapshot(body: CreateSnapshot, request: Request, wait: Wait = 30.0) -> Response:
@@ -70,7 +77,7 @@ async def create_snapshot(body: CreateSnapshot, request: Request, wait: Wait = 3
     tags=["snapshots"],
     summary="Describe one snapshot",
     response_model=SnapshotInfo,
-    responses=problems(404, 409),
+    responses=problems(*OF_HOME, "unknown_snapshot"),
 )
 @needs("monitor", of="server")
 def read_snapshot(snapshot: SnapshotName, request: Request) -> Response:
@@ -86,7 +93,10 @@ def read_snapshot(snapshot: SnapshotName, request: Request) -> Response:
     tags=["snapshots"],
     summary="Verify a snapshot",
     response_model=TaskInfo,
-    responses=_TASK | problems(404, 409, 422, 503),
+    responses=_TASK
+    | problems(
+        *OF_CHANGES, "index_unavailable", "invalid_request", "unknown_snapshot", "snapshot_damaged"
+    ),
 )
 @needs("admin", of="server")
 async def verify_snapshot(snapshot: SnapshotName, request: Request, wait: Wait = 30.0) -> Response:
@@ -105,7 +115,7 @@ async def verify_snapshot(snapshot: SnapshotName, request: Request, wait: Wait =
     tags=["snapshots"],
     summary="Restore a snapshot",
     response_model=TaskInfo,
-    responses=_TASK | problems(400, 404, 409, 413, 415, 422, 503),
+    responses=_TASK | problems(*OF_TASKS, "unknown_snapshot", "snapshot_damaged", "index_exists"),
 )
 @needs("admin", of="server")
 async def restore_snapshot(
@@ -128,7 +138,7 @@ async def restore_snapshot(
     tags=["snapshots"],
     summary="Delete a snapshot",
     status_code=204,
-    responses=problems(404, 409),
+    responses=problems(*OF_HOME, "unknown_snapshot"),
 )
 @needs("admin", of="server")
 def delete_snapshot(snapshot: SnapshotName, request: Request) -> Response:

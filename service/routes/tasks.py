@@ -17,7 +17,13 @@ from ..home.queue import Task
 from ..problems import KINDS, ProblemError
 from ..receiving import finished
 from ..wire.tasks import TaskInfo, TaskList
-from .answering import engine_of, json, problems
+from .answering import (
+    OF_CHANGES,
+    OF_HOME,
+    engine_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute, access_of
 
 router = APIRouter(route_class=GuardedRoute)
@@ -73,7 +79,7 @@ async def answer_task(home: Home, task: Task, *, wait_s: float) -> Response:
     tags=["tasks"],
     summary="List tasks",
     response_model=TaskList,
-    responses=problems(409, 422),
+    responses=problems(*OF_HOME, "invalid_request"),
 )
 @needs(None)
 def list_tasks(
@@ -96,7 +102,7 @@ def list_tasks(
     tags=["tasks"],
     summary="Look at a task",
     response_model=TaskInfo,
-    responses=problems(404, 409, 422),
+    responses=problems(*OF_HOME, "invalid_request", "unknown_task"),
 )
 @needs(None)
 def read_task(id: TaskNumber, request: Request) -> Response:
@@ -109,7 +115,7 @@ def read_task(id: TaskNumber, request: Request) -> Response:
     tags=["tasks"],
     summary="Cancel a task",
     response_model=TaskInfo,
-    responses=problems(404, 409, 422),
+    responses=problems(*OF_CHANGES, "invalid_request", "unknown_task"),
 )
 @needs(None)
 def cancel_task(id: TaskNumber, request: Request) -> Response:
@@ -127,7 +133,7 @@ def cancel_task(id: TaskNumber, request: Request) -> Response:
             "description": "NDJSON: line, code, detail, pointer and text of each rejected line.",
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         },
-        **problems(404, 409, 422),
+        **problems(*OF_HOME, "invalid_request", "unknown_task"),
     },
 )
 @needs(None)
@@ -165,7 +171,7 @@ def read_rejects(id: TaskNumber, request: Request) -> Response:
                 }
             },
         },
-        **problems(404, 409, 422),
+        **problems(*OF_HOME, "invalid_request", "unknown_task"),
     },
 )
 @needs(None)

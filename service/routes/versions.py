@@ -19,7 +19,17 @@ from ..problems import ProblemError
 from ..versions.rebuilding import ask_rebuild, ask_rollback, forget_all
 from ..wire.tasks import TaskInfo
 from ..wire.versions import RebuildRequest, VersionList
-from .answering import IndexName, engine_of, entry_of, json, problems
+from .answering import (
+    OF_CHANGES,
+    OF_ENTRY,
+    OF_HOME,
+    OF_TASKS,
+    IndexName,
+    engine_of,
+    entry_of,
+    json,
+    problems,
+)
 from .guarding import GuardedRoute
 from .snapshots import Wait
 from .tasks import answer_task
@@ -36,7 +46,16 @@ _TASK: dict[int | str, dict[str, Any]] = {
     tags=["versions"],
     summary="Rebuild an index",
     response_model=TaskInfo,
-    responses=_TASK | problems(400, 404, 409, 413, 415, 422, 503),
+    responses=_TASK
+    | problems(
+        *OF_TASKS,
+        "index_mounted",
+        "unknown_encoder",
+        "unknown_judged",
+        "no_encoder",
+        "rebuild_failed",
+        "gate_failed",
+    ),
 )
 @needs("admin")
 async def rebuild_index(
@@ -61,7 +80,7 @@ async def rebuild_index(
     tags=["versions"],
     summary="List earlier versions",
     response_model=VersionList,
-    responses=problems(404, 409),
+    responses=problems(*OF_HOME, *OF_ENTRY, "index_mounted"),
 )
 @needs("monitor")
 def list_versions(name: IndexName, request: Request) -> Response:
@@ -76,7 +95,10 @@ def list_versions(name: IndexName, request: Request) -> Response:
     tags=["versions"],
     summary="Roll an index back",
     response_model=TaskInfo,
-    responses=_TASK | problems(404, 409, 422, 503),
+    responses=_TASK
+    | problems(
+        *OF_TASKS, "invalid_request", "index_mounted", "nothing_to_roll_back", "rollback_failed"
+    ),
 )
 @needs("admin")
 async def roll_index_back(name: IndexName, request: Request, wait: Wait = 30.0) -> Response:
@@ -94,7 +116,7 @@ async def roll_index_back(name: IndexName, request: Request, wait: Wait = 30.0) 
     tags=["versions"],
     summary="Forget earlier versions",
     status_code=204,
-    responses=problems(404, 409),
+    responses=problems(*OF_CHANGES, *OF_ENTRY, "index_mounted"),
 )
 @needs("admin")
 def forget_versions(name: IndexName, request: Request) -> Response:
