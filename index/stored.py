@@ -128,14 +128,19 @@ def stored_fields(catalog: Catalog, docids: Sequence[int]) -> list[bytes]:
 
     Raises `UsageError` for a docid that is gone.
     """
-    listed = orjson.dumps(list(docids)).decode()
-    found = dict(
-        catalog.rows(
-            "SELECT d.docid, t.fields FROM json_each(?) j JOIN documents d ON d.docid=j.value "
-            "JOIN texts t ON t.docid=d.group_docid",
-            (listed,),
+    # A text is stored under the docid of its document's first passage: nearly always the one asked
+    # for, and then a third of the time is saved.
+    select = "SELECT docid, fields FROM texts WHERE docid IN (SELECT value FROM json_each(?))"
+    found = dict(catalog.rows(select, (orjson.dumps(list(docids)).decode(),)))
+    if len(found) < len(docids):
+        others = [docid for docid in docids if docid not in found]
+        found |= dict(
+            catalog.rows(
+                "SELECT d.docid, t.fields FROM json_each(?) j JOIN documents d ON d.docid=j.value "
+                "JOIN texts t ON t.docid=d.group_docid",
+                (orjson.dumps(others).decode(),),
+            )
         )
-    )
     for docid in docids:
         if docid not in found:
             raise UsageError(f"docid {docid} is not in this index any more")

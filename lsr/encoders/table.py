@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
+from scipy import sparse
 
 from ..errors import EncoderError
 from ..types import SparseMatrix
 from .batching import keep_largest
-from .counting import occurrences
 from .folder import inside, read_object
 from .tokens import TextTokenizer
 
@@ -39,8 +40,13 @@ class QueryTable:
     def encode(self, texts: Sequence[str], *, prompt: str, top_k: int | None) -> SparseMatrix:
         """(len(texts), n_terms): the weight of each token that occurs."""
         prompted = [prompt + text if text else "" for text in texts] if prompt else texts
-        rows = occurrences(self.tokenizer.ids(prompted, special=False), len(self.weights))
-        rows.data = self.weights[rows.indices]
+        tokens = [sorted(set(one)) for one in self.tokenizer.ids(prompted, special=False)]
+        indices = np.fromiter(chain.from_iterable(tokens), np.int32)
+        ends = np.fromiter(accumulate(map(len, tokens), initial=0), np.int32)
+        rows: SparseMatrix = sparse.csr_array(
+            (self.weights[indices], indices, ends), shape=(len(tokens), len(self.weights))
+        )
+        rows.has_canonical_format = True
         if bool((rows.data <= 0).any()):
             np.maximum(rows.data, 0, out=rows.data)
             rows.eliminate_zeros()
