@@ -26,6 +26,7 @@ from .problems import (
     problem_response,
     shown,
 )
+from .wanted import wanted
 
 log = logging.getLogger("lsr.service")
 
@@ -78,10 +79,11 @@ async def _index_failure(request: Request, error: Exception) -> Response:
 
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem_response(request.scope, _problem_of_validation(request, error))
+    return problem_response(request.scope, problem_of_validation(request, error))
 
 
-def _problem_of_validation(request: Request, error: RequestValidationError) -> ProblemError:
+def problem_of_validation(request: Request, error: RequestValidationError) -> ProblemError:
+    """What the framework found wrong with the parameters or the body of a request."""
     errors = error.errors()
     if errors[0]["type"] == "json_invalid":
         reason = errors[0]["ctx"]["error"]
@@ -105,7 +107,7 @@ def _problem_of_validation(request: Request, error: RequestValidationError) -> P
 def _problem_of_parameters(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
     """Faults outside the body; pointers of their faults lead to `/query/limit`, say."""
     faults = [
-        Fault(pointer(one["loc"]), _wanted(one), shown(one.get("input")))
+        Fault(pointer(one["loc"]), wanted(one), shown(one.get("input")))
         for one in errors[:MAX_FAULTS]
     ]
     kind, name = errors[0]["loc"][:2]
@@ -115,29 +117,6 @@ def _problem_of_parameters(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
         hint="The reference at /docs lists them.",
         faults=faults,
     )
-
-
-def _wanted(one: Mapping[str, Any]) -> str:
-    """What pydantic says, in the words of our own messages."""
-    context = one.get("ctx", {})
-    match one["type"]:
-        case "missing":
-            return "wanted, but missing"
-        case "too_short" | "string_too_short":
-            return f"wanted at least {_counted(context['min_length'], one.get('input'))}"
-        case "too_long" | "string_too_long":
-            return f"wanted at most {_counted(context['max_length'], one.get('input'))}"
-        case "string_pattern_mismatch":
-            return f"wanted a string that matches {context['pattern']}"
-    message = str(one["msg"]).removeprefix("Value error, ")
-    if message.startswith("Input should be "):
-        message = "wanted " + message.removeprefix("Input should be ")
-    return message.rstrip(".")
-
-
-def _counted(n: int, what: object) -> str:
-    unit = "character" if isinstance(what, str) else "item"
-    return f"{n:,} {unit}" + ("" if n == 1 else "s")
 
 
 def problem_of_faults(
@@ -170,7 +149,7 @@ def _fault(one: Mapping[str, Any], body: Any, model: type[BaseModel] | None) -> 
     if one["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         return Fault(pointer(path), "unknown field", shown(one["input"]), known)
-    return Fault(pointer(path), _wanted(one), shown(one.get("input")))
+    return Fault(pointer(path), wanted(one), shown(one.get("input")))
 
 
 def _path_in(body: Any, loc: Sequence[str | int], *, missing: bool) -> list[str | int]:

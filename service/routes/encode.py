@@ -15,6 +15,7 @@ from lsr.errors import IndexFailure
 
 from ..access import needs
 from ..collection import Collection
+from ..errors import problem_of_validation
 from ..metrics import observation_of
 from ..problems import KINDS, Fault, ProblemError, shown
 from ..search import server_timing
@@ -117,9 +118,7 @@ class EmbedRoute(GuardedRoute):
                 detail = f"{error.detail} {error.hint or ''}".strip()
                 return _error(status, detail, headers=error.headers)
             except RequestValidationError as error:
-                first = error.errors()[0]
-                place = "/".join(str(part) for part in first["loc"][1:])
-                return _error(422, f"{place}: {first['msg']}", "validation")
+                return _error(422, problem_of_validation(request, error).detail, "validation")
             except IndexFailure as error:
                 log.error("request %s: %s", request.state.request_id, error)
                 return _error(503, f"The index cannot be read ({type(error).__name__}).")

@@ -6,10 +6,11 @@ tests hold every answer against its model.
 """
 
 import json
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator
 from pydantic_core import PydanticCustomError
 
 
@@ -35,8 +36,26 @@ def _storable(given: Any) -> Any:
         orjson.dumps(given)
         json.dumps(given, allow_nan=False)  # orjson writes null for what is no number
     except (TypeError, ValueError) as error:
-        raise PydanticCustomError("json", "cannot be stored: {why}", {"why": str(error)}) from error
+        raise PydanticCustomError(
+            "json", "cannot be stored: {why}", {"why": why_no_json(error)}
+        ) from error
     return given
+
+
+def why_no_json(error: Exception) -> str:
+    """What the writers of JSON refuse, in our words."""
+    for said, plain in _NO_JSON.items():
+        if said in str(error):
+            return plain
+    return "it cannot be written as JSON"
+
+
+_NO_JSON = {
+    "64-bit": "a whole number in it has more than 64 bits",
+    "ecursion": "it is nested too deeply",
+    "surrogates": "half a surrogate pair in it is no character",
+    "Out of range float": "NaN and infinity in it are no numbers of JSON",
+}
 
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
@@ -47,6 +66,31 @@ class Strict(BaseModel):
     """A request body, or a part of one."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+Kind = Literal["string", "number", "boolean", "list", "object"]
+
+
+def by_kind(tags: Mapping[Kind, str], wanted: str) -> Any:
+    """Which alternative of a union a value means, by its kind of JSON.
+
+    So errors speak of the one that was meant, and of a value that is none of them say `wanted`.
+    """
+    return Discriminator(
+        lambda value: tags.get(_kind_of(value)) if value is not None else None,
+        custom_error_type="kind",
+        custom_error_message=wanted,
+    )
+
+
+def _kind_of(value: Any) -> Kind:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "list" if isinstance(value, list) else "object"
 
 
 class Answer(BaseModel):

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field, RootModel, Tag
 
-from .base import Answer, Strict, Text
+from .base import Answer, Strict, Text, by_kind
 
 MAX_TEXTS = 128
 """Texts of one request."""
@@ -64,12 +64,18 @@ class EncodeResponse(Answer):
     timing_ms: EncodeTiming
 
 
+Inputs = Annotated[
+    Annotated[Text, Tag("one")] | Annotated[list[Text], Tag("many")],
+    by_kind({"string": "one", "list": "many"}, "wanted a text or a list of texts"),
+]
+
+
 class EmbedSparseRequest(Strict):
     """A request of text-embeddings-inference; `prompt_name` says which side of a search."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": ["effects of caffeine"]}]})
 
-    inputs: Text | list[Text]
+    inputs: Inputs
     truncate: bool | None = Field(
         default=False, description="Read the beginning of texts that are too long."
     )

@@ -6,6 +6,8 @@ import orjson
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from .base import why_no_json
+
 _DESCRIPTION = (
     'By declared field a value, a list of which any will do, or conditions (`{"year": {"gte": '
     '2020}}`); or a tree of `{"all": [...]}`, `{"any": [...]}`, `{"not": ...}` and leaves like '
@@ -19,7 +21,9 @@ def _as_json(given: dict[str, Any]) -> dict[str, Any]:
     try:
         orjson.dumps(given)
     except TypeError as error:
-        raise PydanticCustomError("filter", "not a filter: {why}", {"why": str(error)}) from error
+        raise PydanticCustomError(
+            "filter", "not a filter: {why}", {"why": why_no_json(error)}
+        ) from error
     return given
 
 

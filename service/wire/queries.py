@@ -1,13 +1,13 @@
 """What to search for: a text, weighted tokens, a vector, or what resembles a document."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from index import MAX_QUERY_TERMS
 
-from .base import Strict, Text
+from .base import Strict, Text, by_kind
 
 LARGEST_WEIGHT = 3.4028234e38
 """The largest float32, as which the engine reads weights."""
@@ -35,12 +35,11 @@ class Like(Strict):
     )
 
 
-def _kind_of_like(value: Any) -> str:
-    return "document" if isinstance(value, dict | Like) else "id"
-
-
 LikeInput = Annotated[
-    Annotated[Text, Tag("id")] | Annotated[Like, Tag("document")], Discriminator(_kind_of_like)
+    Annotated[Text, Tag("id")] | Annotated[Like, Tag("document")],
+    by_kind(
+        {"string": "id", "object": "document"}, 'wanted the id of a document or {"id": "d1"}, say'
+    ),
 ]
 
 KINDS = ("text", "tokens", "vector", "like")

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from .base import Strict, Text
+from .base import Strict, Text, by_kind
 from .filters import Filter
 from .queries import QueryInput
 
@@ -23,15 +23,6 @@ FIRST_PAGE = "start"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-def _alternative(*, scalar: str, model: str) -> Any:
-    """Tells a scalar from an object, so that errors speak of the one that was meant."""
-    return Discriminator(lambda value: model if _is_object(value) else scalar)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict | Strict)
-
-
 class TopTerms(Strict):
     """How much of an explanation to tell."""
 
@@ -42,7 +33,7 @@ class TopTerms(Strict):
 
 Explain = Annotated[
     Annotated[bool, Tag("bool")] | Annotated[TopTerms, Tag("terms")],
-    _alternative(scalar="bool", model="terms"),
+    by_kind({"boolean": "bool", "object": "terms"}, 'wanted true, false or {"top_terms": 5}, say'),
 ]
 
 
@@ -74,16 +65,19 @@ class Approximately(Strict):
     approx: Approx
 
 
+_MODES = 'wanted "exact" or {"approx": {"recall": 0.95}}, say'
+
+
 def _known_mode(value: Any) -> Any:
     if value != "exact":
-        raise PydanticCustomError("mode", 'wanted "exact" or {"approx": {"recall": 0.95}}, say')
+        raise PydanticCustomError("mode", _MODES)
     return value
 
 
 Mode = Annotated[
     Annotated[Literal["exact"], BeforeValidator(_known_mode), Tag("exact")]
     | Annotated[Approximately, Tag("approx")],
-    _alternative(scalar="exact", model="approx"),
+    by_kind({"string": "exact", "object": "approx"}, _MODES),
 ]
 
 
@@ -95,12 +89,12 @@ class RelativeScore(Strict):
 
 MinScore = Annotated[
     Annotated[float, Field(ge=0), Tag("score")] | Annotated[RelativeScore, Tag("share")],
-    _alternative(scalar="score", model="share"),
+    by_kind({"number": "score", "object": "share"}, 'wanted a number or {"relative": 0.2}, say'),
 ]
 
 Term = Annotated[
     Annotated[Text, Tag("entry")] | Annotated[int, Field(ge=0), Tag("number")],
-    Discriminator(lambda value: "entry" if isinstance(value, str) else "number"),
+    by_kind({"string": "entry", "number": "number"}, "wanted a vocabulary entry or a term number"),
 ]
 """A vocabulary entry or a term number."""
 
