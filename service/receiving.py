@@ -11,6 +11,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from .home import Home, log, queue
+from .home.arriving import Arriving
 from .home.queue import Task
 from .pressure import Pressure
 from .problems import ProblemError
@@ -36,6 +37,7 @@ class Upload:
     pressure: Pressure | None = None
     n_bytes: int = 0
     _task: int | None = None
+    _arriving: Arriving | None = None
     _chunk: int = 0
     _first_line: int = 1
     _lines: list[bytes] = field(default_factory=list)
@@ -66,6 +68,9 @@ class Upload:
             with anyio.CancelScope(shield=True):
                 await run_sync(self._discard)
             raise
+        finally:
+            if self._arriving is not None:
+                self._arriving.over()
 
     def _store(self) -> None:
         if self.pressure is not None:
@@ -73,6 +78,7 @@ class Upload:
         with self.home.transaction() as connection:
             if self._task is None:
                 self._task = queue.begin(connection, "ingest", self.index, self.request)
+                self._arriving = Arriving(self.home, self._task)
             self._append(connection)
 
     def _append(self, connection: Any) -> None:

@@ -124,7 +124,7 @@ def test_the_first_documents_of_an_index_disturb_no_search(
     start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """BM25 learns into a directory of its own; who found the old one by name still reads it."""
-    monkeypatch.setattr(job, "DISCARD_S", 0.2)
+    monkeypatch.setattr(job, "DISCARD_S", 2.0)
     server = start()
     server.create(name="pets")
     engine = server.client.app_state["engine"]  # type: ignore[attr-defined]
@@ -480,8 +480,11 @@ def test_a_committed_chunk_is_not_committed_again(
     server.create(name="pets")
     with monkeypatch.context() as patch:
         patch.setattr(queue, "finish", die)
-        task = server.add("pets", [*PETS, "not an object"], status=202, wait=0.5)
-        before = server.client.get("/v1/indexes/pets").json()["generation"]
+        task = server.add("pets", [*PETS, "not an object"], status=202, wait=0.1)
+        give_up = time.monotonic() + 20
+        while not (before := server.client.get("/v1/indexes/pets").json()["generation"]):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
     server = start()
     details = server.task(task["id"])["details"]
     assert (details["received"], details["indexed"], details["rejected"]) == (4, 3, 1)

@@ -7,6 +7,7 @@
       judged/            judged queries, NAME.json, likewise
       snapshots/         verified copies of indexes
       tasks/ID/          files of one task, such as rejects.ndjson
+      tasks/ID.receiving locked while the body of one is received
       worker.lock        held by the one process that runs tasks
 
 Any number of processes may have it open; each looks at `changed()` before it trusts what it read.

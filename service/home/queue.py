@@ -7,8 +7,8 @@ a big upload that takes its time holds nobody up, and a delete that was asked fo
 was acknowledged finds what that brought.
 
 A task whose body was still being received when the server died was never acknowledged: the worker
-forgets it when it starts. One that was running is queued again, and what runs it must be able to
-begin anew (`worker/`).
+forgets it, now and then and when it starts (arriving.py). One that was running is queued again, and
+what runs it must be able to begin anew (`worker/`).
 """
 
 import time
@@ -20,6 +20,7 @@ import apsw
 import orjson
 
 from ..problems import ProblemError
+from .arriving import is_arriving, left_behind
 from .home import Home
 
 State = Literal["receiving", "queued", "running", "succeeded", "failed", "canceled"]
@@ -76,8 +77,7 @@ def begin(
 def submit(connection: apsw.Connection, number: int) -> None:
     """It is received whole: let it run in its turn, inside a transaction.
 
-    Raises the problem `index_busy` where a worker that was starting took it for one whose server
-    had died, and forgot it.
+    Raises the problem `index_busy` where it is not there any more.
     """
     connection.execute(
         "UPDATE tasks SET state='queued', ticket=(SELECT coalesce(max(ticket), 0)+1 FROM tasks) "
@@ -87,7 +87,7 @@ def submit(connection: apsw.Connection, number: int) -> None:
     if not connection.changes():
         raise ProblemError(
             "index_busy",
-            "The worker was started while the documents were on their way, and they were dropped.",
+            "The documents were dropped while they were on their way.",
             hint="Send them again.",
             headers={"Retry-After": "1"},
         )
@@ -154,11 +154,22 @@ def prune(home: Home, *, older_than_s: float = KEEP_S, at_most: int = KEEP_TASKS
 
 def recover(home: Home) -> None:
     """After a start: forget half-received tasks, queue again what was running."""
+    forget_unfinished_bodies(home)
     with home.transaction() as connection:
-        for number in _in_state(connection, "receiving"):
-            discard(connection, number)
         for number in _in_state(connection, "running"):
             put_back(connection, number, None)
+
+
+def forget_unfinished_bodies(home: Home) -> None:
+    """Tasks that were being received by a process that is no more."""
+    with home.transaction() as connection:
+        receiving = _in_state(connection, "receiving")
+        for number in receiving:
+            if not is_arriving(home, number):
+                discard(connection, number)
+        # Inside, since a lock is made in the transaction that makes its task.
+        for number in set(left_behind(home)) - set(receiving):
+            is_arriving(home, number)
 
 
 def claim(home: Home, busy: Sequence[str | None]) -> Task | None:
