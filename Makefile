@@ -19,8 +19,8 @@ test: $(VENV)/.dev  ## Run the tests (under 6 minutes on 2 cores)
 test-slow: $(VENV)/.dev  ## Run the heavy tests as well
 	$(BIN)/python -m pytest -n auto -m "slow or not slow"
 
-test-api: $(VENV)/.dev  ## Send 100,000 generated requests to the API (half an hour; REQUESTS=, MINUTES=)
-	$(BIN)/python tests/contract.py --requests $(or $(REQUESTS),100000) --minutes $(or $(MINUTES),60)
+test-api: $(VENV)/.dev  ## Send 100,000 generated requests to the API (half an hour; REQUESTS=, MINUTES=, SEQUENCES=)
+	$(BIN)/python tests/contract.py --requests $(or $(REQUESTS),100000) --minutes $(or $(MINUTES),60) --sequences $(or $(SEQUENCES),500)
 
 test-seats: $(VENV)-seats/.done  ## Test our seats in LangChain, LlamaIndex, Haystack, PyTerrier and MCP, in .venv-seats
 	$(VENV)-seats/bin/python -m pytest tests/seats -o asyncio_mode=auto -o filterwarnings=default

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from .access import need_of
+from .links import add_links
 from .problems import CODES, KINDS, problem_answers
 from .routes import ROUTERS
 from .routes.encode import EmbedRoute
@@ -75,6 +76,7 @@ def describe_problems(app: FastAPI) -> None:
                 if need_of(route.endpoint).public:
                     operation["security"] = []
                 _add_problems(operation["responses"], route, method)
+            add_links(document["paths"])
             components: dict[str, Any] = document["components"]["schemas"]
             components.pop("HTTPValidationError", None)
             components.pop("ValidationError", None)

@@ -1,10 +1,11 @@
 """Requests generated from the OpenAPI document, valid ones and invalid ones, against the real app.
 
-    python tests/contract.py --requests 100000 --minutes 20     # or: make test-api
+    python tests/contract.py --requests 100000 --minutes 20 --sequences 500   # or: make test-api
 
 Names, document ids and task numbers are drawn from what the server holds, so that requests get past
-404; everything else is schemathesis's choice. Every answer is checked: no 5xx, a documented status
-and content type, a body of its schema, and every error a problem document of a known code.
+404; sequences follow the document's links (sequences.py); everything else is schemathesis's choice.
+Every answer is checked: no 5xx, a documented status and content type, a body of its schema, and
+every error a problem document of a code that its route lists.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from sequences import Walked, walk
 from starlette.testclient import TestClient
 
 from service import Settings, create_app
@@ -291,6 +293,30 @@ class Contract:
             return Finding(label, mode.value, "\n".join([why[:1500], *(one[:700] for one in last)]))
         return None
 
+    def walk(self, *, n: int, start: int, steps: int = 10) -> Walked:
+        """About `n` sequences of requests along the links of the document."""
+
+        def begin() -> None:
+            for one in self._call("GET", "/v1/indexes")["indexes"]:
+                if one["name"].startswith("made-"):
+                    self.client.delete(f"/v1/indexes/{one['name']}", headers=dict(self.headers))
+            self.prepare()
+
+        def answered(label: str, status: int) -> None:
+            self.answers[label][status] += 1
+
+        return walk(
+            self.schema,
+            n=n,
+            steps=steps,
+            start=start,
+            names=tuple(STANDING),
+            begin=begin,
+            headers=self.headers,
+            checks=CHECKS,
+            answered=answered,
+        )
+
     def _real_parameters(self, operation: Any) -> Any:
         """Parameters of the path as the server knows them, or some of them, or none."""
         deletes = operation.method.upper() == "DELETE" and operation.path.endswith("/{name}")
@@ -335,12 +361,16 @@ def main(arguments: list[str], out: Callable[[str], None] = print) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--sequences", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     findings: dict[tuple[str, str], Finding] = {}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         contract = Contract.begin(Path(folder) / "home")
+        walked = contract.walk(n=options.sequences, start=options.seed)
+        for finding in dict.fromkeys(walked.findings):
+            out(f"found      in a sequence: {finding}\n")
         for operation, mode, start in endless(contract):
             elapsed = time.monotonic() - began
             if contract.n_requests >= options.requests or elapsed > options.minutes * 60:
@@ -359,9 +389,14 @@ def main(arguments: list[str], out: Callable[[str], None] = print) -> int:
         for status, count in counts.items()
         if status >= 500
     )
+    out(
+        f"sequences  {walked.n_sequences:,} of {walked.n_requests:,} requests, "
+        f"{walked.n_linked:,} of them led to by {len(walked.links)} links"
+    )
     out(f"requests   {contract.n_requests:,} in {time.monotonic() - began:.0f} s")
-    out(f"errors     {errors} answers of 5xx, {len(findings)} findings")
-    return 1 if findings else 0
+    n_findings = len(findings) + len(set(walked.findings))
+    out(f"errors     {errors} answers of 5xx, {n_findings} findings")
+    return 1 if n_findings else 0
 
 
 if __name__ == "__main__":

@@ -42,9 +42,16 @@ def test_generated_requests_are_answered_as_described(contract: Contract, label:
         assert found is None, found.message
 
 
+def test_sequences_of_requests_are_answered_as_described(contract: Contract) -> None:
+    """Along the links, what one request made is what the next one is about."""
+    walked = contract.walk(n=4, steps=6, start=3)
+    assert walked.findings == []
+    assert walked.n_linked > 5
+
+
 @pytest.mark.slow
 def test_the_long_run_counts_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--requests", "1"]) == 0
+    assert main(["--requests", "1", "--sequences", "5"]) == 0
     assert "errors     0 answers of 5xx, 0 findings" in capsys.readouterr().out
 
 
