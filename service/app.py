@@ -137,13 +137,7 @@ def working_inside(engine: Engine) -> Iterator[None]:
     if not engine.settings.work_inside:
         yield
         return
-    settings = engine.settings
-    worker = Worker(
-        engine.writable_home(),
-        mounts=settings.indexes,
-        encoders=settings.encoders,
-        canary_s=60 * settings.canary_minutes,
-    )
+    worker = Worker(engine.writable_home(), engine.settings.duties())
     thread = threading.Thread(target=worker.run, name="worker", daemon=True)
     thread.start()
     try:

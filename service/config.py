@@ -47,6 +47,7 @@ class Server:
     access_log: bool = False
     log_queries: float = number(0.0, low=0.0, high=1.0)
     canary_minutes: float = number(15.0, low=0.0)
+    cursor_minutes: float = number(10.0, low=0.0)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Config:
             access_log=server.access_log or server.log_queries > 0,
             log_queries=server.log_queries,
             canary_minutes=server.canary_minutes,
+            cursor_minutes=server.cursor_minutes,
             watermarks=Watermarks(
                 storage.min_free_mib * MIB, storage.min_free_share, storage.max_log_mib * MIB
             ),

@@ -230,13 +230,7 @@ def _tasks_process(settings: Settings, folder: Path, report: Report, replaces: b
     assert settings.home is not None
     telemetry = Telemetry(folder=folder, name=f"tasks-{os.getpid()}")  # so that it is seen
     try:
-        return work(
-            settings.home,
-            mounts=settings.indexes,
-            encoders=settings.encoders,
-            canary_s=60 * settings.canary_minutes,
-            started=lambda: report([], None),
-        )
+        return work(settings.home, settings.duties(), started=lambda: report([], None))
     finally:
         telemetry.close()
 
@@ -275,13 +269,7 @@ def _worker_of(settings: Settings, log_format: Format) -> Iterator[None]:
     if settings.home is None:
         yield
         return
-    with worker_process(
-        settings.home,
-        mounts=settings.indexes,
-        encoders=settings.encoders,
-        log_format=log_format,
-        canary_s=60 * settings.canary_minutes,
-    ):
+    with worker_process(settings.home, settings.duties(), log_format=log_format):
         yield
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lsr.errors import UsageError
 
+from .duties import Duties
 from .limits import MIB, Limits
 from .names import NAME_WANTED, is_name
 
@@ -38,7 +39,8 @@ class Settings:
     `encoders` names another encoder folder for some of the indexes; by default each is searched
     with the encoder it was built by. `home` is the data directory (service/home/): without one
     nothing can be written. `log_queries` is the share of searches whose text the access log holds.
-    Judged queries of an index are asked every `canary_minutes`, 0 for never.
+    Judged queries of an index are asked every `canary_minutes`, 0 for never; cursors live for
+    `cursor_minutes`.
     Tasks of the data directory are run by a process of their own, or with `work_inside` by a
     thread of this one. Pages of the `origins` may call the API from a browser, and no others;
     `host_names` are the only ones that the server answers to, None answers to any.
@@ -56,6 +58,7 @@ class Settings:
     access_log: bool = False
     log_queries: float = 0.0
     canary_minutes: float = 15.0
+    cursor_minutes: float = 10.0
     watermarks: Watermarks = Watermarks()
     work_inside: bool = False
     embed_index: str | None = None
@@ -84,3 +87,9 @@ class Settings:
                 )
         if not 0.0 <= self.log_queries <= 1.0:
             raise UsageError(f"log_queries = {self.log_queries}: wanted a share, 0 to 1")
+
+    def duties(self) -> Duties:
+        """What the worker of the data directory is told."""
+        return Duties(
+            self.indexes, self.encoders, 60 * self.canary_minutes, 60 * self.cursor_minutes
+        )

@@ -53,7 +53,7 @@ def gain(ranking: list[str], grades: dict[str, int]) -> float:
 def test_an_index_is_measured_when_it_is_due(client: TestClient) -> None:
     home = client.app_state["engine"].home  # type: ignore[attr-defined]
     now = [time.time()]
-    canary = Canary(home, Shelf(home, {}, {}), 60.0, clock=lambda: now[0])
+    canary = Canary(home, Shelf(home), 60.0, clock=lambda: now[0])
     canary.look()
     assert points(client) == [], "no judged queries, no points"
     (home.path / "judged" / "pets.json").write_text(json.dumps(JUDGED))
@@ -80,7 +80,7 @@ def test_damaged_judgements_are_logged_and_stop_nothing(
 ) -> None:
     home = client.app_state["engine"].home  # type: ignore[attr-defined]
     (home.path / "judged" / "pets.json").write_text("{")
-    Canary(home, Shelf(home, {}, {}), 60.0).look()
+    Canary(home, Shelf(home), 60.0).look()
     assert "judged queries 'pets' were not measured" in caplog.text
     assert points(client) == []
 

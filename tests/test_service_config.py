@@ -29,6 +29,7 @@ data = "server"
 port = 9001
 log = "json"
 host_names = ["search.example.org"]
+cursor_minutes = 1.5
 
 [storage]
 min_free_mib = 100

@@ -543,6 +543,20 @@ def test_a_fault_of_ours_loses_no_acknowledged_document(
     assert server.ids("pets", "second") == ["a"]
 
 
+def test_deleted_documents_are_carried_along_for_as_long_as_cursors_live(
+    start: Callable[..., Server],
+) -> None:
+    server = start(cursor_minutes=2.0)
+    server.create(name="pets")
+    server.add("pets", PETS)
+    engine = server.client.app_state["engine"]  # type: ignore[attr-defined]
+    assert engine.collection("pets").index.retained_seconds == 120.0
+    server = start(cursor_minutes=0.5)
+    server.add("pets", [{"id": "d", "fields": {"text": "mice"}}])
+    engine = server.client.app_state["engine"]  # type: ignore[attr-defined]
+    assert engine.collection("pets").index.retained_seconds == 30.0
+
+
 def test_a_snapshot_that_finds_damage_ends_and_holds_up_no_writes(
     start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from index import Index, check_same_space, query_encoder
 from lsr.encoders import SparseEncoder, load_encoder
 from lsr.errors import EncoderError
 
+from ..duties import Duties
 from ..home import Home, queue
 from ..home.queue import Task
 from ..home.registry import Entry, Registry
@@ -22,9 +23,6 @@ from ..problems import ProblemError
 
 REPORT_EVERY_S = 0.25
 DISCARD_S = 30.0
-CURSOR_SECONDS = 600.0
-"""So long after a page its cursor leads to the next one, whatever is written meanwhile; deleted
-documents leave the disk at the first merge after that."""
 
 
 class CanceledError(Exception):
@@ -34,12 +32,9 @@ class CanceledError(Exception):
 class Shelf:
     """Open indexes and document encoders of one worker; safe for its threads."""
 
-    def __init__(
-        self, home: Home, mounts: Mapping[str, Path], encoders: Mapping[str, Path]
-    ) -> None:
+    def __init__(self, home: Home, duties: Duties | None = None) -> None:
         self.home = home
-        self._mounts = mounts
-        self._folders = encoders
+        self._duties = duties or Duties()
         self._lock = threading.Lock()
         self._indexes: dict[Path, Index] = {}
         self._encoders: dict[str, SparseEncoder] = {}
@@ -48,7 +43,7 @@ class Shelf:
 
     def registry(self) -> Registry:
         """Which indexes there are now."""
-        return Registry.read(self.home, self._mounts)
+        return Registry.read(self.home, self._duties.mounts)
 
     def entry(self, name: str) -> Entry:
         """The index of this name or alias. Raises the problem `unknown_index`."""
@@ -62,8 +57,8 @@ class Shelf:
                 # Those that were deleted since go with the last task that still has them.
                 self._indexes = {at: one for at, one in self._indexes.items() if one.in_place()}
                 kept = self._indexes[entry.path] = Index.open(entry.path)
-                if kept.retained_seconds < CURSOR_SECONDS:
-                    kept.retain(CURSOR_SECONDS)
+                if kept.retained_seconds != self._duties.cursor_s:
+                    kept.retain(self._duties.cursor_s)
             return kept
 
     def document_encoder(self, entry: Entry, index: Index) -> SparseEncoder | None:
@@ -71,7 +66,7 @@ class Shelf:
 
         Raises `EncoderError` when it is gone or is another one.
         """
-        folder = self._folders.get(entry.name)
+        folder = self._duties.encoders.get(entry.name)
         if folder is None and index.encoder is not None:
             folder = _folder_of(index)
         if folder is None:
@@ -88,7 +83,7 @@ class Shelf:
 
     def query_encoder(self, entry: Entry, index: Index) -> SparseEncoder | None:
         """What reads queries for this index; None where it was built from vectors."""
-        folder = self._folders.get(entry.name)
+        folder = self._duties.encoders.get(entry.name)
         if folder is None and index.encoder is None and not index.encoder_folder.is_dir():
             return None
         with self._lock:

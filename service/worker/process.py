@@ -3,22 +3,22 @@
 Apart from the processes that answer HTTP, so that encoding and merging never hold a search up.
 """
 
-import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lsr.errors import IndexLocked
 
+from ..duties import Duties
 from ..home import Home
 from ..logs import Format, logging_to_stderr
-from .worker import CANARY_S, Worker
+from .worker import Worker
 
 log = logging.getLogger("lsr.service")
 
@@ -27,26 +27,15 @@ STOP_S = 30.0
 
 
 @contextmanager
-def worker_process(
-    home: Path,
-    *,
-    mounts: Mapping[str, Path],
-    encoders: Mapping[str, Path],
-    log_format: Format = "text",
-    canary_s: float = CANARY_S,
-) -> Iterator[None]:
+def worker_process(home: Path, duties: Duties, *, log_format: Format = "text") -> Iterator[None]:
     """A worker runs while the body does; it ends in good order afterwards."""
-    paths = json.dumps(
-        [{name: str(path) for name, path in one.items()} for one in (mounts, encoders)]
-    )
     command = [
         sys.executable,
         "-m",
         "service.worker",
         str(home),
-        paths,
+        duties.written(),
         log_format,
-        str(canary_s),
         str(os.getpid()),
     ]
     stopping = threading.Event()
@@ -75,10 +64,8 @@ def worker_process(
 
 def work(
     home: Path,
+    duties: Duties,
     *,
-    mounts: Mapping[str, Path],
-    encoders: Mapping[str, Path],
-    canary_s: float = CANARY_S,
     started: Callable[[], None] = lambda: None,
     parent: int | None = None,
 ) -> int:
@@ -88,7 +75,7 @@ def work(
     """
     parent = parent or os.getppid()
     with Home.open(home) as opened:
-        worker = Worker(opened, mounts=mounts, encoders=encoders, canary_s=canary_s)
+        worker = Worker(opened, duties)
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         threading.Thread(target=_follow, args=(parent, worker), daemon=True).start()
         try:
@@ -108,16 +95,7 @@ def _follow(parent: int, worker: Worker) -> None:
             return
 
 
-def main(home: str, paths: str, log_format: str, canary_s: str, parent: str) -> int:
+def main(home: str, duties: str, log_format: str, parent: str) -> int:
     """The process that `worker_process` starts."""
-    mounts, encoders = (
-        {name: Path(path) for name, path in one.items()} for one in json.loads(paths)
-    )
     with logging_to_stderr("json" if log_format == "json" else "text"):
-        return work(
-            Path(home),
-            mounts=mounts,
-            encoders=encoders,
-            canary_s=float(canary_s),
-            parent=int(parent),
-        )
+        return work(Path(home), Duties.read(duties), parent=int(parent))

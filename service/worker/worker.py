@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import apsw
 
 from lsr.errors import EncoderError, IndexCorrupt, IndexFailure, LsrError, VersionConflict
 
+from ..duties import Duties
 from ..home import Home, queue, registry
 from ..home.queue import Task
 from ..problems import ProblemError
@@ -50,29 +50,18 @@ THREADS = 2
 POLL_S = 0.005
 RETRY_S = 1.0
 PRUNE_EVERY_S = 3600.0
-CANARY_S = 900.0
-"""Between two askings of the judged queries of an index."""
 
 
 class Worker:
-    """Runs tasks until it is stopped; `mounts` are indexes outside the data directory.
+    """Runs tasks until it is stopped."""
 
-    Judged queries are asked every `canary_s` seconds, 0 for never (canary.py).
-    """
-
-    def __init__(
-        self,
-        home: Home,
-        *,
-        mounts: Mapping[str, Path] | None = None,
-        encoders: Mapping[str, Path] | None = None,
-        canary_s: float = CANARY_S,
-    ) -> None:
+    def __init__(self, home: Home, duties: Duties | None = None) -> None:
         self.home = home
-        self._shelf = Shelf(home, mounts or {}, encoders or {})
+        duties = duties or Duties()
+        self._shelf = Shelf(home, duties)
         self._stopping = threading.Event()
         self._retry_at: dict[str | None, float] = {}
-        self._canary = Canary(home, self._shelf, canary_s) if canary_s else None
+        self._canary = Canary(home, self._shelf, duties.canary_s) if duties.canary_s else None
 
     def stop(self) -> None:
         """Ask `run` to return; tasks that run are queued again where they are."""

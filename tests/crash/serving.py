@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,9 +41,12 @@ MAY_FAIL = ("unknown_index", "unknown_snapshot", "index_exists")
 class Server:
     """One data directory and whichever process serves it now."""
 
-    def __init__(self, folder: Path, *, under_layer: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, under_layer: bool = True, arguments: Sequence[str] = ()
+    ) -> None:
         self.data = folder / "disk" / "data"
         (folder / "disk").mkdir()
+        self._arguments = arguments
         self._log = folder / "server.log"
         self.control = Control(folder / "control")
         self._environment = dict(os.environ)
@@ -56,7 +60,8 @@ class Server:
         with self._log.open("ab") as log:
             begin = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lsr", "serve", "--data", str(self.data), "--port", "0"],
+                [sys.executable, "-m", "lsr", "serve", "--data", str(self.data), "--port", "0"]
+                + [*self._arguments],
                 stdout=log,
                 stderr=log,
                 env=self._environment,

@@ -143,7 +143,7 @@ def test_the_worker_lets_go_of_indexes_that_were_deleted(tmp_path: Path) -> None
     client made, filled and deleted: it kept them open for good.
     """
     with Home.open(tmp_path / "data") as home:
-        shelf = Shelf(home, {}, {})
+        shelf = Shelf(home)
         for name in ("first", "second"):
             path = home.path / "indexes" / name
             Index.create(path, n_terms=5, max_weight=4.0).close()
@@ -180,7 +180,7 @@ def test_an_index_that_is_deleted_while_it_learns_leaves_nothing(
     """
     with Home.open(tmp_path / "data") as home:
         making.create(home, CreateIndex(name="pets"))
-        shelf = Shelf(home, {}, {})
+        shelf = Shelf(home)
         with home.transaction() as connection:
             number = queue.enqueue(connection, "ingest", "pets", {})
             line = b'{"id": "a", "fields": {"text": "a cat"}}'
