@@ -12,17 +12,22 @@ import pytest
 from starlette.testclient import TestClient
 
 from index import Index, build_index
+from index.manifest import Manifest
+from index.restoring import Verdict
 from lsr.encoders import BM25Encoder
+from lsr.errors import IndexCorrupt
 from lsr.types import Document
 from service import Settings, create_app
 from service.home import Home, aliases, registry
 from service.home.aliases import Action
 from service.versions import gate as gates
+from service.versions import snapshots
 from service.wire.aliases import AliasChange, AliasChanges, AliasHistory, AliasList
 from service.wire.problems import Problem
 from service.wire.server import Ready
 from service.wire.snapshots import SnapshotList
 from service.wire.tasks import TaskInfo
+from service.worker import snapshots as running
 
 GOOD = {"a": "cats sleep all day", "b": "dogs bark all night", "c": "birds sing at dawn"}
 BAD = {"a": "dogs bark", "b": "cats sleep", "c": "birds sing at dawn"}
@@ -331,6 +336,26 @@ def test_a_snapshot_is_taken_verified_restored_and_deleted(world: World, archive
     ok(client.delete(f"/v1/snapshots/{name}"), 204)
     assert ok(client.get("/v1/snapshots"))["snapshots"] == []
     assert list((world.home.path / "snapshots").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["verify", "restore"])
+def test_a_snapshot_that_is_deleted_meanwhile_is_not_called_damaged(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    name = ok(world.client.post("/v1/snapshots", json={"index": "good"}))["details"]["snapshot"]
+    place = world.home.path / "snapshots" / name
+    manifest = Manifest.read(place)
+
+    def deleted(*_: object, **__: object) -> Verdict:
+        snapshots.discard(place)
+        if path == "restore":
+            raise IndexCorrupt("a file is missing")
+        return Verdict(manifest, 0, ("a file is missing",))
+
+    monkeypatch.setattr(running, "verify_backup", deleted)
+    monkeypatch.setattr(running.snapshots, "restore_as", deleted)
+    problem = ok(world.client.post(f"/v1/snapshots/{name}/{path}", json={"index": "again"}), 404)
+    assert problem["code"] == "unknown_snapshot"
 
 
 def test_a_damaged_snapshot_is_named_and_restores_nothing(world: World) -> None:

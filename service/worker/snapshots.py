@@ -5,6 +5,7 @@ snapshot ends its task; waiting would not mend it.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from index import Index, Manifest, backup_into, pack, verify_archive, verify_backup
@@ -46,7 +47,7 @@ def verify(job: Job) -> dict[str, Any]:
     read = verify_archive if name.endswith(SUFFIX) else verify_backup
     verdict = read(place, progress=_progress(job))
     if not verdict.sound or verdict.manifest is None:
-        raise _damaged(name, _without_paths(job, "; ".join(verdict.problems[:5])))
+        raise _damaged(name, place, _without_paths(job, "; ".join(verdict.problems[:5])))
     return {
         "snapshot": name,
         **snapshots.described(verdict.manifest),
@@ -61,7 +62,7 @@ def restore(job: Job) -> dict[str, Any]:
     try:
         told, _ = snapshots.restore_as(job.home, place, index, progress=_progress(job))
     except (IndexCorrupt, IndexNotFound, IndexVersion) as error:
-        raise _damaged(name, _without_paths(job, str(error))) from error
+        raise _damaged(name, place, _without_paths(job, str(error))) from error
     return {"snapshot": name, "index": index, **snapshots.described(told)}
 
 
@@ -75,7 +76,11 @@ def _progress(job: Job) -> Progress:
 _NO_DETAILS: Mapping[str, Any] = {}
 
 
-def _damaged(name: str, what: str) -> ProblemError:
+def _damaged(name: str, place: Path, what: str) -> ProblemError:
+    if not place.exists():  # renamed before its files go
+        return ProblemError(
+            "unknown_snapshot", f"The snapshot '{name}' was deleted while it was read."
+        )
     return ProblemError(
         "snapshot_damaged",
         f"The snapshot '{name}' is damaged: {what}",
