@@ -34,6 +34,7 @@ VERBS = {
     "score": ("lsr.commands.score:score", "score training candidates with teachers"),
     "push": ("lsr.commands.push:push", "publish an encoder on the hub, or copy it to a folder"),
     "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
+    "join": ("lsr.commands.join:join", "put BM25's words beside a learned encoder's terms"),
     "adapt": ("lsr.commands.adapt:adapt", "adapt an encoder to a corpus without labels"),
     "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),

@@ -126,11 +126,13 @@ class Ranking(nn.Module):
         terms: Tensor | None = None,
         term_weights: Tensor | None = None,
         teacher: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Parts:
         """`query_terms` (queries, terms) marks tokens present (for a table); else `query_ids`.
 
         `terms` are the columns computed (None = all), `term_weights` their inverse probabilities;
-        `teacher` (queries, documents) scores, NaN where unknown. `step` is the trainer's, 0-based.
+        `teacher` (queries, documents) scores, NaN where unknown; `words` (queries, documents) is
+        added to the network's scores. `step` is the trainer's, 0-based.
         """
         size = self.stage.micro_batch
 
@@ -155,6 +157,8 @@ class Ranking(nn.Module):
             if self.stage.normalize_queries:
                 scored = functional.normalize(scored, dim=1)
             scores = scored @ documents.float().T
+            if words is not None:
+                scores = scores + words
             rank, losses = mixed(self.stage, scores, positives, excluded=excluded, teacher=teacher)
             penalty = self._penalty(documents, queries, step, terms, term_weights)
         parts: Parts = {"loss": shared(rank + penalty)}

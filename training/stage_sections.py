@@ -172,6 +172,9 @@ class RankingStage:
     table_frozen_steps: int = number(0, low=0)
     """A learned query table stands still for so many steps, while documents settle."""
     layers: int = number(-1, low=-1)
+    words: float = number(0.0, low=0)
+    """Adds so many times the BM25 score of query and document to every score that losses see: the
+    network learns what matching words lacks. For an encoder that `lsr join` puts beside BM25."""
     sampled_terms: int = number(0, low=0)
     """Inference-free only: compute the tokens of the batch and this many other terms, drawn at
     random, instead of the whole vocabulary; scores stay exact, FLOPS unbiased. 0 = everything."""

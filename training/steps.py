@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lsr.encoders.batching import padded
+from lsr.encoders.bm25 import BM25Encoder
 from lsr.encoders.tokens import TextTokenizer
 from lsr.errors import RecipeError
 
@@ -134,6 +135,8 @@ class RankingSteps(Dataset[Batch]):
                 f"{recipe.path}: stage.ranking.batch = {stage.batch} queries cannot be shared by "
                 f"{parts} processes; start fewer processes or raise the batch."
             )
+        self._words = BM25Encoder.fit(pairs.documents) if stage.words else None
+        self._words_weight = stage.words
         self._pairs = pairs
         self._negatives = recipe.data.negatives
         self._sampled_terms = stage.sampled_terms
@@ -171,6 +174,12 @@ class RankingSteps(Dataset[Batch]):
         }
         if self._teachers is not None:
             batch["teacher"] = torch.from_numpy(self._teachers.matrix(rows, drawn.documents))
+        if self._words is not None:
+            asked = self._words.encode_queries([pairs.queries[row] for row in rows])
+            held = self._words.encode_documents([pairs.documents[row] for row in drawn.documents])
+            batch["words"] = torch.from_numpy(
+                (self._words_weight * (asked @ held.T).toarray()).astype(np.float32)
+            )
         queries = [self._query_prompt + pairs.queries[row] for row in rows]
         if not self._table_queries:
             query_ids = self._queries.ids(queries[own_queries], special=True)

@@ -61,16 +61,23 @@ def described(part: dict[str, Any]) -> str:
 def _network(index: "Index", encoder: "SparseEncoder") -> "Traces":
     """The encoder with its document network: this one, or the one that built the index."""
     from index import check_same_space
-    from lsr.encoders import InferenceFreeEncoder, SeparateEncoder, SpladeEncoder, load_encoder
+    from lsr.encoders import (
+        InferenceFreeEncoder,
+        JoinedEncoder,
+        SeparateEncoder,
+        SpladeEncoder,
+        load_encoder,
+    )
 
     if isinstance(encoder, SpladeEncoder):
         return encoder
-    assert isinstance(encoder, InferenceFreeEncoder | SeparateEncoder)
+    assert isinstance(encoder, InferenceFreeEncoder | SeparateEncoder | JoinedEncoder)
     built_by = index.encoder.path if index.encoder is not None else None
-    if encoder.documents is None and built_by is not None and Path(built_by).is_dir():
+    learned = encoder.learned if isinstance(encoder, JoinedEncoder) else encoder
+    if learned.documents is None and built_by is not None and Path(built_by).is_dir():
         whole = load_encoder(built_by)
         check_same_space(index, whole)
-        assert isinstance(whole, InferenceFreeEncoder | SeparateEncoder)
+        assert isinstance(whole, InferenceFreeEncoder | SeparateEncoder | JoinedEncoder)
         return whole
     return encoder
 

@@ -3,7 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..encoders import InferenceFreeEncoder, SeparateEncoder, SparseEncoder, SpladeEncoder
+from ..encoders import (
+    InferenceFreeEncoder,
+    JoinedEncoder,
+    SeparateEncoder,
+    SparseEncoder,
+    SpladeEncoder,
+)
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +21,8 @@ def require_tracing(encoder: SparseEncoder) -> "TracingEncoder":
 
     Raises `UsageError` for BM25, whose terms are all in the texts, and what `origins` raises.
     """
-    if not isinstance(encoder, SpladeEncoder | InferenceFreeEncoder | SeparateEncoder):
+    networks = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder | JoinedEncoder
+    if not isinstance(encoder, networks):
         raise UsageError(
             f"every term of the encoder '{encoder.name}' is a word of its document, so there are "
             "no origins to keep"

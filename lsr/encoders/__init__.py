@@ -5,6 +5,7 @@ from .bm25 import BM25Encoder
 from .card import Card
 from .idf import blend_idf, idf_table
 from .inference_free import InferenceFreeEncoder
+from .joined import JoinedEncoder
 from .layout import load_encoder
 from .matching import Said, cut_off, said
 from .origins import Origin, Traces
@@ -22,6 +23,7 @@ __all__ = [
     "BM25Encoder",
     "Card",
     "InferenceFreeEncoder",
+    "JoinedEncoder",
     "Origin",
     "QueryStrategy",
     "QueryTable",

@@ -16,6 +16,8 @@
     decoders        the same three, with lsr_network.json beside config.json; only this package
                     knows their class
     BM25            bm25.json, terms.txt, df.safetensors; only this package knows its class
+    joined          joined.json, learned/ (inference-free) and words/ (BM25), each a folder of its
+                    own; only this package knows its class
 
 A folder without modules.json but with a masked-LM config.json (naver SPLADE) is a siamese SPLADE.
 Nothing is imported by name, unpickled or executed.
@@ -28,7 +30,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import EncoderError, MissingHead
-from . import bm25, onnx_side
+from ..shipped import shipped
+from . import bm25, joined, onnx_side
 from .card import Card
 from .folder import inside, read_json, read_object
 from .inference_free import InferenceFreeEncoder
@@ -41,7 +44,9 @@ from .side import OWN_CLASSES, NetworkSide, OwnModule, Precision, Settings, Tran
 from .table import QueryTable, read_table
 from .tokens import TextTokenizer
 
-Kind = Literal["transformer", "pooling", "table", "router", "bm25", "onnx", "literal", "uhd"]
+Kind = Literal[
+    "transformer", "pooling", "table", "router", "bm25", "onnx", "literal", "uhd", "joined"
+]
 
 _ST = "sentence_transformers"
 _KINDS: dict[str, Kind] = {
@@ -62,6 +67,7 @@ _KINDS: dict[str, Kind] = {
     f"{_ST}.models.Router.Router": "router",
     CLASS_NAMES["decoder"]: "transformer",
     bm25.CLASS_NAME: "bm25",
+    joined.CLASS_NAME: "joined",
     onnx_side.CLASS_NAME: "onnx",
     OWN_CLASSES["literal"]: "literal",
     OWN_CLASSES["uhd"]: "uhd",
@@ -75,6 +81,9 @@ _NETWORKS: list[list[Kind]] = [
     ["onnx"],
 ]
 """The module sequences that make a side of an encoder."""
+
+SHIPPED = ("lsr-mini",)
+"""Encoders that come with this package, by name; a folder of that name goes before."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
@@ -92,9 +101,10 @@ def load_encoder(
     device: str | None = None,
     precision: Precision = "float32",
 ) -> SparseEncoder:
-    """Load the encoder in `folder`, or of the hub name `owner/name`; torch waits until needed.
+    """Load the encoder in `folder`, a shipped one by name (`SHIPPED`), or one of the hub.
 
-    A hub name may end in `@revision`: a branch, a tag or a commit.
+    Torch waits until it is needed. A hub name is `owner/name` and may end in `@revision`: a branch,
+    a tag or a commit.
 
     With `queries_only` a folder that `save(..., queries_only=True)` wrote will do. `device` names a
     torch device for the network; by default the first GPU, or the CPU. `precision="bfloat16"` makes
@@ -103,11 +113,13 @@ def load_encoder(
     """
     path = Path(folder)
     name = path.resolve().name
-    if not path.is_dir():
+    if not path.is_dir() and str(folder) in SHIPPED:
+        path = shipped(str(folder))
+    elif not path.is_dir():
         if path.exists() or not _HUB_NAME.fullmatch(str(folder)):
             raise EncoderError(
-                f"there is no encoder folder at {folder}; give the path of a folder, or the name "
-                "owner/name of an encoder on the hub"
+                f"there is no encoder folder at {folder}; give the path of a folder, the name "
+                f"owner/name of an encoder on the hub, or {' or '.join(SHIPPED)}"
             )
         from .hub import download
 
@@ -124,6 +136,11 @@ def load_encoder(
     kinds = [module.kind for module in modules]
     if kinds == ["bm25"]:
         return bm25.BM25Encoder.load(path)
+    if kinds == ["joined"]:
+        learned = load_encoder(
+            path / joined.LEARNED, queries_only=queries_only, device=device, precision=precision
+        )
+        return joined.read_joined(path, card, learned)
     if kinds in _NETWORKS:
         side = _read_network(modules, device, precision)
         return SpladeEncoder(side, card, settings, path)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .bm25 import BM25Encoder
 from .inference_free import InferenceFreeEncoder
+from .joined import JoinedEncoder
 from .protocol import SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
@@ -37,6 +38,10 @@ def said(encoder: SparseEncoder, text: str) -> list[Said] | None:
     """
     if isinstance(encoder, BM25Encoder):
         return [Said(*place) for place in encoder.places(text)]
+    if isinstance(encoder, JoinedEncoder):
+        first = encoder.learned.n_terms
+        words = [Said(first + t, start, end) for t, start, end in encoder.words.places(text)]
+        return sorted((said(encoder.learned, text) or []) + words, key=lambda one: one[1:])
     tokenizer = _tokenizer(encoder)
     if tokenizer is None:
         return None
@@ -58,6 +63,8 @@ def cut_off(encoder: SparseEncoder, text: str, *, document: bool) -> bool | None
     """
     if isinstance(encoder, BM25Encoder):
         return False
+    if isinstance(encoder, JoinedEncoder):  # its words are read to the end, the network is not
+        return cut_off(encoder.learned, text, document=document)
     if not isinstance(encoder, InferenceFreeEncoder | SpladeEncoder | SeparateEncoder):
         return None
     settings = encoder.settings

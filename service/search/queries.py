@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from index import MAX_QUERY_TERMS
-from lsr.encoders import BM25Encoder, InferenceFreeEncoder, cut_off
+from lsr.encoders import BM25Encoder, InferenceFreeEncoder, JoinedEncoder, cut_off
 from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
@@ -162,7 +162,7 @@ def _from_document(collection: Collection, like: Like) -> ReadQuery:
     terms = rows.indices if weights is None else np.flatnonzero(weights)
     values = rows.data if weights is None else weights[terms]
     encoder = collection.encoder
-    if isinstance(encoder, BM25Encoder):
+    if isinstance(encoder, BM25Encoder | JoinedEncoder):
         values = values * encoder.idf(terms)
     elif isinstance(encoder, InferenceFreeEncoder):
         values = values * np.maximum(encoder.queries.weights[terms], 0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lsr.encoders import BM25Encoder, InferenceFreeEncoder
+from lsr.encoders import BM25Encoder, InferenceFreeEncoder, JoinedEncoder
 from lsr.types import SparseMatrix
 
 from ..collection import Collection
@@ -61,6 +61,13 @@ def _entries_of(collection: Collection, word: str) -> list[str]:
     needs no network; none for a word that no document had when BM25 counted them.
     """
     encoder = collection.encoder
+    if isinstance(encoder, JoinedEncoder):
+        first, known = encoder.learned.n_terms, len(encoder.words.statistics.terms)
+        numbers = encoder.words.encode_queries([word]).indices
+        numbers = first + numbers[numbers < known]
+        if not len(numbers):  # a word that nobody counted is its sub-words
+            numbers = encoder.learned.encode_queries([word]).indices
+        return encoder.term_strings(numbers)
     if not isinstance(encoder, BM25Encoder | InferenceFreeEncoder):
         return []
     numbers = encoder.encode_queries([word]).indices

@@ -8,7 +8,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lsr.encoders import InferenceFreeEncoder, Origin, SeparateEncoder, SpladeEncoder
+from lsr.encoders import (
+    InferenceFreeEncoder,
+    JoinedEncoder,
+    Origin,
+    SeparateEncoder,
+    SpladeEncoder,
+)
 from lsr.errors import LsrError
 from lsr.types import Document
 
@@ -28,7 +34,8 @@ _one_at_a_time = threading.Lock()
 def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dict[str, Any]:
     """The answer, as `wire.origins.OriginsResponse` describes it. Raises `ProblemError`."""
     encoder = collection.encoder
-    if not isinstance(encoder, SpladeEncoder | InferenceFreeEncoder | SeparateEncoder):
+    networks = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder | JoinedEncoder
+    if not isinstance(encoder, networks):
         raise ProblemError(
             "origins_unavailable",
             f"Index '{collection.name}' was not built by a network, so its documents have no terms "
