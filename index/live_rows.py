@@ -13,7 +13,7 @@ from .changes import LAST_DOCID
 from .database import select
 from .store import Index
 
-_LIVE = (
+LIVE = (
     "(d.added > 0 OR d.added IN (SELECT -build FROM builds WHERE published IS NOT NULL)) "
     "AND (d.deleted IS NULL OR d.deleted IN (SELECT -build FROM builds WHERE published IS NULL))"
 )
@@ -50,7 +50,7 @@ def live_after(
         return _read(
             connection,
             "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid <= ? "
-            f"AND d.docid=d.group_docid AND {_LIVE} ORDER BY d.docid LIMIT ?",
+            f"AND d.docid=d.group_docid AND {LIVE} ORDER BY d.docid LIMIT ?",
             (docid, until, limit),
         )
 
@@ -64,7 +64,7 @@ def added_since(source: Index, commit: int, limit: int) -> Iterator[list[StoredD
                 connection,
                 "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid=d.group_docid "
                 "AND (d.added > ? OR d.added IN (SELECT -build FROM builds WHERE published > ?)) "
-                f"AND {_LIVE} ORDER BY d.docid LIMIT ?",
+                f"AND {LIVE} ORDER BY d.docid LIMIT ?",
                 (last, commit, commit, limit),
             )
         if not some:
@@ -102,7 +102,7 @@ def _read(
 
 def missing(source: Index, target: Index) -> list[str]:
     """Ids of live documents of `target` that `source` has no more; reads both in order."""
-    wanted = f"SELECT DISTINCT d.doc_id FROM documents d WHERE {_LIVE} ORDER BY d.doc_id"
+    wanted = f"SELECT DISTINCT d.doc_id FROM documents d WHERE {LIVE} ORDER BY d.doc_id"
     found = []
     with source.catalog.reading() as there, target.catalog.reading() as here:
         theirs = (str(doc_id) for (doc_id,) in there.execute(wanted))

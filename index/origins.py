@@ -29,6 +29,11 @@ def make_table(connection: apsw.Connection) -> None:
     )
 
 
+def has_origins(catalog: Catalog) -> bool:
+    """Whether any document has some."""
+    return bool(catalog.rows(_HAS_TABLE)) and bool(catalog.rows("SELECT 1 FROM origins LIMIT 1"))
+
+
 def untraced(connection: apsw.Connection) -> list[int]:
     """Docids that have no origins, ascending; deleted ones are left out."""
     rows = select(

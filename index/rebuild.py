@@ -3,7 +3,8 @@
 `begun` makes the new one beside the old, `copy` reads every live document once and can be taken up
 again after a kill, `catch_up` brings over what changed since; when it is called while nobody writes
 to the old index, both hold the same documents. Weights come anew from an encoder, or from the
-stored float16 vectors: then under another `max_weight`, order or pruning.
+stored float16 vectors: then under another `max_weight`, order or pruning. Origins come along
+(carrying.py).
 
 A document that has weights but no text cannot be encoded anew: it would come back without a weight,
 and no search would find it again. Such a rebuild is refused.
@@ -28,6 +29,7 @@ from lsr.errors import IndexCorrupt, UsageError
 from lsr.types import Document, SparseMatrix
 
 from .arrival import arrive, emptied, reserved, sync_tree
+from .carrying import carry_origins, n_untraced
 from .changes import reserve_docids
 from .ingest import empty_index, texts_of
 from .live_rows import StoredDocument, added_since, last_docid, live_after, missing
@@ -188,6 +190,8 @@ def catch_up(
         if gone:
             writer.delete(gone)
         writer.remember(KEY, {**state, "seen": now})
+    done = state["done"] + changed
+    carry_origins(source, target, weights.encoder, tick=lambda: progress(done, done))
     return changed + len(gone)
 
 
@@ -218,10 +222,14 @@ def texts(source: Index, fields: Sequence[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What `rebuild_index` did: documents of the new index, and how many came while it was made."""
+    """What `rebuild_index` did: documents of the new index, and how many came while it was made.
+
+    `n_untraced` texts have no origins although the old index kept some.
+    """
 
     n_docs: int
     n_caught_up: int
+    n_untraced: int
     n_bytes: int
     seconds: float
 
@@ -259,13 +267,13 @@ def rebuild_index(
         admit(source, target)
         with source.catalog.transaction():  # nobody else writes from here on
             caught_up += catch_up(source, target, weights)
-            n_docs = target.n_docs
+            n_docs, silent = target.n_docs, n_untraced(source, target, weights.encoder)
             finish(target)
             target.close()  # one file again, before it moves
             sync_tree(staging)
             arrive(staging, path)
     n_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Rebuilt(n_docs, caught_up, n_bytes, time.perf_counter() - started)
+    return Rebuilt(n_docs, caught_up, silent, n_bytes, time.perf_counter() - started)
 
 
 def _identity(source: Index) -> str:

@@ -4,7 +4,7 @@ The vectors stay as they are. What is kept for each term that the text itself do
 stretch with the largest weight, so that a highlight can show it later without any network.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -29,9 +29,16 @@ class TracingEncoder(SparseEncoder, Protocol):
         ...
 
 
-def trace_all(index: Reader, encoder: TracingEncoder, *, progress: bool = True) -> int:
+def trace_all(
+    index: Reader,
+    encoder: TracingEncoder,
+    *,
+    progress: bool = True,
+    tick: Callable[[], None] = lambda: None,
+) -> int:
     """Store the origins of every live document that has none; how many (or passages) there were.
 
+    `tick` is called before each chunk of documents and may raise to end the work.
     Raises what `encoder.origins` raises; what was stored before stays, and another call goes on.
     """
     with index.catalog.transaction() as connection:
@@ -42,6 +49,7 @@ def trace_all(index: Reader, encoder: TracingEncoder, *, progress: bool = True) 
     counter: Bar[None] = bar(total=len(waiting), unit="documents", desc="traced", quiet=quiet)
     with counter:
         for begin in range(0, len(waiting), CHUNK):
+            tick()
             chunk = waiting[begin : begin + CHUNK]
             rows = list(_traced(index, encoder, chunk))
             with index.catalog.transaction() as connection:

@@ -10,9 +10,12 @@ import pytest
 from service_world import VOCABULARY, WORDS, build_world, matrix_of, serving, table_encoder
 
 from index import Index, trace_all
+from index.rebuild import Weights, rebuild_index
 from lsr import __main__ as command
-from lsr.encoders import InferenceFreeEncoder, Origin
-from lsr.types import Document
+from lsr.encoders import BM25Encoder, InferenceFreeEncoder, Origin
+from lsr.encoders.protocol import SparseEncoder
+from lsr.errors import EncoderError
+from lsr.types import Document, SparseMatrix
 
 PLACES = {"pet": (0, 4), "rest": (5, 13), "bone": (2, 5)}
 """What the network below says of each expansion term."""
@@ -34,6 +37,17 @@ class Tracing(InferenceFreeEncoder):
 def tracing_encoder() -> Tracing:
     plain = table_encoder()
     return Tracing(plain.queries, None, plain.card)
+
+
+class Reading(Tracing):
+    """One that reads documents too: a `bone` is in each of them."""
+
+    def __init__(self) -> None:
+        plain = table_encoder()
+        super().__init__(plain.queries, None, plain.card)
+
+    def encode_documents(self, texts: Sequence[str]) -> SparseMatrix:
+        return matrix_of([{VOCABULARY.index("bone"): 2.0} for _ in texts], len(VOCABULARY))
 
 
 @pytest.fixture
@@ -77,6 +91,61 @@ def test_origins_go_with_their_documents_and_new_ones_are_traced(path: Path) -> 
         assert index.origins_of([docid_of(index, "dogs")]) != [None]
         assert trace_all(index, tracing_encoder(), progress=False) == 1
         assert index.origins_of([new]) != [None]
+
+
+def by_id(path: Path) -> dict[str, object]:
+    with Index.open(path) as index:
+        return {one: index.origins_of([docid_of(index, one)])[0] for one in WORDS}
+
+
+def test_a_rebuild_from_stored_vectors_keeps_origins(path: Path) -> None:
+    """They were dropped: text and terms are the same, so nothing has to be asked again."""
+    with Index.open(path) as index:
+        trace_all(index, tracing_encoder(), progress=False)
+        row = {VOCABULARY.index(t): w for t, w in WORDS["dogs"][1].items()}
+        index.add([Document("dogs", {"text": "a dog"})], matrix_of([row], 9))  # not traced again
+    before = by_id(path)
+    assert before["cats"]
+    assert before["dogs"] is None
+    assert rebuild_index(path, Weights(), max_weight=128.0).n_untraced == 1
+    assert by_id(path) == before
+
+
+def test_a_rebuild_by_an_encoder_asks_it_for_origins_again(path: Path) -> None:
+    with Index.open(path) as index:
+        trace_all(index, tracing_encoder(), progress=False)
+    assert rebuild_index(path, Weights(Reading())).n_untraced == 0
+    found = by_id(path)
+    # It gives `bone` to every document, and says so by heart.
+    assert found == {
+        "cats": {VOCABULARY.index("bone"): (2, 5)},
+        "dogs": {VOCABULARY.index("bone"): (2, 5)},
+        "empty": {VOCABULARY.index("bone"): (2, 5)},
+    }
+
+
+class Mute(Reading):
+    """One that cannot tell: a graph, or a network without torch."""
+
+    def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
+        raise EncoderError("a graph gives pooled weights only")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "n"), [(Mute(), 3), (BM25Encoder.fit(["cats sleeping", "a dog"]), 0)]
+)
+def test_a_rebuild_tells_what_has_no_origins_any_more(
+    path: Path, encoder: SparseEncoder, n: int
+) -> None:
+    """Terms of BM25 are all in their texts, and miss nothing."""
+    with Index.open(path) as index:
+        trace_all(index, tracing_encoder(), progress=False)
+    assert rebuild_index(path, Weights(encoder)).n_untraced == n
+
+
+def test_a_rebuild_of_what_was_never_traced_traces_nothing(path: Path) -> None:
+    assert rebuild_index(path, Weights(Reading())).n_untraced == 0
+    assert set(by_id(path).values()) == {None}
 
 
 def test_highlights_show_what_an_expansion_came_from(path: Path) -> None:

@@ -147,6 +147,7 @@ def rebuild(
                 "path": path,
                 "n_docs": report.n_docs,
                 "n_caught_up": report.n_caught_up,
+                "n_untraced": report.n_untraced,
                 "bytes": report.n_bytes,
                 "seconds": report.seconds,
                 "gate": told or None,
@@ -157,6 +158,11 @@ def rebuild(
         out.fact("gate", gate_line(told))
     if report.n_caught_up:
         out.fact("caught up", f"{out.counted(report.n_caught_up, 'change')} made meanwhile")
+    if report.n_untraced:
+        texts = out.counted(report.n_untraced, "text")
+        out.fact(
+            "untraced", f"{texts} without origins, which the old index kept: `lsr trace {path}`"
+        )
     what = f"{out.counted(report.n_docs, 'document')}, {out.size(report.n_bytes)}, verified, "
     out.fact("swapped", out.columns(str(path), what + out.duration(report.seconds)))
     out.next_step("lsr", "info", str(path))
