@@ -6,7 +6,7 @@ gate.py, access.py          who asks, may they, is there room; bodies.py, limits
 restricted.py               an index as a key with a filter sees it
 routes/                     API v1, /livez, /readyz, /problems; a module an area
 wire/                       what goes over the wire, by area
-errors.py, problems.py      exceptions as RFC 9457 problems
+errors.py, problems.py      exceptions as RFC 9457 problems; kinds.py lists all of them
 describing.py, openapi.json the OpenAPI document, with the problems of each route
 collection.py               one index and the encoder of its queries
 engine.py                   the indexes, opened in a thread of its own
