@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections import deque
 
-SLOW_S = 0.02
+SLOW_S = 0.005
 
 
 class Turn:
