@@ -128,7 +128,9 @@ def _folder_of(index: Index) -> Path:
     assert index.encoder is not None
     if index.encoder.query_strategy == "bm25" and index.encoder_folder.is_dir():
         return index.encoder_folder  # both sides of BM25 are one
-    if index.encoder.path is None or not Path(index.encoder.path).is_dir():
+    if index.encoder.path is None:
+        raise EncoderError(f"{index.encoder_folder}: the copy of the encoder is gone")
+    if not Path(index.encoder.path).is_dir():
         raise EncoderError(
             f"{index.path}: its encoder '{index.encoder.name}' is not at {index.encoder.path} any "
             "more, so documents cannot be encoded; put it back, or serve with --encoder NAME=FOLDER"
