@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE   := $(wildcard index/core/*.hpp index/core/*.cpp index/core/CMakeLists.txt)
 
-.PHONY: help demo test test-slow test-api test-seats test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training bench-service screenshots dev stub clean
+.PHONY: help demo test test-slow test-api test-seats test-core test-neon sanitize fuzz crash check format results bench bench-engine bench-head bench-encode bench-training bench-service bench-scaling screenshots dev stub clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,9 @@ screenshots: $(VENV)/.dev  ## Photograph the search page (INDEXES="a=a.index b=b
 
 bench-service: $(VENV)/.base  ## Measure the service over HTTP, with wrk (ten minutes; BENCH="--only search")
 	$(BIN)/python tests/bench/service_bench.py $(BENCH)
+
+bench-scaling: $(VENV)/.dev  ## Measure the constants of service/SCALING.md (minutes; needs lsr-search[ray] or --no-ray)
+	$(BIN)/python tests/bench/shards_bench.py $(BENCH)
 
 stub: $(VENV)/.dev  ## Regenerate index/_core.pyi from the compiled module
 	cd $(VENV) && bin/python -m nanobind.stubgen -m index._core -o ../index/_core.pyi

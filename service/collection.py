@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 
 from index import Index, check_same_space, query_encoder
+from index.shards import FILE_NAME as SHARDS
 from lsr.encoders import SparseEncoder, load_encoder
 
 from .restricted import RestrictedIndex
+from .settings import OnRay
 
 MAX_RESTRICTED = 1000
 """Filters of keys that an index remembers how to apply."""
@@ -52,13 +54,14 @@ class Collection:
         encoder_folder: Path | None,
         *,
         doing: Callable[[str], None] = lambda step: None,
+        ray: OnRay | None = None,
     ) -> "Collection":
         """Open an index and load its encoder; raises what either raises.
 
-        `doing` hears each step.
+        `doing` hears each step. With `ray` a set of shards is opened on that cluster.
         """
         doing("opening the index")
-        index = Index.open(path)
+        index = _opened(name, path, ray)
         try:
             from_vectors = index.encoder is None and not index.encoder_folder.is_dir()
             if encoder_folder is None and from_vectors:
@@ -112,3 +115,11 @@ class Collection:
         whole = load_encoder(folder)
         check_same_space(self.index, whole)
         return whole
+
+
+def _opened(name: str, path: Path, ray: OnRay | None) -> Index:
+    if ray is None or not (path / SHARDS).is_file():
+        return Index.open(path)
+    from .ray_shards import open_on_ray
+
+    return open_on_ray(name, path, ray)

@@ -11,6 +11,9 @@
     [limits]
     concurrent = 64
 
+    [ray]
+    max_replicas = 4
+
     [indexes]
     papers = "papers.index"
 
@@ -24,11 +27,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from lsr.errors import RecipeError
+from lsr.errors import RecipeError, UsageError
 from lsr.typed_toml import build, number
 
 from .limits import MIB, Limits
-from .settings import Settings, Watermarks
+from .settings import OnRay, Settings, Watermarks
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,40 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Ray:
+    """Whether and how the shards of sets are served by a Ray cluster (settings.OnRay)."""
+
+    enabled: bool = False
+    min_replicas: int = number(1, low=1, high=1000)
+    max_replicas: int = number(1, low=1, high=1000)
+    target_ongoing: float = number(2.0, low=0.1)
+    replica_cpus: float = number(1.0, low=0.01)
+    shard_timeout_s: float = number(10.0, low=0.01)
+
+    def settings(self) -> OnRay:
+        """As the app takes it. Raises `UsageError` for bounds the wrong way round."""
+        if self.max_replicas < self.min_replicas:
+            raise UsageError(
+                f"ray: max_replicas = {self.max_replicas} is less than min_replicas = "
+                f"{self.min_replicas}; wanted at least as many"
+            )
+        return OnRay(
+            self.min_replicas,
+            self.max_replicas,
+            self.target_ongoing,
+            self.replica_cpus,
+            self.shard_timeout_s,
+        )
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole file. `indexes` and `encoders` are paths by name."""
 
     server: Server = field(default_factory=Server)
     storage: Storage = field(default_factory=Storage)
     limits: Limits = field(default_factory=Limits)
+    ray: Ray = field(default_factory=Ray)
     indexes: Mapping[str, str] = field(default_factory=dict)
     encoders: Mapping[str, str] = field(default_factory=dict)
 
@@ -88,6 +119,7 @@ class Config:
             watermarks=Watermarks(
                 storage.min_free_mib * MIB, storage.min_free_share, storage.max_log_mib * MIB
             ),
+            ray=self.ray.settings() if self.ray.enabled else None,
             embed_index=server.embed_index or None,
         )
 
@@ -106,6 +138,7 @@ def read_config(path: Path) -> Config:
         server=_placed(config.server, folder),
         storage=config.storage,
         limits=config.limits,
+        ray=config.ray,
         indexes={name: str(folder / one) for name, one in config.indexes.items()},
         encoders={name: str(folder / one) for name, one in config.encoders.items()},
     )

@@ -202,7 +202,7 @@ class Engine:
             if isinstance(current, Collection) and current.index.in_place():
                 return current  # another request was quicker
             try:
-                fresh = Collection.open(old.name, old.path, self.settings.encoders.get(old.name))
+                fresh = self._collection_of(old.name, old.path)
             except LsrError as error:
                 log.error("index '%s' was replaced and cannot be opened: %s", old.name, error)
                 raise ProblemError(
@@ -225,12 +225,7 @@ class Engine:
             place: Collection | Failure
             files = footprint(path)
             try:
-                place = Collection.open(
-                    name,
-                    path,
-                    self.settings.encoders.get(name),
-                    doing=lambda step: self._doing(name, step),
-                )
+                place = self._collection_of(name, path, doing=lambda step: self._doing(name, step))
             except Exception as error:
                 # Whatever it is, this index is not served, the others are, and nobody is left
                 # waiting.
@@ -255,6 +250,13 @@ class Engine:
                 self._unread.append(place)
             self._doing(name, "serving" if isinstance(place, Collection) else "failed")
             return place
+
+    def _collection_of(
+        self, name: str, path: Path, *, doing: Callable[[str], None] = lambda step: None
+    ) -> Collection:
+        settings = self.settings
+        encoder = settings.encoders.get(name)
+        return Collection.open(name, path, encoder, doing=doing, ray=settings.ray)
 
     def _doing(self, name: str, step: str) -> None:
         self._progress[name] = Progress(step, time.monotonic())
@@ -298,7 +300,7 @@ class Engine:
         place: Collection | Failure
         files = footprint(failed.path)
         try:
-            place = Collection.open(name, failed.path, self.settings.encoders.get(name))
+            place = self._collection_of(name, failed.path)
             try:
                 place.index.scrub()
             except BaseException:

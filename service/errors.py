@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lsr.errors import DiskFull, IndexFailure
+from lsr.errors import DiskFull, IndexFailure, ShardMissing
 
 from .problems import (
     KINDS,
@@ -71,6 +71,14 @@ async def _index_failure(request: Request, error: Exception) -> Response:
             "The disk is full, so nothing can be written; searches go on.",
             hint="Whoever runs the server must make room; then send the request again.",
             headers={"Retry-After": "60"},
+        )
+        return problem_response(request.scope, problem)
+    if isinstance(error, ShardMissing):
+        problem = ProblemError(
+            "shard_missing",
+            f"These shards of the index do not answer: {', '.join(map(str, error.shards))}.",
+            hint='Try again, or ask for what the others find with "on_missing_shard": "partial".',
+            headers={"Retry-After": "1"},
         )
         return problem_response(request.scope, problem)
     detail = f"The index cannot be read ({type(error).__name__})."

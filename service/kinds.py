@@ -184,6 +184,11 @@ KINDS: Mapping[str, Kind] = {
         "The index is damaged or cannot be read. The server's log says why; `lsr doctor` examines "
         "what lies on its disk.",
     ),
+    "shard_missing": Kind(
+        503,
+        "Shard missing",
+        "A part of the index does not answer, and the request did not allow an answer without it.",
+    ),
     "index_busy": Kind(
         503,
         "Index busy",

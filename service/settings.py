@@ -32,6 +32,26 @@ class Watermarks:
         return min(self.min_free, int(self.min_free_share * disk))
 
 
+@dataclass(frozen=True, slots=True)
+class OnRay:
+    """How the shards of sets are served by Ray (ray_shards.py).
+
+    Each shard has `min_replicas`, and up to `max_replicas` while more than `target_ongoing`
+    questions wait for each. A replica reserves `replica_cpus` cores.
+    """
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+    target_ongoing: float = 2.0
+    replica_cpus: float = 1.0
+    shard_timeout_s: float = 10.0
+
+    @property
+    def hedges(self) -> bool:
+        """Whether there may be a second replica to ask."""
+        return self.max_replicas > 1
+
+
 @dataclass(frozen=True)
 class Settings:
     """Which indexes to serve, under which names, within which bounds.
@@ -61,6 +81,9 @@ class Settings:
     cursor_minutes: float = 10.0
     watermarks: Watermarks = Watermarks()
     work_inside: bool = False
+    ray: OnRay | None = None
+    """Sets of shards are served by a Ray cluster that this process is connected to; None opens them
+    in this process."""
     embed_index: str | None = None
     """Whose encoder answers /embed_sparse; None for that of the only index with an encoder."""
     secret: bytes | None = field(default=None, repr=False)

@@ -1,5 +1,7 @@
 """Collections with many ties and an encoder that looks vectors up, for tests of shards."""
 
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +49,21 @@ class LookedUp:
 
     def save(self, folder: Path, *, queries_only: bool = False) -> None:
         raise AssertionError("an index keeps no copy of a network")
+
+
+class DiesOnce(LookedUp):
+    """Its process is killed (SIGKILL) when it first reads document `at`, unless `mark` is there."""
+
+    def __init__(self, seed: int, mark: Path, at: int) -> None:
+        super().__init__(seed)
+        self._mark = mark
+        self._at = at
+
+    def encode_documents(self, texts: Sequence[str]) -> SparseMatrix:
+        if not self._mark.exists() and any(int(text.split()[0]) == self._at for text in texts):
+            self._mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().encode_documents(texts)
 
 
 def documents() -> list[Document]:

@@ -51,6 +51,8 @@ def test_imports_follow_the_drawing(path: Path) -> None:
             )
             if ROOF not in path.parents:
                 assert "lsr.commands" not in statement, f"{relative}: nothing imports the roof"
+        if name == "ray":
+            assert "ray_" in path.stem, f"{relative}: {statement} (ray is for modules named for it)"
         if name in ONLY_IN:
             assert relative.startswith(ONLY_IN[name] or ("nowhere",)), f"{relative}: {statement}"
 

@@ -152,7 +152,7 @@ class SearchResult:
     """The top of one commit (`generation`) of an index, best first; `alias` is how it was asked.
 
     `exact` says that it is proven to be the true top; `next_cursor` asks for the next page of the
-    same commit.
+    same commit. `partial` says that `missing_shards` did not answer.
     """
 
     index: str
@@ -163,6 +163,8 @@ class SearchResult:
     query: QueryReport
     hits: tuple[Hit, ...]
     warnings: tuple[Notice, ...]
+    partial: bool = False
+    missing_shards: tuple[int, ...] = ()
     alias: str | None = None
     total: Total | None = None
     min_score: Threshold | None = None

@@ -55,6 +55,7 @@ class SearchOptions(TypedDict, total=False):
     explain: bool | Mapping[str, int]
     mode: Literal["exact"] | Mapping[str, Mapping[str, float]]
     timeout_ms: float | None
+    on_missing_shard: Literal["fail", "partial"]
     count: Literal["none", "estimate", "exact"]
     timing: bool
 

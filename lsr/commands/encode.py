@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import orjson
 from ..errors import DatasetError, UsageError
 from . import _printing as out
 from ._encoders import EncoderChoice, encoder_options
+from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
 
 if TYPE_CHECKING:
     from lsr.datasets import Dataset
@@ -23,6 +25,7 @@ EXAMPLES = """\b
 Examples:
   lsr encode corpus.jsonl vectors --encoder runs/encoder
   lsr encode scifact questions.jsonl --encoder runs/encoder --queries --split test
+  RAY_ADDRESS=head:6379 lsr encode /share/corpus.jsonl /share/vectors --ray --task-gpus 1
 """
 
 BATCH = 2048
@@ -35,6 +38,7 @@ VECTORS = "vectors.npz"
 @encoder_options
 @click.option("--queries", is_flag=True, help="Encode the queries, not the documents.")
 @click.option("--split", default="test", show_default=True, help="Whose queries, with --queries.")
+@ray_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def encode(
@@ -44,6 +48,7 @@ def encode(
     choice: EncoderChoice,
     queries: bool,
     split: str,
+    tasks: RayTasks,
     overwrite: bool,
     json: bool,
 ) -> None:
@@ -51,7 +56,8 @@ def encode(
 
     An OUTPUT that ends in .jsonl (also .gz, .zst) gets a line {"id", "vector": {term: weight}}
     each. Any other becomes a folder: vectors.npz (scipy.sparse, a row each), ids.txt, encoder.json,
-    encoder/. With --queries, CORPUS may also be a file of queries.
+    encoder/. With --queries, CORPUS may also be a file of queries. With --ray the pieces that are
+    done wait in OUTPUT.parts, where the same command goes on after a kill.
     """
     from ..datasets import load_dataset
 
@@ -59,6 +65,8 @@ def encode(
         raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
     if output.is_dir() and not (output / VECTORS).is_file():
         raise UsageError(f"{output} is a folder without {VECTORS}; it will not be overwritten")
+    if tasks.wanted and queries:
+        raise UsageError("--ray encodes documents: there are few queries; leave out one of them")
     source = load_dataset(corpus)
     if queries and choice.is_bm25 and not source.splits():
         raise UsageError(
@@ -68,11 +76,19 @@ def encode(
     encoder, total = choice.load(source)
     texts = _queries(source, split) if queries else _documents(source, encoder.text_fields)
     started = time.perf_counter()
-    batches = _encoded(texts, encoder, queries=queries, total=None if queries else total)
-    if ".jsonl" in output.suffixes:
-        n_rows, n_weights = _write_lines(output, batches, encoder)
-    else:
-        n_rows, n_weights = _write_folder(output, batches, encoder, source=source, queries=queries)
+    with ExitStack() as stack:
+        if tasks.wanted:
+            batches = stack.enter_context(
+                _encoded_on_ray(corpus, source, choice, encoder, total, output, tasks)
+            )
+        else:
+            batches = _encoded(texts, encoder, queries=queries, total=None if queries else total)
+        if ".jsonl" in output.suffixes:
+            n_rows, n_weights = _write_lines(output, batches, encoder)
+        else:
+            n_rows, n_weights = _write_folder(
+                output, batches, encoder, source=source, queries=queries
+            )
     took = time.perf_counter() - started
     if json:
         out.as_json(
@@ -125,6 +141,41 @@ def _encoded(
         while batch := list(islice(texts, BATCH)):
             yield [name for name, _ in batch], run([text for _, text in batch])
             counter.update(len(batch))
+
+
+@contextmanager
+def _encoded_on_ray(
+    corpus: str,
+    source: "Dataset",
+    choice: EncoderChoice,
+    encoder: "SparseEncoder",
+    total: int,
+    output: Path,
+    tasks: RayTasks,
+) -> "Iterator[Iterator[tuple[list[str], SparseMatrix]]]":
+    """What tasks encode, and a place for it that stays when they do not finish."""
+    from ..files import atomic_write
+    from ..ray_cluster import cluster
+    from ..ray_encoding import encode_on_ray
+
+    parts = output.resolve().with_name(f"{output.name}.parts")
+    plan = parts / "plan.json"
+    wanted = {"corpus": source.fingerprint, "space": encoder.space, "build": encoder.build}
+    if not plan.is_file() or orjson.loads(plan.read_bytes()) != wanted:
+        shutil.rmtree(parts, ignore_errors=True)
+        with atomic_write(plan) as file:
+            file.write(orjson.dumps(wanted))
+    with cluster("lsr encode --ray"):
+        yield encode_on_ray(
+            parts,
+            corpus_for_tasks(corpus, source),
+            encoder_for_tasks(choice, encoder),
+            n_docs=total,
+            text_fields=encoder.text_fields,
+            cpus=tasks.cpus,
+            gpus=tasks.gpus,
+        )
+    shutil.rmtree(parts)
 
 
 def _write_lines(

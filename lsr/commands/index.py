@@ -1,6 +1,7 @@
 """`lsr index`: from a corpus to a searchable directory."""
 
 import math
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from ..errors import IndexExists, UsageError
 from . import _printing as out
 from ._encoders import EncoderChoice, encoder_options
 from ._fields import field_kind, field_option
+from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
 from ._tracing import require_tracing, trace
 
 EXAMPLES = """\b
@@ -19,7 +21,7 @@ Examples:
   lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
   lsr index books/ books.index --passages 256/32
   lsr index corpus.jsonl.gz small.index --prune-terms 64 --prune-postings 0.8
-  lsr index corpus.jsonl.gz big.index --shards 4
+  lsr index corpus.jsonl.gz big.index --shards 4 --ray
 """
 
 
@@ -91,6 +93,7 @@ Examples:
     metavar="N",
     help="Cut the documents into N indexes that are searched as one, with the same answers.",
 )
+@ray_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing index, in one step.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def index(
@@ -111,6 +114,7 @@ def index(
     binary: bool,
     origins: bool,
     shards: int | None,
+    tasks: RayTasks,
     overwrite: bool,
     json: bool,
 ) -> None:
@@ -133,6 +137,8 @@ def index(
     source = load_dataset(corpus)
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
+    if tasks.wanted and shards is None:
+        raise UsageError("--ray builds shards, each in a task: say how many with --shards N")
     if shards is not None and origins:
         raise UsageError(
             "--origins writes to an index, and shards are not written to; leave out one of them"
@@ -158,21 +164,35 @@ def index(
                 total=n_documents,
             )
         else:
-            report = build_shards(
-                index,
-                encoder,
-                one_after_the_other(source.documents, encoder),
-                source=whole,
-                n_docs=n_documents,
-                n_shards=shards,
-                memory=memory,
-                overwrite=overwrite,
-                fields=kinds,
-                passages=windows,
-                settings=settings,
-                threads=threads,
-                order_seconds=order_seconds,
-            )
+            with ExitStack() as stack:
+                run = one_after_the_other(source.documents, encoder)
+                if tasks.wanted:
+                    from index.ray_building import on_ray
+
+                    from ..ray_cluster import cluster
+
+                    stack.enter_context(cluster("lsr index --ray"))
+                    run = on_ray(
+                        corpus_for_tasks(corpus, source),
+                        encoder_for_tasks(choice, encoder),
+                        cpus=tasks.cpus,
+                        gpus=tasks.gpus,
+                    )
+                report = build_shards(
+                    index,
+                    encoder,
+                    run,
+                    source=whole,
+                    n_docs=n_documents,
+                    n_shards=shards,
+                    memory=memory,
+                    overwrite=overwrite,
+                    fields=kinds,
+                    passages=windows,
+                    settings=settings,
+                    threads=threads,
+                    order_seconds=order_seconds,
+                )
     except KeyboardInterrupt:
         out.note(
             "kept", f"what was flushed to {index}.building; the same command goes on from there"

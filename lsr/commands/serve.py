@@ -1,6 +1,7 @@
 """`lsr serve`: indexes behind HTTP on this machine."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ Examples:
   lsr serve --data server                 live collections, kept in server/
   lsr serve --config lsr.toml --show      what would be served and how
   lsr serve --config lsr.toml --workers 4
+  lsr serve big.index --ray --replicas 1..4
 """
 
 
@@ -85,6 +87,17 @@ Examples:
     metavar="NAME",
     help="Whose encoder answers /embed_sparse. Default: that of the only index with one",
 )
+@click.option(
+    "--ray",
+    "on_ray",
+    is_flag=True,
+    help="Let a Ray cluster search the shards of sets: that at RAY_ADDRESS, or one started here.",
+)
+@click.option(
+    "--replicas",
+    metavar="N|MIN..MAX",
+    help="With --ray: replicas of each shard, or their bounds for autoscaling. Default: 1",
+)
 @click.option("--access-log", is_flag=True, help="Log every request.")
 @click.option(
     "--log",
@@ -119,6 +132,8 @@ def serve(
     encoders: tuple[str, ...],
     workers: int,
     embed_index: str | None,
+    on_ray: bool,
+    replicas: str | None,
     access_log: bool,
     log_format: Literal["text", "json"],
     log_queries: float,
@@ -126,7 +141,8 @@ def serve(
     """Answer searches of each INDEX at POST /v1/indexes/NAME/search, and keep live collections.
 
     NAME is the directory's name without .index, unless it is given. The address itself shows the
-    search page; /docs, /livez and /readyz describe the service.
+    search page; /docs, /livez and /readyz describe the service. A set of shards is searched by
+    threads of this process, or with --ray by replicas of every shard in a cluster.
     """
     flags: dict[tuple[str, str], Any] = {}
     for name, value in {
@@ -139,12 +155,16 @@ def serve(
         "key_rate": (("limits", "key_rate"), key_rate),
         "workers": (("server", "workers"), workers),
         "embed_index": (("server", "embed_index"), embed_index),
+        "on_ray": (("ray", "enabled"), on_ray),
         "access_log": (("server", "access_log"), access_log),
         "log_format": (("server", "log"), log_format),
         "log_queries": (("server", "log_queries"), log_queries),
     }.items():
         if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             flags[value[0]] = value[1]
+    if replicas is not None:
+        least, most = _bounds(replicas)
+        flags |= {("ray", "min_replicas"): least, ("ray", "max_replicas"): most}
     paths: dict[str, Path] = {}
     for text in indexes:
         name, path = _named(text)
@@ -168,15 +188,43 @@ def serve(
     from service import serve_settings
 
     server = now.config.server
-    serve_settings(
-        now.config.settings(),
-        host=server.host,
-        port=server.port,
-        insecure=server.insecure,
-        log_format=server.log,
-        workers=server.workers,
-        reload=lambda: settings().config.settings(),
-    )
+    with ExitStack() as stack:
+        if now.config.ray.enabled:
+            if server.workers > 1:
+                raise UsageError(
+                    f"--workers {server.workers} with --ray: one process asks the replicas; start "
+                    "several servers on the same cluster instead, each on a port of its own"
+                )
+            from ..ray_cluster import cluster
+
+            stack.enter_context(cluster("lsr serve --ray", dashboard=True))
+        elif replicas is not None:
+            raise UsageError("--replicas is for the shards that Ray serves: give --ray as well")
+        serve_settings(
+            now.config.settings(),
+            host=server.host,
+            port=server.port,
+            insecure=server.insecure,
+            log_format=server.log,
+            workers=server.workers,
+            reload=lambda: settings().config.settings(),
+        )
+
+
+def _bounds(text: str) -> tuple[int, int]:
+    """N, or MIN..MAX.
+
+    >>> _bounds("2"), _bounds("1..4")
+    ((2, 2), (1, 4))
+    """
+    least, dots, most = text.partition("..")
+    try:
+        bounds = int(least), int(most if dots else least)
+    except ValueError:
+        bounds = (0, 0)
+    if not 1 <= bounds[0] <= bounds[1]:
+        raise UsageError(f"--replicas {text}: wanted a number from 1, or MIN..MAX such as 1..4")
+    return bounds
 
 
 def _encoder(text: str, paths: Mapping[str, str]) -> tuple[str, Path]:

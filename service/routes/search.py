@@ -55,7 +55,7 @@ def search_index(name: IndexName, body: SearchRequest, request: Request) -> Resp
     seen.index, seen.query = collection.name, body.query.text
     answer, times = answered(request, name, collection, body)
     headers = {"Server-Timing": server_timing(times)}
-    if not body.timing and not answer["timed_out"]:
+    if not body.timing and not answer["timed_out"] and not answer.get("partial"):
         headers["ETag"] = _entity_tag(collection, body, answer["generation"])
     return json(answer, headers=headers)
 

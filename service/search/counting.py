@@ -20,10 +20,12 @@ def total(
     """How many documents match, above the threshold if there is one; and `eq` or `gte`.
 
     `found` is the ranking to begin with: where it ends before what was asked for, it is the count.
-    Once the deadline has passed nothing more is counted than was found.
+    Once the deadline has passed, or where a shard is missing, nothing more is counted than was
+    found.
     """
     certain = found.report.exact
-    exactly = exactly and not found.report.stopped
+    counts = not (found.report.stopped or found.missing)
+    exactly = exactly and counts
     if question.threshold is not None:
         value, known = _n_above(found, question, question.wanted)
         if certain and known:
@@ -32,7 +34,7 @@ def total(
     n_found = len(found) - (question.query.skip in found.doc_ids)
     if certain and len(found) < question.wanted:
         return n_found, "eq"
-    if found.report.stopped:
+    if not counts:
         return n_found, "gte"
     matrix = question.query.matrix
     counted = matrix if exactly else _lightest(matrix)

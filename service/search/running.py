@@ -14,7 +14,14 @@ import numpy.typing as npt
 import orjson
 
 from index import Approximate, Cancel, Hits
-from lsr.errors import QueryError, SearchCancelled, SnapshotGone, UsageError, VectorError
+from lsr.errors import (
+    QueryError,
+    SearchCancelled,
+    ShardMissing,
+    SnapshotGone,
+    UsageError,
+    VectorError,
+)
 from lsr.types import Document
 
 from ..collection import Collection
@@ -88,6 +95,10 @@ def search(
             hits, warnings = _told(collection, question, request, found, page)
         except _ReplacedError:
             continue
+        except ShardMissing:  # it went away after it was searched: search the others again
+            if request.on_missing_shard == "fail":
+                raise
+            continue
         finally:
             watch.lap("fetch")
         break
@@ -111,6 +122,8 @@ def search(
         "hits": hits,
         "warnings": [*query.warnings, *warnings],
     }
+    if found.missing:
+        answer |= {"partial": True, "missing_shards": list(found.missing)}
     if question.approximate is not None or report.stopped:
         certificate = asdict(report)
         for told in ("mode", "exact", "stopped"):
@@ -152,6 +165,7 @@ def _ranked(
             at=None if question.place is None else question.place.generation,
             timeout=timeout,
             cancel=cancel,
+            missing_ok=request.on_missing_shard == "partial",
         )
     except SnapshotGone as error:
         raise expired(collection) from error

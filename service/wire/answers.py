@@ -158,6 +158,8 @@ class SearchResponse(Answer):
     mode: Literal["exact", "approx"]
     exact: bool = Field(description="Proven: no document that was left alone belongs here.")
     timed_out: bool
+    partial: bool = Field(default=False, description="Shards are missing from this answer.")
+    missing_shards: list[int] = Field(default=[], description="Which, where `partial` is true.")
     query: QueryReport
     hits: list[Hit]
     total: Total | None = None

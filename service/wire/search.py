@@ -132,6 +132,11 @@ class SearchOptions(Strict):
     timeout_ms: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_MS)] | None = Field(
         default=None, description="Then the best found so far is the answer."
     )
+    on_missing_shard: Literal["fail", "partial"] = Field(
+        default="fail",
+        description="When a shard of the index does not answer: a problem, or the answer of the "
+        "others with `partial: true`.",
+    )
     count: Literal["none", "estimate", "exact"] = Field(
         default="none",
         description="Whether to say how many documents match; an estimate is a lower bound, of the "

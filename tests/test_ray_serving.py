@@ -1,0 +1,384 @@
+"""Shards behind Ray Serve answer as one index, also while replicas are slow, die or are missing."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shards_world import N_DOCS, LookedUp, bm25, build_one, build_set, questions, told
+from starlette.testclient import TestClient
+
+from index import Cancel, Index, ShardedIndex, ShardSet, SparseRetriever
+from lsr.errors import IndexReplaced, QueryError, SearchCancelled, ShardMissing
+from lsr.ray_cluster import MODE, secure
+from service import Settings, create_app
+from service.ray_shards import RayShards
+from service.settings import OnRay
+
+# Before anything here imports Ray, which reads it once.
+_secured = {**os.environ}
+secure(_secured)
+
+FAST = OnRay(shard_timeout_s=0.3)
+TWO = OnRay(max_replicas=2, shard_timeout_s=5.0)
+
+
+# ---- how replicas are asked; they are objects here ----
+
+
+class Answering:
+    """A handle of Ray Serve whose replicas take these seconds for their questions, one by one."""
+
+    def __init__(self, index: Index, seconds: Sequence[float | Exception] = ()) -> None:
+        self.index = index
+        self.seconds = list(seconds)
+        self.n_asked = 0
+        self.n_cancelled = 0
+
+    def remote(self, set_name: str, question: Callable[[Index], Any]) -> "Response":
+        self.n_asked += 1
+        return Response(self, self.seconds.pop(0) if self.seconds else 0.0, question)
+
+
+class Response:
+    def __init__(
+        self, handle: Answering, takes: float | Exception, question: Callable[[Index], Any]
+    ) -> None:
+        self.handle = handle
+        self.takes = takes
+        self.question = question
+
+    def cancel(self) -> None:
+        self.handle.n_cancelled += 1
+
+    def __await__(self) -> Iterator[Any]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> Any:
+        if isinstance(self.takes, Exception):
+            raise self.takes
+        await asyncio.sleep(self.takes)
+        return self.question(self.handle.index)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("served")
+    build_one(place / "one.index", LookedUp(1))
+    build_set(place / "set.index", LookedUp(1), 2)
+    return place
+
+
+@pytest.fixture(scope="module")
+def one(folder: Path) -> Index:
+    return Index.open(folder / "one.index", read_only=True)
+
+
+def sharded(
+    folder: Path, settings: OnRay, *seconds: Sequence[float | Exception]
+) -> tuple[ShardedIndex, list[Answering]]:
+    """The set behind handles; the seconds of each begin after the first question, of opening."""
+    pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
+    path = folder / "set.index"
+    members = ShardSet.read(path)
+    handles = [
+        Answering(Index.open(path / shard.name, read_only=True), [0.0, *some])
+        for shard, some in zip(members.shards, seconds, strict=True)
+    ]
+    return ShardedIndex(path, members, RayShards(path, members.name, handles, settings)), handles
+
+
+def test_a_slow_replica_is_overtaken_by_a_second_one(folder: Path, one: Index) -> None:
+    """Thirty quick answers say what is usual; the next takes 2 s, so another is asked."""
+    index, handles = sharded(folder, TWO, [0.0] * 30 + [2.0], [])
+    query = LookedUp(1).queries[[0], :]
+    for _ in range(30):
+        index.search(query, 5)
+    assert handles[0].n_asked == 31
+    started = time.monotonic()
+    assert told(index.search(query, 20)) == told(one.search(query, 20))
+    assert time.monotonic() - started < 1.5
+    assert handles[0].n_asked == 33
+    assert handles[0].n_cancelled == 1
+    index.close()
+
+
+def test_few_questions_are_asked_twice_even_if_all_are_slow(folder: Path) -> None:
+    """After 41 questions three may be: then it is enough, however slow the others are."""
+    index, handles = sharded(folder, TWO, [0.0] * 40 + [0.4] * 20, [])
+    query = LookedUp(1).queries[[0], :]
+    for _ in range(48):
+        index.search(query, 5)
+    shards = index.shards
+    assert isinstance(shards, RayShards)
+    n_asked, n_hedged = shards.hedged()
+    assert n_asked == 2 * 49
+    assert 1 <= n_hedged <= 6
+    assert n_asked < sum(handle.n_asked for handle in handles) <= n_asked + n_hedged
+    index.close()
+
+
+def test_a_single_replica_is_never_asked_twice(folder: Path) -> None:
+    index, handles = sharded(folder, OnRay(), [0.0] * 30 + [0.1], [])
+    for _ in range(32):
+        index.search(LookedUp(1).queries[[0], :], 5)
+    assert handles[0].n_asked == 33
+    index.close()
+
+
+def test_the_question_of_a_dead_replica_is_asked_again(folder: Path, one: Index) -> None:
+    ray = pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
+    died = ray.exceptions.ActorDiedError()
+    index, handles = sharded(folder, OnRay(), [died, died], [])
+    query = LookedUp(1).queries[[0], :]
+    assert told(index.search(query, 20)) == told(one.search(query, 20))
+    assert handles[0].n_asked == 4
+    index.close()
+
+
+def test_replicas_of_another_set_are_asked_again_and_then_refused(folder: Path) -> None:
+    index, _ = sharded(folder, FAST, [], [IndexReplaced("another set")] * 100)
+    with pytest.raises(ShardMissing, match="do not answer: 1"):
+        index.search(LookedUp(1).queries[[0], :], 5)
+    index.close()
+
+
+def test_a_shard_that_does_not_answer_fails_the_search_or_is_left_out(
+    folder: Path, one: Index
+) -> None:
+    """Without shard 1 the ranking is that of the first half, and says that it is not exact."""
+    index, handles = sharded(folder, FAST, [], [9.0] * 9)
+    query = LookedUp(1).queries[[0], :]
+    with pytest.raises(ShardMissing) as raised:
+        index.search(query, 20)
+    assert raised.value.shards == (1,)
+    started = time.monotonic()
+    found = index.search(query, 20, missing_ok=True)
+    assert time.monotonic() - started < 0.3, "a shard that was given up is not waited for long"
+    assert found.missing == (1,)
+    assert not found.report.exact
+    whole = told(one.search(query, N_DOCS))
+    half = [place for place, docid in enumerate(whole[1]) if docid <= N_DOCS // 2][:20]
+    assert found.doc_ids == [whole[0][place] for place in half]
+    assert found.ranking.scores.tolist() == [whole[2][place] for place in half]
+    handles[1].seconds.clear()
+    assert told(index.search(query, 20)) == told(one.search(query, 20))
+    assert index.search(query, 20).missing == ()
+    index.close()
+
+
+def test_when_all_shards_are_missing_there_is_no_partial_answer(folder: Path) -> None:
+    index, _ = sharded(folder, FAST, [9.0] * 9, [9.0] * 9)
+    with pytest.raises(ShardMissing, match="do not answer: 0, 1"):
+        index.search(LookedUp(1).queries[[0], :], 5, missing_ok=True)
+    index.close()
+
+
+def test_a_search_is_cancelled_and_a_mistake_is_told(folder: Path) -> None:
+    index, _ = sharded(folder, TWO, [3.0], [])
+    cancel = Cancel()
+    threading.Timer(0.1, cancel.set).start()
+    started = time.monotonic()
+    with pytest.raises(SearchCancelled):
+        index.search(LookedUp(1).queries[[0], :], 5, cancel=cancel)
+    assert time.monotonic() - started < 2.0
+    with pytest.raises(QueryError, match="k = 0"):
+        index.search(LookedUp(1).queries[[0], :], 0)
+    index.close()
+
+
+def test_a_key_with_a_filter_sees_a_set_as_it_sees_one_index(folder: Path, one: Index) -> None:
+    from service.restricted import RestrictedIndex
+
+    index, _ = sharded(folder, OnRay(), [], [])
+    query = LookedUp(1).queries[[0], :]
+    seen, wanted = (RestrictedIndex(whole, {"lang": "de"}) for whole in (index, one))
+    assert told(seen.search(query, 20)) == told(wanted.search(query, 20))
+    assert seen.n_docs == wanted.n_docs
+    assert [seen.get(f"d{n}") for n in (0, 1, 599)] == [wanted.get(f"d{n}") for n in (0, 1, 599)]
+    index.close()
+
+
+# ---- over HTTP ----
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `folder`, of BM25: the service encodes the queries."""
+    place = tmp_path_factory.mktemp("words")
+    build_one(place / "one.index", bm25())
+    build_set(place / "set.index", bm25(), 2)
+    return place
+
+
+def body(n: int, **options: Any) -> dict[str, Any]:
+    text = f"w{n} w{(7 * n) % 30} w{(n + 3) % 30}"
+    return {"query": {"text": text}, "limit": 20, "fields": [], "timing": False, **options}
+
+
+def test_the_service_answers_from_a_set_as_from_one_index(words: Path) -> None:
+    names = {"one": words / "one.index", "set": words / "set.index"}
+    with TestClient(create_app(Settings(names)), base_url="http://localhost") as client:
+        assert client.app_state["engine"].wait(30)
+        for n in range(5):
+            for options in (
+                {"count": "exact"},
+                {"explain": True, "fields": None},
+                {"filter": {"lang": "de"}, "offset": 7},
+                {"cursor": "start"},
+            ):
+                answers = []
+                for name in names:
+                    answer = client.post(f"/v1/indexes/{name}/search", json=body(n, **options))
+                    assert answer.status_code == 200, answer.text
+                    facts = answer.json()
+                    for own in ("index", "generation", "next_cursor"):
+                        facts.pop(own, None)
+                    answers.append(facts)
+                assert answers[0] == answers[1]
+        start = client.post("/v1/indexes/set/search", json=body(0, cursor="start")).json()
+        later = client.post(
+            "/v1/indexes/set/search", json=body(0, cursor=start["next_cursor"])
+        ).json()
+        assert later["hits"][0]["rank"] == 21
+        described = client.get("/v1/indexes/set").json()
+        assert described["n_docs"] == N_DOCS
+        assert client.get("/metrics").status_code == 200
+
+
+# ---- with Ray ----
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[Any]:
+    os.environ.update(_secured)
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
+    from lsr.ray_cluster import cluster
+
+    with cluster("this test"):
+        import ray
+
+        yield ray
+
+
+def _pid(index: Index) -> int:
+    return os.getpid()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+class TestWithRay:
+    def test_nothing_changes_under_load_while_replicas_are_killed(
+        self, ray_here: Any, words: Path
+    ) -> None:
+        """Every search of four clients is answered as by one index; each kill hits a replica that
+        answers."""
+        settings = Settings(
+            {"one": words / "one.index", "set": words / "set.index"},
+            ray=OnRay(min_replicas=2, max_replicas=2, replica_cpus=0.1, shard_timeout_s=60.0),
+        )
+        with TestClient(create_app(settings), base_url="http://localhost") as client:
+            assert client.app_state["engine"].wait(300)
+            wanted = [
+                client.post("/v1/indexes/one/search", json=body(n)).json()["hits"]
+                for n in range(20)
+            ]
+            wrong: list[Any] = []
+            answered = [0] * 4
+            stop = threading.Event()
+
+            def ask(who: int) -> None:
+                n = who
+                while not stop.is_set():
+                    answer = client.post("/v1/indexes/set/search", json=body(n % 20))
+                    if answer.status_code != 200 or answer.json()["hits"] != wanted[n % 20]:
+                        wrong.append(answer.text)
+                    answered[who] += 1
+                    n += 1
+
+            clients = [threading.Thread(target=ask, args=(who,)) for who in range(4)]
+            for one_client in clients:
+                one_client.start()
+            shards = client.app_state["engine"].collection("set").index.shards
+            killed = set()
+            for number in (0, 1):
+                time.sleep(2)
+                pid = shards.ask(number, _pid)
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+            time.sleep(4)
+            stop.set()
+            for one_client in clients:
+                one_client.join()
+            assert wrong == []
+            assert min(answered) > 5
+            assert killed.isdisjoint({shards.ask(number, _pid) for number in (0, 1)})
+
+    def test_a_missing_shard_is_a_problem_or_a_partial_answer(
+        self, ray_here: Any, words: Path
+    ) -> None:
+        from ray import serve
+
+        settings = Settings(
+            {"set": words / "set.index"}, ray=OnRay(replica_cpus=0.1, shard_timeout_s=2.0)
+        )
+        with TestClient(create_app(settings), base_url="http://localhost") as client:
+            assert client.app_state["engine"].wait(300)
+            assert client.post("/v1/indexes/set/search", json=body(0)).status_code == 200
+            name = ShardSet.read(words / "set.index").name[:12]
+            serve.delete(f"lsr-set-{name}-1")
+            failed = client.post("/v1/indexes/set/search", json=body(0))
+            assert failed.status_code == 503
+            assert failed.json()["code"] == "shard_missing"
+            assert failed.headers["retry-after"] == "1"
+            partial_ = client.post(
+                "/v1/indexes/set/search", json=body(0, on_missing_shard="partial", count="exact")
+            )
+            facts = partial_.json()
+            assert (facts["partial"], facts["missing_shards"], facts["exact"]) == (True, [1], False)
+            assert facts["total"]["relation"] == "gte"
+            assert "etag" not in partial_.headers
+            assert {int(hit["id"][1:]) < N_DOCS // 2 for hit in facts["hits"]} == {True}
+
+    def test_a_set_that_is_built_again_is_served_instead(
+        self, ray_here: Any, tmp_path: Path
+    ) -> None:
+        from ray import serve
+
+        place = build_set(tmp_path / "papers.index", bm25(), 2)
+        settings = Settings({"papers": place}, ray=OnRay(replica_cpus=0.1))
+        with TestClient(create_app(settings), base_url="http://localhost") as client:
+            assert client.app_state["engine"].wait(300)
+            asked = {"query": {"text": "w1 w2"}, "limit": 5}
+            assert client.post("/v1/indexes/papers/search", json=asked).status_code == 200
+            build_set(place, bm25(), 3, overwrite=True)
+            hits = client.post("/v1/indexes/papers/search", json=asked).json()["hits"]
+            with SparseRetriever.open(place) as retriever:
+                wanted = retriever.search({"q": "w1 w2"}, 5)["q"]
+            assert [hit["id"] for hit in hits] == list(wanted)
+            served = client.app_state["engine"].collection("papers").index
+            assert len(served.members.shards) == 3
+        until = time.monotonic() + 60
+        while any("papers" in app for app in serve.status().applications):
+            assert time.monotonic() < until, "the applications of both sets must go"
+            time.sleep(0.2)
+
+
+def test_questions_survive_the_way_to_a_replica(one: Index) -> None:
+    """What is sent is a function by its name and its arguments."""
+    import pickle
+
+    query = questions(LookedUp(1))[[0], :]
+    question = pickle.loads(pickle.dumps(partial(Index.search_batch, queries=query, k=9)))
+    assert [told(hits) for hits in question(one)] == [told(one.search(query, 9))]
+
+
+def test_token_mode_is_on_here() -> None:
+    assert _secured[MODE] == "token"
