@@ -19,6 +19,8 @@ from .files import atomic_write
 from .typed_toml import build, number
 
 BM25 = "bm25"
+MINI = "lsr-mini"
+"""The encoder that comes with this package."""
 DENSE = "dense:"
 CROSS_ENCODER = "cross-encoder:"
 

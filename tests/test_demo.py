@@ -5,13 +5,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from lsr.commands import demo as demo_module
 from lsr.commands.demo import QUESTIONS, demo
 from lsr.datasets import load_dataset
+from lsr.encoders import said
 from lsr.errors import IndexExists
+from lsr.types import Document
 
 
-def run(cache: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(demo, list(arguments), env={"LSR_CACHE": str(cache)})
+def run(cache: Path, *arguments: str, encoder: str = "bm25") -> Result:
+    given = ["--encoder", encoder, *arguments]
+    return CliRunner().invoke(demo, given, env={"LSR_CACHE": str(cache)})
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +112,81 @@ def test_what_the_demo_did_not_make_it_does_not_replace(
     assert isinstance(result.exception, IndexExists)
     assert "choose another place" in str(result.exception)
     assert (letters / "one.txt").read_text() == "dear"
+
+
+class FewDocs:
+    """python-docs with every eleventh document and whatever is right: seconds of encoding."""
+
+    def __init__(self) -> None:
+        self.whole = load_dataset("python-docs")
+        right = {doc_id for answers in self.whole.qrels().values() for doc_id in answers}
+        rows = enumerate(self.whole.documents())
+        self.rows = [one for n, one in rows if one.doc_id in right or n % 11 == 0][:400]
+
+    def documents(self) -> list[Document]:
+        return self.rows
+
+    def queries(self) -> Any:
+        return self.whole.queries()
+
+    def qrels(self) -> Any:
+        held = {one.doc_id for one in self.rows}
+        answers = self.whole.qrels().items()
+        kept = {q: {d: grade for d, grade in one.items() if d in held} for q, one in answers}
+        return {q: one for q, one in kept.items() if one}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """The cache, the report and the printed form of a demo with the shipped encoder."""
+    cache = tmp_path_factory.mktemp("learned")
+    few = FewDocs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lsr.datasets.load_dataset", lambda _: few)
+        first = run(cache, "--json", encoder="lsr-mini")
+        assert first.exit_code == 0, first.output
+        again = run(cache, encoder="lsr-mini")
+    return cache, json.loads(first.stdout), again.stdout
+
+
+@pytest.mark.slow
+def test_the_shipped_encoder_is_measured_beside_bm25_and_kept(
+    learned: tuple[Path, dict[str, Any], str],
+) -> None:
+    _, report, printed = learned
+    ours, words = report["lsr-mini"]["means"], report["bm25"]["means"]
+    assert ours["R@100"] > words["R@100"]  # on so few documents the first ranks tell little
+    assert report["lsr-mini"]["reused"] is False
+    assert "encoded before" in printed, "the second run reads what the first wrote"
+    lines = printed.splitlines()
+    for name in ("bm25", "lsr-mini"):
+        value = f"nDCG@10 {report[name]['means']['nDCG@10']:.3f}"
+        assert any(line.startswith(f"measured   {name}") and value in line for line in lines)
+
+
+@pytest.mark.slow
+def test_the_example_is_right_missed_by_bm25_and_found_by_a_learned_term(
+    learned: tuple[Path, dict[str, Any], str],
+) -> None:
+    from index import SparseRetriever
+
+    _, report, printed = learned
+    example = report["lsr-mini"]["example"]
+    few = FewDocs()
+    query_id = next(q.query_id for q in few.queries() if q.text == example["text"])
+    right = few.qrels()[query_id]
+    assert example["hit"]["doc_id"] in right
+    with SparseRetriever.open(report["bm25"]["index"], read_only=True) as retriever:
+        ranked = retriever.search({"q": example["text"]}, demo_module.CUT).ranked("q")
+        assert not {doc_id for doc_id, _ in ranked} & right.keys()
+    assert "learned" in printed.split(example["text"])[1]
+    with SparseRetriever.open(report["lsr-mini"]["index"], read_only=True) as retriever:
+        encoder, document = retriever.encoder, retriever.index.get(example["hit"]["doc_id"])
+        assert document is not None
+        spoken = {one.term for one in said(encoder, document.text(encoder.text_fields)) or ()}
+        asked = set(encoder.encode_queries([example["text"]]).indices.tolist())
+        parts = retriever.index.explain(
+            encoder.encode_queries([example["text"]]), document.doc_id
+        ).terms
+    learned_part = sum(part.score for part in parts if part.term in asked - spoken)
+    assert learned_part / example["hit"]["score"] == pytest.approx(example["share"])

@@ -1,6 +1,10 @@
-"""`--encoder bm25|FOLDER` and the options that only a fitted BM25 has, shared by several verbs."""
+"""`--encoder bm25|NAME|FOLDER` and the options that only a fitted BM25 has, for several verbs.
+
+BM25 is the default; `LSR_ENCODER` names another one for building indexes.
+"""
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import EncoderError, UsageError
-from ..systems import BM25
+from ..systems import BM25, MINI
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from ..encoders.side import Precision
 
 R = TypeVar("R")
+
+DEFAULT_VARIABLE = "LSR_ENCODER"
+"""The encoder of `lsr index` and `lsr demo` where --encoder names none."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +80,26 @@ class EncoderChoice:
         """The encoder of a folder."""
         from ..encoders import (
             InferenceFreeEncoder,
+            JoinedEncoder,
             SeparateEncoder,
             SpladeEncoder,
             load_encoder,
         )
+        from ..encoders.layout import SHIPPED
 
         hub_name = self.encoder.count("/") == 1 and not self.encoder.startswith((".", "/"))
-        if not Path(self.encoder).is_dir() and not hub_name:
+        if not Path(self.encoder).is_dir() and not hub_name and self.encoder not in SHIPPED:
             raise EncoderError(
-                f"{self.encoder}: no such folder; wanted bm25, or a folder with modules.json such "
-                "as `lsr train` writes"
+                f"{self.encoder}: no such folder; wanted bm25, {' or '.join(SHIPPED)}, or a folder "
+                "with modules.json such as `lsr train` writes"
             )
         encoder = load_encoder(self.encoder, precision=self.precision)
         if self.windows is None:
             return encoder
+        if isinstance(encoder, JoinedEncoder):
+            network = encoder.learned
+            card = replace(network.card, window_overlap=self.windows)
+            return replace(encoder, learned=replace(network, card=card))
         if not isinstance(encoder, SpladeEncoder | SeparateEncoder | InferenceFreeEncoder):
             raise UsageError(
                 f"--windows {self.windows}: the encoder {self.encoder} has no network with a "
@@ -117,10 +130,24 @@ class EncoderChoice:
         return encoder, counter.n
 
 
-def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
-    """Give a command --encoder and BM25's options; it receives them as `choice`."""
+def default_encoder(otherwise: str) -> str:
+    """What `LSR_ENCODER` names, else `otherwise`."""
+    return os.environ.get(DEFAULT_VARIABLE) or otherwise
 
-    @click.option("--encoder", metavar="bm25|FOLDER", help="What makes the vectors. Default: bm25")
+
+def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Give a command --encoder, by default bm25, and BM25's options; it gets them as `choice`."""
+    return _options(function, "What makes the vectors. Default: bm25", lambda: BM25)
+
+
+def index_encoder_options(function: Callable[..., R]) -> Callable[..., R]:
+    """The same where `LSR_ENCODER` may name the default; an option of bm25's own asks for bm25."""
+    told = f"What makes the vectors; {MINI} is shipped. Default: ${DEFAULT_VARIABLE}, else bm25"
+    return _options(function, told, lambda: default_encoder(BM25))
+
+
+def _options(function: Callable[..., R], told: str, default: Callable[[], str]) -> Callable[..., R]:
+    @click.option("--encoder", metavar="bm25|NAME|FOLDER", help=told)
     @click.option("--k1", type=float, help="BM25: saturation of term frequency. Default: 0.9")
     @click.option("--b", type=float, help="BM25: length normalisation, 0 to 1. Default: 0.4")
     @click.option("--keep-stopwords", is_flag=True, help="BM25: index words such as 'the' as well.")
@@ -157,16 +184,18 @@ def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
         settings = {"--k1": k1, "--b": b, "--stemmer": stemmer}
         given = [name for name, value in settings.items() if value is not None]
         given += ["--keep-stopwords"] if keep_stopwords else []
-        if encoder not in (None, BM25) and given:
+        if encoder is None:
+            encoder = BM25 if given else default()
+        if encoder != BM25 and given:
             raise UsageError(
                 f"{given[0]} belongs to bm25, which is fitted to the corpus; the encoder {encoder} "
                 "has its settings in its folder"
             )
-        if encoder in (None, BM25) and windows is not None:
+        if encoder == BM25 and windows is not None:
             raise UsageError(
                 f"--windows {windows} belongs to encoders with a network; bm25 reads all of a text"
             )
-        choice = EncoderChoice(encoder or BM25, k1, b, keep_stopwords, stemmer, precision, windows)
+        choice = EncoderChoice(encoder, k1, b, keep_stopwords, stemmer, precision, windows)
         return function(choice=choice, **others)
 
     return wrapper

@@ -1,32 +1,42 @@
-"""`lsr demo`: the whole way from texts to measured searches, offline, on a corpus everybody has."""
+"""`lsr demo`: the whole way from texts to measured searches, offline, on a corpus everybody has.
+
+BM25 answers first, at once; then the shipped encoder reads the documents (a minute or two, kept for
+the next time), is measured beside it, and shows a question that only a learned term answers.
+"""
 
 import hashlib
 import inspect
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import IndexExists, IndexFailure
+from ..systems import BM25, MINI
 from . import _printing as out
+from ._demo_shown import CUT, show, show_learned
+from ._encoders import default_encoder
 
 if TYPE_CHECKING:
     from index import SparseRetriever
 
     from ..datasets import Dataset
+    from ..encoders import SparseEncoder
     from ..types import Document, Qrels, Run
 
 EXAMPLES = """\b
 Examples:
   lsr demo
+  lsr demo --encoder bm25
   lsr demo --output docs.index --fresh
   lsr demo --json
 """
 
-NAME = "bm25-python-docs"
+NAMES = {BM25: "bm25-python-docs", MINI: "lsr-mini-python-docs"}
 QUESTIONS = (
     "wait until all threads have arrived at the same point",
     "cartesian product of several lists, like nested loops",
@@ -35,35 +45,66 @@ QUESTIONS = (
 """Shown in full because shared words do answer them; the measured failures come after."""
 NEXT_QUESTION = "insert into a sorted list and keep it sorted"
 HITS = 3
-TERMS = 5  # of a hit, the ones that added most
 DEPTH = 1000
-CUT = 10  # a question counts as failed when no right answer is among so many
 
 
 @click.command(epilog=EXAMPLES)
 @click.option(
+    "--encoder",
+    type=click.Choice(list(NAMES)),
+    help="bm25 leaves out the encoder with a network. Default: $LSR_ENCODER, else lsr-mini",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Where the index goes. Default: the cache folder.",
+    help="Where the encoder's index goes. Default: the cache folder.",
 )
 @click.option("--fresh", is_flag=True, help="Build the index again although it is up to date.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
-def demo(*, output: Path | None, fresh: bool, json: bool) -> None:
+def demo(*, encoder: str | None, output: Path | None, fresh: bool, json: bool) -> None:
     """Index, search and measure the documentation of Python's standard library.
 
     Nothing is downloaded: the texts are the docstrings of the Python that runs this, the questions
     and their right answers come with the project. A second run finds the index in place.
     """
-    from index import SparseRetriever
-
     from ..datasets import load_dataset
     from ..datasets.names import cache_folder
-    from ..measures import evaluate
 
     started = time.perf_counter()
-    path = output or cache_folder() / "demo" / "python-docs.index"
+    encoder = encoder or default_encoder(MINI)
+    if encoder not in NAMES:
+        encoder = MINI
     corpus = load_dataset("python-docs")
-    built = _ensure_index(path, corpus, fresh=fresh, quiet=json)
+    place = cache_folder() / "demo"
+    words = place / "python-docs.index"
+    path = output or (words if encoder == BM25 else place / "python-docs-mini.index")
+    report = _measure(BM25, path if encoder == BM25 else words, corpus, fresh=fresh, quiet=json)
+    if not json:
+        show(report)
+    if encoder != BM25:
+        learned = _measure(encoder, path, corpus, fresh=fresh, quiet=json)
+        learned["example"] = _only_learned(Path(report["index"]), path, corpus)
+        if not json:
+            show_learned(report, learned)
+        report = {"bm25": report, encoder: learned}
+    report["total_s"] = time.perf_counter() - started
+    if json:
+        out.as_json(report)
+        return
+    out.fact("took", out.duration(report["total_s"]))
+    out.next_step("lsr", "serve", str(path))
+    out.next_step("lsr", "search", str(path), NEXT_QUESTION)
+
+
+def _measure(
+    encoder: str, path: Path, corpus: "Dataset", *, fresh: bool, quiet: bool
+) -> dict[str, Any]:
+    """Index the corpus with one encoder, show what it finds, ask it all questions."""
+    from index import SparseRetriever
+
+    from ..measures import evaluate
+
+    built = _ensure_index(encoder, path, corpus, fresh=fresh, quiet=quiet)
     with SparseRetriever.open(path, read_only=True) as retriever:
         searches = [_search(retriever, text) for text in QUESTIONS]
         texts = {query.query_id: query.text for query in corpus.queries()}
@@ -74,7 +115,7 @@ def demo(*, output: Path | None, fresh: bool, json: bool) -> None:
         evaluation = evaluate(run, qrels)
         failed = _failed(run, qrels)
         example = _failure(retriever, texts, qrels, run, failed)
-    report = {
+    return {
         "python": platform.python_version(),
         "index": str(path),
         **built,
@@ -85,23 +126,18 @@ def demo(*, output: Path | None, fresh: bool, json: bool) -> None:
         "means": evaluation.means,
         "n_failed": len(failed),
         "failure": example,
-        "total_s": time.perf_counter() - started,
     }
-    if json:
-        out.as_json(report)
-    else:
-        _print(report)
 
 
-def _ensure_index(path: Path, corpus: "Dataset", *, fresh: bool, quiet: bool) -> dict[str, Any]:
+def _ensure_index(
+    encoder: str, path: Path, corpus: "Dataset", *, fresh: bool, quiet: bool
+) -> dict[str, Any]:
     """Build the index, or keep the one that an earlier run made of the same things."""
     from index import build_index
 
-    from ..encoders.bm25 import BM25Encoder
-
-    name = f"{NAME}-{_key()}"
+    name = f"{NAMES[encoder]}-{_key(encoder)}"
     before = _encoder_name(path)
-    if path.exists() and not before.startswith(NAME):
+    if path.exists() and not before.startswith(NAMES[encoder]):
         raise IndexExists(
             f"{path} exists and was not made by `lsr demo`; choose another place with --output PATH"
         )
@@ -110,13 +146,13 @@ def _ensure_index(path: Path, corpus: "Dataset", *, fresh: bool, quiet: bool) ->
     times = [time.perf_counter()]
     documents = list(corpus.documents())
     times.append(time.perf_counter())
-    encoder = BM25Encoder.fit((document.text() for document in documents), name=name)
+    made = _made(encoder, name, documents)
     times.append(time.perf_counter())
     path.parent.mkdir(parents=True, exist_ok=True)
     build_index(
         path,
         documents,
-        encoder,
+        made,
         source=name,
         overwrite=path.exists(),
         total=len(documents),
@@ -128,14 +164,27 @@ def _ensure_index(path: Path, corpus: "Dataset", *, fresh: bool, quiet: bool) ->
     return {"reused": False, **spent, **_size(path)}
 
 
-def _key() -> str:
-    """Changes when the corpus or the way to index it does: Python's release, and our modules."""
+def _made(encoder: str, name: str, documents: Sequence["Document"]) -> "SparseEncoder":
+    """BM25 fitted to the documents, or the shipped encoder, called `name`."""
+    from ..encoders import BM25Encoder, JoinedEncoder, load_encoder
+
+    if encoder == BM25:
+        return BM25Encoder.fit((document.text() for document in documents), name=name)
+    whole = load_encoder(encoder)
+    assert isinstance(whole, JoinedEncoder), "the shipped encoder is one"
+    return replace(whole, card=replace(whole.card, name=name))
+
+
+def _key(encoder: str) -> str:
+    """Changes when the corpus or the way to index it does: Python's release, modules, weights."""
     from ..datasets import pydocs, pysource
-    from ..encoders import analysis, bm25
+    from ..encoders import analysis, bm25, load_encoder
 
     digest = hashlib.sha256(platform.python_version().encode())
     for module in (pydocs, pysource, analysis, bm25):
         digest.update(inspect.getsource(module).encode())
+    if encoder != BM25:
+        digest.update(load_encoder(encoder).space.encode())
     return digest.hexdigest()[:16]
 
 
@@ -185,16 +234,38 @@ def _search(retriever: "SparseRetriever", text: str) -> dict[str, Any]:
 def _words(
     retriever: "SparseRetriever", query: Any, text: str, doc_id: str
 ) -> list[dict[str, Any]]:
-    """The question's words that the document has too, with their parts of the score."""
-    from ..encoders.analysis import ENGLISH, words
+    """The question's words that the document has too, with their parts of the score.
 
-    written = {ENGLISH.term(word): word for word in reversed(words(text))}
-    parts = retriever.index.explain(query, doc_id).terms
-    terms = retriever.encoder.term_strings([part.term for part in parts])
-    return [
-        {"word": written.get(term, term), "score": part.score}
-        for term, part in zip(terms, parts, strict=True)
-    ]
+    What a word and its sub-words add is one part. `learned` is the share of it that comes from
+    terms which the document's own text does not say.
+    """
+    from ..encoders import said
+
+    encoder, document = retriever.encoder, retriever.index.get(doc_id)
+    assert document is not None, "it was just found"
+    asked = _asked(encoder, text)
+    literal = {one.term for one in said(encoder, document.text(encoder.text_fields)) or ()}
+    found: dict[str, dict[str, Any]] = {}
+    for part in retriever.index.explain(query, doc_id).terms:
+        word = asked[part.term]
+        one = found.setdefault(word, {"word": word, "score": 0.0, "learned": 0.0})
+        one["score"] += part.score
+        one["learned"] += 0.0 if part.term in literal else part.score
+    ordered = sorted(found.values(), key=lambda one: -one["score"])
+    return [{**one, "learned": one["learned"] / one["score"]} for one in ordered]
+
+
+def _asked(encoder: "SparseEncoder", text: str) -> dict[int, str]:
+    """The word of the question, as it is spelt there, that each term of its vector stands for."""
+    from ..encoders import said
+    from ..encoders.analysis import word_places
+
+    places = word_places(text)
+    asked: dict[int, str] = {}
+    for term, start, end in said(encoder, text) or ():
+        whole = next((text[a:b] for _, a, b in places if a <= start and end <= b), text[start:end])
+        asked.setdefault(term, whole)
+    return asked
 
 
 def _summary(document: "Document") -> str:
@@ -238,44 +309,23 @@ def _failure(
     }
 
 
-def _print(report: Mapping[str, Any]) -> None:
-    from ..measures import printed_name
+def _only_learned(words: Path, path: Path, corpus: "Dataset") -> dict[str, Any] | None:
+    """The question that BM25 fails and whose right answer is first by the largest learned share."""
+    from index import SparseRetriever
 
-    python = f"docstrings of Python {report['python']}'s standard library"
-    n_docs = out.counted(report["n_docs"], "document")
-    size = f"{out.size(report['n_bytes'])}, {report['n_postings']:,} postings, 8-bit impacts"
-    if report["reused"]:
-        out.fact("found", out.columns(n_docs, f"{python}, indexed before"))
-        out.fact("index", f"{report['index']}  {size}")
-    else:
-        out.fact("collected", out.columns(n_docs, f"{python}, {out.duration(report['collect_s'])}"))
-        out.fact("fitted", out.columns("bm25", out.duration(report["fit_s"])))
-        out.fact("wrote", f"{report['index']}  {size}, {out.duration(report['build_s'])}")
-    for search in report["searches"]:
-        out.fact("query", f"{search['text']}  ({out.duration(search['search_s'])})")
-        for rank, hit in enumerate(search["hits"], start=1):
-            _print_hit(str(rank), hit)
-    asked = out.counted(report["n_queries"], "question")
-    judged = out.counted(report["n_judgements"], "judgement")
-    out.fact("asked", out.columns(asked, f"{judged}, {out.duration(report['queries_s'])}"))
-    means = (f"{printed_name(name)} {value:.3f}" for name, value in report["means"].items())
-    out.fact("measured", "  ".join(means))
-    failure = report["failure"]
-    if failure is not None:
-        share = f"no right answer among the first {CUT} for {report['n_failed']} of them, as for"
-        out.fact("failed", share)
-        out.fact("query", failure["text"])
-        why = "no word in common" if not failure["shares_words"] else "other words weigh more"
-        out.fact("wanted", f"{failure['right']}  {failure['says']}  ({why})")
-        for hit in failure["found"]:
-            _print_hit("1", hit)
-    out.fact("took", out.duration(report["total_s"]))
-    out.next_step("lsr", "serve", report["index"])
-    out.next_step("lsr", "search", report["index"], NEXT_QUESTION)
-
-
-def _print_hit(rank: str, hit: Mapping[str, Any]) -> None:
-    matched = ", ".join(f"{part['word']} {part['score']:.2f}" for part in hit["words"][:TERMS])
-    more = ", ..." if len(hit["words"]) > TERMS else ""
-    click.echo(f"{rank:>4}  {hit['score']:7.3f}  {hit['doc_id']}  {hit['says']}")
-    click.echo(f"{'':15}[{matched}{more}]")
+    texts = {query.query_id: query.text for query in corpus.queries()}
+    qrels = corpus.qrels()
+    with SparseRetriever.open(words, read_only=True) as retriever:
+        failed = _failed(retriever.search(texts, CUT), qrels)
+    best: dict[str, Any] | None = None
+    with SparseRetriever.open(path, read_only=True) as retriever:
+        run = retriever.search({query_id: texts[query_id] for query_id in failed}, 1)
+        for query_id in failed:
+            if not any(qrels[query_id].get(doc_id) for doc_id, _ in run.ranked(query_id)[:1]):
+                continue
+            hit = _search(retriever, texts[query_id])["hits"][0]
+            learned = sum(part["score"] * part["learned"] for part in hit["words"])
+            share = learned / hit["score"]
+            if best is None or share > best["share"]:
+                best = {"text": texts[query_id], "rank": 1, "share": share, "hit": hit}
+    return best

@@ -10,7 +10,7 @@ import click
 
 from ..errors import IndexExists, UsageError
 from . import _printing as out
-from ._encoders import EncoderChoice, encoder_options
+from ._encoders import EncoderChoice, index_encoder_options
 from ._fields import field_kind, field_option
 from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
 from ._tracing import require_tracing, trace
@@ -18,6 +18,7 @@ from ._tracing import require_tracing, trace
 EXAMPLES = """\b
 Examples:
   lsr index scifact scifact.index
+  lsr index scifact learned.index --encoder lsr-mini
   lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
   lsr index books/ books.index --passages 256/32
   lsr index corpus.jsonl.gz small.index --prune-terms 64 --prune-postings 0.8
@@ -28,7 +29,7 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("corpus")
 @click.argument("index", type=click.Path(path_type=Path))
-@encoder_options
+@index_encoder_options
 @field_option
 @click.option(
     "--passages",
@@ -120,9 +121,10 @@ def index(
 ) -> None:
     """Build INDEX, a directory, of the documents of CORPUS.
 
-    CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. A
-    build that was interrupted goes on when the same command is given again. Of --shards, INDEX
-    holds several indexes and the file shards.json.
+    CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. The
+    encoder lsr-mini comes with this package and reads some 60 short documents a second on two
+    cores, bm25 ten thousand. A build that was interrupted goes on when the same command is given
+    again. Of --shards, INDEX holds several indexes and the file shards.json.
     """
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM

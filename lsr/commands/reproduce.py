@@ -1,5 +1,6 @@
 """`lsr reproduce`: published figures, and whether they come out here, cell by cell."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from ..errors import UsageError
 from ..published import Cell, Published, PublishedSystem, read_published
 from . import _printing as out
 from ._markdown import markdown_table
+from ._remaking import NAME, stage, stages
 from ._reproducing import Machine, Outcome, outcomes
 
 EXAMPLES = """\b
@@ -19,6 +21,8 @@ Examples:
   lsr reproduce --check
   lsr reproduce bm25 --on scifact --check
   lsr reproduce splade-v3 --model splade-v3=models/splade-v3 --check --markdown reproduced.md
+  lsr reproduce mini                          the commands that made the shipped encoder
+  lsr reproduce mini --stage 1 --into runs/mini
 """
 
 
@@ -41,6 +45,21 @@ Examples:
 )
 @click.option("--download", is_flag=True, help="Fetch encoders and collections that are missing.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write a table with all cells.")
+@click.option("--stage", "number", type=int, help="Of mini: run this command, from 1.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=Path("runs/mini"),
+    show_default=True,
+    help="Of mini: where results go.",
+)
+@click.option(
+    "--paragraphs",
+    default="enwik8-paragraphs.jsonl.gz",
+    show_default=True,
+    metavar="CORPUS",
+    help="Of mini: Wikipedia paragraphs whose words are counted.",
+)
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def reproduce(
     *,
@@ -52,14 +71,22 @@ def reproduce(
     table: Path | None,
     download: bool,
     markdown: Path | None,
+    number: int | None,
+    into: Path,
+    paragraphs: str,
     json: bool,
 ) -> int:
     """Show what is published about each SYSTEM (all if none is named), and check it with --check.
 
     A cell passes if the value measured here lies within the tolerance of a published one. Encoders
     come from --model or the hub's local cache, collections from LSR_DATA or the cache; what is
-    missing is said to be, and never counts as a failure. Exit code 1 if a cell fails.
+    missing is said to be, and never counts as a failure. Exit code 1 if a cell fails. `mini` is
+    the encoder this package ships: its name lists the commands that made it, --stage runs one.
     """
+    if systems == (NAME,):
+        return _remake(number, into, paragraphs, json=json)
+    if number is not None:
+        raise UsageError(f"--stage {number} belongs to `lsr reproduce {NAME}`")
     figures = read_published(table)
     if listed:
         chosen = [figures.find_system(name) for name in systems] or list(figures.system)
@@ -99,6 +126,23 @@ def reproduce(
         given = [word for name in models for word in ("--model", name)]
         out.next_step("lsr", "reproduce", *systems, *asked, *given, "--check")
     return int(failed)
+
+
+def _remake(number: int | None, into: Path, paragraphs: str, *, json: bool) -> int:
+    """List the commands that made the shipped encoder, or run one of them."""
+    if number is not None:
+        from ..__main__ import run
+
+        return run([*stage(number, into, paragraphs).command, *(["--json"] if json else [])])
+    every = stages(into, paragraphs)
+    if json:
+        listed = [{"says": one.says, "command": ["lsr", *one.command]} for one in every]
+        out.as_json({"stages": listed})
+        return 0
+    for at, one in enumerate(every, start=1):
+        out.fact(f"{at} {one.says}", shlex.join(["lsr", *one.command]))
+    out.next_step("lsr", "reproduce", NAME, "--stage", "1")
+    return 0
 
 
 def _folders(table: Published, models: Sequence[str]) -> dict[str, Path]:
