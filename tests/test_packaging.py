@@ -27,6 +27,10 @@ def test_the_wheel_holds_four_packages_one_extension_and_no_sources_of_it(tmp_pa
     assert "index/_core.pyi" in names
     assert "lsr/shipped_data/python-docs/queries.jsonl" in names
     assert "lsr/shipped_data/published.toml" in names
+    assert "lsr/shipped_data/lsr-mini/joined.json" in names
+    assert any(
+        name.endswith("lsr-mini/learned/document_0_OnnxTransformer/model.onnx") for name in names
+    )
     for left_out in ("results", "screenshots"):
         assert not [name for name in names if name.startswith(f"lsr/shipped_data/{left_out}")]
     assert "service/page/index.html" in names
