@@ -22,8 +22,8 @@ DocumentId = Annotated[
 # What the doors that handlers go through may end in, for `problems(*OF_INDEX, ...)`.
 OF_ENTRY = ("unknown_index",)
 """`entry_of`, `Registry.resolve`."""
-OF_INDEX = (*OF_ENTRY, "not_ready", "index_unavailable")
-"""`collection_of`."""
+OF_INDEX = (*OF_ENTRY, "not_ready", "index_unavailable", "shard_missing")
+"""`collection_of`, and whatever is asked of the index."""
 OF_HOME = ("no_data_directory",)
 """`Engine.writable_home`."""
 OF_CHANGES = (*OF_HOME, "insufficient_storage")
