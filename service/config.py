@@ -70,7 +70,7 @@ class Ray:
     min_replicas: int = number(1, low=1, high=1000)
     max_replicas: int = number(1, low=1, high=1000)
     target_ongoing: float = number(2.0, low=0.1)
-    replica_cpus: float = number(1.0, low=0.01)
+    replica_cpus: float = number(0.0, low=0.0)
     shard_timeout_s: float = number(10.0, low=0.01)
 
     def settings(self) -> OnRay:

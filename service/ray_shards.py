@@ -133,7 +133,7 @@ def deployed(
         name="shard",
         max_ongoing_requests=4 * THREADS,
         ray_actor_options={
-            "num_cpus": settings.replica_cpus,
+            "num_cpus": settings.replica_cpus or _share(len(apps) * settings.max_replicas),
             "runtime_env": {"env_vars": dict(LEAN)},
         },
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
@@ -154,6 +154,14 @@ def deployed(
         forget(fresh)
         raise
     return apps, fresh
+
+
+def _share(n_replicas: int) -> float:
+    """Cores a replica may reserve so that all find room; a little is left for Serve itself."""
+    import ray
+
+    there = float(ray.cluster_resources().get("CPU", 1.0))
+    return min(1.0, max(0.01, int(90 * there / n_replicas) / 100))
 
 
 def _started(apps: Sequence[str]) -> None:

@@ -37,13 +37,14 @@ class OnRay:
     """How the shards of sets are served by Ray (ray_shards.py).
 
     Each shard has `min_replicas`, and up to `max_replicas` while more than `target_ongoing`
-    questions wait for each. A replica reserves `replica_cpus` cores.
+    questions wait for each. A replica reserves `replica_cpus` cores; by default, 0, all replicas
+    together the cores that there are, and none more than one.
     """
 
     min_replicas: int = 1
     max_replicas: int = 1
     target_ongoing: float = 2.0
-    replica_cpus: float = 1.0
+    replica_cpus: float = 0.0
     shard_timeout_s: float = 10.0
 
     @property
