@@ -84,6 +84,7 @@ def sharded(
     folder: Path, settings: OnRay, *seconds: Sequence[float | Exception]
 ) -> tuple[ShardedIndex, list[Answering]]:
     """The set behind handles; the seconds of each begin after the first question, of opening."""
+    os.environ.update(_secured)
     pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
     path = folder / "set.index"
     members = ShardSet.read(path)
