@@ -80,6 +80,13 @@ def test_float32_gives_the_vectors_of_the_network(
     assert (twin.name, twin.max_weight, twin.n_terms) == ("tiny-onnx", 2.5, splade.n_terms)
 
 
+def test_a_graph_names_no_folder_of_the_machine_that_made_it(twins: dict[str, Path]) -> None:
+    """The tracer notes for each node the files and lines that called it."""
+    for folder in twins.values():
+        for graph in folder.rglob("*.onnx"):
+            assert b"onnx_export.py" not in graph.read_bytes()
+
+
 @pytest.mark.parametrize(("precision", "bound"), [("float16", 5e-3), ("int8", 6e-2)])
 def test_fewer_bits_move_weights_by_no_more_than_they_must(
     splade: SpladeEncoder, twins: dict[str, Path], precision: str, bound: float

@@ -183,6 +183,7 @@ def _write_twin(
         vector = smoothing(largest["features"], np.abs(readout.table).max(axis=0))
         round_products(graph, largest)
     proto = append_readout(graph, readout, vector, half=precision == "float16")
+    _forget_origin(proto)
     onnx.save(proto, folder / GRAPH)
     config = {
         "embedding_dimension": model.n_terms,
@@ -193,6 +194,14 @@ def _write_twin(
     }
     write_json(folder / CONFIG, config)
     model.tokenizer.write(folder)
+
+
+def _forget_origin(proto: Any) -> None:
+    """Take out where each node was traced: stack traces that name folders of this machine."""
+    graph = proto.graph
+    for part in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
 
 
 class _Features(torch.nn.Module):
