@@ -3,8 +3,8 @@
 Searches that run at the same time fight for Python's lock: with eight clients and forty threads on
 two cores a search of 0.75 ms of processor took 1.06, and one in a hundred waited 64 ms instead of
 10. So few of them run at a time. What runs longer than `SLOW_S` gives its turn to the next and goes
-on, since all that is left of it is work of the compiled core, a network or the disk, outside that
-lock: a slow search holds up nobody for longer than that.
+on beside it, since most of what is left of it is work of the compiled core, a network or the disk,
+outside that lock.
 """
 
 import asyncio

@@ -122,7 +122,7 @@ def index(
     """Build INDEX, a directory, of the documents of CORPUS.
 
     CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. The
-    encoder lsr-mini comes with this package and reads some 60 short documents a second on two
+    encoder lsr-mini comes with this package and reads some 200 short documents a second on two
     cores, bm25 ten thousand. A build that was interrupted goes on when the same command is given
     again. Of --shards, INDEX holds several indexes and the file shards.json.
     """

@@ -155,11 +155,6 @@ def _network(side: NetworkSide, name: str) -> TransformerSide:
             "masked language model with max or sum pooling. Encode with torch, in bfloat16 where "
             "time matters"
         )
-    if side.model.literal is not None:
-        raise EncoderError(
-            f"encoder '{name}' has a literal residual network, which has no ONNX form; encode with "
-            "torch, in bfloat16 where time matters"
-        )
     return side
 
 
