@@ -87,9 +87,9 @@ def test_index_uses_it_where_asked_by_option_or_environment(
 
     assert made("--encoder", NAME) == NAME
     monkeypatch.delenv(DEFAULT_VARIABLE)
-    assert made() == "bm25"
-    monkeypatch.setenv(DEFAULT_VARIABLE, NAME)
     assert made() == NAME
+    monkeypatch.setenv(DEFAULT_VARIABLE, "bm25")
+    assert made() == "bm25"
     assert made("--encoder", "bm25") == "bm25"
     assert made("--k1", "1.2") == "bm25", "an option of BM25 asks for BM25"
 

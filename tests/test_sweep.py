@@ -147,7 +147,7 @@ def test_printed_commands_multiply_in_what_the_sweep_did(
         one["commands"][0] for one in swept(capsys, "--precision", "bfloat16")["points"]
     )
     assert network == ("lsr index syllables syllables.index --encoder enc --precision bfloat16")
-    assert bm25 == "lsr index syllables syllables.index"
+    assert bm25 == "lsr index syllables syllables.index --encoder bm25"
     assert "--precision" not in swept(capsys)["points"][0]["commands"][0]
 
 

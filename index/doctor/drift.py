@@ -172,7 +172,7 @@ def check_drift(case: Case) -> Finding:
 
 def _next(case: Case, *, is_bm25: bool) -> tuple[str, ...]:
     if is_bm25:
-        return ("lsr", "index", case.corpus, case.place, "--overwrite")
+        return ("lsr", "index", case.corpus, case.place, "--encoder", "bm25", "--overwrite")
     encoder = case.encoder_name
     return ("lsr", "idf", case.corpus, "--encoder", encoder, "--output", f"{encoder}-refreshed")
 

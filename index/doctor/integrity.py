@@ -40,7 +40,10 @@ def check_integrity(case: Case) -> Finding:
             "fail",
             found.encoder_damage,
             "queries would be encoded by something else than what encoded the documents",
-            ("lsr", "index", case.corpus, case.place, "--overwrite"),
+            (
+                *("lsr", "index", case.corpus, case.place),
+                *("--encoder", case.encoder_name, "--overwrite"),
+            ),
             asdict(found),
         )
     return Finding(

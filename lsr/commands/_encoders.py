@@ -1,6 +1,6 @@
 """`--encoder bm25|NAME|FOLDER` and the options that only a fitted BM25 has, for several verbs.
 
-BM25 is the default; `LSR_ENCODER` names another one for building indexes.
+The shipped encoder is the default where an index is built, or what `LSR_ENCODER` names; BM25 elsewhere.
 """
 
 import functools
@@ -141,9 +141,9 @@ def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def index_encoder_options(function: Callable[..., R]) -> Callable[..., R]:
-    """The same where `LSR_ENCODER` may name the default; an option of bm25's own asks for bm25."""
-    told = f"What makes the vectors; {MINI} is shipped. Default: ${DEFAULT_VARIABLE}, else bm25"
-    return _options(function, told, lambda: default_encoder(BM25))
+    """The same for building: `LSR_ENCODER`, else lsr-mini; an option of bm25's own asks for bm25."""
+    told = f"What makes the vectors. Default: ${DEFAULT_VARIABLE}, else {MINI}, which is shipped"
+    return _options(function, told, lambda: default_encoder(MINI))
 
 
 def _options(function: Callable[..., R], told: str, default: Callable[[], str]) -> Callable[..., R]:

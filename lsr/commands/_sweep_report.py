@@ -93,8 +93,8 @@ class Findings:
         if point.simulated:
             return []
         name = f"{Path(self.dataset).name}.index"
-        encoder = [] if point.encoder == "bm25" else ["--encoder", point.encoder]
-        if encoder and self.precision != "float32":
+        encoder = ["--encoder", point.encoder]
+        if point.encoder != "bm25" and self.precision != "float32":
             encoder += ["--precision", self.precision]
         build = ["lsr", "index", self.dataset, name, *encoder, *point.build_options]
         search = ["lsr", "search", name, "your question", *point.search_options]

@@ -18,7 +18,7 @@ from ._tracing import require_tracing, trace
 EXAMPLES = """\b
 Examples:
   lsr index scifact scifact.index
-  lsr index scifact learned.index --encoder lsr-mini
+  lsr index scifact words.index --encoder bm25
   lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
   lsr index books/ books.index --passages 256/32
   lsr index corpus.jsonl.gz small.index --prune-terms 64 --prune-postings 0.8
@@ -123,7 +123,7 @@ def index(
 
     CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. The
     encoder lsr-mini comes with this package and reads some 200 short documents a second on two
-    cores, bm25 ten thousand. A build that was interrupted goes on when the same command is given
+    cores; `--encoder bm25` ten thousand, by words alone. A build that was interrupted goes on when the same command is given
     again. Of --shards, INDEX holds several indexes and the file shards.json.
     """
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
