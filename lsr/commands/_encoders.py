@@ -1,6 +1,7 @@
 """`--encoder bm25|NAME|FOLDER` and the options that only a fitted BM25 has, for several verbs.
 
-The shipped encoder is the default where an index is built, or what `LSR_ENCODER` names; BM25 elsewhere.
+Where an index is built the default is what `LSR_ENCODER` names, else the shipped encoder; elsewhere
+it is BM25.
 """
 
 import functools
@@ -141,7 +142,7 @@ def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def index_encoder_options(function: Callable[..., R]) -> Callable[..., R]:
-    """The same for building: `LSR_ENCODER`, else lsr-mini; an option of bm25's own asks for bm25."""
+    """The same, by default `LSR_ENCODER`, else lsr-mini; options of bm25's own ask for bm25."""
     told = f"What makes the vectors. Default: ${DEFAULT_VARIABLE}, else {MINI}, which is shipped"
     return _options(function, told, lambda: default_encoder(MINI))
 
