@@ -273,6 +273,20 @@ def test_a_tied_table_is_kept_once_and_in_one_byte_a_number(twins: dict[str, Pat
     }
 
 
+def test_positions_that_no_text_reaches_are_left_out(
+    splade: SpladeEncoder, twins: dict[str, Path]
+) -> None:
+    """The checkpoint has 32 positions, and texts are cut to 24 tokens."""
+    import onnx
+
+    for folder in twins.values():
+        graph = onnx.load(folder / "0_OnnxTransformer" / "model.onnx").graph
+        rows = [tuple(t.dims) for t in graph.initializer if t.dims[:1] in ([24], [32])]
+        assert rows == [(24, 16)]
+    model = splade.side.model
+    assert model.backbone.bert.embeddings.position_embeddings.weight.shape[0] == 32
+
+
 def test_a_twin_is_copied_whole_and_stays_itself(twins: dict[str, Path], tmp_path: Path) -> None:
     """An index keeps a copy of its encoder."""
     twin = load_encoder(twins["int8"])

@@ -220,7 +220,7 @@ def _traced(model: SparseModel) -> onnx.ModelProto:
     was_training = model.training
     model.eval()
     try:
-        with _quiet_export(), _eager(model), torch.no_grad():
+        with _quiet_export(), _eager(model), _positions_read(model), torch.no_grad():
             program = torch.onnx.export(
                 _Features(model),
                 (ids, mask),
@@ -296,6 +296,28 @@ def _eager(model: SparseModel) -> Iterator[None]:
         yield
     finally:
         model.backbone.set_attn_implementation(before)
+
+
+@contextmanager
+def _positions_read(model: SparseModel) -> Iterator[None]:
+    """Leave out the embeddings of positions that no text reaches, as it is cut before: for 256 of
+    512 positions at width 384 that is 0.2 MB in 16 bits."""
+    limit = model.tokenizer.max_length
+    tables = {
+        module: module.weight
+        for name, module in model.backbone.named_modules()
+        if name.endswith(".position_embeddings") and isinstance(module, torch.nn.Embedding)
+    }
+    for module, weight in tables.items():
+        # RoBERTa and its kin number positions from the padding token on.
+        first = 0 if module.padding_idx is None else module.padding_idx + 1
+        if limit is not None and first + limit < len(weight):
+            module.weight = torch.nn.Parameter(weight[: first + limit].detach())
+    try:
+        yield
+    finally:
+        for module, weight in tables.items():
+            module.weight = weight
 
 
 @contextmanager
