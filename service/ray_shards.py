@@ -1,11 +1,14 @@
-"""The shards of a set as deployments of Ray Serve: replicas answer, this process asks and merges.
+"""A set of shards searched through replicas of Ray Serve: this process asks and merges.
 
-One application a shard, named after the set, so that two builds of it are never mixed; every
-replica refuses what is meant for another set all the same. Whoever asks
+Whoever asks
 
     - takes the first of two answers where the first replica is slower than 95 % were,
     - asks again where a replica dies, for reading twice does no harm,
     - gives a shard up after `shard_timeout_s`, and a shard that was given up sooner the next time.
+
+Questions and answers travel by value, between handle and replica over gRPC, which takes half the
+time of Ray's object store (SCALING.md); Ray Serve still chooses, counts, scales and replaces the
+replicas (ray_replicas.py).
 
 The HTTP side is our own app in this process (app.py) rather than Serve's proxy: keys, limits,
 cancellation and problems stay what they are, and a search has one hop less. Tested with Ray 2.60.0.
@@ -13,76 +16,35 @@ cancellation and problems stay what they are, and a search has one hop less. Tes
 
 import asyncio
 import logging
-import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from index import Cancel, Index, ShardedIndex, ShardSet
-from index.shards import check_member
-from lsr.errors import IndexCorrupt, IndexFailure, IndexReplaced, SearchCancelled, ShardMissing
+from index import Cancel, ShardedIndex, ShardSet
+from lsr.errors import IndexReplaced, SearchCancelled, ShardMissing
 from lsr.ray_cluster import unwrapped
 
+from .ray_replicas import Question, deployed, forget
 from .settings import OnRay
 
 T = TypeVar("T")
-Question = Callable[[Index], T]
 
 log = logging.getLogger("lsr.service")
 
-THREADS = 8
-"""Questions that a replica works on at the same time; more wait in its queue."""
 SUSPECT_S = 0.25
 """How long a shard is waited for that did not answer the last time."""
 LEAST_DELAY_S = 0.005
 """No second replica is asked sooner: a question costs about as much to send."""
 HEDGED_SHARE = 0.05
 """Of the questions at most: where all are slow, asking twice would make them slower."""
-LEAN = {
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-}
-"""Two hops between threads less for each question: ours never blocks the loop it runs in."""
 REMEMBERED = 256
-STARTING_S = 600.0
 CANCEL_S = 0.05
-
-
-class Replica:
-    """One copy of a shard, in a process of Ray Serve."""
-
-    def __init__(self, folder: str, number: int, set_name: str) -> None:
-        self._name = set_name
-        members = ShardSet.read(Path(folder))
-        place = Path(folder) / members.shards[number].name
-        check_member(place, set_name=set_name, number=number)
-        self._index = Index.open(place, read_only=True)
-        self._damage: str | None = None
-        self._pool = ThreadPoolExecutor(THREADS, "question")
-        threading.Thread(target=self._scrub, name="scrub", daemon=True).start()
-
-    async def __call__(self, set_name: str, question: Question[T]) -> T:
-        """The answer of this shard. Raises `IndexReplaced` where another set is meant."""
-        if set_name != self._name:
-            raise IndexReplaced(f"this replica is of set {self._name}, the question of {set_name}")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, question, self._index)
-
-    def check_health(self) -> None:
-        """What Ray Serve asks every ten seconds: a damaged replica is replaced."""
-        if self._damage is not None:
-            raise IndexCorrupt(self._damage)
-
-    def _scrub(self) -> None:
-        try:
-            self._index.scrub()
-        except IndexFailure as error:
-            self._damage = str(error)
 
 
 def open_on_ray(name: str, path: Path, settings: OnRay) -> ShardedIndex:
@@ -105,105 +67,13 @@ def open_on_ray(name: str, path: Path, settings: OnRay) -> ShardedIndex:
         raise
 
 
-def deployed(
-    name: str, path: Path, members: ShardSet, settings: OnRay
-) -> "tuple[list[str], list[str]]":
-    """The applications of all shards, running, and those of them that were deployed here."""
-    os.environ.update(LEAN)  # read when Serve is imported
-    from ray import serve
-
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(proxy_location="Disabled")
-    apps = [f"lsr-{name}-{members.name[:12]}-{n}" for n in range(len(members.shards))]
-    there = serve.status().applications
-    while any(app in there and there[app].status.value == "DELETING" for app in apps):
-        time.sleep(0.1)  # another server has just let go of them
-        there = serve.status().applications
-    fresh = [app for app in apps if app not in there]
-    scaling: dict[str, Any] = {"num_replicas": settings.min_replicas}
-    if settings.max_replicas > settings.min_replicas:
-        scaling = {
-            "autoscaling_config": {
-                "min_replicas": settings.min_replicas,
-                "max_replicas": settings.max_replicas,
-                "target_ongoing_requests": settings.target_ongoing,
-            }
-        }
-    deployment = serve.deployment(
-        name="shard",
-        max_ongoing_requests=4 * THREADS,
-        ray_actor_options={
-            "num_cpus": settings.replica_cpus or _share(len(apps) * settings.max_replicas),
-            "runtime_env": {"env_vars": dict(LEAN)},
-        },
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
-        **scaling,
-    )(Replica)
-    targets = [
-        serve.RunTarget(
-            deployment.bind(str(path), number, members.name), name=app, route_prefix=None
-        )
-        for number, app in enumerate(apps)
-        if app in fresh
-    ]
-    if targets:
-        serve.run_many(targets, wait_for_applications_running=False)
-    try:
-        _started(apps)
-    except BaseException:
-        forget(fresh)
-        raise
-    return apps, fresh
-
-
-def _share(n_replicas: int) -> float:
-    """Cores a replica may reserve so that all find room; a little is left for Serve itself."""
-    import ray
-
-    there = float(ray.cluster_resources().get("CPU", 1.0))
-    return min(1.0, max(0.01, int(90 * there / n_replicas) / 100))
-
-
-def _started(apps: Sequence[str]) -> None:
-    """Wait until all applications run. Raises `IndexFailure` with what Ray says of one that
-    fails.
-    """
-    from ray import serve
-
-    until = time.monotonic() + STARTING_S
-    while True:
-        status = serve.status().applications
-        states = {app: status[app].status.value for app in apps if app in status}
-        failed = next((app for app, one in states.items() if "FAILED" in one), None)
-        if failed is None and time.monotonic() > until:
-            failed = next((app for app in apps if states.get(app) != "RUNNING"), None)
-        if failed is not None:
-            told = status[failed]
-            why = "; ".join([told.message, *(one.message for one in told.deployments.values())])
-            raise IndexFailure(
-                f"{failed}: its replicas do not start ({states[failed]}): {why[:1000]}. The "
-                "cluster needs replica_cpus for each, and every machine the set at the same path"
-            )
-        if all(states.get(app) == "RUNNING" for app in apps):
-            return
-        time.sleep(0.1)
-
-
-def forget(apps: Sequence[str]) -> None:
-    """Remove applications from the cluster, where there still is one."""
-    import ray
-    from ray import serve
-
-    if ray.is_initialized():
-        for app in apps:
-            serve.delete(app, _blocking=False)
-
-
 class _Shard:
     """What is known of one shard's answers."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
+        self.by_value = _by_value(handle)
+        self.reached = False
         self.suspect = False
         self.n_asked = 0
         self.n_hedged = 0
@@ -218,6 +88,19 @@ class _Shard:
             return None
         ordered = sorted(self._took)
         return max(LEAST_DELAY_S, ordered[int(0.95 * len(ordered))])
+
+
+def _by_value(handle: Any) -> Any | None:
+    """The same replicas asked without Ray's object store; None in a Ray that has no such option."""
+    try:
+        return handle.options(_by_reference=False)
+    except TypeError:
+        return None
+
+
+async def _known(handles: Sequence[Any]) -> list[_Shard]:
+    """In the loop that will ask, which a handle takes for its own when an option is set."""
+    return [_Shard(handle) for handle in handles]
 
 
 class RayShards:
@@ -237,8 +120,8 @@ class RayShards:
         self._path = path
         self._set = set_name
         self._settings = settings
-        self._shards = [_Shard(handle) for handle in handles]
         self._loop = _loop()
+        self._shards = asyncio.run_coroutine_threadsafe(_known(handles), self._loop).result()
         # Also when it is dropped: after `lsr index --overwrite` the old set is let go of.
         self._closing = weakref.finalize(self, close)
 
@@ -313,13 +196,21 @@ class RayShards:
                         why = unwrapped(error)
                         if not isinstance(why, IndexReplaced):
                             raise why from None
-                    except (RayError, RayServeException, IndexReplaced) as error:
+                    except (
+                        RayError,
+                        RayServeException,
+                        IndexReplaced,
+                        ConnectionError,
+                    ) as error:
                         why = error
                     else:
                         shard.suspect = False
                         return answer
                     await asyncio.sleep(0.02)
         except TimeoutError:
+            if shard.by_value is not None and not shard.reached:
+                self._by_reference(shard, "no port of its replicas can be reached")
+                return await self._answer(number, question)
             if not shard.suspect:
                 log.error("%s: shard %d does not answer: %s", self._path, number, why)
             shard.suspect = True
@@ -331,9 +222,11 @@ class RayShards:
     async def _hedged(self, shard: _Shard, question: Question[T]) -> T:
         """One answer, of a second replica where the first takes longer than is usual."""
         shard.n_asked += 1
+        if not self._settings.hedges:
+            return await self._once(shard, question)
         running = {asyncio.ensure_future(self._once(shard, question))}
         try:
-            delay = shard.delay() if self._settings.hedges else None
+            delay = shard.delay()
             if delay is not None:
                 done, _ = await asyncio.wait(running, timeout=delay)
                 if not done:
@@ -350,15 +243,57 @@ class RayShards:
                 one.cancel()
 
     async def _once(self, shard: _Shard, question: Question[T]) -> T:
+        """The answer of one replica. Raises `ConnectionError` where another may know it."""
         started = time.perf_counter()
-        response = shard.handle.remote(self._set, question)
+        by_value = shard.by_value
+        response = (by_value or shard.handle).remote(self._set, question)
         try:
             answer: T = await response
         except asyncio.CancelledError:
             response.cancel()
-            raise
+            asked = asyncio.current_task()
+            if asked is not None and asked.cancelling():
+                raise
+            raise ConnectionError("the replica called the question off") from None
+        except Exception as error:
+            if by_value is None or not _of_transport(error):
+                raise
+            if not _passes(error):
+                self._by_reference(shard, str(error))
+            raise ConnectionError(str(error)) from error
+        shard.reached = shard.reached or by_value is not None
         shard.took(time.perf_counter() - started)
         return answer
+
+    def _by_reference(self, shard: _Shard, why: str) -> None:
+        shard.by_value = None
+        log.warning(
+            "%s: a shard is asked through Ray's object store from now on, which takes longer: %s",
+            self._path,
+            why,
+        )
+
+
+def _of_transport(error: Exception) -> bool:
+    """Whether this was said by gRPC, or by Ray of it, and not by the replica."""
+    from grpc import RpcError
+
+    return isinstance(error, RpcError) or (
+        # Ray of a call that ended before its replica took it.
+        type(error) is RuntimeError and str(error).startswith("Unexpected error (")
+    )
+
+
+def _passes(error: Exception) -> bool:
+    """Whether asking again the same way may help: a replica has died or is about to."""
+    from grpc import StatusCode
+    from grpc.aio import AioRpcError
+
+    return not isinstance(error, AioRpcError) or error.code() in (
+        StatusCode.UNAVAILABLE,
+        StatusCode.CANCELLED,
+        StatusCode.DEADLINE_EXCEEDED,
+    )
 
 
 @cache

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ from index import Cancel, Index, ShardedIndex, ShardSet, SparseRetriever
 from lsr.errors import IndexReplaced, QueryError, SearchCancelled, ShardMissing
 from lsr.ray_cluster import MODE, secure
 from service import Settings, create_app
-from service.ray_shards import RayShards
+from service.ray_replicas import LEAN
+from service.ray_shards import RayShards, open_on_ray
 from service.settings import OnRay
 
 # Before anything here imports Ray, which reads it once.
@@ -33,13 +35,29 @@ TWO = OnRay(max_replicas=2, shard_timeout_s=5.0)
 
 
 class Answering:
-    """A handle of Ray Serve whose replicas take these seconds for their questions, one by one."""
+    """A handle of Ray Serve whose replicas take these seconds for their questions, one by one.
 
-    def __init__(self, index: Index, seconds: Sequence[float | Exception] = ()) -> None:
+    `by_value` is what it is with that option, by default itself; an error where there is none.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        seconds: Sequence[float | BaseException] = (),
+        *,
+        by_value: "Answering | TypeError | None" = None,
+    ) -> None:
         self.index = index
         self.seconds = list(seconds)
+        self.by_value = by_value
         self.n_asked = 0
         self.n_cancelled = 0
+
+    def options(self, *, _by_reference: bool) -> "Answering":
+        assert not _by_reference
+        if isinstance(self.by_value, TypeError):
+            raise self.by_value
+        return self.by_value or self
 
     def remote(self, set_name: str, question: Callable[[Index], Any]) -> "Response":
         self.n_asked += 1
@@ -48,7 +66,7 @@ class Answering:
 
 class Response:
     def __init__(
-        self, handle: Answering, takes: float | Exception, question: Callable[[Index], Any]
+        self, handle: Answering, takes: float | BaseException, question: Callable[[Index], Any]
     ) -> None:
         self.handle = handle
         self.takes = takes
@@ -61,10 +79,16 @@ class Response:
         return self._answer().__await__()
 
     async def _answer(self) -> Any:
-        if isinstance(self.takes, Exception):
+        if isinstance(self.takes, BaseException):
             raise self.takes
         await asyncio.sleep(self.takes)
         return self.question(self.handle.index)
+
+
+def ray_or_skip() -> None:
+    os.environ.update(_secured | LEAN)
+    with warnings.catch_warnings(action="ignore"):  # of Ray about pydantic, while it is imported
+        pytest.importorskip("ray.serve", reason="pip install 'lsr-search[ray]'")
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +105,10 @@ def one(folder: Path) -> Index:
 
 
 def sharded(
-    folder: Path, settings: OnRay, *seconds: Sequence[float | Exception]
+    folder: Path, settings: OnRay, *seconds: Sequence[float | BaseException]
 ) -> tuple[ShardedIndex, list[Answering]]:
     """The set behind handles; the seconds of each begin after the first question, of opening."""
-    os.environ.update(_secured)
-    pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
+    ray_or_skip()
     path = folder / "set.index"
     members = ShardSet.read(path)
     handles = [
@@ -141,6 +164,92 @@ def test_the_question_of_a_dead_replica_is_asked_again(folder: Path, one: Index)
     assert told(index.search(query, 20)) == told(one.search(query, 20))
     assert handles[0].n_asked == 4
     index.close()
+
+
+def said_by_grpc(code: str) -> Exception:
+    grpc = pytest.importorskip("grpc", reason="pip install 'lsr-search[ray]'")
+    nothing = grpc.aio.Metadata()
+    error = grpc.aio.AioRpcError(grpc.StatusCode[code], nothing, nothing, details=code)
+    assert isinstance(error, Exception)
+    return error
+
+
+def two_ways(
+    folder: Path,
+    settings: OnRay,
+    by_value: Sequence[float | BaseException] | None,
+) -> tuple[ShardedIndex, Answering, Answering]:
+    """The set, and what answers for shard 0 by reference and by value; None: Ray has no such way.
+
+    Question 1 is asked on opening.
+    """
+    ray_or_skip()
+    path = folder / "set.index"
+    members = ShardSet.read(path)
+    first, second = (Index.open(path / shard.name, read_only=True) for shard in members.shards)
+    quick = Answering(first, by_value or ())
+    plain = Answering(first, by_value=TypeError() if by_value is None else quick)
+    shards = RayShards(path, members.name, [plain, Answering(second)], settings)
+    return ShardedIndex(path, members, shards), plain, quick
+
+
+class TestTheWayByValue:
+    """Questions go by value, and by Ray's object store wherever that does not do."""
+
+    def test_it_is_taken_where_there_is_one(self, folder: Path, one: Index) -> None:
+        query = LookedUp(1).queries[[0], :]
+        for by_value, asked in (((), (0, 2)), (None, (2, 0))):
+            index, plain, quick = two_ways(folder, OnRay(), by_value)
+            assert told(index.search(query, 20)) == told(one.search(query, 20))
+            assert (plain.n_asked, quick.n_asked) == asked
+            index.close()
+
+    @pytest.mark.parametrize(
+        "ends",
+        [
+            "UNAVAILABLE",
+            "CANCELLED",
+            asyncio.CancelledError(),
+            RuntimeError("Unexpected error (StatusCode.UNAVAILABLE): gone."),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("settings", [OnRay(), TWO], ids=["one replica", "two"])
+    def test_it_is_taken_again_when_a_replica_dies(
+        self, folder: Path, one: Index, ends: str | BaseException, settings: OnRay
+    ) -> None:
+        error = said_by_grpc(ends) if isinstance(ends, str) else ends
+        index, plain, quick = two_ways(folder, settings, [0.0, error, error])
+        query = LookedUp(1).queries[[0], :]
+        assert told(index.search(query, 20)) == told(one.search(query, 20))
+        assert (plain.n_asked, quick.n_asked) == (0, 4)
+        index.close()
+
+    def test_it_is_given_up_when_it_cannot_carry_a_message(
+        self, folder: Path, one: Index, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        index, plain, quick = two_ways(folder, OnRay(), [0.0, said_by_grpc("RESOURCE_EXHAUSTED")])
+        query = LookedUp(1).queries[[0], :]
+        for _ in range(2):
+            assert told(index.search(query, 20)) == told(one.search(query, 20))
+        assert (plain.n_asked, quick.n_asked) == (2, 2)
+        assert "through Ray's object store from now on" in caplog.text
+        index.close()
+
+    def test_it_is_given_up_when_nobody_was_ever_reached(self, folder: Path, one: Index) -> None:
+        """As where a firewall lets Ray's own ports through and no others."""
+        index, plain, quick = two_ways(folder, FAST, [9.0] * 9)
+        query = LookedUp(1).queries[[0], :]
+        assert told(index.search(query, 20)) == told(one.search(query, 20))
+        assert (plain.n_asked, quick.n_asked) == (2, 1)
+        index.close()
+
+    def test_a_mistake_of_ours_is_not_taken_for_its(self, folder: Path) -> None:
+        index, _, quick = two_ways(folder, OnRay(), [0.0, RuntimeError("ours")])
+        with pytest.raises(RuntimeError, match="ours"):
+            index.search(LookedUp(1).queries[[0], :], 5)
+        assert quick.n_asked == 2
+        index.close()
 
 
 def test_replicas_of_another_set_are_asked_again_and_then_refused(folder: Path) -> None:
@@ -258,7 +367,7 @@ def test_the_service_answers_from_a_set_as_from_one_index(words: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[Any]:
-    os.environ.update(_secured)
+    os.environ.update(_secured | LEAN)
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
     from lsr.ray_cluster import cluster
@@ -267,6 +376,10 @@ def ray_here() -> Iterator[Any]:
         import ray
 
         yield ray
+
+
+def _with(index: Index, what: str) -> str:
+    return what
 
 
 def _pid(index: Index) -> int:
@@ -321,6 +434,18 @@ class TestWithRay:
             assert wrong == []
             assert min(answered) > 5
             assert killed.isdisjoint({shards.ask(number, _pid) for number in (0, 1)})
+
+    def test_an_answer_may_be_longer_than_what_grpc_allows_by_default(
+        self, ray_here: Any, folder: Path
+    ) -> None:
+        """5 MiB, by value and to the end: what a replica may receive and send is raised."""
+        index = open_on_ray("long", folder / "set.index", OnRay(replica_cpus=0.1))
+        shards = index.shards
+        assert isinstance(shards, RayShards)
+        long = "x" * (5 << 20)
+        assert shards.ask_all(partial(_with, what=long)) == {0: long, 1: long}
+        assert all(shard.by_value is not None for shard in shards._shards)
+        index.close()
 
     def test_a_missing_shard_is_a_problem_or_a_partial_answer(
         self, ray_here: Any, words: Path

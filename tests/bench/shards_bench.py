@@ -111,21 +111,38 @@ def searched(one: Index, parts: ShardedIndex, queries: SparseMatrix, k: int) -> 
 
 
 def over_ray(parts: Path, local: Index, queries: SparseMatrix, k: int) -> dict[str, float]:
-    """What a search through replicas takes beside the same search by threads, milliseconds."""
+    """p50 of one search after the other, milliseconds: by threads here, and through replicas with
+    questions and answers by value, as served, or in Ray's object store. Merging is part of each.
+    """
     from lsr.ray_cluster import cluster
-    from service.ray_shards import open_on_ray
+    from service.ray_shards import RayShards, open_on_ray
     from service.settings import OnRay
 
+    rows = [queries[[at], :] for at in range(queries.shape[0])]
+    took: dict[str, list[float]] = {"local": [], "by_value": [], "by_reference": []}
     with cluster("this benchmark"):
         index = open_on_ray("bench", parts, OnRay(replica_cpus=0.5))
-        n = min(300, queries.shape[0])
-        rows = [queries[[at % queries.shape[0]], :] for at in range(n)]
-        for row in rows[:50]:
-            index.search(row, k)
-        ray = wall_of(lambda at: index.search(rows[at], k), n)
-        here = wall_of(lambda at: local.search(rows[at], k), n)
+        shards = index.shards
+        assert isinstance(shards, RayShards)
+        by_value = [shard.by_value for shard in shards._shards]
+        for turn in range(4):  # the first warms up
+            for way, times in took.items():
+                for shard, handle in zip(shards._shards, by_value, strict=True):
+                    shard.by_value = handle if way == "by_value" else None
+                for row in rows:
+                    started = time.perf_counter()
+                    (local if way == "local" else index).search(row, k)
+                    times.append((time.perf_counter() - started) * 1e3)
+                if turn == 0:
+                    times.clear()
         index.close()
-    return {"ray_p50_ms": ray[0], "local_p50_ms": here[0], "added_p50_ms": ray[0] - here[0]}
+    p50 = {way: statistics.median(times) for way, times in took.items()}
+    return {
+        "local_p50_ms": p50["local"],
+        "ray_p50_ms": p50["by_value"],
+        "added_p50_ms": p50["by_value"] - p50["local"],
+        "by_reference_added_p50_ms": p50["by_reference"] - p50["local"],
+    }
 
 
 def built_on_ray(folder: Path, data: Path, n: int) -> dict[str, float]:
