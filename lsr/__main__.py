@@ -36,6 +36,7 @@ VERBS = {
     "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
     "join": ("lsr.commands.join:join", "put BM25's words beside a learned encoder's terms"),
     "adapt": ("lsr.commands.adapt:adapt", "adapt an encoder to a corpus without labels"),
+    "queries": ("lsr.commands.queries:queries", "make a training set of a corpus without labels"),
     "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),
     "idf": ("lsr.commands.idf:idf", "count tokens, or refresh an encoder's query table"),
     "sweep": ("lsr.commands.sweep:sweep", "trade quality for size and speed"),

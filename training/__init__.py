@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.datasets import Dataset, load_dataset
-from lsr.errors import MissingExtra
+from lsr.errors import MissingExtra, UsageError
 
+from .adapting.data import MadeCollection, write_collection
 from .mining.collections import MiningReport, mine_collection
 from .mining.negatives import MiningPlan
 from .recipe import Recipe, load_recipe, shipped_recipes
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .adapting.run import AdaptReport
 
 __all__ = [
+    "MadeCollection",
     "Measured",
     "MiningReport",
     "Recipe",
@@ -24,6 +26,7 @@ __all__ = [
     "adapt",
     "load_recipe",
     "mine",
+    "pseudo_queries",
     "shipped_recipes",
     "train",
 ]
@@ -92,6 +95,35 @@ def mine(
     found = load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
     quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
     return mine_collection(found, Path(output), plan, split=split, quiet=quiet)
+
+
+def pseudo_queries(
+    corpus: str | Path | Dataset,
+    output: str | Path,
+    *,
+    most: int = 0,
+    held_out: float = 0.1,
+    seed: int = 0,
+    text_fields: Sequence[str] = ("title", "text"),
+) -> MadeCollection:
+    """Make a judged collection of a corpus without labels: a BEIR folder that recipes can name.
+
+    A title, heading or first sentence of each document becomes a query and is taken out of its
+    text (inverse cloze task, Lee et al., ACL 2019). `most` draws so many documents, 0 takes all;
+    `held_out` is the share of queries that goes to the split "held-out", 500 at most, the others
+    are "train". Raises `DatasetError` where fewer than 4 documents have a query to give, and
+    `UsageError` where `output` exists.
+    """
+    folder = Path(output)
+    if folder.exists():
+        raise UsageError(f"{folder} exists; choose another path")
+    if not 0 < held_out < 1:
+        raise UsageError(f"held_out is {held_out}; wanted a share between 0 and 1")
+    found = load_dataset(corpus) if isinstance(corpus, str | Path) else corpus
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return write_collection(
+        folder, found, text_fields, max_documents=most, held_out=held_out, seed=seed
+    )
 
 
 def adapt(

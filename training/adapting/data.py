@@ -5,6 +5,7 @@ qrels/train.tsv and qrels/held-out.tsv.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,17 @@ _POOLED = 10  # of each ranker's best documents, which a given query's answer is
 _RRF = 60  # k of reciprocal rank fusion, Cormack et al., SIGIR 2009
 
 
+@dataclass(frozen=True, slots=True)
+class MadeCollection:
+    """What `write_collection` made: numbers of documents, and of queries by split and origin."""
+
+    n_documents: int
+    n_train: int
+    n_held_out: int
+    origins: dict[str, int]
+    """How many queries were a title, a heading, a sentence."""
+
+
 @dataclass(frozen=True)
 class AdaptData:
     """What lies in the folder, read."""
@@ -46,8 +58,12 @@ def write_collection(
     max_documents: int,
     held_out: float,
     seed: int,
-) -> None:
-    """Draw documents, take a query out of each, hold a share of the queries back."""
+) -> MadeCollection:
+    """Draw documents, take a query out of each, hold a share of the queries back.
+
+    Which documents, queries and shares follows from the seed. Nothing is left half-written. Raises
+    `DatasetError` where fewer than 4 documents have a query to give.
+    """
     total = sum(1 for _ in dataset.documents())
     chosen: set[int] | None = None
     if max_documents and total > max_documents:
@@ -92,6 +108,8 @@ def write_collection(
         ]
         _write_qrels(fresh / "qrels" / f"{split}.tsv", pairs)
     fresh.rename(folder)
+    origins = Counter(query.origin for query in queries)
+    return MadeCollection(len(left), len(queries) - n_held, n_held, dict(origins))
 
 
 def read_collection(folder: Path) -> AdaptData:
