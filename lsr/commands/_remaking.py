@@ -1,5 +1,6 @@
 """`lsr reproduce mini --stage N`: the commands that made the shipped encoder, in order."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,32 +9,76 @@ from ..errors import UsageError
 NAME = "mini"
 UNSEEN = ("cranfield", "cisi", "cacm", "medline", "vaswani", "python-docs")
 """Collections of which nothing was trained on, chosen by or counted."""
-_COUNTED = ("boolq", "medquad", "insuranceqa", "pubmed-title2abstract", "debian-descriptions")
+CORPORA = {
+    "wikipedia": ("enwik8-paragraphs.jsonl.gz", 12_000),
+    "manuals": ("debian-docs.jsonl.gz", 6_000),
+    "glosses": ("wordnet-glosses.jsonl.gz", 12_000),
+}
+"""Texts without labels whose titles and first sentences ask: file, and documents drawn."""
+_LABELLED = ("insuranceqa", "medquad", "boolq", "pubmed-title2abstract", "debian-descriptions")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the stages read beside the collections that are found by name."""
+
+    corpora: Path
+    """Folder of the files of `CORPORA`."""
+    backbone: str
+    """all-MiniLM-L6-v2: a folder, or its name on the hub."""
+    teacher: str
+    """gte-small, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One command; its result is what the next one reads."""
+    """One command; its result is what later ones read."""
 
     says: str
     command: tuple[str, ...]
 
 
-def stages(folder: Path, wikipedia: str) -> list[Stage]:
-    """All of them, with results in `folder`; `wikipedia` is a file of paragraphs to count."""
+def stages(folder: Path, sources: Sources) -> list[Stage]:
+    """All of them, with results in `folder`."""
     trained, small, whole = (str(folder / name) for name in ("trained", "int8", "lsr-mini"))
-    corpora = [word for name in (wikipedia, *_COUNTED) for word in ("--words", name)]
+    made = {name: str((folder / "queries" / name).absolute()) for name in CORPORA}
+    asking = [
+        Stage(
+            f"ask {name}",
+            (
+                *("queries", str(sources.corpora / file), made[name]),
+                *("--most", str(most), "--held-out", "0.02", "--seed", "1"),
+            ),
+        )
+        for name, (file, most) in CORPORA.items()
+    ]
+    paragraphs = str((sources.corpora / CORPORA["wikipedia"][0]).absolute())
+    settings = {
+        "data.train": _toml([*_LABELLED, *made.values()]),
+        "data.corpora": _toml([paragraphs]),
+        "model.backbone": _toml(sources.backbone),
+        "teachers": f'[{{kind="dense",model={_toml(sources.teacher)},max_length=128}},'
+        '{kind="bm25",weight=0.3}]',
+    }
+    given = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    counted = [word for name in (paragraphs, *_LABELLED) for word in ("--words", name)]
     return [
-        Stage("train", ("train", "lsr-mini", trained)),
+        *asking,
+        Stage("train", ("train", "lsr-mini", trained, *given)),
         Stage("round", ("onnx", trained, small, "--int8", "--texts", "medquad")),
-        Stage("join", ("join", small, whole, *corpora, "--most", "30000", "--name", "lsr-mini")),
+        Stage("join", ("join", small, whole, *counted, "--most", "30000", "--name", "lsr-mini")),
         Stage("measure", ("evaluate", *UNSEEN, "--encoder", whole)),
     ]
 
 
-def stage(number: int, folder: Path, wikipedia: str) -> Stage:
+def stage(number: int, folder: Path, sources: Sources) -> Stage:
     """The stage of this number, from 1. Raises `UsageError`."""
-    every = stages(folder, wikipedia)
+    every = stages(folder, sources)
     if not 1 <= number <= len(every):
         raise UsageError(f"--stage {number}: wanted 1 to {len(every)}")
     return every[number - 1]
+
+
+def _toml(value: str | list[str]) -> str:
+    """As a recipe writes it; JSON's strings and lists of strings are TOML's."""
+    return json.dumps(value, ensure_ascii=False)

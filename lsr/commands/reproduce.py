@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..published import Cell, Published, PublishedSystem, read_published
 from . import _printing as out
 from ._markdown import markdown_table
-from ._remaking import NAME, stage, stages
+from ._remaking import CORPORA, NAME, Sources, stage, stages
 from ._reproducing import Machine, Outcome, outcomes
 
 EXAMPLES = """\b
@@ -22,7 +22,7 @@ Examples:
   lsr reproduce bm25 --on scifact --check
   lsr reproduce splade-v3 --model splade-v3=models/splade-v3 --check --markdown reproduced.md
   lsr reproduce mini                          the commands that made the shipped encoder
-  lsr reproduce mini --stage 1 --into runs/mini
+  lsr reproduce mini --stage 1 --corpora data/corpora
 """
 
 
@@ -54,11 +54,23 @@ Examples:
     help="Of mini: where results go.",
 )
 @click.option(
-    "--paragraphs",
-    default="enwik8-paragraphs.jsonl.gz",
+    "--corpora",
+    type=click.Path(path_type=Path),
+    default=Path("corpora"),
     show_default=True,
-    metavar="CORPUS",
-    help="Of mini: Wikipedia paragraphs whose words are counted.",
+    help=f"Of mini: the folder of {', '.join(file for file, _ in CORPORA.values())}.",
+)
+@click.option(
+    "--backbone",
+    default="sentence-transformers/all-MiniLM-L6-v2",
+    show_default=True,
+    help="Of mini: its name on the hub, or a folder.",
+)
+@click.option(
+    "--teacher",
+    default="thenlper/gte-small",
+    show_default=True,
+    help="Of mini: its name on the hub, or a folder.",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def reproduce(
@@ -73,7 +85,9 @@ def reproduce(
     markdown: Path | None,
     number: int | None,
     into: Path,
-    paragraphs: str,
+    corpora: Path,
+    backbone: str,
+    teacher: str,
     json: bool,
 ) -> int:
     """Show what is published about each SYSTEM (all if none is named), and check it with --check.
@@ -84,7 +98,7 @@ def reproduce(
     the encoder this package ships: its name lists the commands that made it, --stage runs one.
     """
     if systems == (NAME,):
-        return _remake(number, into, paragraphs, json=json)
+        return _remake(number, into, Sources(corpora, backbone, teacher), json=json)
     if number is not None:
         raise UsageError(f"--stage {number} belongs to `lsr reproduce {NAME}`")
     figures = read_published(table)
@@ -128,13 +142,13 @@ def reproduce(
     return int(failed)
 
 
-def _remake(number: int | None, into: Path, paragraphs: str, *, json: bool) -> int:
+def _remake(number: int | None, into: Path, sources: Sources, *, json: bool) -> int:
     """List the commands that made the shipped encoder, or run one of them."""
     if number is not None:
         from ..__main__ import run
 
-        return run([*stage(number, into, paragraphs).command, *(["--json"] if json else [])])
-    every = stages(into, paragraphs)
+        return run([*stage(number, into, sources).command, *(["--json"] if json else [])])
+    every = stages(into, sources)
     if json:
         listed = [{"says": one.says, "command": ["lsr", *one.command]} for one in every]
         out.as_json({"stages": listed})

@@ -108,7 +108,7 @@ def write_collection(
         ]
         _write_qrels(fresh / "qrels" / f"{split}.tsv", pairs)
     fresh.rename(folder)
-    origins = Counter(query.origin for query in queries)
+    origins = Counter[str](query.origin for query in queries)
     return MadeCollection(len(left), len(queries) - n_held, n_held, dict(origins))
 
 
