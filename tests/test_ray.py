@@ -38,7 +38,7 @@ from lsr.errors import (
     UsageError,
     VersionConflict,
 )
-from lsr.ray_cluster import MODE, TOKEN, secure
+from lsr.ray_cluster import MODE, ONE_MACHINE, TOKEN, secure
 
 # ---- without Ray ----
 
@@ -52,12 +52,14 @@ def test_token_mode_is_on_and_cannot_be_switched_off(
     assert fresh[MODE] == "token"
     assert len(fresh[TOKEN]) == 64
     assert fresh["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert fresh[ONE_MACHINE] == "0"
     other: dict[str, str] = {}
     secure(other)
     assert other[TOKEN] != fresh[TOKEN]
     joining = {"RAY_ADDRESS": "head:6379"}  # its token is that of the cluster, in Ray's places
     secure(joining)
     assert TOKEN not in joining
+    assert ONE_MACHINE not in joining
     with pytest.raises(UsageError, match="RAY_AUTH_MODE=disabled: whoever reaches"):
         secure({MODE: "disabled"})
 

@@ -2,12 +2,18 @@
 
 import asyncio
 import os
+import pickle
 import signal
+import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +23,7 @@ from starlette.testclient import TestClient
 
 from index import Cancel, Index, ShardedIndex, ShardSet, SparseRetriever
 from lsr.errors import IndexReplaced, QueryError, SearchCancelled, ShardMissing
-from lsr.ray_cluster import MODE, secure
+from lsr.ray_cluster import MODE, TOKEN, secure
 from service import Settings, create_app
 from service.ray_replicas import LEAN
 from service.ray_shards import RayShards, open_on_ray
@@ -372,7 +378,7 @@ def ray_here() -> Iterator[Any]:
     pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
     from lsr.ray_cluster import cluster
 
-    with cluster("this test"):
+    with cluster("this test", dashboard=True):
         import ray
 
         yield ray
@@ -380,6 +386,47 @@ def ray_here() -> Iterator[Any]:
 
 def _with(index: Index, what: str) -> str:
     return what
+
+
+def _channel(address: str) -> Any:
+    """Without what Ray would put into it of itself."""
+    import grpc
+
+    return grpc.insecure_channel(address)
+
+
+def _listening(parent: int) -> list[tuple[IPv4Address | IPv6Address, int, int]]:
+    """Address, port and process of all TCP sockets that descendants of a process listen on."""
+    sockets = {}
+    for name in ("tcp", "tcp6"):
+        for line in Path("/proc/net", name).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A":
+                packed, port = local.split(":")
+                words = bytes.fromhex(packed)
+                address = ip_address(
+                    b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
+                )
+                sockets[f"socket:[{inode}]"] = (
+                    getattr(address, "ipv4_mapped", None) or address,
+                    port,
+                )
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = []
+    for pid in parents:
+        above = pid
+        while above in parents and above != parent:
+            above = parents[above]
+        if above != parent or pid == parent:
+            continue
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if (one := sockets.get(str(descriptor.readlink()))) is not None:
+                    found.append((one[0], int(one[1], 16), pid))
+    return found
 
 
 def _pid(index: Index) -> int:
@@ -447,6 +494,55 @@ class TestWithRay:
         assert all(shard.by_value is not None for shard in shards._shards)
         index.close()
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    def test_strangers_find_a_locked_door_or_none(self, ray_here: Any, folder: Path) -> None:
+        """All listen on loopback but the replicas' gRPC, which refuses who has not the token; so
+        do the head, the dashboard and its agent."""
+        import grpc
+        from ray import cloudpickle
+        from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+        from ray.serve._private.common import RequestMetadata
+        from ray.serve.generated.serve_pb2 import ASGIRequest
+        from ray.serve.generated.serve_pb2_grpc import ASGIServiceStub
+
+        folder_of_ray = Path(ray_here.get_runtime_context().get_temp_dir())
+        assert folder_of_ray.parent.stat().st_mode & 0o777 == 0o700
+        index = open_on_ray("open", folder / "set.index", OnRay(replica_cpus=0.1))
+        shards = index.shards
+        assert isinstance(shards, RayShards)
+        replicas = set(shards.ask_all(_pid).values())
+        listening = _listening(os.getpid())
+        wide = [(port, pid) for address, port, pid in listening if not address.is_loopback]
+        assert len(listening) > len(wide) + 5
+        assert {pid for _, pid in wide} <= replicas
+        request = ASGIRequest(
+            pickled_request_metadata=pickle.dumps(
+                RequestMetadata(request_id="a", internal_request_id="b", call_method="__call__")
+            ),
+            request_args=cloudpickle.dumps([index.members.name, _pid]),
+            request_kwargs=cloudpickle.dumps({}),
+        )
+        right = (("authorization", f"Bearer {os.environ[TOKEN]}"),)
+        calls = [
+            partial(ASGIServiceStub(_channel(f"127.0.0.1:{port}")).HandleRequest, request)
+            for port, _ in wide
+        ]
+        head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(
+            _channel(ray_here.get_runtime_context().gcs_address)
+        )
+        calls.append(partial(head.GetAllNodeInfo, gcs_service_pb2.GetAllNodeInfoRequest()))
+        assert len(calls) == 3
+        for call in calls:
+            for metadata in ((), (("authorization", "Bearer 0"),)):
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(metadata=metadata, timeout=10)
+                assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            call(metadata=right, timeout=10)
+        for port in {port for _, port, _ in listening if port in (8265, 52365)}:
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/jobs/", timeout=10)
+        index.close()
+
     def test_a_missing_shard_is_a_problem_or_a_partial_answer(
         self, ray_here: Any, words: Path
     ) -> None:
@@ -499,8 +595,6 @@ class TestWithRay:
 
 def test_questions_survive_the_way_to_a_replica(one: Index) -> None:
     """What is sent is a function by its name and its arguments."""
-    import pickle
-
     query = questions(LookedUp(1))[[0], :]
     question = pickle.loads(pickle.dumps(partial(Index.search_batch, queries=query, k=9)))
     assert [told(hits) for hits in question(one)] == [told(one.search(query, 9))]
