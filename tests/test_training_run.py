@@ -340,6 +340,31 @@ def test_a_checkpoint_without_head_is_refused_unless_a_new_one_is_asked_for(
     assert train(recipe, tmp_path / "b", progress=False).finished
 
 
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_refused_checkpoint_leaves_nothing_behind(
+    headless: Path, tmp_path: Path, rounds: int
+) -> None:
+    """A run folder that was left behind refused the mended recipe as that of another run."""
+    mined = f'[data]\nnegatives = 1\nmining = {{ miners = ["bm25"], rounds = {rounds} }}'
+    for side in ("backbone", "query_backbone"):
+        model = {"kind": "separate", side: headless, "max_length": 32}
+        if side == "query_backbone":
+            model |= {"backbone": headless, "new_head": True}
+        lines = "\n".join(
+            f"{key} = {json.dumps(value, default=str)}" for key, value in model.items()
+        )
+        path = tmp_path / f"{side}.toml"
+        smoke = load_recipe("smoke").path
+        path.write_text(
+            f'name = "t"\n[model]\n{lines}\n{mined}\ntrain = ["{smoke.parent / "smoke.jsonl"}"]\n'
+            "[stage.ranking]\nsteps = 2\nmax_length = 32\n"
+        )
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(MissingHead):
+            train(load_recipe(path), tmp_path / "a", progress=False)
+        assert sorted(tmp_path.iterdir()) == before
+
+
 def test_more_tokens_than_the_backbone_has_positions_are_refused(
     headless: Path, tmp_path: Path
 ) -> None:

@@ -74,7 +74,26 @@ def make_queries(
         )
     if not wanted.query_backbone:
         return copy.deepcopy(documents)
-    folder = checkpoint_folder(recipe, wanted.query_backbone, key="model.query_backbone")
+    return _query_network(recipe, documents)
+
+
+def check_networks(recipe: Recipe) -> SparseModel | None:
+    """The network of the documents; raises what its checkpoint or that of the queries lacks.
+
+    Called before a run writes anything, so that a refused recipe leaves nothing behind. None with
+    [model.scratch], whose vocabulary is learned from the documents first.
+    """
+    if recipe.model.scratch is not None:
+        return None
+    documents = _load(recipe, backbone_folder(recipe), new_head=recipe.model.new_head)
+    if recipe.model.query_backbone:
+        _query_network(recipe, documents)
+    return documents
+
+
+def _query_network(recipe: Recipe, documents: SparseModel) -> SparseModel:
+    """The network that model.query_backbone names."""
+    folder = checkpoint_folder(recipe, recipe.model.query_backbone, key="model.query_backbone")
     queries = _load(recipe, folder, new_head=False)
     if queries.tokenizer.vocabulary() != documents.tokenizer.vocabulary():
         raise EncoderError(

@@ -21,7 +21,7 @@ from .curve import draw, read_log
 from .data import load_pairs
 from .develop import load_development
 from .gather import in_turn, is_first, join, n_processes, wait
-from .models import make_encoder
+from .models import check_networks, make_encoder
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
 from .rounds import run_rounds
@@ -48,11 +48,16 @@ def run_recipe(
 
         join()
         _check_output(output)
+        if not resume or not output.with_name(f"{output.name}.rounds").is_dir():
+            with in_turn():
+                check_networks(recipe)
         return run_rounds(recipe, output, once, resume=resume, stop_after=stop_after)
     started = time.monotonic()
     join()
     _check_output(output)
     wait()
+    with in_turn():
+        network = check_networks(recipe)
     folder = output.with_name(f"{output.name}.training")
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,6 +77,8 @@ def run_recipe(
         development=development,
         deadline=deadline,
     )
+    if network is not None:
+        run.model = network
     finished = run_stages(run)
     seconds = record.save()
     last_log = run.last_log
