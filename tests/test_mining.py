@@ -245,6 +245,22 @@ def test_a_recipe_mines_by_itself_once_a_run(tmp_path: Path) -> None:
     assert [found.tolist() for found in again.negatives] == [[0], [], [1]]
 
 
+def test_every_part_of_mining_is_heard_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """28,000 queries were a minute of silence: words were counted and documents put into order."""
+    collection(tmp_path / "zoo")
+    recipe = recipe_for(tmp_path, "negatives = 1\nmined_depth = 20\nmined_from = 0")
+    monkeypatch.setenv("LSR_QUIET", "")
+    monkeypatch.setattr("lsr.progress._LINE_SECONDS", 0.0)
+    load_pairs(recipe, quiet=True)
+    assert capsys.readouterr().err == ""
+    load_pairs(recipe, quiet=False)
+    last = {line.split()[0]: line for line in capsys.readouterr().err.splitlines()}
+    assert list(last) == ["words", "bm25", "indexing", "mining"]
+    assert all(" 100 %" in line for line in last.values())
+
+
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [

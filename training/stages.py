@@ -137,6 +137,7 @@ def _ranking(run: TrainingRun) -> bool:
         n_batches=stage.steps * stage.accumulate,
         parts=n_processes(),
         teachers=run.teachers,
+        quiet=run.quiet,
     )
     settings = StageSettings(
         RANKING,

@@ -17,6 +17,7 @@ from lsr.encoders.batching import padded
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.encoders.tokens import TextTokenizer
 from lsr.errors import RecipeError
+from lsr.progress import bar
 
 from .batches import draw, plan_batches, sample_terms
 from .data import Pairs
@@ -121,6 +122,7 @@ class RankingSteps(Dataset[Batch]):
         n_batches: int,
         teachers: TeacherScores | None = None,
         parts: int = 1,
+        quiet: bool = True,
     ) -> None:
         stage: RankingStage = recipe.stage.ranking
         if stage.losses.of_teacher and teachers is None:
@@ -135,7 +137,10 @@ class RankingSteps(Dataset[Batch]):
                 f"{recipe.path}: stage.ranking.batch = {stage.batch} queries cannot be shared by "
                 f"{parts} processes; start fewer processes or raise the batch."
             )
-        self._words = BM25Encoder.fit(pairs.documents) if stage.words else None
+        self._words: BM25Encoder | None = None
+        if stage.words:
+            counted = bar(pairs.documents, unit="documents", desc="words", quiet=quiet or None)
+            self._words = BM25Encoder.fit(counted)
         self._words_weight = stage.words
         self._pairs = pairs
         self._negatives = recipe.data.negatives

@@ -17,6 +17,7 @@ from lsr.encoders.idf import idf_table
 from lsr.encoders.lora import has_adapters
 from lsr.encoders.model import SparseModel
 from lsr.encoders.protocol import SparseEncoder
+from lsr.progress import bar
 
 from .adapted_weights import adapted_state, load_weights, save_weights
 from .data import Pairs
@@ -83,7 +84,8 @@ class TrainingRun:
         model = self.model
         if model.buckets is not None:
             return np.empty(0, np.float32)
-        return idf_table(self.pairs.texts, model.tokenizer, n_terms=model.n_terms)
+        texts = bar(self.pairs.texts, unit="texts", desc="idf", quiet=self.quiet or None)
+        return idf_table(texts, model.tokenizer, n_terms=model.n_terms)
 
     @property
     def last_log(self) -> dict[str, float]:

@@ -85,7 +85,11 @@ class SparseMiner:
 
     def rank(self, documents: Sequence[str], *, quiet: bool = False) -> "SparseRanker":
         """Encode and index the documents in memory."""
-        encoder = BM25Encoder.fit(documents) if self.encoder is None else self.encoder
+        encoder = self.encoder
+        if encoder is None:
+            encoder = BM25Encoder.fit(
+                bar(documents, unit="documents", desc="words", quiet=quiet or None)
+            )
         return SparseRanker(encoder, documents, quiet=quiet)
 
 
@@ -104,9 +108,19 @@ class SparseRanker:
         self.vectors = _encoded(encoder, documents, quiet=quiet) if vectors is None else vectors
         self._scale = 1.0 if is_binary(encoder) else scale_for(encoder.max_weight)
         rows = np.arange(len(documents), dtype=np.uint32)
-        self._segment = Segment.in_memory(
-            self.vectors, rows, [str(row) for row in rows], scale=self._scale, keep_vectors=False
+        # One call, which orders documents: nothing to count, but a terminal shows what goes on.
+        indexing: Bar[None] = bar(
+            None, total=len(documents), unit="documents", desc="indexing", quiet=quiet or None
         )
+        with indexing:
+            self._segment = Segment.in_memory(
+                self.vectors,
+                rows,
+                [str(row) for row in rows],
+                scale=self._scale,
+                keep_vectors=False,
+            )
+            indexing.update(len(documents))
 
     def search(self, queries: Sequence[str], depth: int, asked: Sequence[Rows]) -> list[Ranked]:
         """See `Ranker`; documents that share no term with the query are left out."""
