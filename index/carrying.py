@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import orjson
 
-from lsr.encoders import InferenceFreeEncoder, SeparateEncoder, SpladeEncoder
+from lsr.encoders import InferenceFreeEncoder, JoinedEncoder, SeparateEncoder, SpladeEncoder
 from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import LsrError
 
@@ -18,7 +18,7 @@ from .origins import has_origins, make_table, put_origins, stored_origins, untra
 from .store import Index
 from .tracing import TracingEncoder, trace_all
 
-NETWORKS = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder
+NETWORKS = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder | JoinedEncoder
 """What can have terms that no text says."""
 CHUNK = 1024
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,53 @@ def test_index_uses_it_where_asked_by_option_or_environment(
     assert made() == "bm25"
     assert made("--encoder", "bm25") == "bm25"
     assert made("--k1", "1.2") == "bm25", "an option of BM25 asks for BM25"
+
+
+def test_every_verb_that_takes_an_encoder_knows_it_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, index = tmp_path / "corpus.jsonl", tmp_path / "docs.index"
+    rows = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(DOCUMENTS)]
+    corpus.write_text("\n".join(rows))
+
+    def said(*arguments: str) -> str:
+        run([*arguments])
+        found = capsys.readouterr()
+        return found.out + found.err
+
+    assert json.loads(said("info", NAME, "--json"))["name"] == NAME
+    assert "joined.json" in {p.name for p in pushed(said, tmp_path / "copy")}
+    assert "lsr join" in said("idf", str(corpus), "--encoder", NAME, "--output", str(index))
+    assert "adapt the encoder it was made from" in said(
+        *("adapt", str(corpus), str(tmp_path / "adapted"), "--encoder", NAME)
+    )
+    assert run(["index", str(corpus), str(index), "--encoder", NAME, "--json"]) == 0
+    capsys.readouterr()
+    for examined in ([str(index)], [NAME, "--corpus", str(corpus)]):
+        findings = json.loads(said("doctor", *examined, "--json"))["findings"]
+        by_name = {one["check"]: one for one in findings}
+        assert by_name["truncation"]["level"] == "ok"
+        assert by_name["truncation"]["numbers"]["n_texts"] == len(DOCUMENTS)
+        assert "whole words" in str(by_name["words"])
+        assert by_name["drift"]["level"] == "skipped"
+
+
+def pushed(said: Callable[..., str], folder: Path) -> list[Path]:
+    assert "checked" in said("push", NAME, "--to-folder", str(folder))
+    return list(folder.iterdir())
+
+
+def test_a_long_build_says_so_and_names_the_quick_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lsr.commands.index.MANY", 3)
+    corpus = tmp_path / "corpus.jsonl"
+    rows = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(DOCUMENTS)]
+    corpus.write_text("\n".join(rows))
+    assert run(["index", str(corpus), str(tmp_path / "a"), "--encoder", NAME]) == 0
+    assert "--encoder bm25" in capsys.readouterr().err
+    assert run(["index", str(corpus), str(tmp_path / "b"), "--encoder", "bm25"]) == 0
+    assert "through the network" not in capsys.readouterr().err
 
 
 def test_another_name_is_told_what_there_is() -> None:

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from lsr.encoders import (
     InferenceFreeEncoder,
+    JoinedEncoder,
     SeparateEncoder,
     SparseEncoder,
     SpladeEncoder,
@@ -157,8 +158,14 @@ def open_case(
     )
 
 
+def learned_part(encoder: SparseEncoder | None) -> SparseEncoder | None:
+    """The encoder, without the words that may stand beside its terms."""
+    return encoder.learned if isinstance(encoder, JoinedEncoder) else encoder
+
+
 def tokenizer_of(encoder: SparseEncoder | None) -> TextTokenizer | None:
     """The tokenizer of an encoder whose terms come of sub-words."""
+    encoder = learned_part(encoder)
     if isinstance(encoder, InferenceFreeEncoder | SeparateEncoder):
         return encoder.queries.tokenizer
     return encoder.side.tokenizer if isinstance(encoder, SpladeEncoder) else None
@@ -217,17 +224,18 @@ def _network(
     index: Index, asks: SparseEncoder | None, encoder: str | Path | SparseEncoder | None
 ) -> NetworkSide | None:
     """The side that encodes documents; an index keeps only what queries need of most encoders."""
-    whole = asks
-    if isinstance(asks, InferenceFreeEncoder | SeparateEncoder) and asks.documents is None:
+    whole = learned_part(asks)
+    if isinstance(whole, InferenceFreeEncoder | SeparateEncoder) and whole.documents is None:
         place = encoder if isinstance(encoder, str | Path) else None
         if place is None and index.encoder is not None:
             place = index.encoder.path
         try:
-            whole = None if place is None else load_encoder(place)
-            if whole is not None:
-                check_same_space(index, whole)
+            loaded = None if place is None else load_encoder(place)
+            if loaded is not None:
+                check_same_space(index, loaded)
         except LsrError:  # gone, changed or never there: the check that needs it says so
             return None
+        whole = learned_part(loaded)
     if isinstance(whole, InferenceFreeEncoder | SeparateEncoder):
         return whole.documents
     return whole.side if isinstance(whole, SpladeEncoder) else None

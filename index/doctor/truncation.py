@@ -7,7 +7,7 @@ import numpy as np
 
 from lsr.encoders import TextTokenizer
 
-from .case import Case, length_limit
+from .case import Case, learned_part, length_limit
 from .finding import Finding, graded, percent, skipped
 
 WARN_LOST, FAIL_LOST = 0.02, 0.5
@@ -60,7 +60,7 @@ def check_truncation(case: Case) -> Finding:
             "the index keeps only the query side of its encoder, and the whole one is not where it "
             "was; name it with --encoder FOLDER",
         )
-    settings = getattr(case.encoder, "settings", None)
+    settings = getattr(learned_part(case.encoder), "settings", None)
     overlap = None if case.index.encoder is None else case.index.encoder.window_overlap
     limit = length_limit(case.network)
     if limit is None or overlap is not None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from lsr.encoders import TextTokenizer
+from lsr.encoders import JoinedEncoder, TextTokenizer
 
 from .case import Case
 from .finding import Finding, graded, percent, several, skipped, worst
@@ -79,6 +79,8 @@ def check_words(case: Case) -> Finding:
     if tokenizer is None:
         reason = "no sub-words: bm25 indexes words as they are" if case.encoder else "no encoder"
         return skipped("words", reason)
+    if isinstance(case.encoder, JoinedEncoder):
+        return Finding("words", "ok", "the encoder keeps whole words beside its sub-words")
     found = word_pieces(case.texts, tokenizer)
     if not found.n_words:
         return skipped("words", f"no words in {len(case.texts):,} texts")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import EncoderError, UsageError
+from ..shipped import ENCODERS
 from ..systems import BM25, MINI
 from . import _printing as out
 
@@ -86,13 +87,12 @@ class EncoderChoice:
             SpladeEncoder,
             load_encoder,
         )
-        from ..encoders.layout import SHIPPED
 
         hub_name = self.encoder.count("/") == 1 and not self.encoder.startswith((".", "/"))
-        if not Path(self.encoder).is_dir() and not hub_name and self.encoder not in SHIPPED:
+        if not Path(self.encoder).is_dir() and not hub_name and self.encoder not in ENCODERS:
             raise EncoderError(
-                f"{self.encoder}: no such folder; wanted bm25, {' or '.join(SHIPPED)}, or a folder "
-                "with modules.json such as `lsr train` writes"
+                f"{self.encoder}: no such folder; wanted bm25, {' or '.join(ENCODERS)} or a folder "
+                "with modules.json, such as `lsr train` writes"
             )
         encoder = load_encoder(self.encoder, precision=self.precision)
         if self.windows is None:

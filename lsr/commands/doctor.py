@@ -10,6 +10,7 @@ import click
 
 from ..conventions import usual_split
 from ..errors import IndexCorrupt, UsageError
+from ..shipped import encoder_place
 from . import _printing as out
 from ._doctor_home import doctor_home
 
@@ -93,14 +94,15 @@ def doctor(
     if data is not None:
         doctor_home(ctx, data, quick=quick, json=json)
     assert target is not None
-    is_encoder = (target / "modules.json").is_file()
+    examined = encoder_place(target)
+    is_encoder = (examined / "modules.json").is_file()
     _check_usage(target, is_encoder, corpus, encoder)
     asked = None if queries is None else _questions(queries, split, n, seed)
     with tempfile.TemporaryDirectory(prefix="lsr-doctor-") as place:
         try:
             if is_encoder:
                 assert corpus is not None
-                case = _of_encoder(target, corpus, asked, split, n, documents, seed, Path(place))
+                case = _of_encoder(examined, corpus, asked, split, n, documents, seed, Path(place))
             else:
                 case = _of_index(target, asked, n, documents, encoder, seed)
         except IndexCorrupt as error:  # too damaged to open is a finding, not a failure to look

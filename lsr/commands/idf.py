@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from ..errors import EncoderError, UsageError
+from ..shipped import encoder_place
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def idf(
         reader, fields = whole.queries.tokenizer, whole.text_fields
     else:
         assert tokenizer is not None
-        reader, fields = _tokenizer(Path(tokenizer))
+        reader, fields = _tokenizer(encoder_place(tokenizer))
     counts, n_read = _counts(corpora, reader, fields, processes)
     took = time.perf_counter() - started
     seen = int((np.delete(counts.df, counts.special) > 0).sum())
@@ -217,9 +218,17 @@ def _counts(
 
 
 def _inference_free(folder: str) -> "InferenceFreeEncoder":
-    from ..encoders import InferenceFreeEncoder, load_encoder
+    from ..encoders import InferenceFreeEncoder, JoinedEncoder, load_encoder
+    from ..encoders.joined import LEARNED
 
     encoder = load_encoder(folder)
+    if isinstance(encoder, JoinedEncoder):
+        place = encoder_place(folder)
+        raise EncoderError(
+            f"{folder} has words beside its terms, counted elsewhere. Count those of your corpus "
+            f"with `lsr join {place / LEARNED} OUTPUT --words CORPUS`, or replace the table of its "
+            f"terms alone: --encoder {place / LEARNED}"
+        )
     if not isinstance(encoder, InferenceFreeEncoder):
         raise EncoderError(
             f"{folder}: only an inference-free encoder has a query table to replace; the queries "
@@ -232,6 +241,7 @@ def _tokenizer(folder: Path) -> tuple["TextTokenizer", tuple[str, ...]]:
     """The tokenizer of an encoder or a checkpoint, and the fields the encoder reads."""
     from ..encoders import (
         InferenceFreeEncoder,
+        JoinedEncoder,
         SeparateEncoder,
         SpladeEncoder,
         TextTokenizer,
@@ -242,6 +252,8 @@ def _tokenizer(folder: Path) -> tuple["TextTokenizer", tuple[str, ...]]:
     if not (folder / "modules.json").is_file():
         return TextTokenizer.load(folder), DEFAULT_TEXT_FIELDS
     encoder = load_encoder(folder, queries_only=True)
+    if isinstance(encoder, JoinedEncoder):
+        return encoder.learned.queries.tokenizer, encoder.text_fields
     if isinstance(encoder, InferenceFreeEncoder):
         return encoder.queries.tokenizer, encoder.text_fields
     if isinstance(encoder, SpladeEncoder):

@@ -25,6 +25,9 @@ Examples:
   lsr index corpus.jsonl.gz big.index --shards 4 --ray
 """
 
+MANY = 50_000
+"""From so many documents on, people are told that a network takes minutes or hours."""
+
 
 @click.command(epilog=EXAMPLES)
 @click.argument("corpus")
@@ -149,6 +152,12 @@ def index(
     encoder, n_documents = choice.load(source)
     if origins:
         require_tracing(encoder)
+    if not choice.is_bm25 and n_documents >= MANY:
+        out.note(
+            "reads",
+            f"{n_documents:,} documents through the network of {encoder.name}, which takes a while "
+            "(time left below; what is done survives Ctrl-C); --encoder bm25 takes seconds",
+        )
     whole = f"{source.name} {source.fingerprint}"
     try:
         if shards is None:

@@ -12,6 +12,7 @@ import click
 
 from .. import __version__
 from ..errors import MissingExtra, UsageError
+from ..shipped import encoder_place
 from . import _printing as out
 
 EXAMPLES = """\b
@@ -19,6 +20,7 @@ Examples:
   lsr info
   lsr info scifact.index
   lsr info runs/encoder --json
+  lsr info lsr-mini
 """
 
 EXTRAS = {
@@ -40,8 +42,8 @@ def info(*, path: Path | None, json: bool) -> None:
         facts = _installation()
     elif any((path / name).is_file() for name in ("catalog.sqlite", "shards.json")):
         facts = _index(path)
-    elif (path / "modules.json").is_file():
-        facts = _encoder(path)
+    elif (encoder_place(path) / "modules.json").is_file():
+        facts = _encoder(encoder_place(path))
     elif path.suffix == ".arrow":
         facts = _scores(path)
     else:

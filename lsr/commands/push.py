@@ -8,6 +8,7 @@ import click
 import orjson
 
 from ..errors import UsageError
+from ..shipped import encoder_place
 from . import _printing as out
 
 EXAMPLES = """\b
@@ -19,7 +20,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("encoder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("encoder", type=click.Path(path_type=Path))
 @click.argument("name", required=False)
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option(
@@ -59,6 +60,9 @@ def push(
         raise UsageError(f"NAME = {name}; wanted owner/name")
     if private and name is None:
         raise UsageError("--private is about a repository; with --to-folder there is none")
+    encoder = encoder_place(encoder)
+    if not encoder.is_dir():
+        raise UsageError(f"{encoder} is no folder; wanted the folder of an encoder")
     loaded = load_encoder(encoder)
     results = [_read(file) for file in evaluations]
     with tempfile.TemporaryDirectory() as parent:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import EncoderError, MissingHead
-from ..shipped import shipped
+from ..shipped import ENCODERS, encoder_place
 from . import bm25, joined, onnx_side
 from .card import Card
 from .folder import inside, read_json, read_object
@@ -82,9 +82,6 @@ _NETWORKS: list[list[Kind]] = [
 ]
 """The module sequences that make a side of an encoder."""
 
-SHIPPED = ("lsr-mini",)
-"""Encoders that come with this package, by name; a folder of that name goes before."""
-
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
@@ -101,7 +98,7 @@ def load_encoder(
     device: str | None = None,
     precision: Precision = "float32",
 ) -> SparseEncoder:
-    """Load the encoder in `folder`, a shipped one by name (`SHIPPED`), or one of the hub.
+    """Load the encoder in `folder`, a shipped one by name (`shipped.ENCODERS`), or one of the hub.
 
     Torch waits until it is needed. A hub name is `owner/name` and may end in `@revision`: a branch,
     a tag or a commit.
@@ -111,15 +108,13 @@ def load_encoder(
     the network's products in bfloat16, on many processors several times as many a second; weights
     move by some hundredths. Raises `EncoderError`.
     """
-    path = Path(folder)
-    name = path.resolve().name
-    if not path.is_dir() and str(folder) in SHIPPED:
-        path = shipped(str(folder))
-    elif not path.is_dir():
+    path = encoder_place(folder)
+    name = Path(folder).resolve().name
+    if not path.is_dir():
         if path.exists() or not _HUB_NAME.fullmatch(str(folder)):
             raise EncoderError(
                 f"there is no encoder folder at {folder}; give the path of a folder, the name "
-                f"owner/name of an encoder on the hub, or {' or '.join(SHIPPED)}"
+                f"owner/name of an encoder on the hub, or {' or '.join(ENCODERS)}"
             )
         from .hub import download
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.encoders import (
+    BM25Encoder,
     InferenceFreeEncoder,
     SeparateEncoder,
     SparseEncoder,
@@ -26,7 +27,10 @@ def check_adaptable(encoder: SparseEncoder, name: str) -> Adaptable:
     """The encoder, if its document network is one that training can start from."""
     if not isinstance(encoder, InferenceFreeEncoder | SeparateEncoder | SpladeEncoder):
         raise EncoderError(
-            f"{name}: BM25 has nothing to train; name the folder of a learned encoder"
+            f"{name}: BM25 has nothing to train; name the folder of a learned encoder, and `lsr "
+            "join` it with words afterwards"
+            if isinstance(encoder, BM25Encoder)
+            else f"{name} is a {type(encoder).__name__}; adapt the encoder it was made from"
         )
     side = document_side(encoder)
     if side.kind != "masked-lm" or side.own_kind is not None:
