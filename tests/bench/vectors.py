@@ -6,15 +6,20 @@ real passages), and `topic-N`, N documents like t200s, for cost against size. El
 `topic-N`, and everywhere `small`, are drawn by `synthetic` below, which is made up from start to
 end and says so: real query vectors are not ours to ship. `bm25-NAME` is a text collection under the
 project's own BM25 encoder.
+
+Real vectors of any encoder become a set by hand, out of the float16 weights that indexes keep:
+
+    python tests/bench/vectors.py SET INDEX=DATASET [INDEX=DATASET ...] [--terms N]
 """
 
+import argparse
 import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -229,3 +234,50 @@ def rows(
     """The first `n` rows as (terms, weights)."""
     bounds = itertools.pairwise(matrix.indptr[: n + 1].tolist())
     return [(matrix.indices[a:b].astype(np.int32), matrix.data[a:b]) for a, b in bounds]
+
+
+def from_indexes(folder: Path, pairs: Sequence[tuple[Path, str]], terms: int | None) -> None:
+    """Make a set of the documents of indexes and the test queries of their collections.
+
+    `pairs` are (index, dataset); `terms` keeps the first columns alone: the learned terms of an
+    encoder that has words behind them, which some engines cannot number. At most 1,000 queries,
+    evenly drawn.
+    """
+    from index import Index
+    from index.doctor.case import rows_at
+    from index.retriever import query_encoder
+    from lsr.conventions import usual_split
+    from lsr.datasets import load_dataset
+
+    docs, queries, about = [], [], []
+    for path, name in pairs:
+        with Index.open(path, read_only=True) as index:
+            snapshot, n_terms = index.refresh(), index.n_terms
+            every = np.concatenate([view.segment.docids for view in snapshot.views])
+            docs.append(rows_at(snapshot, np.sort(every), n_terms))
+            dataset = load_dataset(name)
+            asked = dataset.queries(usual_split(name))
+            assert index.encoder is not None
+            queries.append(query_encoder(index).encode_queries([q.text for q in asked]))
+            about.append(f"{name} under {index.encoder.name}")
+            heaviest = index.max_weight
+    whole = sparse.csr_array(sparse.vstack(docs, "csr"))
+    asking = sparse.csr_array(sparse.vstack(queries, "csr"))
+    drawn = np.linspace(0, asking.shape[0] - 1, min(1000, asking.shape[0])).astype(int)
+    kept = whole.shape[1] if terms is None else terms
+    folder.mkdir(parents=True)
+    save(folder, "docs", sparse.csr_array(whole[:, :kept], dtype=np.float32))
+    save(folder, "queries", sparse.csr_array(asking[drawn][:, :kept], dtype=np.float32))
+    source = f"stored vectors: {', '.join(about)}" + (f"; first {kept} terms" if terms else "")
+    described = {"source": source, "n_terms": kept, "max_weight": heaviest}
+    (folder / "set.json").write_text(json.dumps(described, indent=1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make a set of the vectors that indexes keep.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("pairs", nargs="+", metavar="INDEX=DATASET")
+    parser.add_argument("--terms", type=int)
+    asked = parser.parse_args()
+    split = [pair.rpartition("=") for pair in asked.pairs]
+    from_indexes(asked.folder, [(Path(a), b) for a, _, b in split], asked.terms)
