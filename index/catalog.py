@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 import orjson
 
-from lsr.errors import IndexCorrupt, IndexNotFound, IndexVersion
+from lsr.errors import IndexCorrupt, IndexNotFound, IndexVersion, UsageError
 
 from .database import Database
 
@@ -90,6 +90,12 @@ class Catalog(Database):
     def open(cls, path: Path, *, read_only: bool = False) -> "Catalog":
         """Open an existing catalog; where the directory cannot be written, for reading only."""
         if not path.is_file():
+            if (path.parent / "shards.json").is_file():
+                raise UsageError(
+                    f"{path.parent} is a set of shards, each an index of its own, such as "
+                    f"{path.parent / 'shard-000.index'}: name one of them. To keep a copy of the "
+                    "set, copy the whole folder; to change it, build it again"
+                )
             raise IndexNotFound(
                 f"{path.parent}: no index here ({FILE_NAME} is missing); "
                 "build one with `lsr index CORPUS INDEX`"

@@ -22,7 +22,7 @@ from .live import Live, positions_in
 from .pruning import prune_terms
 from .quantize import IntegerQuery, integer_query
 from .segment import Segment
-from .snapshot import Snapshot
+from .snapshot import View
 
 Clock = Callable[[], int]
 """Nanoseconds since some moment."""
@@ -125,18 +125,18 @@ def throughput(
 
 
 def sampled_queries(
-    snapshot: Snapshot, n: int, *, n_terms: int, query_terms: int = 32, seed: int = 0
+    views: Sequence[View], n: int, *, n_terms: int, query_terms: int = 32, seed: int = 0
 ) -> SparseMatrix:
     """(n, n_terms): the heaviest terms of `n` live documents drawn at random, as queries.
 
     Each finds its own document and those like it; real questions are shorter and match less well.
     """
     rng = np.random.default_rng(seed)
-    counts = [view.n_live for view in snapshot.views]
+    counts = [view.n_live for view in views]
     chosen = np.sort(rng.choice(sum(counts), min(n, sum(counts)), replace=False))
     rows: list[SparseMatrix] = []
     first = 0
-    for view, count in zip(snapshot.views, counts, strict=True):
+    for view, count in zip(views, counts, strict=True):
         here = chosen[(chosen >= first) & (chosen < first + count)] - first
         first += count
         if len(here):

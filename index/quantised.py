@@ -39,14 +39,15 @@ class Quantised:
 def quantised_documents(index: "Index") -> Quantised:
     """All documents that a search of `index` may return now."""
     counts, terms, values, docids, doc_ids = [], [], [], [], []
-    for view in index.refresh().views:
-        live = positions_in(view.live, view.segment.n_docs)
-        starts, row_terms, row_impacts = view.segment.impacts(live)
-        counts.append(np.diff(starts))
-        terms.append(row_terms)
-        values.append(row_impacts)
-        docids.append(view.segment.docids[live])
-        doc_ids += view.segment.doc_ids(live)
+    for before, part in index.parts():
+        for view in part.refresh().views:
+            live = positions_in(view.live, view.segment.n_docs)
+            starts, row_terms, row_impacts = view.segment.impacts(live)
+            counts.append(np.diff(starts))
+            terms.append(row_terms)
+            values.append(row_impacts)
+            docids.append(view.segment.docids[live] + np.uint32(before))
+            doc_ids += view.segment.doc_ids(live)
     if not docids:
         empty: IntegerMatrix = sparse.csr_array(np.zeros((0, index.n_terms), np.uint8))
         return Quantised(empty, np.empty(0, np.uint32), [])

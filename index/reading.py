@@ -112,6 +112,13 @@ class Reader:
         """Its catalog, for modules of this package that read or write many rows at once."""
         return self._catalog
 
+    def parts(self) -> "list[tuple[int, Reader]]":
+        """What holds the rows: itself. Of a set (number before its docids, shard) for each shard.
+
+        Raises `UsageError` where the shards of a set are not in this process.
+        """
+        return [(0, self)]
+
     def refresh(self) -> Snapshot:
         """The snapshot of the newest commit of any process; microseconds when nothing changed."""
         with self._lock:

@@ -31,6 +31,7 @@ from .explain import Explanation
 from .filtering import Filter, parsed
 from .origins import Origins
 from .quantize import scale_for
+from .reading import Reader
 from .searching import Hits
 from .settings import Settings
 from .shards import FILE_NAME, ShardSet, check_member, same_everywhere
@@ -380,10 +381,25 @@ class ShardedIndex(Index):
     @property
     def _catalog(self) -> NoReturn:  # type: ignore[override]
         """What everything else needs: whatever writes, or looks into files."""
+        self._fail()
+
+    def _fail(self) -> NoReturn:
+        shards = self.members.shards
         raise UsageError(
-            f"{self.path} is a set of {len(self.members.shards)} shards, which can be searched and "
-            "read; to change it build it again, and for anything else open the shards one by one"
+            f"{self.path} is a set of {len(shards)} shards, which can be searched and read; to "
+            "change it build it again, and for anything else open the shards one by one, such as "
+            f"{self.path / shards[0].name}"
         )
+
+    def refresh(self) -> NoReturn:
+        """No snapshot knows all shards. Raises `UsageError`."""
+        self._fail()
+
+    def parts(self) -> list[tuple[int, Reader]]:
+        """(number of documents before, shard), in order."""
+        if not isinstance(self.shards, LocalShards):
+            self._fail()
+        return list(zip(self.members.starts, self.shards.indexes, strict=True))
 
     def _check_at(self, at: int | None) -> None:
         if at is not None and at != self.generation:
@@ -397,20 +413,20 @@ class LocalShards:
 
     def __init__(self, path: Path, members: ShardSet) -> None:
         self._path = path
-        self._indexes: list[Index] = []
+        self.indexes: list[Index] = []
         try:
             for number, shard in enumerate(members.shards):
                 check_member(path / shard.name, set_name=members.name, number=number)
-                self._indexes.append(Index.open(path / shard.name, read_only=True))
+                self.indexes.append(Index.open(path / shard.name, read_only=True))
         except BaseException:
             self.close()
             raise
-        beside = max(1, len(self._indexes) - 1, os.cpu_count() or 1)
+        beside = max(1, len(self.indexes) - 1, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(beside, "shard")
 
     def ask(self, number: int, question: Callable[[Index], T]) -> T:
         """The answer of one shard, in this thread."""
-        return question(self._indexes[number])
+        return question(self.indexes[number])
 
     def ask_all(
         self,
@@ -420,7 +436,7 @@ class LocalShards:
         cancel: Cancel | None = None,
     ) -> dict[int, T]:
         """The answers of all; this thread asks the first shard itself."""
-        first, *others = self._indexes
+        first, *others = self.indexes
         asked = [self._pool.submit(question, index) for index in others]
         answers = {0: question(first)}
         answers.update(enumerate((one.result() for one in asked), start=1))
@@ -428,9 +444,9 @@ class LocalShards:
 
     def scrub(self, done: Callable[[int, int], None]) -> None:
         """Verify the shards one after the other."""
-        sizes = [int(index.info()["segment_bytes"]) for index in self._indexes]
+        sizes = [int(index.info()["segment_bytes"]) for index in self.indexes]
         before = 0
-        for index, size in zip(self._indexes, sizes, strict=True):
+        for index, size in zip(self.indexes, sizes, strict=True):
             index.scrub(done=partial(_told, done, before, sum(sizes)))
             before += size
 
@@ -438,7 +454,7 @@ class LocalShards:
         """Close every shard; searches that are running finish on what they hold."""
         if hasattr(self, "_pool"):
             self._pool.shutdown(wait=False)
-        for index in self._indexes:
+        for index in self.indexes:
             index.close()
 
 

@@ -86,13 +86,13 @@ def test_overlap_leaves_out_queries_without_answer() -> None:
 
 def test_sampled_queries_are_heaviest_terms_of_live_documents(index_path: Path) -> None:
     with Index.open(index_path, read_only=True) as index:
-        queries = sampled_queries(index.refresh(), 50, n_terms=N_TERMS, query_terms=4)
+        queries = sampled_queries(index.refresh().views, 50, n_terms=N_TERMS, query_terms=4)
         assert queries.shape == (50, N_TERMS)
         assert int(np.diff(queries.indptr).max()) <= 4
         assert int(np.diff(queries.indptr).min()) >= 1
-        again = sampled_queries(index.refresh(), 50, n_terms=N_TERMS, query_terms=4)
+        again = sampled_queries(index.refresh().views, 50, n_terms=N_TERMS, query_terms=4)
         assert (queries != again).nnz == 0
-        everything = sampled_queries(index.refresh(), 10**6, n_terms=N_TERMS)
+        everything = sampled_queries(index.refresh().views, 10**6, n_terms=N_TERMS)
         assert everything.shape[0] == 11_999
 
 
@@ -178,6 +178,6 @@ def test_a_plot_without_its_package_says_how_to_get_it(
 
 def test_approximate_rows_are_approximate(index_path: Path) -> None:
     with Index.open(index_path, read_only=True) as index:
-        query = sampled_queries(index.refresh(), 1, n_terms=N_TERMS)
+        query = sampled_queries(index.refresh().views, 1, n_terms=N_TERMS)
         report = index.search(query, 5, approximate=Approximate(recall=0.9)).report
         assert report.mode == "approximate"

@@ -408,3 +408,92 @@ def test_the_commands_take_a_set_like_an_index(
     assert run(["check", "four"]) == 0
     assert run(["index", "c.jsonl", "no", "--shards", "2", "--origins"]) == 2
     assert "--origins" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BEIR folder, with an index and a set of three shards of it: one.index, set.index."""
+    place = tmp_path_factory.mktemp("pair")
+    (place / "c" / "qrels").mkdir(parents=True)
+    lines = [json.dumps({"_id": d.doc_id, **d.fields}) for d in documents()[:80]]
+    (place / "c" / "corpus.jsonl").write_text("\n".join(lines))
+    asked = [json.dumps({"_id": f"q{n}", "text": f"w{n} w{n + 5}"}) for n in range(8)]
+    (place / "c" / "queries.jsonl").write_text("\n".join(asked))
+    judged = ["query-id\tcorpus-id\tscore", *(f"q{n}\td{n * 9}\t1" for n in range(8))]
+    (place / "c" / "qrels" / "test.tsv").write_text("\n".join(judged))
+    corpus = str(place / "c")
+    for name, options in (("one", []), ("set", ["--shards", "3"])):
+        words = ["index", corpus, str(place / f"{name}.index"), "--encoder", "bm25"]
+        assert run([*words, *options]) == 0
+    return place
+
+
+def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
+    capsys.readouterr()
+    assert run([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["jsonl", "opensearch", "qdrant", "milvus", "vespa", "pgvector", "anserini", "ciff", "seismic"],
+)
+def test_an_export_of_a_set_has_the_rows_of_that_of_one_index(pair: Path, target: str) -> None:
+    """Rows of a set come shard by shard, those of an index in the order that is best to search."""
+    files = []
+    for name in ("one", "set"):
+        folder = pair / f"{name}-{target}"
+        words = ["export", str(pair / f"{name}.index"), str(folder), "--to", target, "--name", "x"]
+        assert run(words) == 0
+        files.append({one.name: one.read_bytes() for one in folder.iterdir()})
+    assert files[0].keys() == files[1].keys()
+    for name, content in files[0].items():
+        if target == "ciff":  # numbers documents by docid, which both have alike
+            assert files[1][name] == content
+        else:
+            assert rows_in(files[1][name]) == rows_in(content)
+
+
+def rows_in(content: bytes) -> list[bytes]:
+    """Rows in an order of their own. Qdrant and Milvus have many in a line; an action of OpenSearch
+    stays before its document."""
+    lines = content.splitlines()
+    if lines[0].startswith(b'{"index"'):
+        lines = [a + b for a, b in zip(lines[::2], lines[1::2], strict=True)]
+    for start, many in ((b'{"points"', "points"), (b'{"collectionName"', "data")):
+        if lines[0].startswith(start):
+            return sorted(orjson.dumps(row) for line in lines for row in orjson.loads(line)[many])
+    return sorted(lines)
+
+
+def test_a_set_is_evaluated_explained_and_benched_like_one_index(
+    pair: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, many = (str(pair / f"{name}.index") for name in ("one", "set"))
+    corpus = str(pair / "c")
+    means = [shown(["evaluate", corpus, "--index", place], capsys) for place in (one, many)]
+    assert means[0]["measures"]["R@100"] > 0
+    for same in ("measures", "flops", "terms_per_document", "n_docs", "n_unanswered"):
+        assert means[0][same] == means[1][same]
+    why = [shown(["explain", place, "w1 w6", "d9", "d70"], capsys) for place in (one, many)]
+    for facts in why:
+        assert len(facts["indexes"][0].pop("index")) > 0
+    assert why[0] == why[1]
+    words = ["--queries", corpus, "--k", "5"]
+    rows = [shown(["bench", place, *words], capsys)["rows"] for place in (one, many)]
+    for a, b in zip(*rows, strict=True):
+        for measured in ("latency", "n_bytes", "pages", "certified"):
+            a.pop(measured), b.pop(measured)
+        if a["kind"] != "approximate":
+            assert a == b
+
+
+def test_what_no_set_can_do_says_what_to_do(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = str(pair / "set.index")
+    assert run(["doctor", many]) == 2
+    assert f"one by one: lsr doctor {many}/shard-000.index" in capsys.readouterr().err
+    assert run(["doctor", f"{many}/shard-000.index", "--n", "5"]) == 0
+    assert run(["snapshot", "create", many]) == 2
+    assert "is a set of shards, each an index of its own" in capsys.readouterr().err
+    with Index.open(many) as index, pytest.raises(UsageError, match=r"such as .*shard-000.index"):
+        index.refresh()

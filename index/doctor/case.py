@@ -138,7 +138,7 @@ def open_case(
         own = Questions(titles(index, docids[:n_queries]), "titles and first sentences", own=True)
         queries = own.encoded(asks).without_empty()  # those documents are reported as empty
     elif queries is None:
-        made = sampled_queries(snapshot, n_queries, n_terms=index.n_terms, seed=seed)
+        made = sampled_queries(snapshot.views, n_queries, n_terms=index.n_terms, seed=seed)
         queries = Questions((), "heaviest terms of documents", own=True, vectors=made)
     elif asks is not None:
         queries = queries.encoded(asks)

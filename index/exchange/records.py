@@ -11,6 +11,7 @@ import orjson
 from ..live import positions_in
 
 if TYPE_CHECKING:
+    from ..reading import Reader
     from ..store import Index
 
 BATCH = 2048
@@ -46,6 +47,11 @@ def rows_of(index: "Index", *, weights: Weights = "impacts") -> Iterator[Rows]:
 
     Memory is that of one batch, besides the maps of segments.
     """
+    for start, part in index.parts():
+        yield from _rows_of(part, start, weights)
+
+
+def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
     snapshot = index.refresh()
     n_passages: dict[str, int] = {}
     for view in snapshot.views:
@@ -68,7 +74,7 @@ def rows_of(index: "Index", *, weights: Weights = "impacts") -> Iterator[Rows]:
             yield Rows(
                 ids,
                 doc_ids,
-                docids,
+                docids + np.uint32(start),
                 index.stored_fields(docids),
                 starts,
                 terms,

@@ -104,9 +104,10 @@ def sampled_queries(index: "Index", n: int) -> SparseMatrix:
     """(n, n_terms) queries: the heaviest terms of documents drawn by a fixed seed."""
     random = np.random.default_rng(SEED)
     rows: list[SparseMatrix] = []
-    for view in index.refresh().views:
-        live = positions_in(view.live, view.segment.n_docs)
-        rows.append(view.segment.vectors(live[np.argsort(view.segment.docids[live])]))
+    for _, part in index.parts():
+        for view in part.refresh().views:
+            live = positions_in(view.live, view.segment.n_docs)
+            rows.append(view.segment.vectors(live[np.argsort(view.segment.docids[live])]))
     everything: SparseMatrix = sparse.csr_array(sparse.vstack(rows, "csr"))
     filled = np.flatnonzero(np.diff(everything.indptr))
     if not len(filled):

@@ -101,7 +101,7 @@ def facts_of(index: "Index", encoder: SparseEncoder | None, *, name: str, text: 
         csr = encoder.encode_queries([text])
         query = index.rounded(csr.indices, csr.data)
         example = Example(text, query.terms.tolist(), query.weights.tolist())
-    n_docs = index.refresh().n_docs
+    n_docs = sum(part.refresh().n_docs for _, part in index.parts())
     return Facts(name, n_docs, index.n_terms, index.fields, vocabulary, example)
 
 

@@ -123,10 +123,11 @@ class Bench:
 
     def stages(self, k: int, whole: Timed) -> dict[str, float]:
         """Mean CPU microseconds: the compiled core, and all that `Index.search` adds."""
-        snapshot = self.index.refresh()
-        segments = [view.segment for view in snapshot.views]
-        if self.filter is not None:
+        parts = self.index.parts()
+        if self.filter is not None or len(parts) > 1:  # the core searches one shard after another
             return {"whole": float(whole.cpu.mean())}
+        snapshot = parts[0][1].refresh()
+        segments = [view.segment for view in snapshot.views]
         grouped = any(segment.groups is not None for segment in segments)
         core = timed(
             searcher(segments, [view.live for view in snapshot.views], k, by_group=grouped),
@@ -187,17 +188,19 @@ class Bench:
 
     def _vectors(self, memory: int) -> tuple[SparseMatrix, npt.NDArray[np.uint32], list[str]]:
         """Live vectors, docids and ids, of as many documents as `memory` rebuilds."""
-        snapshot = self.index.refresh()
-        n_postings = sum(view.segment.n_postings for view in snapshot.views)
+        views = [
+            (before, view) for before, part in self.index.parts() for view in part.refresh().views
+        ]
+        n_postings = sum(view.segment.n_postings for _, view in views)
         share = min(1.0, memory / BYTES_PER_POSTING / max(1, n_postings))
         rng = np.random.default_rng(0)
         parts, docids, doc_ids = [], [], []
-        for view in snapshot.views:
+        for before, view in views:
             places = positions_in(view.live, view.segment.n_docs)
             if share < 1:
                 places = places[rng.random(len(places)) < share]
             parts.append(view.segment.vectors(places))
-            docids.append(view.segment.docids[places])
+            docids.append(view.segment.docids[places] + np.uint32(before))
             doc_ids += view.segment.doc_ids(places)
         stacked: SparseMatrix = sparse.csr_array(sparse.vstack(parts, "csr"))
         return stacked, np.concatenate(docids), doc_ids

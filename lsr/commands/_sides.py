@@ -74,7 +74,7 @@ def opened(
 ) -> Iterator[Side]:
     """Find what `target` means for one collection `among` all and answer its judged queries."""
     place = located(target, judged, among)
-    if _is_index(Path(place)):
+    if is_index(Path(place)):
         from index import Index, query_encoder
 
         with Index.open(place, read_only=True) as index:
@@ -129,9 +129,9 @@ def located(target: str, judged: Judged, among: Sequence[Judged]) -> str:
         return str(_named(target, found, judged))
     if is_kept(path):
         return str(kept_run(path, None, judged))
-    if path.is_dir() and not _is_index(path) and not (path / "modules.json").is_file():
+    if path.is_dir() and not is_index(path) and not (path / "modules.json").is_file():
         return str(_named(target, sorted(path.iterdir()), judged))
-    if (path.is_file() or _is_index(path)) and len(among) > 1:
+    if (path.is_file() or is_index(path)) and len(among) > 1:
         mapping = ",".join(f"{one.short}=RUN" for one in among)
         raise UsageError(
             f"{target}: answers one collection, and there are {len(among)}: wanted {mapping}, or a "
@@ -228,8 +228,8 @@ def _of_file(path: Path, name: str) -> System:
     return systems[name]
 
 
-def _is_index(path: Path) -> bool:
-    return (path / "catalog.sqlite").is_file()
+def is_index(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("catalog.sqlite", "shards.json"))
 
 
 def _short(target: str) -> str:

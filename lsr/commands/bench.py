@@ -67,9 +67,10 @@ def bench(
 ) -> None:
     """Measure searches of INDEX: latency, throughput, and the effect of approximation and pruning.
 
-    One query at a time, in one thread, but for the throughput. A query's time is the least of three
-    passes over all queries. Approximate rows aim at a recall; their overlap says what they reached.
-    Pruned rows rebuild the stored vectors in memory; nothing is changed.
+    One query at a time, in one thread (of a set, in one for each shard), but for the throughput. A
+    query's time is the least of three passes over all queries. Approximate rows aim at a recall;
+    their overlap says what they reached. Pruned rows rebuild the stored vectors in memory; nothing
+    is changed.
     """
     from index import Index
     from index.bulk import parse_memory
@@ -152,7 +153,8 @@ def _queries(
     if queries is None:
         from index.latency import sampled_queries
 
-        vectors = sampled_queries(index.refresh(), n, n_terms=index.n_terms)
+        views = [view for _, part in index.parts() for view in part.refresh().views]
+        vectors = sampled_queries(views, n, n_terms=index.n_terms)
         ids = [str(i) for i in range(vectors.shape[0])]
         return vectors, ids, None, "heaviest terms of documents of the index, not real questions"
     from index import query_encoder
@@ -197,6 +199,7 @@ def _frame(
         "instructions": _core.cpu(),
         "load": load,
         "n_rebuilt": n_rebuilt,
+        "n_shards": len(index.parts()),
     }
 
 
@@ -211,6 +214,9 @@ def _lines(frame: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("queries", f"{terms}: {out.printable(frame['queries'])}"),
         ("machine", f"{frame['machine']}, {frame['cores']} cores, {code}"),
     ]
+    if frame["n_shards"] > 1:
+        asked = f"{frame['n_shards']}, asked by a thread each; CPU is that of the one that merges"
+        lines.append(("shards", asked))
     if frame["load"] > BUSY * frame["cores"]:
         lines.append(
             ("busy", f"the load was {frame['load']:.1f} when this began: read ratios, not times")

@@ -20,7 +20,7 @@ from ._comparison import Compared, compared, means, tested
 from ._judged import read_judged
 from ._kept import collections_of
 from ._reasons import reason
-from ._sides import Side, names_of, opened
+from ._sides import Side, is_index, names_of, opened
 
 EXAMPLES = """\b
 Examples:
@@ -261,9 +261,7 @@ def _print_next(report: Report, output: Path | None) -> None:
         places = report.places[one.dataset]
         a, b = places[report.baseline], places[one.system]
         for query in one.worst:
-            if query.reason is not None and all(
-                (Path(p) / "catalog.sqlite").is_file() for p in (a, b)
-            ):
+            if query.reason is not None and is_index(Path(a)) and is_index(Path(b)):
                 text = out.printable(query.text)
                 out.next_step("lsr", "explain", b, text, query.reason.doc_id, "--vs", a)
                 return

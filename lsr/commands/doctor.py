@@ -117,6 +117,11 @@ def doctor(
 
 
 def _check_usage(target: Path, is_encoder: bool, corpus: str | None, encoder: str | None) -> None:
+    if (target / "shards.json").is_file():
+        raise UsageError(
+            f"{target} is a set of shards, which are examined one by one: "
+            f"lsr doctor {target}/shard-000.index, and so on"
+        )
     if not is_encoder and not (target / "catalog.sqlite").is_file():
         raise UsageError(
             f"{target}: neither an index (a directory with catalog.sqlite) nor an encoder (a "
