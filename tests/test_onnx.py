@@ -1,6 +1,7 @@
 """ONNX twins: the same vectors as the network, without torch, in the same space."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -256,6 +257,30 @@ def test_the_card_tells_what_the_export_cost(twins: dict[str, Path]) -> None:
     exact = json.loads((twins["float32"] / "lsr.json").read_text())["export"]
     assert exact["max_difference"] < TOLERANCE
     assert exact["top_overlap"] == 1
+
+
+def test_origins_of_a_graph_are_those_of_its_parent(
+    splade: SpladeEncoder,
+    twins: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A graph says which encoder can tell, and an index built by the graph takes its word."""
+    parent = rf"'tiny' \(build {splade.build}\), can tell.*lsr trace INDEX --encoder"
+    with pytest.raises(EncoderError, match=parent):
+        load_encoder(twins["int8"]).origins("the cat sat", [1])
+    splade.save(tmp_path / "parent")
+    corpus = tmp_path / "docs.jsonl"
+    corpus.write_text('{"_id": "d1", "text": "the cat sat"}\n')
+    index = str(tmp_path / "docs.index")
+    arguments = ["index", str(corpus), index, "--encoder", str(twins["int8"])]
+    assert run([*arguments, "--origins"]) == 1
+    assert re.search(parent, capsys.readouterr().err)
+    assert run(arguments) == 0
+    assert run(["trace", index]) == 1
+    assert re.search(parent, capsys.readouterr().err)
+    assert run(["trace", index, "--encoder", str(tmp_path / "parent"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_traced"] == 1
 
 
 def test_a_tied_table_is_kept_once_and_in_one_byte_a_number(twins: dict[str, Path]) -> None:

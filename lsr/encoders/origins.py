@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EncoderError
+from .card import Card
 from .onnx_side import OnnxSide
 from .side import NetworkSide, TransformerSide
 from .windows import Span, pieces
@@ -49,25 +50,22 @@ def trace(
     terms: Sequence[int],
     *,
     prompt: str,
-    overlap: int | None,
+    card: Card,
 ) -> list[Origin]:
     """The origin of each of `terms` in `text`; terms that weigh nothing are left out.
 
-    `overlap` as in `Card.window_overlap`. Raises `EncoderError` for an ONNX graph, which gives
-    pooled weights only, and `MissingExtra` without torch.
+    `card` is that of the encoder. Raises `EncoderError` for an ONNX graph, which gives pooled
+    weights only and names its parent, and `MissingExtra` without torch.
     """
     if isinstance(side, OnnxSide):
-        raise EncoderError(
-            "an ONNX graph gives pooled weights without positions; give the encoder it was "
-            "exported from to see where terms come from"
-        )
+        raise EncoderError(_needs_parent(card))
     if side.buckets is not None:
         raise EncoderError(
             "latent terms are switched on by tokens of several layers and have no one origin; only "
             "encoders whose terms are tokens say where a weight comes from"
         )
     tokenizer = side.model.tokenizer
-    spans = [(0, len(text))]
+    spans, overlap = [(0, len(text))], card.window_overlap
     if overlap is not None:
         spans = pieces([text], tokenizer, prompt=prompt, overlap=overlap)[0]
     cut = [text[a:b] for a, b in spans]
@@ -94,6 +92,18 @@ def trace(
                 literal=int(columns[column]) in present,
             )
     return [found[column] for column in sorted(found)]
+
+
+def _needs_parent(card: Card) -> str:
+    """Why an ONNX copy cannot tell, and which encoder can."""
+    export = card.export or {}
+    parent = "the encoder it was exported from"
+    if "parent" in export:
+        parent += f", '{export['parent']}' (build {export.get('parent_build', 'unknown')})"
+    return (
+        f"encoder '{card.name}' is an ONNX graph, which gives weights without the positions they "
+        f"come from; {parent}, can tell, for the same index: `lsr trace INDEX --encoder FOLDER`"
+    )
 
 
 def _positions(

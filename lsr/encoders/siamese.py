@@ -71,8 +71,8 @@ class SpladeEncoder(Described):
 
     def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
         """What in a document gives each of `terms` its weight; see `Origin`. Needs torch."""
-        prompt, overlap = self.settings.document_prompt, self.card.window_overlap
-        return trace(self.side, text, terms, prompt=prompt, overlap=overlap)
+        prompt = self.settings.document_prompt
+        return trace(self.side, text, terms, prompt=prompt, card=self.card)
 
     def term_strings(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
         """The vocabulary entries of these term numbers."""
