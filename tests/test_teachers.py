@@ -13,7 +13,7 @@ pytest.importorskip("pyarrow")
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from lsr.__main__ import run  # noqa: E402
-from lsr.encoders import BM25Encoder  # noqa: E402
+from lsr.encoders import BM25Encoder, TextTokenizer  # noqa: E402
 from lsr.encoders.cross_encoder import CrossEncoder  # noqa: E402
 from lsr.encoders.dense import DenseEncoder  # noqa: E402
 from lsr.encoders.pairwise import load_duo  # noqa: E402
@@ -23,6 +23,7 @@ from training import load_recipe, train  # noqa: E402
 from training.candidates import limited  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
 from training.distillation import teach  # noqa: E402
+from training.steps import RankingSteps  # noqa: E402
 from training.teachers import EmbeddingTeacher, PairTeacher  # noqa: E402
 from training.teachers.bm25 import BM25Teacher  # noqa: E402
 from training.teachers.pairwise import PairwiseTeacher  # noqa: E402
@@ -326,6 +327,46 @@ def test_in_batch_every_pair_is_scored_and_cross_encoders_join_where_they_know(
         for column, d in enumerate(documents.tolist()):
             wanted = [bm25[column]] + ([cross_of[d]] if d in cross_of else [])
             assert matrix[row, column] == pytest.approx(np.mean(wanted), abs=1e-4)
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_spread_negatives_come_from_every_part_of_the_teachers_order(
+    in_batch: bool, dense: Path, tmp_path: Path
+) -> None:
+    """Two negatives of each query: one of the half that the teacher likes best, one not."""
+    recipe_of(tmp_path, "batch = 1\nmax_length = 32\n" + entry("dense", dense))
+    overrides = {"data.draw": "spread", "distillation.in_batch": in_batch}
+    recipe = load_recipe(tmp_path / "recipe.toml", overrides)
+    pairs = load_pairs(recipe)
+    teacher = DenseEncoder.load(dense, name="d")
+    scores = teacher.embed_queries(pairs.queries) @ teacher.embed_documents(pairs.documents).T
+    tokenizer = TextTokenizer.load(dense)
+    steps = RankingSteps(
+        pairs,
+        tokenizer,
+        recipe,
+        n_terms=tokenizer.n_tokens,
+        n_batches=40,
+        teachers=teach(recipe, pairs, tmp_path / "run", quiet=True),
+    )
+    row_of = {
+        tuple(ids): row for row, ids in enumerate(tokenizer.ids(pairs.documents, special=True))
+    }
+    assert len(row_of) == len(pairs.documents)
+    for number in range(len(steps)):
+        (query,) = steps._plan[number]
+        batch = steps[number]
+        lengths = batch["document_mask"].sum(dim=1).tolist()
+        drawn = {
+            row_of[tuple(ids[:length])]
+            for ids, length in zip(batch["document_ids"].tolist(), lengths, strict=True)
+        }
+        given = pairs.negatives[query]
+        order = given[np.argsort(-scores[query, given], kind="stable")].tolist()
+        places = sorted(order.index(row) for row in drawn & set(order))
+        half = len(order) // 2
+        assert len(places) == 2
+        assert places[0] < half <= places[1]
 
 
 def test_softmax_comes_back_as_the_mixture_of_the_teachers(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,25 @@ def test_a_draw_marks_every_other_positive_as_no_negative() -> None:
     assert len(set(drawn.documents.tolist())) == len(drawn.documents)
     again = draw(pairs, queries, negatives=1, seed=0, number=7)
     assert np.array_equal(drawn.documents, again.documents)
+
+
+def test_a_spread_draw_takes_one_of_each_part_of_the_order() -> None:
+    """Seven negatives in three parts: 0-1, 2-3, 4-6 of the order; everything comes up in time."""
+    pairs = synthetic(2, 2)
+    first, second = (np.asarray([row], np.int32) for row in (0, 1))
+    order = np.asarray([9, 4, 7, 5, 8, 6, 3], np.int32)
+    pairs = replace(pairs, negatives=[np.sort(order), order[:1]], positives=[first, second])
+    lists = {0: order, 1: order[:1]}
+    seen: list[set[int]] = [set(), set(), set()]
+    for number in range(40):
+        drawn = draw(pairs, first, negatives=3, seed=0, number=number, ordered=lists.__getitem__)
+        found = sorted(order.tolist().index(row) for row in drawn.documents if row != 0)
+        assert len(found) == 3
+        for part, place in zip(seen, found, strict=True):
+            part.add(place)
+    assert seen == [{0, 1}, {2, 3}, {4, 5, 6}]
+    few = draw(pairs, second, negatives=3, seed=0, number=0, ordered=lists.__getitem__)
+    assert few.documents.tolist() == [1, 9]
 
 
 def test_sampled_terms_hold_every_certain_one_and_weigh_the_rest_up() -> None:

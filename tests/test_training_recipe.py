@@ -62,6 +62,10 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
             "only inference-free queries come from a ta",
         ),
         (("[data]", 'query_backbone = "x"\n[data]'), 'only kind = "separate" gives queries a net'),
+        (
+            ("[data]", '[data]\ndraw = "spread"\nnegatives = 2'),
+            "orders given negatives by their te",
+        ),
         (('"siamese"', '"inference-free"'), None),
         (("[model]", "[model"), "not a TOML file"),
     ],
@@ -144,6 +148,15 @@ def test_the_fingerprint_ignores_names_places_and_logging(tmp_path: Path) -> Non
     same = load_recipe(path, {"name": "y", "run.log_every": 1, "run.checkpoint_every": 5})
     assert same.fingerprint() == load_recipe(path).fingerprint()
     assert load_recipe(path, {"run.seed": 1}).fingerprint() != same.fingerprint()
+
+
+def test_a_key_that_came_later_does_not_orphan_unfinished_runs(tmp_path: Path) -> None:
+    """What the release before data.draw and stage.mlm.shifted wrote down for this recipe."""
+    path = write(tmp_path, MINIMAL)
+    assert load_recipe(path, {"stage.mlm.steps": 3}).fingerprint() == "9fbb3cf5e85982cc"
+    teacher = {"teachers": [{"kind": "bm25"}], "data.negatives": 1}
+    spread = load_recipe(path, {**teacher, "data.draw": "spread"})
+    assert spread.fingerprint() != load_recipe(path, teacher).fingerprint()
 
 
 def test_a_backbone_is_found_beside_the_recipe_or_refused(tmp_path: Path) -> None:

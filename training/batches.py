@@ -4,7 +4,7 @@ The whole run is one fixed table (batch number -> queries), and every draw is se
 number. Resuming therefore needs no sampler state: skip the batches that were done.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,16 +49,32 @@ class Draw:
     """(n_queries, n_documents) True where a document is relevant to the query: no negative."""
 
 
-def draw(pairs: Pairs, queries: Rows, *, negatives: int, seed: int, number: int) -> Draw:
-    """Draw a positive and up to `negatives` given negatives for each query of batch `number`."""
+def draw(
+    pairs: Pairs,
+    queries: Rows,
+    *,
+    negatives: int,
+    seed: int,
+    number: int,
+    ordered: Callable[[int], Rows] | None = None,
+) -> Draw:
+    """Draw a positive and up to `negatives` given negatives for each query of batch `number`.
+
+    Where `ordered` gives the negatives of a query in an order, one comes from each of `negatives`
+    equal parts of it.
+    """
     rng = np.random.default_rng([seed, 0x6472, number])
     chosen: list[np.int32] = []
     others: list[Rows] = []
     for query in queries:
         chosen.append(rng.choice(pairs.positives[query]))
         given = pairs.negatives[query]
-        if negatives and len(given):
-            others.append(rng.choice(given, size=min(negatives, len(given)), replace=False))
+        size = min(negatives, len(given))
+        if size and ordered is not None:
+            ends = np.arange(size + 1) * len(given) // size
+            others.append(ordered(int(query))[rng.integers(ends[:-1], ends[1:])])
+        elif size:
+            others.append(rng.choice(given, size=size, replace=False))
     drawn = np.asarray(chosen, np.int32)
     documents = np.unique(np.concatenate([drawn, *others]))
     excluded = np.stack([np.isin(documents, pairs.positives[query]) for query in queries])

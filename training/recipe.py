@@ -41,6 +41,12 @@ from .stage_sections import RankingStage, Stages
 from .teacher_checks import check_teachers
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_LATER: dict[tuple[str, str], object] = {
+    ("data", "draw"): "uniform",
+    ("mlm", "shifted"): False,
+    ("mlm", "mask_token"): "",
+}
+"""Keys that came after runs had been written down: at these values a run goes on as it began."""
 _ASIDE = (
     "log_every",
     "checkpoint_every",
@@ -84,6 +90,10 @@ class Recipe:
         del content["data"]["licences"], content["model"]["licence"], content["model"]["seen"]
         for aside in ("cache", "device"):
             del content["distillation"][aside]
+        added = {"data": content["data"], "mlm": content["stage"]["mlm"] or {}}
+        for (section, key), default in _LATER.items():
+            if added[section].get(key) == default:
+                del added[section][key]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -233,6 +243,11 @@ def _check(recipe: Recipe) -> None:
                 f"{model.max_length}; the encoder would never see such long texts."
             )
     check_teachers(recipe.teachers, recipe.distillation, file)
+    if data.draw == "spread" and not (recipe.teachers and data.negatives):
+        raise RecipeError(
+            f'{file}: data.draw = "spread" orders given negatives by their teachers\' scores; set '
+            "data.negatives and add [[teachers]], or leave it out."
+        )
     develop = recipe.develop
     if develop is not None and bool(develop.dataset) == bool(develop.held_out):
         raise RecipeError(

@@ -163,6 +163,9 @@ class Data:
     split: str = "train"
     negatives: int = number(0, low=0)
     """Given negatives drawn per query, where a collection has them; others are in-batch."""
+    draw: Literal["uniform", "spread"] = "uniform"
+    """How: all alike, or one from each of `negatives` equal parts of the query's list, which its
+    teachers have ordered: hard, middling and easy ones in every step."""
     mined_depth: int = number(0, low=0)
     """Short for [data.mining] with BM25 and the one window mined_from-mined_depth; 0 = none."""
     mined_from: int = number(10, low=0)

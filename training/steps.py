@@ -159,12 +159,20 @@ class RankingSteps(Dataset[Batch]):
         )
 
     def __len__(self) -> int:
+        self._ordered = self._hardest_first if recipe.data.draw == "spread" else None
         return len(self._plan) * self._parts
 
     def __getitem__(self, item: int) -> Batch:
         pairs, (number, part) = self._pairs, divmod(item, self._parts)
         rows = self._plan[number]
-        drawn = draw(pairs, rows, negatives=self._negatives, seed=self._seed, number=number)
+        drawn = draw(
+            pairs,
+            rows,
+            negatives=self._negatives,
+            seed=self._seed,
+            number=number,
+            ordered=self._ordered,
+        )
         document_ids = self._documents.ids(
             [self._document_prompt + pairs.documents[row] for row in drawn.documents], special=True
         )
@@ -227,5 +235,12 @@ def presence(tokens: Sequence[npt.NDArray[np.int64]], terms: npt.NDArray[np.int6
     """(len(tokens), len(terms)) bool: which of the sorted `terms` each row holds."""
     marks = np.zeros((len(tokens), len(terms)), np.bool_)
     for row, row_tokens in enumerate(tokens):
+    def _hardest_first(self, query: int) -> Rows:
+        """The given negatives of a query as its teachers order them; what none has scored last."""
+        given = self._pairs.negatives[query]
+        assert self._teachers is not None
+        scores = self._teachers.matrix(np.asarray([query], np.int32), given)[0]
+        return given[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")]
+
         marks[row, np.searchsorted(terms, row_tokens)] = True
     return torch.from_numpy(marks)
