@@ -1,6 +1,7 @@
 """Training decoders: adapters, the CLM-ReLU stage, calibration, whole runs, stops and resumes."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file  # noqa: E402
 
 from lsr.encoders import load_encoder  # noqa: E402
 from lsr.encoders.decoder import DecoderModel  # noqa: E402
+from lsr.encoders.decoder_settings import DecoderSettings  # noqa: E402
 from lsr.encoders.lora import has_adapters, merged_state  # noqa: E402
 from lsr.errors import MissingExtra, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
@@ -25,8 +27,10 @@ from training.adapters import add_lora, merge_lora, quantization  # noqa: E402
 from training.calibrate import calibrate  # noqa: E402
 from training.clm import CausalLanguageModel, ClmSteps  # noqa: E402
 from training.network import learn_last, silence_terms  # noqa: E402
+from training.objectives import MaskedLanguageModel  # noqa: E402
 from training.sections import Lora  # noqa: E402
-from training.stage_sections import ClmStage  # noqa: E402
+from training.stage_sections import ClmStage, MlmStage  # noqa: E402
+from training.steps import MlmSteps  # noqa: E402
 from training.trainer import StageTrainer  # noqa: E402
 
 TEXTS = ["aspirin risk of a heart attack", "goal", "the team", "a cat a dog the cat of the dog"]
@@ -189,8 +193,6 @@ def encoded_bf16(model: DecoderModel) -> Any:
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
 def test_the_clm_loss_is_the_formula_token_by_token(checkpoint: Path, attention: str) -> None:
     """Read causally whatever the encoder does: else it would copy the token it is asked for."""
-    from dataclasses import replace
-
     model = DecoderModel.from_checkpoint(checkpoint)
     model.settings = replace(model.settings, attention=attention, echo=attention == "causal")
     rows = [[0, 5, 6, 7, 1], [0, 8, 9], [4]]
@@ -256,6 +258,73 @@ def test_every_document_is_read_once_a_pass_however_many_processes_share(
     assert texts(alone, range(4)) == texts(shared, range(8))
 
 
+# --- masked next-token prediction ----------------------------------------------------------------
+
+
+def bidirectional(checkpoint: Path) -> DecoderModel:
+    settings = DecoderSettings(attention="bidirectional")
+    return DecoderModel.from_checkpoint(checkpoint, settings=settings)
+
+
+def test_a_hidden_token_is_named_at_the_position_before_it(checkpoint: Path) -> None:
+    """Token by token, as the paper says it; [MASK] is a word of the vocabulary here."""
+    model = bidirectional(checkpoint)
+    hidden = model.tokenizer.tokenizer.token_to_id("z")
+    stage = MlmStage(
+        steps=1, batch=4, max_length=16, masked=0.5, kept=0.5, shifted=True, mask_token="z"
+    )
+    item = MlmSteps(TEXTS, model.tokenizer, stage, seed=1, n_steps=1)[0]
+    given, length = item["input_ids"], item["input_ids"].shape[1]
+    texts = {len(row): row for row in model.tokenizer.ids(TEXTS, special=True)}
+    features = model.features(given, item["attention_mask"])
+    losses, n_hidden = [], 0
+    asked = iter(zip(item["positions"].tolist(), item["targets"].tolist(), strict=True))
+    for row, (ids, mask) in enumerate(zip(given, item["attention_mask"], strict=True)):
+        words = texts[int(mask.sum())]
+        for at in range(1, len(words)):  # position 0 is <s>, which nothing names
+            assert next(asked) == (row * length + at - 1, words[at])
+            n_hidden += int(ids[at]) == hidden
+            logits = model.logits(features[row, at - 1]).double()
+            losses.append(-torch.log_softmax(logits, 0)[words[at]])
+    assert next(asked, None) is None
+    assert 0.2 * len(losses) < n_hidden < 0.8 * len(losses)
+    parts = MaskedLanguageModel(model)(**item)
+    assert parts["loss"].item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-4)
+
+
+def test_it_teaches_a_decoder_to_read_what_follows(checkpoint: Path) -> None:
+    """ "the team" and "a cat", whose first word only the second tells: causally one in two."""
+    named = {}
+    for attention in ("causal", "bidirectional"):
+        model = bidirectional(checkpoint)
+        model.settings = replace(model.settings, attention=attention)
+        stage = MlmStage(
+            steps=80, batch=4, max_length=8, masked=1.0, kept=0.0, shifted=True, mask_token="z"
+        )
+        steps = MlmSteps(["the team", "a cat"], model.tokenizer, stage, seed=1, n_steps=80)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for number in range(80):
+            batch = steps[number]
+            # Only the first word is hidden and asked for; the second stays to be read.
+            first = batch["positions"] % batch["input_ids"].shape[1] == 0
+            second = batch["positions"][~first] + 1
+            batch["input_ids"].view(-1)[second] = batch["targets"][~first]
+            batch["input_ids"][:, 1] = model.tokenizer.tokenizer.token_to_id("z")
+            batch |= {name: batch[name][first] for name in ("positions", "targets")}
+            optimizer.zero_grad()
+            parts = MaskedLanguageModel(model)(**batch)
+            parts["loss"].backward()
+            optimizer.step()
+        named[attention] = parts["named_right"].item()
+    assert named == {"causal": 0.5, "bidirectional": 1.0}
+
+
+def test_a_mask_that_is_no_token_is_refused(model: DecoderModel) -> None:
+    stage = MlmStage(steps=1, shifted=True, mask_token="[HIDE]")
+    with pytest.raises(RecipeError, match=r"'\[HIDE\]' is no token of the vocabulary"):
+        MlmSteps(TEXTS, model.tokenizer, stage, seed=1, n_steps=1)
+
+
 # --- calibration ---------------------------------------------------------------------------------
 
 
@@ -263,8 +332,6 @@ def test_every_document_is_read_once_a_pass_however_many_processes_share(
 def test_calibration_leaves_the_wanted_number_of_terms(
     checkpoint: Path, settings: dict[str, Any]
 ) -> None:
-    from lsr.encoders.decoder_settings import DecoderSettings
-
     model = DecoderModel.from_checkpoint(checkpoint, settings=DecoderSettings(**settings))
     silence_terms(model, model.tokenizer.special_ids())
     calibrate(model, TEXTS, active_terms=9, max_length=16, bf16=False)
@@ -298,7 +365,8 @@ def recipe(**changes: Any) -> Any:
     "changes",
     [
         {"model__decoder__echo": True},
-        {"model__decoder__attention": "bidirectional", "model__decoder__scale": "width"},
+        {"model__decoder__attention": "bidirectional", "model__decoder__scale": "width",
+         "stage__mlm__shifted": True},
         {"model__kind": "siamese", "model__lora__rank": 4, "model__pooling": "last",
          "model__decoder__centre": True, "stage__ranking__sampled_terms": 0},
     ],

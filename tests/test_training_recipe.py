@@ -66,6 +66,7 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
             ("[data]", '[data]\ndraw = "spread"\nnegatives = 2'),
             "orders given negatives by their te",
         ),
+        (("[stage.r", "[stage.mlm]\nsteps = 1\nshifted = true\n[stage.r"), "use [stage.clm] for"),
         (('"siamese"', '"inference-free"'), None),
         (("[model]", "[model"), "not a TOML file"),
     ],

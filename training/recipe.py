@@ -257,7 +257,14 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_decoder(recipe: Recipe) -> None:
-    model, file = recipe.model, recipe.path
+    model, file, mlm = recipe.model, recipe.path, recipe.stage.mlm
+    bidirectional = model.decoder is not None and model.decoder.attention == "bidirectional"
+    if mlm is not None and mlm.shifted and not bidirectional:
+        raise RecipeError(
+            f'{file}: stage.mlm.shifted without model.decoder.attention = "bidirectional": only a '
+            "decoder names what comes next, and only one that sees the hidden tokens' other side "
+            "learns from it; leave it out, or use [stage.clm] for a causal one."
+        )
     if model.decoder is not None:
         if model.decoder.echo and model.decoder.attention == "bidirectional":
             raise RecipeError(

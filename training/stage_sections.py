@@ -19,6 +19,12 @@ class MlmStage:
     """Share of tokens that are hidden and must be guessed: learns related terms."""
     kept: float = number(0.15, low=0, high=1)
     """Share of tokens left visible that must be named: learns the literal terms."""
+    shifted: bool = False
+    """For decoders whose attention is bidirectional: a token is named at the position before it,
+    where they have always named the next (MNTP, arXiv 2404.05961)."""
+    mask_token: str = ""
+    """What stands for a hidden token; left out, [MASK], or padding where a tokenizer has none.
+    "_" in the paper."""
     layers: int = number(-1, low=-1)
     """How many of the last layers learn, beside the head; -1 = everything, embeddings included."""
 

@@ -37,6 +37,8 @@ def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 class MlmSteps(Dataset[Batch]):
     """Documents with some tokens hidden and some kept visible, both to be named.
 
+    With `stage.shifted` the position that names a token is the one before it.
+
     `parts` processes share each batch as in `RankingSteps`; the mean of their losses weighs
     documents equally only as far as the parts have equally many tokens to name.
     """
@@ -58,8 +60,7 @@ class MlmSteps(Dataset[Batch]):
         self._seed = seed
         self._n_steps = n_steps
         self._special = np.asarray(tokenizer.special_ids(), np.int64)
-        mask_id = tokenizer.tokenizer.token_to_id("[MASK]")
-        self._mask_id = tokenizer.pad_id if mask_id is None else mask_id
+        self._mask_id = _mask_id(tokenizer, stage.mask_token)
         self._n_tokens = tokenizer.n_tokens
         rng = np.random.default_rng([seed, 0x6D6C])
         passes = math.ceil(n_steps * stage.batch / len(documents))
@@ -77,6 +78,8 @@ class MlmSteps(Dataset[Batch]):
         rng = np.random.default_rng([self._seed, 0x6D6D, item])
         targets = tokens.numpy().ravel()
         real = np.flatnonzero((mask.numpy().ravel() == 1) & ~np.isin(targets, self._special))
+        if stage.shifted:
+            real = real[real % tokens.shape[1] > 0]  # nothing stands before the first of a row
         fate = rng.random(len(real))
         hidden = real[fate < stage.masked]
         kept = real[(fate >= stage.masked) & (fate < stage.masked + stage.kept)]
@@ -88,13 +91,25 @@ class MlmSteps(Dataset[Batch]):
         )
         positions = np.sort(np.concatenate([hidden, kept]))
         if len(positions) == 0:
-            positions = np.zeros(1, np.int64)
+            positions = real[:1] if len(real) else np.zeros(1, np.int64)
+        asked = np.maximum(positions - 1, 0) if stage.shifted else positions
         return {
             "input_ids": torch.from_numpy(given.reshape(tuple(tokens.shape))),
             "attention_mask": mask,
-            "positions": torch.from_numpy(positions),
+            "positions": torch.from_numpy(asked),
             "targets": torch.from_numpy(targets[positions]),
         }
+
+
+def _mask_id(tokenizer: TextTokenizer, wanted: str) -> int:
+    """The token number that stands for what is hidden."""
+    found = tokenizer.tokenizer.token_to_id(wanted or "[MASK]")
+    if found is None and wanted:
+        raise RecipeError(
+            f"stage.mlm.mask_token = '{wanted}' is no token of the vocabulary; choose one that is, "
+            "or leave it out."
+        )
+    return tokenizer.pad_id if found is None else found
 
 
 class TeacherScores(Protocol):
@@ -144,6 +159,7 @@ class RankingSteps(Dataset[Batch]):
         self._words_weight = stage.words
         self._pairs = pairs
         self._negatives = recipe.data.negatives
+        self._ordered = self._hardest_first if recipe.data.draw == "spread" else None
         self._sampled_terms = stage.sampled_terms
         self._table_queries = recipe.model.kind == "inference-free"
         self._query_prompt = recipe.model.query_prompt
@@ -159,7 +175,6 @@ class RankingSteps(Dataset[Batch]):
         )
 
     def __len__(self) -> int:
-        self._ordered = self._hardest_first if recipe.data.draw == "spread" else None
         return len(self._plan) * self._parts
 
     def __getitem__(self, item: int) -> Batch:
@@ -220,6 +235,13 @@ class RankingSteps(Dataset[Batch]):
             "term_weights": torch.from_numpy(weights),
         }
 
+    def _hardest_first(self, query: int) -> Rows:
+        """The given negatives of a query as its teachers order them; what none has scored last."""
+        given = self._pairs.negatives[query]
+        assert self._teachers is not None
+        scores = self._teachers.matrix(np.asarray([query], np.int32), given)[0]
+        return given[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")]
+
 
 def own_rows(size: int, part: int, parts: int) -> slice:
     """The rows of this part of a batch, in the order of parts; numbers differ by at most one."""
@@ -235,12 +257,5 @@ def presence(tokens: Sequence[npt.NDArray[np.int64]], terms: npt.NDArray[np.int6
     """(len(tokens), len(terms)) bool: which of the sorted `terms` each row holds."""
     marks = np.zeros((len(tokens), len(terms)), np.bool_)
     for row, row_tokens in enumerate(tokens):
-    def _hardest_first(self, query: int) -> Rows:
-        """The given negatives of a query as its teachers order them; what none has scored last."""
-        given = self._pairs.negatives[query]
-        assert self._teachers is not None
-        scores = self._teachers.matrix(np.asarray([query], np.int32), given)[0]
-        return given[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")]
-
         marks[row, np.searchsorted(terms, row_tokens)] = True
     return torch.from_numpy(marks)
