@@ -3,7 +3,7 @@
 from .approximate import Approximate, SearchReport
 from .archive import pack, unpack, verify_archive
 from .backup import backup_into
-from .card import EncoderCard, encoder_card
+from .card import EncoderCard, encoder_card, whole_encoder
 from .check import CheckReport
 from .database import Database
 from .effort import Effort
@@ -73,4 +73,5 @@ __all__ = [
     "unpack",
     "verify_archive",
     "verify_backup",
+    "whole_encoder",
 ]

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsr.encoders.card import Card
+from lsr.encoders import learned_part
 from lsr.encoders.folder import build_fingerprint
 from lsr.encoders.protocol import SparseEncoder
+from lsr.shipped import ENCODERS, shipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class EncoderCard:
 
 def encoder_card(encoder: SparseEncoder) -> EncoderCard:
     """The card of an encoder, before any copy of it is made."""
-    card = getattr(encoder, "card", None)  # of the encoders with a network
+    network = learned_part(encoder)
     return EncoderCard(
         name=encoder.name,
         space=encoder.space,
@@ -35,8 +36,28 @@ def encoder_card(encoder: SparseEncoder) -> EncoderCard:
         query_strategy=encoder.query_strategy,
         text_fields=tuple(encoder.text_fields),
         path=None if encoder.folder is None else str(encoder.folder.resolve()),
-        window_overlap=card.window_overlap if isinstance(card, Card) else None,
+        window_overlap=None if network is None else network.card.window_overlap,
     )
+
+
+def whole_encoder(card: EncoderCard | None) -> Path | None:
+    """The folder of the whole encoder: where it was at build time, else the shipped one of its
+    name, which moves with this package; None where it is gone.
+    """
+    if card is None:
+        return None
+    if card.path is not None and Path(card.path).is_dir():
+        return Path(card.path)
+    return shipped(card.name) if card.name in ENCODERS else None
+
+
+def encoder_argument(card: EncoderCard | None) -> str | None:
+    """What names this encoder to a command: the name of a shipped one, else its folder."""
+    if card is None or card.path is None:
+        return None
+    place = whole_encoder(card)
+    ours = card.name in ENCODERS and place is not None
+    return card.name if ours and place == shipped(card.name) else card.path
 
 
 def copy_damage(card: EncoderCard | None, folder: Path) -> str | None:

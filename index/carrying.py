@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import orjson
 
-from lsr.encoders import InferenceFreeEncoder, JoinedEncoder, SeparateEncoder, SpladeEncoder
+from lsr.encoders import Learned
 from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import LsrError
 
@@ -18,8 +18,6 @@ from .origins import has_origins, make_table, put_origins, stored_origins, untra
 from .store import Index
 from .tracing import TracingEncoder, trace_all
 
-NETWORKS = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder | JoinedEncoder
-"""What can have terms that no text says."""
 CHUNK = 1024
 
 
@@ -49,7 +47,7 @@ def n_untraced(source: Index, target: Index, encoder: SparseEncoder | None) -> i
 
     None where every term of a text is a word of it.
     """
-    if not has_origins(source.catalog) or not isinstance(encoder, NETWORKS | None):
+    if not has_origins(source.catalog) or not isinstance(encoder, Learned | None):
         return 0
     with target.catalog.transaction() as connection:
         make_table(connection)
@@ -88,7 +86,7 @@ def _copied(source: Index, target: Index, tick: Callable[[], None]) -> None:
 
 def _tracing(encoder: SparseEncoder) -> TracingEncoder | None:
     """The encoder if it can tell origins here: not BM25, not a graph, not without torch."""
-    if not isinstance(encoder, NETWORKS):
+    if not isinstance(encoder, Learned):
         return None
     try:
         encoder.origins("a", [0])

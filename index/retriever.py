@@ -9,6 +9,7 @@ from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import EncoderError, EncoderMismatch
 from lsr.types import Run
 
+from .card import whole_encoder
 from .engine import Algorithm
 from .store import Index
 
@@ -81,12 +82,12 @@ def query_encoder(index: Index, folder: str | Path | None = None) -> SparseEncod
     elif index.encoder_folder.is_dir():
         encoder = load_encoder(index.encoder_folder, queries_only=True)
     elif index.encoder is not None and index.encoder.path is not None:
-        if not Path(index.encoder.path).is_dir():
+        if (folder := whole_encoder(index.encoder)) is None:
             raise EncoderError(
                 f"{index.path} was built by the encoder '{index.encoder.name}' at "
                 f"{index.encoder.path}, which is gone; name another copy with --encoder FOLDER"
             )
-        encoder = load_encoder(index.encoder.path, queries_only=True)
+        encoder = load_encoder(folder, queries_only=True)
     else:
         raise EncoderError(
             f"{index.path} was built from vectors and names no encoder; "

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from index import Index, check_same_space, query_encoder
+from index import Index, check_same_space, query_encoder, whole_encoder
 from index.shards import FILE_NAME as SHARDS
 from lsr.encoders import SparseEncoder, load_encoder
 
@@ -108,8 +108,7 @@ class Collection:
         """
         if self.encoder is None or self.encoder.query_strategy == "bm25":
             return self.encoder
-        built_by = None if self.index.encoder is None else self.index.encoder.path
-        folder = self.encoder_folder or (None if built_by is None else Path(built_by))
+        folder = self.encoder_folder or whole_encoder(self.index.encoder)
         if folder is None or not folder.is_dir():
             return None
         whole = load_encoder(folder)

@@ -16,6 +16,7 @@ from lsr.encoders import (
     BM25Encoder,
     Card,
     InferenceFreeEncoder,
+    JoinedEncoder,
     SeparateEncoder,
     Settings,
     SpladeEncoder,
@@ -237,6 +238,24 @@ def test_inference_free_and_separate_encoders_keep_their_query_side(
         assert half.space == encoder.space
         assert (half.encode_queries(TEXTS) != twin.encode_queries(TEXTS)).nnz == 0
         assert not list((tmp_path / "queries").glob("document*"))
+
+
+@pytest.mark.slow
+def test_an_encoder_with_words_keeps_them_beside_the_twin(
+    splade: SpladeEncoder, tmp_path: Path
+) -> None:
+    from lsr.encoders.onnx_export import export_onnx
+
+    model = splade.side.model  # type: ignore[union-attr]
+    free = InferenceFreeEncoder.of(model, np.ones(splade.n_terms, np.float32), name="free")
+    both = JoinedEncoder.of(free, BM25Encoder.fit(TEXTS), weight=2.0, name="both")
+    measured = export_onnx(both, tmp_path / "twin", texts=SAMPLE)
+    assert measured.max_difference < 1e-4
+    twin = load_encoder(tmp_path / "twin")
+    assert (twin.name, twin.space) == ("both-onnx", both.space)
+    assert np.abs(dense(twin.encode_documents(TEXTS) - both.encode_documents(TEXTS))).max() < 1e-4
+    with pytest.raises(EncoderError, match="'both-onnx' is an ONNX graph already"):
+        export_onnx(twin, tmp_path / "again", texts=SAMPLE)
 
 
 # --- the folder ------------------------------------------------------------------------------

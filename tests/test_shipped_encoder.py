@@ -109,8 +109,7 @@ def test_every_verb_that_takes_an_encoder_knows_it_by_name(
 
     assert json.loads(said("info", NAME, "--json"))["name"] == NAME
     assert "joined.json" in {p.name for p in pushed(said, tmp_path / "copy")}
-    assert "lsr join" in said("idf", str(corpus), "--encoder", NAME, "--output", str(index))
-    assert "adapt the encoder it was made from" in said(
+    assert "lsr idf CORPUS" in said(
         *("adapt", str(corpus), str(tmp_path / "adapted"), "--encoder", NAME)
     )
     assert run(["index", str(corpus), str(index), "--encoder", NAME, "--json"]) == 0
@@ -120,8 +119,8 @@ def test_every_verb_that_takes_an_encoder_knows_it_by_name(
         by_name = {one["check"]: one for one in findings}
         assert by_name["truncation"]["level"] == "ok"
         assert by_name["truncation"]["numbers"]["n_texts"] == len(DOCUMENTS)
-        assert "whole words" in str(by_name["words"])
-        assert by_name["drift"]["level"] == "skipped"
+        assert "indexed whole, too" in str(by_name["words"])
+        assert "frequencies of words" in str(by_name["drift"])
 
 
 def pushed(said: Callable[..., str], folder: Path) -> list[Path]:

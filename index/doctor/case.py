@@ -16,18 +16,18 @@ import numpy.typing as npt
 from scipy import sparse
 
 from lsr.encoders import (
-    InferenceFreeEncoder,
-    JoinedEncoder,
-    SeparateEncoder,
     SparseEncoder,
-    SpladeEncoder,
     TextTokenizer,
+    document_network,
+    learned_part,
     load_encoder,
+    query_tokenizer,
 )
 from lsr.encoders.side import NetworkSide, TransformerSide
 from lsr.errors import LsrError
 from lsr.types import SparseMatrix, canonical
 
+from ..card import encoder_argument, whole_encoder
 from ..latency import sampled_queries
 from ..live import positions_in
 from ..retriever import check_same_space, query_encoder
@@ -100,7 +100,7 @@ class Case:
     @property
     def tokenizer(self) -> TextTokenizer | None:
         """What cuts texts into numbered pieces; None for BM25, and where there is no encoder."""
-        return tokenizer_of(self.encoder)
+        return query_tokenizer(self.encoder)
 
     def names(self, terms: npt.NDArray[np.integer]) -> list[str]:
         """Terms for people."""
@@ -158,19 +158,6 @@ def open_case(
     )
 
 
-def learned_part(encoder: SparseEncoder | None) -> SparseEncoder | None:
-    """The encoder, without the words that may stand beside its terms."""
-    return encoder.learned if isinstance(encoder, JoinedEncoder) else encoder
-
-
-def tokenizer_of(encoder: SparseEncoder | None) -> TextTokenizer | None:
-    """The tokenizer of an encoder whose terms come of sub-words."""
-    encoder = learned_part(encoder)
-    if isinstance(encoder, InferenceFreeEncoder | SeparateEncoder):
-        return encoder.queries.tokenizer
-    return encoder.side.tokenizer if isinstance(encoder, SpladeEncoder) else None
-
-
 def rows_at(snapshot: Snapshot, docids: npt.NDArray[np.uint32], n_terms: int) -> SparseMatrix:
     """(len(docids), n_terms) stored vectors of live docids, in their order."""
     parts: list[SparseMatrix] = []
@@ -224,21 +211,17 @@ def _network(
     index: Index, asks: SparseEncoder | None, encoder: str | Path | SparseEncoder | None
 ) -> NetworkSide | None:
     """The side that encodes documents; an index keeps only what queries need of most encoders."""
-    whole = learned_part(asks)
-    if isinstance(whole, InferenceFreeEncoder | SeparateEncoder) and whole.documents is None:
-        place = encoder if isinstance(encoder, str | Path) else None
-        if place is None and index.encoder is not None:
-            place = index.encoder.path
-        try:
-            loaded = None if place is None else load_encoder(place)
-            if loaded is not None:
-                check_same_space(index, loaded)
-        except LsrError:  # gone, changed or never there: the check that needs it says so
-            return None
-        whole = learned_part(loaded)
-    if isinstance(whole, InferenceFreeEncoder | SeparateEncoder):
-        return whole.documents
-    return whole.side if isinstance(whole, SpladeEncoder) else None
+    network = document_network(asks)
+    if network is not None or learned_part(asks) is None:
+        return network
+    place = encoder if isinstance(encoder, str | Path) else whole_encoder(index.encoder)
+    try:
+        whole = None if place is None else load_encoder(place)
+        if whole is not None:
+            check_same_space(index, whole)
+    except LsrError:  # gone, changed or never there: the check that needs it says so
+        return None
+    return document_network(whole)
 
 
 def length_limit(network: NetworkSide) -> int | None:
@@ -259,6 +242,4 @@ def _name(
         return str(encoder)
     if asks is not None and asks.query_strategy == "bm25":
         return "bm25"
-    if index.encoder is not None and index.encoder.path is not None:
-        return index.encoder.path
-    return "ENCODER"
+    return encoder_argument(index.encoder) or "ENCODER"

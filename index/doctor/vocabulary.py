@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoders import BM25Encoder
+from lsr.encoders import words_part
 
 from .case import SMALL, Case
 from .finding import Finding, graded, percent, several, worst
@@ -50,8 +50,9 @@ def vocabulary(frequencies: npt.NDArray[np.int64], n_rows: int) -> Vocabulary:
 def check_vocabulary(case: Case) -> Finding:
     """Warn where most terms are never used, or some always."""
     frequencies = case.frequencies
-    if isinstance(case.encoder, BM25Encoder):  # its buckets wait for words of later documents
-        frequencies = frequencies[: len(case.encoder.statistics.terms)]
+    if (words := words_part(case.encoder)) is not None:  # buckets wait for words of later documents
+        first, bm25 = words
+        frequencies = frequencies[: first + len(bm25.statistics.terms)]
     found = vocabulary(frequencies, case.n_stored)
     few = case.n_stored < SMALL
     named = case.names(np.asarray(found.everywhere[:8], np.int64))

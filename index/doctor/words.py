@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from lsr.encoders import JoinedEncoder, TextTokenizer
+from lsr.encoders import TextTokenizer, words_part
 
 from .case import Case
 from .finding import Finding, graded, percent, several, skipped, worst
@@ -79,8 +79,6 @@ def check_words(case: Case) -> Finding:
     if tokenizer is None:
         reason = "no sub-words: bm25 indexes words as they are" if case.encoder else "no encoder"
         return skipped("words", reason)
-    if isinstance(case.encoder, JoinedEncoder):
-        return Finding("words", "ok", "the encoder keeps whole words beside its sub-words")
     found = word_pieces(case.texts, tokenizer)
     if not found.n_words:
         return skipped("words", f"no words in {len(case.texts):,} texts")
@@ -88,12 +86,16 @@ def check_words(case: Case) -> Finding:
         graded(found.shattered, warn=WARN_SHATTERED, fail=FAIL_SHATTERED),
         graded(found.unknown, warn=WARN_UNKNOWN, fail=FAIL_UNKNOWN),
     )
+    whole = words_part(case.encoder) is not None
+    if whole:  # whatever becomes of the pieces, the word itself is found
+        level = "ok"
     return Finding(
         "words",
         level,
         f"{percent(found.shattered)} of {found.n_words:,} words in {MANY} or more pieces, "
         f"{percent(found.unknown)} unknown, {found.mean_pieces:.2f} pieces each"
-        + (f"; for example {several(list(found.examples))}" if found.examples else ""),
+        + (f"; for example {several(list(found.examples))}" if found.examples else "")
+        + ("; each is indexed whole, too" if whole else ""),
         "such words are found through fragments of other words, or not at all; compare with whole "
         "words, and think of a backbone whose vocabulary fits",
         ("lsr", "evaluate", case.corpus, "--encoder", "bm25"),

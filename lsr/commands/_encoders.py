@@ -80,13 +80,7 @@ class EncoderChoice:
 
     def load_folder(self) -> "SparseEncoder":
         """The encoder of a folder."""
-        from ..encoders import (
-            InferenceFreeEncoder,
-            JoinedEncoder,
-            SeparateEncoder,
-            SpladeEncoder,
-            load_encoder,
-        )
+        from ..encoders import JoinedEncoder, learned_part, load_encoder
 
         hub_name = self.encoder.count("/") == 1 and not self.encoder.startswith((".", "/"))
         if not Path(self.encoder).is_dir() and not hub_name and self.encoder not in ENCODERS:
@@ -98,15 +92,14 @@ class EncoderChoice:
         if self.windows is None:
             return encoder
         if isinstance(encoder, JoinedEncoder):
-            network = encoder.learned
-            card = replace(network.card, window_overlap=self.windows)
-            return replace(encoder, learned=replace(network, card=card))
-        if not isinstance(encoder, SpladeEncoder | SeparateEncoder | InferenceFreeEncoder):
+            return encoder.with_windows(self.windows)
+        network = learned_part(encoder)
+        if network is None:
             raise UsageError(
                 f"--windows {self.windows}: the encoder {self.encoder} has no network with a "
                 "length limit; leave the option out"
             )
-        return replace(encoder, card=replace(encoder.card, window_overlap=self.windows))
+        return replace(network, card=replace(network.card, window_overlap=self.windows))
 
     def _fit(self, corpus: "Dataset") -> "tuple[SparseEncoder, int]":
         from ..encoders.analysis import Analyser

@@ -1,7 +1,6 @@
 """Where the document weights of hits come from, for `lsr search --explain`."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LsrError
@@ -25,11 +24,7 @@ def traced(
     try:
         network = _network(index, encoder)
         n_texts = 0
-        for row in (row for rows in found for row in rows):
-            text = _text(row["fields"], encoder.text_fields)
-            terms = [part["index"] for part in row["terms"]]
-            if not text or not terms:
-                continue
+        for row, text, terms in _texts(encoder, found):
             n_texts += 1
             origins = {origin.term: origin for origin in network.origins(text, terms)}
             for part in row["terms"]:
@@ -43,9 +38,43 @@ def traced(
                     "window": origin.window,
                     "weight": origin.weight,
                 }
+            _spoken(encoder, row, text)
     except LsrError as error:
-        return f"unavailable: {error}"
+        for row, text, _ in _texts(encoder, found):
+            _spoken(encoder, row, text)
+        return f"<- names the word that says a term; where others come from is unavailable: {error}"
     return f"encoded {out.counted(n_texts, 'document')} again; <- names the word behind a weight"
+
+
+def _texts(
+    encoder: "SparseEncoder", found: Sequence[list[dict[str, Any]]]
+) -> "Iterator[tuple[dict[str, Any], str, list[int]]]":
+    """Each hit with what the encoder reads of it, and its terms, where it has both."""
+    for row in (row for rows in found for row in rows):
+        text = _text(row["fields"], encoder.text_fields)
+        terms = [part["index"] for part in row["terms"]]
+        if text and terms:
+            yield row, text, terms
+
+
+def _spoken(encoder: "SparseEncoder", row: dict[str, Any], text: str) -> None:
+    """Give the terms without an origin that the text itself says the place where it first does."""
+    from ..encoders import said
+
+    places: dict[int, tuple[int, int]] = {}
+    for term, start, end in said(encoder, text) or ():
+        places.setdefault(term, (start, end))
+    for part in row["terms"]:
+        if "origin" in part or (span := places.get(part["index"])) is None:
+            continue
+        part["origin"] = {
+            "kind": "literal",
+            "token": part["term"],
+            "text": text[slice(*span)],
+            "span": span,
+            "window": None,
+            "weight": None,
+        }
 
 
 def described(part: dict[str, Any]) -> str:
@@ -60,24 +89,15 @@ def described(part: dict[str, Any]) -> str:
 
 def _network(index: "Index", encoder: "SparseEncoder") -> "Traces":
     """The encoder with its document network: this one, or the one that built the index."""
-    from index import check_same_space
-    from lsr.encoders import (
-        InferenceFreeEncoder,
-        JoinedEncoder,
-        SeparateEncoder,
-        SpladeEncoder,
-        load_encoder,
-    )
+    from index import check_same_space, whole_encoder
+    from lsr.encoders import Learned, document_network, load_encoder
 
-    if isinstance(encoder, SpladeEncoder):
-        return encoder
-    assert isinstance(encoder, InferenceFreeEncoder | SeparateEncoder | JoinedEncoder)
-    built_by = index.encoder.path if index.encoder is not None else None
-    learned = encoder.learned if isinstance(encoder, JoinedEncoder) else encoder
-    if learned.documents is None and built_by is not None and Path(built_by).is_dir():
-        whole = load_encoder(built_by)
+    assert isinstance(encoder, Learned)
+    folder = whole_encoder(index.encoder)
+    if document_network(encoder) is None and folder is not None:
+        whole = load_encoder(folder)
         check_same_space(index, whole)
-        assert isinstance(whole, InferenceFreeEncoder | SeparateEncoder | JoinedEncoder)
+        assert isinstance(whole, Learned)
         return whole
     return encoder
 

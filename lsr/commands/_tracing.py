@@ -3,13 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..encoders import (
-    InferenceFreeEncoder,
-    JoinedEncoder,
-    SeparateEncoder,
-    SparseEncoder,
-    SpladeEncoder,
-)
+from ..encoders import Learned, SparseEncoder
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +15,7 @@ def require_tracing(encoder: SparseEncoder) -> "TracingEncoder":
 
     Raises `UsageError` for BM25, whose terms are all in the texts, and what `origins` raises.
     """
-    networks = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder | JoinedEncoder
-    if not isinstance(encoder, networks):
+    if not isinstance(encoder, Learned):
         raise UsageError(
             f"every term of the encoder '{encoder.name}' is a word of its document, so there are "
             "no origins to keep"

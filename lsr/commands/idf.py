@@ -11,15 +11,17 @@ import numpy as np
 from ..errors import EncoderError, UsageError
 from ..shipped import encoder_place
 from . import _printing as out
+from ._counted_words import refresh_words
 
 if TYPE_CHECKING:
-    from ..encoders import InferenceFreeEncoder, TextTokenizer
+    from ..encoders import InferenceFreeEncoder, JoinedEncoder, TextTokenizer
     from ..encoders.token_counts import TokenCounts
 
 EXAMPLES = """\b
 Examples:
   lsr idf corpus.jsonl --encoder runs/encoder --output runs/refreshed
   lsr idf corpus.jsonl --encoder runs/encoder --output runs/refreshed --blend 0.5
+  lsr idf corpus.jsonl --encoder lsr-mini --output mini-refreshed
   lsr idf january.jsonl --tokenizer runs/encoder --output january.counts
   lsr idf january.counts february.jsonl --encoder runs/encoder --output runs/refreshed
 """
@@ -29,7 +31,9 @@ Examples:
 @click.argument("corpora", nargs=-1, required=True, metavar="CORPUS...")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
 @click.option(
-    "--encoder", metavar="FOLDER", help="Write this inference-free encoder with the new table."
+    "--encoder",
+    metavar="NAME|FOLDER",
+    help="Write this inference-free encoder with the new table.",
 )
 @click.option(
     "--tokenizer",
@@ -77,8 +81,9 @@ def idf(
     """Count in how many documents of each CORPUS every token occurs.
 
     With --encoder, its query table becomes the idf of these documents: no training, and indexes
-    stay valid. With --tokenizer, the counts are kept. A CORPUS may be such a folder of counts;
-    those of several are added up.
+    stay valid. Of an encoder with words beside its network, such as lsr-mini, the words are counted
+    and the table of the network stays. With --tokenizer, the counts are kept. A CORPUS may be such
+    a folder of counts; those of several are added up.
     """
     if (encoder is None) == (tokenizer is None):
         raise UsageError(
@@ -92,8 +97,20 @@ def idf(
         )
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
+    from ..encoders import JoinedEncoder
+
     started = time.perf_counter()
-    whole = None if encoder is None else _inference_free(encoder)
+    whole = None if encoder is None else _with_table(encoder)
+    if isinstance(whole, JoinedEncoder):
+        given = [name for name in ("--clip", "--smoothing") if only[name] is not None]
+        given += ["--processes"] if processes > 1 else []
+        if given:
+            raise UsageError(
+                f"{given[0]} is about sub-words; {encoder} has words counted, as BM25 does. Leave "
+                "it out"
+            )
+        refresh_words(whole, corpora, output, blend=blend, json=json)
+        return
     if whole is not None:
         reader, fields = whole.queries.tokenizer, whole.text_fields
     else:
@@ -217,19 +234,11 @@ def _counts(
     return total, counter.n
 
 
-def _inference_free(folder: str) -> "InferenceFreeEncoder":
+def _with_table(folder: str) -> "InferenceFreeEncoder | JoinedEncoder":
     from ..encoders import InferenceFreeEncoder, JoinedEncoder, load_encoder
-    from ..encoders.joined import LEARNED
 
     encoder = load_encoder(folder)
-    if isinstance(encoder, JoinedEncoder):
-        place = encoder_place(folder)
-        raise EncoderError(
-            f"{folder} has words beside its terms, counted elsewhere. Count those of your corpus "
-            f"with `lsr join {place / LEARNED} OUTPUT --words CORPUS`, or replace the table of its "
-            f"terms alone: --encoder {place / LEARNED}"
-        )
-    if not isinstance(encoder, InferenceFreeEncoder):
+    if not isinstance(encoder, InferenceFreeEncoder | JoinedEncoder):
         raise EncoderError(
             f"{folder}: only an inference-free encoder has a query table to replace; the queries "
             "of this one go through a network or BM25"
@@ -239,27 +248,15 @@ def _inference_free(folder: str) -> "InferenceFreeEncoder":
 
 def _tokenizer(folder: Path) -> tuple["TextTokenizer", tuple[str, ...]]:
     """The tokenizer of an encoder or a checkpoint, and the fields the encoder reads."""
-    from ..encoders import (
-        InferenceFreeEncoder,
-        JoinedEncoder,
-        SeparateEncoder,
-        SpladeEncoder,
-        TextTokenizer,
-        load_encoder,
-    )
+    from ..encoders import TextTokenizer, load_encoder, query_tokenizer
     from ..encoders.card import DEFAULT_TEXT_FIELDS
 
     if not (folder / "modules.json").is_file():
         return TextTokenizer.load(folder), DEFAULT_TEXT_FIELDS
     encoder = load_encoder(folder, queries_only=True)
-    if isinstance(encoder, JoinedEncoder):
-        return encoder.learned.queries.tokenizer, encoder.text_fields
-    if isinstance(encoder, InferenceFreeEncoder):
-        return encoder.queries.tokenizer, encoder.text_fields
-    if isinstance(encoder, SpladeEncoder):
-        return encoder.side.tokenizer, encoder.text_fields
-    if isinstance(encoder, SeparateEncoder):
-        return encoder.queries.tokenizer, encoder.text_fields
-    raise EncoderError(
-        f"{folder}: BM25 has no tokenizer with numbered tokens; name another encoder"
-    )
+    tokenizer = query_tokenizer(encoder)
+    if tokenizer is None:
+        raise EncoderError(
+            f"{folder}: BM25 has no tokenizer with numbered tokens; name another encoder"
+        )
+    return tokenizer, encoder.text_fields

@@ -96,7 +96,7 @@ def _place_of(name: str, data: Path) -> Path:
 
 def _encoder_of(path: Path, folder: str | None) -> "SparseEncoder | None":
     """The encoder of an index's documents, None where it is not to be found."""
-    from index import Index
+    from index import Index, whole_encoder
     from index.catalog import FILE_NAME, Catalog
 
     from ..encoders import load_encoder
@@ -111,6 +111,5 @@ def _encoder_of(path: Path, folder: str | None) -> "SparseEncoder | None":
         return None
     if card.query_strategy == "bm25" and sound and index.encoder_folder.is_dir():
         return load_encoder(index.encoder_folder)
-    if card.path is not None and Path(card.path).is_dir():
-        return load_encoder(card.path)
-    return None
+    whole = whole_encoder(card)
+    return None if whole is None else load_encoder(whole)

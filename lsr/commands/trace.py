@@ -28,17 +28,17 @@ def trace(*, index: Path, encoder: Path | None, json: bool) -> None:
     Its network reads every document that was not traced yet a second time; vectors and searches
     stay as they are. What was interrupted goes on when the command is given again.
     """
-    from index import Index, check_same_space, trace_all
+    from index import Index, check_same_space, trace_all, whole_encoder
 
     from ..encoders import load_encoder
     from ..errors import EncoderError
 
     with Index.open(index) as opened:
-        built_by = None if opened.encoder is None else opened.encoder.path
-        folder = encoder or (None if built_by is None else Path(built_by))
-        if folder is None or not folder.is_dir():
+        folder = encoder or whole_encoder(opened.encoder)
+        if folder is None:
+            known = None if opened.encoder is None else opened.encoder.path
             raise EncoderError(
-                f"{index}: the encoder that built it is not at {folder}; name its folder with "
+                f"{index}: the encoder that built it is not at {known}; name its folder with "
                 "--encoder"
             )
         whole = require_tracing(load_encoder(folder))

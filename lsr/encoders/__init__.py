@@ -9,6 +9,14 @@ from .joined import JoinedEncoder
 from .layout import load_encoder
 from .matching import Said, cut_off, said
 from .origins import Origin, Traces
+from .parts import (
+    Learned,
+    document_network,
+    learned_part,
+    query_idf,
+    query_tokenizer,
+    words_part,
+)
 from .protocol import QueryStrategy, SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder, is_binary
@@ -24,6 +32,7 @@ __all__ = [
     "Card",
     "InferenceFreeEncoder",
     "JoinedEncoder",
+    "Learned",
     "Origin",
     "QueryStrategy",
     "QueryTable",
@@ -39,8 +48,13 @@ __all__ = [
     "blend_idf",
     "count_tokens",
     "cut_off",
+    "document_network",
     "idf_table",
     "is_binary",
+    "learned_part",
     "load_encoder",
+    "query_idf",
+    "query_tokenizer",
     "said",
+    "words_part",
 ]

@@ -13,7 +13,8 @@ CRC-32, among all other terms, so that documents added later stay searchable wit
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from .folder import Fingerprint, read_object, replacing, write_json
 from .protocol import QueryStrategy
 
 N_BUCKETS = 16_384
+_BATCH = 2_048  # texts counted at once
 FORMAT = 1
 CLASS_NAME = "lsr.encoders.bm25.BM25Encoder"
 _SETTINGS, _TERMS, _TABLE = "bm25.json", "terms.txt", "df.safetensors"
@@ -144,6 +146,34 @@ class BM25Encoder:
         counts = self._counts(texts)
         counts.data = counts.data * self._idf[counts.indices]
         return counts
+
+    def with_frequencies(self, df: npt.NDArray[np.integer], n_docs: int) -> "BM25Encoder":
+        """The same encoder with other document frequencies: the space stays, indexes stay valid.
+
+        `df` is (n_terms,), counted in `n_docs` documents with at least one term, as `count` does;
+        the terms that share buckets stay unseen.
+        """
+        known = df[: len(self.statistics.terms)].astype(np.uint32)
+        counted = replace(self.statistics, df=known, n_docs=n_docs)
+        return BM25Encoder(
+            counted,
+            k1=self.k1,
+            b=self.b,
+            analyser=self.analyser,
+            name=self.name,
+            text_fields=self.text_fields,
+        )
+
+    def count(self, texts: Iterable[str]) -> tuple[npt.NDArray[np.int64], int]:
+        """(n_terms,) in how many texts each term is, and how many texts have a term at all."""
+        df = np.zeros(self.n_terms, np.int64)
+        n_docs = 0
+        waiting = iter(texts)
+        while batch := list(islice(waiting, _BATCH)):
+            rows = self._counts(batch)
+            df += np.bincount(rows.indices, minlength=self.n_terms)
+            n_docs += int(np.count_nonzero(np.diff(rows.indptr)))
+        return df, n_docs
 
     def places(self, text: str) -> list[tuple[int, int, int]]:
         """(term, start, end) of every word of `text` that is no stop word, in order."""

@@ -117,6 +117,11 @@ class InferenceFreeEncoder(Described):
         prompt = self.settings.document_prompt
         return trace(self._network(), text, terms, prompt=prompt, card=self.card)
 
+    def idf(self, terms: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """What a query that says these terms gives them."""
+        weights: npt.NDArray[np.float32] = np.maximum(self.queries.weights[terms], 0)
+        return weights
+
     def term_strings(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
         """The vocabulary entries of these term numbers."""
         return self.queries.tokenizer.strings([int(term) for term in terms])

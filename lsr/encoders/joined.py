@@ -108,7 +108,7 @@ class JoinedEncoder(Described):
         first = self.learned.n_terms
         weights = np.zeros(len(terms), np.float32)
         mine = terms < first
-        weights[mine] = np.maximum(self.learned.queries.weights[terms[mine]], 0)
+        weights[mine] = self.learned.idf(terms[mine])
         weights[~mine] = self.words.idf(terms[~mine] - first)
         return weights
 
@@ -121,6 +121,23 @@ class JoinedEncoder(Described):
             else f"word:{self.words.term_strings([t - first])[0]}"
             for t in map(int, terms)
         ]
+
+    def with_words(self, words: BM25Encoder) -> "JoinedEncoder":
+        """The same encoder with other document frequencies: the space stays, indexes stay valid.
+
+        Raises `EncoderError` for words of other documents, which have another space.
+        """
+        if words.space != self.words.space:
+            raise EncoderError(
+                f"words of space {words.space} cannot replace those of '{self.name}', of space "
+                f"{self.words.space}; only document frequencies may differ"
+            )
+        return replace(self, words=words, card=replace(self.card, build=None), folder=None)
+
+    def with_windows(self, overlap: int) -> "JoinedEncoder":
+        """The same encoder, whose network reads long documents in windows that share `overlap`."""
+        network = replace(self.learned, card=replace(self.learned.card, window_overlap=overlap))
+        return replace(self, learned=network)
 
     def save(self, folder: Path, *, queries_only: bool = False) -> None:
         """Write the encoder folder; `queries_only` leaves out the learned document network."""

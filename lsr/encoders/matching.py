@@ -9,6 +9,7 @@ from typing import NamedTuple
 from .bm25 import BM25Encoder
 from .inference_free import InferenceFreeEncoder
 from .joined import JoinedEncoder
+from .parts import document_network, learned_part, query_tokenizer
 from .protocol import SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
@@ -63,21 +64,20 @@ def cut_off(encoder: SparseEncoder, text: str, *, document: bool) -> bool | None
     """
     if isinstance(encoder, BM25Encoder):
         return False
-    if isinstance(encoder, JoinedEncoder):  # its words are read to the end, the network is not
-        return cut_off(encoder.learned, text, document=document)
-    if not isinstance(encoder, InferenceFreeEncoder | SpladeEncoder | SeparateEncoder):
+    part = learned_part(encoder)  # words beside it are read to the end, the network is not
+    if part is None:
         return None
-    settings = encoder.settings
+    settings = part.settings
     if document:
-        if encoder.card.window_overlap is not None:
+        if part.card.window_overlap is not None:
             return False
-        side = encoder.side if isinstance(encoder, SpladeEncoder) else encoder.documents
+        side = document_network(part)
         if side is None:
             return None
         return _too_long(read_by(side), settings.document_prompt + text, framed=True)
-    if isinstance(encoder, InferenceFreeEncoder):
-        return _too_long(encoder.queries.tokenizer, settings.query_prompt + text, framed=False)
-    side = encoder.side if isinstance(encoder, SpladeEncoder) else encoder.queries
+    if isinstance(part, InferenceFreeEncoder):
+        return _too_long(part.queries.tokenizer, settings.query_prompt + text, framed=False)
+    side = part.side if isinstance(part, SpladeEncoder) else part.queries
     return _too_long(read_by(side), settings.query_prompt + text, framed=True)
 
 
@@ -91,11 +91,8 @@ def _too_long(tokenizer: TextTokenizer, text: str, *, framed: bool) -> bool:
 
 def _tokenizer(encoder: SparseEncoder) -> TextTokenizer | None:
     """What numbers the terms of this encoder; None where terms are latent."""
-    if isinstance(encoder, InferenceFreeEncoder):
-        return encoder.queries.tokenizer
     if isinstance(encoder, SpladeEncoder | SeparateEncoder):
         side = encoder.side if isinstance(encoder, SpladeEncoder) else encoder.queries
         if isinstance(side, TransformerSide) and side.buckets is not None:
             return None
-        return side.tokenizer
-    return None
+    return query_tokenizer(encoder)

@@ -20,6 +20,7 @@ from ..types import SparseMatrix
 from .batching import keep_largest
 from .folder import write_json
 from .inference_free import InferenceFreeEncoder
+from .joined import JoinedEncoder
 from .model import SparseModel
 from .onnx_graph import (
     Floats,
@@ -85,6 +86,8 @@ def export_onnx(
     `float16` halves the file and computes in float32; `int8` quarters it and computes in 8 bits,
     with what it needs to know of the activations taken from `texts`. A query table stays as it is.
     """
+    if isinstance(encoder, JoinedEncoder):
+        return _export_joined(encoder, folder, precision, texts)
     if not isinstance(encoder, SpladeEncoder | InferenceFreeEncoder | SeparateEncoder):
         raise EncoderError(
             f"encoder '{encoder.name}' ({type(encoder).__name__}) is no masked language model and "
@@ -135,6 +138,26 @@ def export_onnx(
         suffix = "onnx" if precision == "float32" else precision
         card = replace(encoder.card, name=f"{encoder.name}-{suffix}", export=record)
         replace(made, card=card).save(folder)
+    return measured
+
+
+def _export_joined(
+    encoder: JoinedEncoder, folder: Path, precision: OnnxPrecision, texts: Sequence[str]
+) -> Measured:
+    """The twin of the network with the same words beside it; figures are the network's."""
+    from .layout import load_encoder
+
+    if encoder.learned.documents is not None:
+        _network(encoder.learned.documents, encoder.name)  # refused under the name that is known
+    with tempfile.TemporaryDirectory() as work:
+        twin = Path(work, "learned")
+        measured = export_onnx(encoder.learned, twin, precision=precision, texts=texts)
+        learned = load_encoder(twin)
+        assert isinstance(learned, InferenceFreeEncoder)
+        suffix = learned.card.name.removeprefix(f"{encoder.learned.name}-")
+        name = f"{encoder.name}-{suffix}"
+        card = replace(encoder.card, name=name, export=learned.card.export)
+        replace(encoder, learned=learned, card=card, folder=None).save(folder)
     return measured
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from index import MAX_QUERY_TERMS
-from lsr.encoders import BM25Encoder, InferenceFreeEncoder, JoinedEncoder, cut_off
+from lsr.encoders import cut_off, query_idf
 from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
@@ -161,11 +161,8 @@ def _from_document(collection: Collection, like: Like) -> ReadQuery:
     weights = rows.max(axis=0).toarray().ravel() if rows.shape[0] > 1 else None
     terms = rows.indices if weights is None else np.flatnonzero(weights)
     values = rows.data if weights is None else weights[terms]
-    encoder = collection.encoder
-    if isinstance(encoder, BM25Encoder | JoinedEncoder):
-        values = values * encoder.idf(terms)
-    elif isinstance(encoder, InferenceFreeEncoder):
-        values = values * np.maximum(encoder.queries.weights[terms], 0)
+    idf = None if collection.encoder is None else query_idf(collection.encoder, terms)
+    values = values if idf is None else values * idf
     warnings = []
     n_given = int(np.count_nonzero(values))
     if n_given > like.terms:

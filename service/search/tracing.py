@@ -8,13 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lsr.encoders import (
-    InferenceFreeEncoder,
-    JoinedEncoder,
-    Origin,
-    SeparateEncoder,
-    SpladeEncoder,
-)
+from lsr.encoders import Learned, Origin
 from lsr.errors import LsrError
 from lsr.types import Document
 
@@ -34,8 +28,7 @@ _one_at_a_time = threading.Lock()
 def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dict[str, Any]:
     """The answer, as `wire.origins.OriginsResponse` describes it. Raises `ProblemError`."""
     encoder = collection.encoder
-    networks = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder | JoinedEncoder
-    if not isinstance(encoder, networks):
+    if not isinstance(encoder, Learned):
         raise ProblemError(
             "origins_unavailable",
             f"Index '{collection.name}' was not built by a network, so its documents have no terms "

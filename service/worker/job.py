@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index import Index, check_same_space, query_encoder
+from index import Index, check_same_space, query_encoder, whole_encoder
 from lsr.encoders import SparseEncoder, load_encoder
 from lsr.errors import EncoderError
 
@@ -130,12 +130,12 @@ def _folder_of(index: Index) -> Path:
         return index.encoder_folder  # both sides of BM25 are one
     if index.encoder.path is None:
         raise EncoderError(f"{index.encoder_folder}: the copy of the encoder is gone")
-    if not Path(index.encoder.path).is_dir():
+    if (folder := whole_encoder(index.encoder)) is None:
         raise EncoderError(
             f"{index.path}: its encoder '{index.encoder.name}' is not at {index.encoder.path} any "
             "more, so documents cannot be encoded; put it back, or serve with --encoder NAME=FOLDER"
         )
-    return Path(index.encoder.path)
+    return folder
 
 
 @dataclass

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from lsr.encoders import (
-    BM25Encoder,
     InferenceFreeEncoder,
+    JoinedEncoder,
     SeparateEncoder,
     SparseEncoder,
     SpladeEncoder,
     TransformerSide,
 )
 from lsr.errors import EncoderError
+from lsr.shipped import encoder_place
 from lsr.systems import BM25, CROSS_ENCODER, DENSE
 
 from ..recipe import Recipe, make_recipe
@@ -25,12 +26,15 @@ _SAMPLED_TERMS = 2_048  # of inference-free-mini: half of the cost of a step sav
 
 def check_adaptable(encoder: SparseEncoder, name: str) -> Adaptable:
     """The encoder, if its document network is one that training can start from."""
+    if isinstance(encoder, JoinedEncoder):
+        raise EncoderError(
+            f"{name}: BM25's words stand beside its network; adapt the encoder it was joined from "
+            "(lsr join) and join them again. `lsr idf CORPUS` fits its words to a corpus at once"
+        )
     if not isinstance(encoder, InferenceFreeEncoder | SeparateEncoder | SpladeEncoder):
         raise EncoderError(
             f"{name}: BM25 has nothing to train; name the folder of a learned encoder, and `lsr "
             "join` it with words afterwards"
-            if isinstance(encoder, BM25Encoder)
-            else f"{name} is a {type(encoder).__name__}; adapt the encoder it was made from"
         )
     side = document_side(encoder)
     if side.kind != "masked-lm" or side.own_kind is not None:
@@ -135,4 +139,4 @@ def _teacher(name: str) -> dict[str, str]:
         if name.startswith(prefix):
             folder = Path(name.removeprefix(prefix)).absolute()
             return {"kind": prefix.rstrip(":"), "model": str(folder)}
-    return {"kind": "sparse", "model": str(Path(name).absolute())}
+    return {"kind": "sparse", "model": str(encoder_place(name).absolute())}

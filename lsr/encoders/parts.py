@@ -1,0 +1,61 @@
+"""What an encoder is made of: the one place that looks inside every kind of them.
+
+An encoder with a network may have BM25's words in columns behind it (`JoinedEncoder`); whoever asks
+for its network, its tokenizer or its idf by these functions need not know.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from .bm25 import BM25Encoder
+from .inference_free import InferenceFreeEncoder
+from .joined import JoinedEncoder
+from .protocol import SparseEncoder
+from .separate import SeparateEncoder
+from .siamese import SpladeEncoder
+from .side import NetworkSide
+from .tokens import TextTokenizer
+
+Network = SpladeEncoder | InferenceFreeEncoder | SeparateEncoder
+"""What has a network and nothing else."""
+Learned = Network | JoinedEncoder
+"""What can give a document terms that its text does not say."""
+
+
+def learned_part(encoder: SparseEncoder | None) -> Network | None:
+    """The encoder with a network: itself, or the first part of a joined one; None for BM25."""
+    if isinstance(encoder, JoinedEncoder):
+        return encoder.learned
+    return encoder if isinstance(encoder, Network) else None
+
+
+def words_part(encoder: SparseEncoder | None) -> tuple[int, BM25Encoder] | None:
+    """Number of the first word, and the BM25 that numbers the words from there; None without."""
+    if isinstance(encoder, JoinedEncoder):
+        return encoder.learned.n_terms, encoder.words
+    return (0, encoder) if isinstance(encoder, BM25Encoder) else None
+
+
+def document_network(encoder: SparseEncoder | None) -> NetworkSide | None:
+    """What reads documents; None for BM25, and where only the query side is at hand."""
+    part = learned_part(encoder)
+    if part is None:
+        return None
+    return part.side if isinstance(part, SpladeEncoder) else part.documents
+
+
+def query_tokenizer(encoder: SparseEncoder | None) -> TextTokenizer | None:
+    """What cuts queries into numbered pieces; None for BM25, which reads words."""
+    part = learned_part(encoder)
+    if part is None:
+        return None
+    return part.side.tokenizer if isinstance(part, SpladeEncoder) else part.queries.tokenizer
+
+
+def query_idf(
+    encoder: SparseEncoder, terms: npt.NDArray[np.integer]
+) -> npt.NDArray[np.float32] | None:
+    """(len(terms),) what a query that says each term once gives it; None if a network decides."""
+    if isinstance(encoder, BM25Encoder | InferenceFreeEncoder | JoinedEncoder):
+        return encoder.idf(terms)
+    return None

@@ -1,0 +1,180 @@
+"""The verbs on an index of lsr-mini: what is asked of a network, of words, and of both at once."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from index import Index, whole_encoder
+from index.card import encoder_argument, encoder_card
+from index.doctor import Finding, examine, open_case
+from lsr.__main__ import run
+from lsr.encoders import (
+    BM25Encoder,
+    JoinedEncoder,
+    document_network,
+    load_encoder,
+    query_idf,
+    query_tokenizer,
+    words_part,
+)
+from lsr.errors import EncoderError, UsageError
+from lsr.shipped import shipped
+
+NAME = "lsr-mini"
+TEXTS = {
+    "coffee": "Caffeine before bedtime reduces sleep by an hour.",
+    "bread": "Wild yeast ferments the dough overnight.",
+    "volcano": "Eyjafjallajokull closed the airspace over Europe.",
+    "tax": "A taxpayer may deduct interest. " + " ".join(f"Clause {n} applies." for n in range(90)),
+}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> JoinedEncoder:
+    found = load_encoder(NAME)
+    assert isinstance(found, JoinedEncoder)
+    return found
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    rows = [json.dumps({"_id": name, "text": text}) for name, text in TEXTS.items()]
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def index(corpus: Path) -> Path:
+    path = corpus.with_name("mini.index")
+    assert run(["index", str(corpus), str(path), "--encoder", NAME, "--json"]) == 0
+    return path
+
+
+def told(capsys: pytest.CaptureFixture[str], *command: object) -> Any:
+    capsys.readouterr()
+    assert run([*map(str, command), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_its_parts_are_found_behind_one_face(encoder: JoinedEncoder) -> None:
+    assert document_network(encoder) is encoder.learned.documents
+    assert query_tokenizer(encoder) is encoder.learned.queries.tokenizer
+    assert words_part(encoder) == (30_522, encoder.words)
+    sleep = encoder.encode_queries(["sleep"])
+    weights = query_idf(encoder, sleep.indices)
+    assert weights is not None
+    np.testing.assert_array_equal(weights, sleep.data)
+    assert query_idf(encoder.learned, sleep.indices[:1]) == sleep.data[:1]
+
+
+def test_doctor_looks_at_both_parts(index: Path, encoder: JoinedEncoder) -> None:
+    """It once took it for BM25 without sub-words whose network was lost."""
+    with Index.open(index) as opened:
+        found: dict[str, Finding] = {one.check: one for one in examine(open_case(opened))}
+    assert found["truncation"].level == "warn"
+    assert "by the network, only as words" in found["truncation"].measured
+    assert (found["words"].level, "indexed whole, too" in found["words"].measured) == ("ok", True)
+    assert "64,783 terms" in found["vocabulary"].measured, "buckets wait for words unknown yet"
+    assert "frequencies of words" in found["drift"].measured
+    assert found["truncation"].next[-4:] == ("--encoder", NAME, "--windows", "32")
+
+
+def test_idf_counts_the_words_anew_and_leaves_the_network(
+    corpus: Path, encoder: JoinedEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new"
+    facts = told(capsys, "idf", corpus, "--encoder", NAME, "--output", new)
+    assert (facts["n_passages"], facts["space"]) == (4, encoder.space)
+    fresh = load_encoder(new)
+    assert isinstance(fresh, JoinedEncoder)
+    assert fresh.build != encoder.build
+    plain = BM25Encoder.fit(TEXTS.values())
+    ours, theirs = (
+        one.idf(np.array([one.statistics.terms.index("sleep")])) for one in (fresh.words, plain)
+    )
+    assert ours == theirs
+    asked = encoder.encode_queries(["sleep"]), fresh.encode_queries(["sleep"])
+    assert asked[0].data[0] == asked[1].data[0], "the learned weight stays"
+    assert asked[1].data[1] == pytest.approx(math.log1p(3.5 / 1.5))
+    assert (fresh.encode_documents(["sleep"]) != encoder.encode_documents(["sleep"])).nnz == 0
+    card = json.loads((new / "lsr.json").read_text())
+    assert card["idf"]["n_passages"] == 4
+    assert card["training"]["recipe"]
+
+    half = told(
+        capsys, "idf", corpus, "--encoder", NAME, "--output", tmp_path / "half", "--blend", "0.5"
+    )
+    assert facts["mean"] < half["mean"] < half["mean_before"]
+
+
+def test_idf_refuses_what_is_about_sub_words(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts, new = tmp_path / "counts", tmp_path / "new"
+    facts = told(capsys, "idf", corpus, "--tokenizer", NAME, "--output", counts)
+    assert facts["tokens"] == 30_522
+    to = ["--encoder", NAME, "--output", str(new)]
+    assert run(["idf", str(counts), *to]) == UsageError.exit_code
+    assert "counts of sub-words" in capsys.readouterr().err
+    assert run(["idf", str(corpus), *to, "--clip", "3"]) == UsageError.exit_code
+    assert "--clip is about sub-words" in capsys.readouterr().err
+    assert not new.exists()
+
+
+def test_explained_searches_show_the_words_that_say_terms(
+    index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its graph tells no origins, but what the text itself says needs none."""
+    assert run(["search", str(index), "caffeine", "-k", "1", "--explain"]) == 0
+    shown = capsys.readouterr().out
+    assert "word:caffein <- 'Caffeine' (literal)" in shown
+    assert "unavailable: an ONNX graph" in shown
+    facts = told(capsys, "search", index, "insomnia sleep", "-k", "1", "--explain")
+    kinds = {
+        part["term"]: part.get("origin", {}).get("kind")
+        for part in facts["queries"][0]["hits"][0]["terms"]
+    }
+    assert kinds["word:sleep"] == kinds["sleep"] == "literal"
+
+
+def test_windows_are_remembered_and_doctor_is_content(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "windows.index"
+    told(capsys, "index", corpus, path, "--encoder", NAME, "--windows", "32")
+    with Index.open(path) as opened:
+        assert opened.encoder is not None
+        assert opened.encoder.window_overlap == 32
+        found = {one.check: one for one in examine(open_case(opened))}
+    assert found["truncation"].level == "ok"
+
+
+def test_an_index_finds_the_shipped_encoder_where_this_package_is_now(
+    encoder: JoinedEncoder, tmp_path: Path
+) -> None:
+    """Its folder lies inside the installation, which an index outlives."""
+    card = encoder_card(encoder)
+    moved = replace(card, path=str(tmp_path / "old" / "site-packages" / NAME))
+    assert whole_encoder(card) == whole_encoder(moved) == shipped(NAME)
+    assert encoder_argument(card) == encoder_argument(moved) == NAME
+    other = replace(moved, name="other")
+    assert whole_encoder(other) is None
+    assert encoder_argument(other) == other.path
+
+
+def test_words_of_other_documents_are_refused(encoder: JoinedEncoder) -> None:
+    with pytest.raises(EncoderError, match="only document frequencies may differ"):
+        encoder.with_words(BM25Encoder.fit(["a cat"]))
+
+
+def test_what_needs_a_network_to_train_says_so(tmp_path: Path) -> None:
+    from training.adapting.settings import check_adaptable
+
+    with pytest.raises(EncoderError, match="lsr idf CORPUS"):
+        check_adaptable(load_encoder(NAME), NAME)
