@@ -186,6 +186,7 @@ def test_an_onnx_graph_joins_a_system_whose_other_networks_are_in_bfloat16(tmp_p
         "int8": "float32",
         "torch": "bfloat16",
     }
+    assert encoder_choice("lsr-mini", system).precision == "float32", "a graph inside a joined one"
 
 
 def test_of_several_encoders_each_says_its_own_terms(collection: Dataset, dense: str) -> None:

@@ -14,6 +14,7 @@ import orjson
 from .. import __version__
 from ..errors import IndexFailure, imports_of
 from ..files import atomic_write
+from ..shipped import encoder_place
 from ..systems import BM25, CROSS_ENCODER, DENSE, System, is_dense
 from ..vectors import pace
 from . import _printing as out
@@ -222,7 +223,7 @@ def encoder_choice(name: str, system: System) -> EncoderChoice:
 
     An ONNX graph has the precision of its export, whatever the other networks of a system have.
     """
-    fixed = name == BM25 or any(Path(name).glob("*_OnnxTransformer"))
+    fixed = name == BM25 or any(encoder_place(name).rglob("*_OnnxTransformer"))
     return EncoderChoice(name, precision="float32" if fixed else system.precision)
 
 
