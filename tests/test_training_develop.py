@@ -4,6 +4,7 @@ import json
 import sys
 import types
 from collections import namedtuple
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file  # noqa: E402
 from lsr.errors import DatasetError, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.data import load_pairs  # noqa: E402
-from training.develop import Development, Progress, load_development, score  # noqa: E402
+from training.develop import Development, Progress, load_development, mean_score, score  # noqa: E402
 from training.sections import RunSettings  # noqa: E402
 from training.trainer import StageSettings, run_stage  # noqa: E402
 from training.training_run import StopEarly  # noqa: E402
@@ -55,8 +56,7 @@ def developing(**settings: object):
 
 def test_a_collection_gives_its_judged_documents_and_a_sample(collection: Path) -> None:
     recipe = developing(dataset=str(collection), documents=12)
-    development, pairs = load_development(recipe, load_pairs(recipe))
-    assert development is not None
+    (development,), pairs = load_development(recipe, load_pairs(recipe))
     assert len(pairs.queries) == 48
     assert (development.name, development.split) == ("birds", "dev")
     # q5 has nothing relevant; the five answers are there whatever the sample.
@@ -66,15 +66,14 @@ def test_a_collection_gives_its_judged_documents_and_a_sample(collection: Path) 
         ((document, grade),) = development.qrels[str(row)].items()
         assert development.documents[int(document)] == f"bird {query.split()[-1]}"
         assert grade == 1
-    again, _ = load_development(recipe, load_pairs(recipe))
+    (again,), _ = load_development(recipe, load_pairs(recipe))
     assert again == development
 
 
 def test_held_out_queries_are_not_learned_from() -> None:
     recipe = developing(held_out=0.25, documents=20)
     before = load_pairs(recipe)
-    development, left = load_development(recipe, before)
-    assert development is not None
+    (development,), left = load_development(recipe, before)
     assert len(development.queries) == 12
     assert sorted(development.queries + left.queries) == sorted(before.queries)
     assert len(left.positives) == len(left.negatives) == len(left.source_of) == 36
@@ -87,13 +86,20 @@ def test_held_out_queries_are_not_learned_from() -> None:
         assert positives.tolist() == before.positives[before.queries.index(query)].tolist()
 
 
-def test_a_name_goes_through_the_resolver_to_ir_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small judged samples people use for this, NanoBEIR, come from there."""
+@pytest.fixture
+def nano(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ir_datasets with NanoBEIR alone: three texts a collection, one question, the second answers.
+
+    It carries the collection's name, so that encoders can tell them apart.
+    """
     Doc = namedtuple("Doc", "doc_id title text")
     Query = namedtuple("Query", "query_id text")
     Qrel = namedtuple("Qrel", "query_id doc_id relevance")
 
     class Nano:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
         def has_docs(self) -> bool:
             return True
 
@@ -106,27 +112,63 @@ def test_a_name_goes_through_the_resolver_to_ir_datasets(monkeypatch: pytest.Mon
             return iter([Doc(f"d{i}", "", f"text {i}") for i in range(3)])
 
         def queries_iter(self):
-            return iter([Query("q", "which text")])
+            return iter([Query("q", self.name)])
 
         def qrels_iter(self):
             return iter([Qrel("q", "d1", 1)])
 
     def load(irds_id: str) -> Nano:
-        if irds_id != "nano-beir/scifact":
+        kind, _, name = irds_id.partition("/")
+        if kind != "nano-beir" or "/" in name:
             raise KeyError(irds_id)
-        return Nano()
+        return Nano(name)
 
     module = types.ModuleType("ir_datasets")
+    module.__spec__ = ModuleSpec("ir_datasets", None)
     module.load = load  # type: ignore[attr-defined]
     module.docs_parent_id = lambda irds_id: irds_id  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ir_datasets", module)
+
+
+@pytest.mark.usefixtures("nano")
+def test_a_name_goes_through_the_resolver_to_ir_datasets() -> None:
+    """The small judged samples people use for this, NanoBEIR, come from there."""
     recipe = developing(dataset="irds:nano-beir/scifact", split="test")
-    development, _ = load_development(recipe, load_pairs(recipe))
-    assert development is not None
+    (development,), _ = load_development(recipe, load_pairs(recipe))
     assert development.documents[int(*development.qrels["0"])] == "text 1"
     with pytest.raises(DatasetError, match="no judgements for split 'dev'"):
         recipe = developing(dataset="irds:nano-beir/scifact")
         load_development(recipe, load_pairs(recipe))
+
+
+@pytest.mark.usefixtures("nano")
+def test_the_collections_of_nanobeir_are_ranked_apart_and_averaged() -> None:
+    """One of thirteen finds its answer first, one second, the others nothing: (1 + 1/2) / 13."""
+
+    class Reader:
+        def encode_queries(self, texts):
+            row = {"scifact": [0, 1], "quora": [1, 1]}.get(texts[0], [0, 0])
+            return sparse.csr_array(np.asarray([row], np.float32))
+
+        def encode_documents(self, texts):
+            rows = {"text 0": [2, 0], "text 1": [0, 1], "text 2": [0, 0]}
+            return sparse.csr_array(np.asarray([rows[text] for text in texts], np.float32))
+
+    recipe = developing(dataset="nanobeir", split="test")
+    developments, _ = load_development(recipe, load_pairs(recipe))
+    assert len(developments) == len({one.name for one in developments}) == 13
+    assert developments[0].name == "nanobeir/arguana"
+    assert mean_score(developments, Reader(), "RR@10") == pytest.approx(1.5 / 13)
+
+
+@pytest.mark.usefixtures("nano")
+def test_a_run_is_stopped_by_nanobeir_and_the_card_says_by_what(tmp_path: Path) -> None:
+    recipe = load_recipe("smoke", QUICK | {"develop.dataset": "nanobeir", "develop.split": "test"})
+    report = train(recipe, tmp_path / "e", progress=False)
+    assert report.finished
+    record = json.loads((tmp_path / "e" / "lsr.json").read_text())["training"]["development"]
+    assert record["name"].split(", ")[::12] == ["nanobeir/arguana", "nanobeir/webis-touche2020"]
+    assert (record["n_queries"], record["n_documents"], record["is_test"]) == (13, 39, True)
 
 
 @pytest.mark.parametrize("settings", [{}, {"dataset": "scifact", "held_out": 0.1}])

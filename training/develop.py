@@ -1,13 +1,14 @@
-"""Early stopping: ranks a development collection now and then, keeps the best weights.
+"""Early stopping: ranks development collections now and then, keeps the best weights.
 
-The collection is judged queries that training never sees: a split of some collection, or a share of
-the training queries held out. Its documents are those judged and a sample of others, so that a look
-takes seconds; its scores compare one step with another and are not those of the whole collection.
+A collection is judged queries that training never sees: a split of some collection, of each of a
+group (`nanobeir`), or a share of the training queries held out. Its documents are those judged and
+a sample of others, so that a look takes seconds; its scores compare one step with another and are
+not those of the whole collection.
 """
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lsr.datasets import load_dataset
+from lsr.datasets.catalogue import known, members
 from lsr.encoders.folder import read_object, write_json
 from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import RecipeError
@@ -44,18 +46,21 @@ class Development:
     qrels: Qrels
 
 
-def load_development(recipe: Recipe, pairs: Pairs) -> tuple[Development | None, Pairs]:
-    """The development collection of the recipe, and the pairs that are left to learn from."""
+def load_development(recipe: Recipe, pairs: Pairs) -> tuple[tuple[Development, ...], Pairs]:
+    """The development collections of the recipe, and the pairs that are left to learn from."""
     wanted = recipe.develop
     if wanted is None:
-        return None, pairs
-    return (_from_collection(recipe), pairs) if wanted.dataset else _held_out(recipe, pairs)
+        return (), pairs
+    if not wanted.dataset:
+        development, left = _held_out(recipe, pairs)
+        return (development,), left
+    return tuple(_from_collection(recipe, name) for name in members([wanted.dataset])), pairs
 
 
-def _from_collection(recipe: Recipe) -> Development:
+def _from_collection(recipe: Recipe, name: str) -> Development:
     wanted = recipe.develop
     assert wanted is not None
-    dataset = load_dataset(beside(wanted.dataset, recipe.path))
+    dataset = load_dataset(beside(name, recipe.path))
     judged = dataset.qrels(wanted.split)
     answerable = [
         query
@@ -67,7 +72,7 @@ def _from_collection(recipe: Recipe) -> Development:
     queries = [answerable[row] for row in np.sort(rows)]
     if not queries:
         raise RecipeError(
-            f"{recipe.path}: develop.dataset = '{wanted.dataset}' has no query with a relevant "
+            f"{recipe.path}: develop.dataset = '{name}' has no query with a relevant "
             f"document in split '{wanted.split}'; it has {', '.join(dataset.splits()) or 'none'}."
         )
     needed = {doc_id for query in queries for doc_id in judged[query.query_id]}
@@ -88,7 +93,7 @@ def _from_collection(recipe: Recipe) -> Development:
         texts[doc_id] = text
     row_of = {doc_id: str(row) for row, doc_id in enumerate(texts)}
     return Development(
-        name=Path(wanted.dataset).name if "/" in wanted.dataset else wanted.dataset,
+        name=name if name in known() else Path(name).name,
         split=wanted.split,
         fingerprint=dataset.fingerprint,
         queries=[query.text for query in queries],
@@ -142,6 +147,11 @@ def _held_out(recipe: Recipe, pairs: Pairs) -> tuple[Development, Pairs]:
         negatives=[pairs.negatives[row] for row in kept],
     )
     return development, left
+
+
+def mean_score(developments: Sequence[Development], encoder: SparseEncoder, measure: str) -> float:
+    """The mean over collections, each ranked by itself and counting alike."""
+    return float(np.mean([score(one, encoder, measure) for one in developments]))
 
 
 def score(development: Development, encoder: SparseEncoder, measure: str) -> float:

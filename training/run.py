@@ -62,7 +62,7 @@ def run_recipe(
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
     loaded = load_pairs(recipe, cache=folder / "mined", quiet=quiet)
-    development, pairs = load_development(recipe, loaded)
+    developments, pairs = load_development(recipe, loaded)
     pairs = limited(pairs, recipe.distillation.candidates)
     with in_turn():
         record = RunRecord.open(folder, recipe, pairs, writes=is_first())
@@ -74,7 +74,7 @@ def run_recipe(
         record,
         quiet=quiet,
         logs=output.with_name(f"{output.name}.tensorboard"),
-        development=development,
+        developments=developments,
         deadline=deadline,
     )
     if network is not None:

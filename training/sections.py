@@ -247,7 +247,8 @@ class Develop:
     """Early stopping: the ranking stage ends with the weights that ranked these queries best."""
 
     dataset: str = ""
-    """A collection to rank; left out, a share of the training queries is held out."""
+    """A collection to rank, or a group of them, whose mean counts ("nanobeir", split "test"); left
+    out, a share of the training queries is held out."""
     split: str = "dev"
     """With "test" the results on that split are no test results any more, as the card will say."""
     held_out: float = number(0.0, low=0, high=0.9)

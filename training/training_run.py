@@ -21,7 +21,7 @@ from lsr.progress import bar
 
 from .adapted_weights import adapted_state, load_weights, save_weights
 from .data import Pairs
-from .develop import Development, Progress, StopEarly, score
+from .develop import Development, Progress, StopEarly, mean_score
 from .gather import in_turn, is_first, wait
 from .models import make_encoder, make_model, make_queries
 from .queries import TableQueries
@@ -51,7 +51,7 @@ class TrainingRun:
     quiet: bool
     logs: Path
     """Where TensorBoard's files go."""
-    development: Development | None
+    developments: tuple[Development, ...]
     deadline: float | None
     """A time of `time.monotonic` after which a stage saves its state and returns False."""
     teachers: TeacherScores | None = None
@@ -103,20 +103,20 @@ class TrainingRun:
 
     @property
     def developed(self) -> dict[str, Any] | None:
-        """How the development collection ranked, for the card; None in a recipe without one."""
-        wanted, development = self.recipe.develop, self.development
-        if wanted is None or development is None:
+        """How the development collections ranked, for the card; None in a recipe without one."""
+        wanted, developments = self.recipe.develop, self.developments
+        if wanted is None or not developments:
             return None
         progress = Progress.read(self.folder / RANKING / "develop.json")
         best = progress.best
         assert best is not None, "the last step of the ranking stage has a look"
         return {
-            "name": development.name,
-            "split": development.split,
-            "fingerprint": development.fingerprint,
-            "is_test": bool(wanted.dataset) and development.split.startswith("test"),
-            "n_queries": len(development.queries),
-            "n_documents": len(development.documents),
+            "name": ", ".join(one.name for one in developments),
+            "split": developments[0].split,
+            "fingerprint": " ".join(one.fingerprint for one in developments),
+            "is_test": bool(wanted.dataset) and developments[0].split.startswith("test"),
+            "n_queries": sum(len(one.queries) for one in developments),
+            "n_documents": sum(len(one.documents) for one in developments),
             "measure": wanted.measure,
             "best": best[1],
             "best_step": best[0],
@@ -141,11 +141,11 @@ class TrainingRun:
         recipe, folder = self.recipe, self.folder / settings.name
         watch = self._watch() if ranks and recipe.run.watch_pairs else None
         stop_early = None
-        if ranks and recipe.develop is not None and self.development is not None:
-            wanted, development = recipe.develop, self.development
+        if ranks and recipe.develop is not None and self.developments:
+            wanted, developments = recipe.develop, self.developments
             stop_early = StopEarly(
                 objective,
-                lambda: self._as_encoder(lambda e: score(development, e, wanted.measure)),
+                lambda: self._as_encoder(lambda e: mean_score(developments, e, wanted.measure)),
                 folder,
                 every=wanted.every,
                 patience=wanted.patience,
