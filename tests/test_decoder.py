@@ -170,7 +170,7 @@ def test_an_echo_halves_the_longest_text(load: Callable[..., DecoderModel]) -> N
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("pooling", ["max", "sum", "last"])
+@pytest.mark.parametrize("pooling", ["max", "sum", "mean", "last"])
 @pytest.mark.parametrize(
     "settings", [{}, {"attention": "bidirectional"}, {"echo": True}], ids=["causal", "full", "echo"]
 )
@@ -192,18 +192,19 @@ def test_pooling_is_the_formula_over_the_positions_behind_bos(
 ) -> None:
     """By hand from the stock model's logits; 41 terms, of which two are special, two unused."""
     ids = [0, 5, 6, 7, 1]
-    for pooling in ("max", "sum", "last"):
+    for pooling in ("max", "sum", "mean", "last"):
         for exclude, kept in (("special", [1, 2, 3]), ("bos", [1, 2, 3, 4]), ("none", range(5))):
             model = load(pooling=pooling, exclude=exclude)
             logits = model.backbone(input_ids=torch.tensor([ids])).logits[0]
             weights = torch.log1p(torch.relu(logits))[list(kept)]
             wanted = {"max": weights.max(0).values, "sum": weights.sum(0), "last": weights[-1]}
+            wanted["mean"] = weights.sum(0) / len(kept)
             got = model.weights(*padded([ids, [0, 5, 6, 7, 8, 4, 3]]))[0]
             torch.testing.assert_close(got, wanted[pooling])
 
 
 def test_a_text_of_special_tokens_alone_is_empty(load: Callable[..., DecoderModel]) -> None:
-    for pooling in ("max", "sum", "last"):
+    for pooling in ("max", "sum", "mean", "last"):
         rows = load(pooling=pooling).encode_tokens([[0, 1], [0, 5, 6]])
         assert np.diff(rows.indptr)[0] == 0
         assert np.diff(rows.indptr)[1] > 0
@@ -291,9 +292,9 @@ def test_a_sink_goes_before_every_text_and_is_not_pooled(
     [
         {"attention": "bidirectional", "logit_scale": 0.5},
         {"echo": True, "pooling": "last"},
-        {"exclude": "bos", "pooling": "sum"},
+        {"exclude": "bos", "pooling": "mean"},
     ],
-    ids=["full", "echo", "sum"],
+    ids=["full", "echo", "mean"],
 )
 def test_an_encoder_is_the_same_after_saving(
     load: Callable[..., DecoderModel],

@@ -430,6 +430,7 @@ def test_a_run_with_adapters_stopped_in_any_stage_goes_on(
         ({"model.decoder": {}, "model.lora.quantize": "4bit"}, "run.bf16 = true"),
         ({"model.lora.quantize": "4bit"}, "without .model.decoder."),
         ({"model.pooling": "last"}, "without .model.decoder."),
+        ({"model.pooling": "mean"}, "has no mean"),
         ({"stage.clm.steps": 3}, "without .model.decoder."),
         ({"model.decoder": {}, "stage.clm.steps": 3, "stage.clm.max_length": 4096}, "exceeds"),
     ],

@@ -282,10 +282,11 @@ def _check_decoder(recipe: Recipe) -> None:
             f"{file}: [stage.clm] without [model.decoder]: a masked language model names no next "
             "tokens; use [stage.mlm]."
         )
-    if model.pooling == "last":
+    if model.pooling in ("last", "mean"):
         raise RecipeError(
-            f'{file}: model.pooling = "last" without [model.decoder]: the last token of a masked '
-            'language model is [SEP]; use "max" or "sum".'
+            f'{file}: model.pooling = "{model.pooling}" without [model.decoder]: a masked '
+            "language model ends in [SEP], and the layout of sentence-transformers has no mean; "
+            'use "max" or "sum".'
         )
     if model.lora is not None and model.lora.quantize != "none":
         raise RecipeError(

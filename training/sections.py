@@ -100,9 +100,9 @@ class Model:
     learned table starts from that encoder's, too."""
     activation: Literal["log1p", "double-log1p"] = "log1p"
     """From logits to weights: log(1 + relu(x)), or that twice (arXiv 2504.14839)."""
-    pooling: Literal["max", "sum", "last"] = "max"
-    """Over the positions of a text: the largest, the sum of all (SPLADE v1); for decoders also the
-    last alone."""
+    pooling: Literal["max", "sum", "mean", "last"] = "max"
+    """Over the positions of a text: the largest, the sum of all (SPLADE v1); for decoders also
+    their mean, or the last alone."""
     query_prompt: str = ""
     """Put before every query, while training and after; likewise for documents."""
     document_prompt: str = ""

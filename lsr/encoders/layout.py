@@ -281,7 +281,7 @@ def _read_side(modules: list[_Module]) -> TransformerSide:
         pooled.get("pooling_strategy", "max"),
         pooled.get("activation_function", "relu"),
     )
-    strategies = ("max", "sum") if kind == "masked-lm" else ("max", "sum", "last")
+    strategies = ("max", "sum") if kind == "masked-lm" else ("max", "sum", "mean", "last")
     if strategy not in strategies or activation not in ("relu", "log1p_relu"):
         raise EncoderError(
             f"{path}: pooling {strategy!r} with activation {activation!r} is unknown; this package "

@@ -38,15 +38,16 @@ except ImportError as missing:
     ) from None
 
 Activation = Literal["relu", "log1p_relu"]
-Pooling = Literal["max", "sum", "last"]
+Pooling = Literal["max", "sum", "mean", "last"]
 
 
 class SparseModel(nn.Module):
     """A language model whose logits become term weights.
 
     `activation` is `relu` for log1p(relu(x)) or `log1p_relu` for log1p(log1p(relu(x))), the names
-    of the stock `SpladePooling`. `pooling="sum"` is SPLADE v1's: activated, then summed; "last"
-    reads one position, the last that may be pooled, which suits decoders.
+    of the stock `SpladePooling`. `pooling="sum"` is SPLADE v1's: activated, then summed; "mean"
+    divides that by the number of positions; "last" reads one position, the last that may be pooled.
+    The two suit decoders, whose folders only this package reads.
     """
 
     kind: ClassVar[NetworkKind] = "masked-lm"
@@ -146,13 +147,15 @@ class SparseModel(nn.Module):
         means all.
         """
         features = self.features(input_ids, attention_mask)
-        if self.pooling != "sum":
+        if self.pooling in ("max", "last"):
             pooled = self.pooled(input_ids, attention_mask, terms, features=features)
             weights = self.activate(pooled)
         else:
             decoder, kept = self.decoder, self.pooled_positions(input_ids, attention_mask)
             parameters = decoder.weight, decoder.bias, kept
             weights = sum_activated(features, *parameters, self.activate, terms=terms)
+            if self.pooling == "mean":
+                weights = weights / kept.sum(dim=1, keepdim=True).clamp(min=1)
         if self.literal is None:
             return weights
         with_literal: Tensor = self.literal(weights, features, input_ids, attention_mask, terms)

@@ -172,7 +172,7 @@ def _network(side: NetworkSide, name: str) -> TransformerSide:
         raise EncoderError(
             f"encoder '{name}' has a literal residual, which has no ONNX form; encode with torch"
         )
-    if type(side.model) is not SpladeModel or side.pooling == "last":
+    if type(side.model) is not SpladeModel or side.pooling in ("last", "mean"):
         raise EncoderError(
             f"encoder '{name}' is a {type(side.model).__name__}, which has no ONNX form; wanted a "
             "masked language model with max or sum pooling. Encode with torch, in bfloat16 where "
@@ -186,7 +186,7 @@ def _write_twin(
 ) -> None:
     folder.mkdir(parents=True)
     model = side.model
-    assert side.pooling != "last", "refused by `_network`"
+    assert side.pooling == "max" or side.pooling == "sum", "others are refused by `_network`"
     graph = Graph(_traced(model))
     decoder = model.decoder
     readout = Readout(

@@ -1,8 +1,8 @@
 """Where the weight of a term in a document comes from: the window, the token, the word.
 
 The text is encoded again. Max-pooling has one position for every term, the one with the largest
-logit; for sum-pooling that is the position which adds most. A term is literal where the text holds
-its token, an expansion where it does not.
+logit; for a sum or mean that is the position which adds most. A term is literal where the text
+holds its token, an expansion where it does not.
 """
 
 from collections.abc import Sequence

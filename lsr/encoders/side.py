@@ -65,7 +65,7 @@ class TransformerSide:
 
     source: "Path | SparseModel"
     activation: Literal["relu", "log1p_relu"] = "relu"
-    pooling: Literal["max", "sum", "last"] = "max"
+    pooling: Literal["max", "sum", "mean", "last"] = "max"
     max_length: int | None = None
     lower_case: bool = False
     device: str | None = None
