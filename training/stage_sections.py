@@ -23,8 +23,8 @@ class MlmStage:
     """For decoders whose attention is bidirectional: a token is named at the position before it,
     where they have always named the next (MNTP, arXiv 2404.05961)."""
     mask_token: str = ""
-    """What stands for a hidden token; left out, [MASK], or padding where a tokenizer has none.
-    "_" in the paper."""
+    """What stands for a hidden token; left out, [MASK] or <mask>, or padding where a tokenizer
+    has neither. "_" in the paper."""
     layers: int = number(-1, low=-1)
     """How many of the last layers learn, beside the head; -1 = everything, embeddings included."""
 

@@ -102,14 +102,17 @@ class MlmSteps(Dataset[Batch]):
 
 
 def _mask_id(tokenizer: TextTokenizer, wanted: str) -> int:
-    """The token number that stands for what is hidden."""
-    found = tokenizer.tokenizer.token_to_id(wanted or "[MASK]")
-    if found is None and wanted:
+    """The token number that stands for what is hidden: BERT's or RoBERTa's name for it."""
+    names = (wanted,) if wanted else ("[MASK]", "<mask>")
+    for name in names:
+        if (found := tokenizer.tokenizer.token_to_id(name)) is not None:
+            return found
+    if wanted:
         raise RecipeError(
             f"stage.mlm.mask_token = '{wanted}' is no token of the vocabulary; choose one that is, "
             "or leave it out."
         )
-    return tokenizer.pad_id if found is None else found
+    return tokenizer.pad_id
 
 
 class TeacherScores(Protocol):
