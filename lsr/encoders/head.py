@@ -195,7 +195,7 @@ def _gradients(
             places = positions.nonzero().squeeze(1)
             # A bias moves all positions of a term alike, so it does not change who wins.
             logits = torch.mm(rows.to(dtype), text[places].to(dtype).t())
-            won = places[logits.argmax(dim=1)]
+            won = places[logits.max(dim=1).indices]  # argmax is 3 times as slow in bfloat16
             scale = grad[document, columns].unsqueeze(1)
             if of_features is not None:
                 of_features[document].index_add_(0, won, scale * rows)

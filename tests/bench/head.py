@@ -1,8 +1,9 @@
 """Training steps with our head against the stock `SpladePooling`: peak memory, time, same result.
 
 A step is forward, loss and backward of one batch of random tokens, no optimiser: `head` alone, on
-random features whose weights are sparse as in training, or the whole `model`. Every measurement
-is a process of its own; the two implementations take turns, and the least time of all is kept.
+random features whose weights are sparse as in training, or the whole `model`, beside what the
+network takes without any head, which no head can save. Every measurement is a process of its own;
+the implementations take turns, and the least CPU time of all is kept.
 
     python tests/bench/head.py --batch 32 --length 128 --rounds 3
 """
@@ -50,10 +51,10 @@ def main() -> None:
             row = _compared(asked, scope, precision)
             rows.append(row)
             print(
-                f"{scope:<6} {precision:<9} step {row['stock']['seconds']:6.2f} s stock, "
+                f"{scope:<6} {precision:<9} step {row['stock']['seconds']:6.2f} CPU s stock, "
                 f"{row['ours']['seconds']:6.2f} s ours: {row['speedup']:.2f}x; peak above the "
                 f"start {row['stock']['peak'] / 2**20:6.0f} MiB stock, "
-                f"{row['ours']['peak'] / 2**20:6.0f} MiB ours: {row['memory']:.2f}; "
+                f"{row['ours']['peak'] / 2**20:6.0f} MiB ours: {row['memory']:.2f}{_bare(row)}; "
                 f"{row['ours']['active']:.0f} terms a text, losses {row['stock']['loss']:.6g} and "
                 f"{row['ours']['loss']:.6g}",
                 flush=True,
@@ -63,13 +64,22 @@ def main() -> None:
         asked.json.write_text(json.dumps({"machine": where, **settings, "rows": rows}, indent=1))
 
 
+def _bare(row: dict[str, Any]) -> str:
+    """What the network takes of both, where there is one."""
+    if "none" not in row:
+        return ""
+    bare = row["none"]
+    return f"; without a head {bare['seconds']:.2f} s, {bare['peak'] / 2**20:.0f} MiB"
+
+
 def _compared(asked: argparse.Namespace, scope: str, precision: str) -> dict[str, Any]:
     best: dict[str, Any] = {}
     for _ in range(asked.rounds):
-        for side in ("stock", "ours"):
+        for side in ("stock", "ours", *(["none"] if scope == "model" else [])):
             command = [sys.executable, __file__, "--worker", side, "--scopes", scope]
             command += ["--precisions", precision, "--batch", str(asked.batch)]
             command += ["--length", str(asked.length), "--threads", str(asked.threads)]
+            command += ["--bias", str(BIAS[scope] if asked.bias is None else asked.bias)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             one = json.loads(done.stdout.splitlines()[-1])
             seconds = min(one["seconds"], best.get(side, one)["seconds"])
@@ -85,21 +95,21 @@ def _compared(asked: argparse.Namespace, scope: str, precision: str) -> dict[str
 
 
 def _measured(asked: argparse.Namespace) -> dict[str, float]:
-    """Seconds of the faster of two steps, bytes above what parameters and inputs hold."""
+    """CPU seconds of the faster of two steps, bytes above what parameters and inputs hold."""
     torch.set_num_threads(asked.threads)
     torch.manual_seed(0)
-    step = _step_of(asked.worker, asked.scopes[0], asked.batch, asked.length)
+    step = _step_of(asked.worker, asked.scopes[0], asked.batch, asked.length, asked.bias)
     low = asked.precisions[0] == "bfloat16"
     before = _resident()
     seconds = []
     for _ in range(2):
-        started = time.perf_counter()
+        started = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             weights, parameters = step()
         # The ranking loss of random pairs, and a penalty: gradients where weights are above 0.
         loss = (weights[::2] * weights[1::2]).sum() + weights.mean(dim=0).square().sum()
         loss.backward()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
         for parameter in parameters:
             parameter.grad = None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
@@ -107,7 +117,7 @@ def _measured(asked: argparse.Namespace) -> dict[str, float]:
     return {"seconds": min(seconds), "peak": peak, "active": active, "loss": loss.item()}
 
 
-def _step_of(side: str, scope: str, batch: int, length: int) -> Any:
+def _step_of(side: str, scope: str, batch: int, length: int, bias: float) -> Any:
     """A function without arguments: (batch, vocab) weights, and the leaves that get gradients."""
     mask = torch.ones(batch, length, dtype=torch.int64)
     pooling = SpladePooling("max").train()
@@ -126,7 +136,7 @@ def _step_of(side: str, scope: str, batch: int, length: int) -> Any:
         decoder = nn.Linear(WIDTH, VOCAB)
         nn.init.normal_(decoder.weight, std=0.007)
     with torch.no_grad():
-        decoder.bias.fill_(BIAS[scope])
+        decoder.bias.fill_(bias)
     features = torch.randn(batch, length, WIDTH, requires_grad=True)
     ids = torch.randint(VOCAB, (batch, length))
 
@@ -140,6 +150,8 @@ def _step_of(side: str, scope: str, batch: int, length: int) -> Any:
             parameters = list(model.parameters())
             hidden = model.bert(input_ids=ids, attention_mask=mask).last_hidden_state
             hidden = model.cls.predictions.transform(hidden)
+            if side == "none":
+                return hidden.amax(dim=1).float(), parameters
             if side == "ours":
                 return _ours(hidden, decoder, mask), parameters
             logits = decoder(hidden)
@@ -166,8 +178,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--scopes", nargs="+", default=["head", "model"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--bias", type=float, help="of the head: how sparse the weights are")
     parser.add_argument("--json", type=Path, help="write the measurements there as well")
-    parser.add_argument("--worker", choices=["stock", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=["stock", "ours", "none"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
