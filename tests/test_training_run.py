@@ -365,6 +365,19 @@ def test_a_refused_checkpoint_leaves_nothing_behind(
         assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_table_and_teachers_are_looked_for_before_anything_is_written(
+    headless: Path, tmp_path: Path
+) -> None:
+    """They were missed after the masked-LM stage, which may take an hour."""
+    recipe = with_backbone(headless, tmp_path, max_length=32, new_head=True, query_table="kept")
+    with pytest.raises(RecipeError, match="is not the folder of an inference-free encoder"):
+        train(recipe, tmp_path / "a", progress=False)
+    teachers = [{"kind": "dense", "model": "no-such-folder"}]
+    with pytest.raises(RecipeError, match=r"teachers\.model = 'no-such-folder' is no folder"):
+        train(load_recipe("smoke", {"teachers": teachers}), tmp_path / "a", progress=False)
+    assert not list(tmp_path.glob("a*"))
+
+
 def test_more_tokens_than_the_backbone_has_positions_are_refused(
     headless: Path, tmp_path: Path
 ) -> None:

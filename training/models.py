@@ -78,16 +78,22 @@ def make_queries(
 
 
 def check_networks(recipe: Recipe) -> SparseModel | None:
-    """The network of the documents; raises what its checkpoint or that of the queries lacks.
+    """The network of the documents; raises what its checkpoint or the queries' side lacks.
 
-    Called before a run writes anything, so that a refused recipe leaves nothing behind. None with
+    Raises as well where the folder of a teacher, which is loaded much later, is missing. Called
+    before a run writes anything, so that a refused recipe leaves nothing behind. None with
     [model.scratch], whose vocabulary is learned from the documents first.
     """
+    for teacher in recipe.teachers:
+        if teacher.model:
+            checkpoint_folder(recipe, teacher.model, key="teachers.model")
     if recipe.model.scratch is not None:
         return None
     documents = _load(recipe, backbone_folder(recipe), new_head=recipe.model.new_head)
     if recipe.model.query_backbone:
         _query_network(recipe, documents)
+    if recipe.model.query_table == "kept":
+        _first_table(recipe, documents, np.empty(0, np.float32))
     return documents
 
 
