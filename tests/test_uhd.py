@@ -37,8 +37,11 @@ def uhd(backbone: Path, *, binary: bool, seed: int = 0) -> UHDModel:
     return UHDModel.over(backbone, buckets, max_length=16, seed=seed).eval()
 
 
-def by_hand(model: UHDModel, tokens: list[int]) -> dict[int, float]:
-    """Winner-take-all and pooling by sorting, one token and one bucket at a time."""
+def by_hand(model: UHDModel, tokens: list[int], only: int | None = None) -> dict[int, float]:
+    """Winner-take-all and pooling by sorting, one token and one bucket at a time.
+
+    `only` leaves out what the tokens at other positions switch on.
+    """
     assert model.buckets is not None
     ids = torch.tensor([tokens])
     with torch.no_grad():
@@ -57,7 +60,7 @@ def by_hand(model: UHDModel, tokens: list[int]) -> dict[int, float]:
     ):
         matrix, bias = (p.detach().numpy() for p in (projection.weight, projection.bias))
         for position, token in enumerate(tokens):
-            if token in special:
+            if token in special or only not in (None, position):
                 continue
             x = matrix @ states[layer][0, position].numpy() + bias
             for term in np.argsort(-x)[:winners]:
@@ -169,9 +172,30 @@ def test_what_was_saved_is_what_is_loaded(backbone: Path, tmp_path: Path, binary
     assert SpladeEncoder.of(uhd(backbone, binary=binary, seed=4)).space != encoder.space
 
 
-def test_latent_terms_claim_no_origin(backbone: Path) -> None:
-    with pytest.raises(EncoderError, match="have no one origin"):
-        SpladeEncoder.of(uhd(backbone, binary=True)).origins("the red fox", [1])
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_latent_term_comes_from_the_token_that_projects_highest(
+    backbone: Path, binary: bool
+) -> None:
+    """Each token alone by hand; every word of the text is one token or more."""
+    model = uhd(backbone, binary=binary)
+    encoder = SpladeEncoder.of(model)
+    text = TEXTS[1]
+    row = encoder.encode_documents([text])
+    origins = encoder.origins(text, range(model.n_terms))
+    assert [origin.term for origin in origins] == row.indices.tolist()
+    encoding = model.tokenizer.encoding(text, special=True)
+    whole = by_hand(model, encoding.ids)
+    at_token = [by_hand(model, encoding.ids, only=place) for place in range(len(encoding.ids))]
+    spans = set()
+    for origin in origins:
+        givers = [place for place, given in enumerate(at_token) if origin.term in given]
+        place = max(givers, key=lambda place: at_token[place][origin.term])
+        assert origin.span == encoding.offsets[place]
+        assert origin.token == encoding.tokens[place]
+        assert origin.weight == pytest.approx(1.0 if binary else whole[origin.term], abs=1e-5)
+        assert not origin.literal
+        spans.add(origin.span)
+    assert len(spans) > 3
 
 
 def test_only_this_package_loads_it_and_says_what_is_damaged(

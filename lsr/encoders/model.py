@@ -121,6 +121,12 @@ class SparseModel(nn.Module):
             return kept & (kept.flip(1).cumsum(dim=1).flip(1) == 1)
         return kept
 
+    def by_position(self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor) -> Tensor:
+        """(batch, length, terms) float32: logits, -inf at positions that pooling does not read."""
+        logits = self.logits(self.features(input_ids, attention_mask), terms).float()
+        hidden = ~self.pooled_positions(input_ids, attention_mask)
+        return logits.masked_fill(hidden.unsqueeze(-1), float("-inf"))
+
     def pooled(
         self,
         input_ids: Tensor,

@@ -1,8 +1,9 @@
 """Where the weight of a term in a document comes from: the window, the token, the word.
 
 The text is encoded again. Max-pooling has one position for every term, the one with the largest
-logit; for a sum or mean that is the position which adds most. A term is literal where the text
-holds its token, an expansion where it does not.
+logit; for a sum or mean that is the position which adds most; for a latent term (UHD) the token
+whose state projects highest on it, of those it wins at. A term is literal where the text holds its
+token, an expansion where it does not; a latent one has no token.
 """
 
 from collections.abc import Sequence
@@ -59,11 +60,6 @@ def trace(
     """
     if isinstance(side, OnnxSide):
         raise EncoderError(_needs_parent(card))
-    if side.buckets is not None:
-        raise EncoderError(
-            "latent terms are switched on by tokens of several layers and have no one origin; only "
-            "encoders whose terms are tokens say where a weight comes from"
-        )
     tokenizer = side.model.tokenizer
     spans, overlap = [(0, len(text))], card.window_overlap
     if overlap is not None:
@@ -73,7 +69,8 @@ def trace(
     rows = side.encode(cut, prompt=prompt, top_k=None, progress=False)
     weights: npt.NDArray[np.float32] = rows[:, columns].toarray()
     best = weights.argmax(axis=0)
-    present = set(tokenizer.limited(None).ids([text], special=False)[0])
+    whole = tokenizer.limited(None).ids([text], special=False)[0]
+    present = set() if side.buckets is not None else set(whole)
     found: dict[int, Origin] = {}
     for window in np.unique(best):
         mine = np.flatnonzero((best == window) & (weights[window] > 0))
@@ -109,7 +106,7 @@ def _needs_parent(card: Card) -> str:
 def _positions(
     side: TransformerSide, text: str, terms: npt.NDArray[np.int64]
 ) -> list[tuple[str, Span]]:
-    """The token with the largest logit of each term, and its characters; (0, 0) if special."""
+    """The token that gives most to each term, and its characters; (0, 0) if special."""
     import torch
 
     model = side.model
@@ -124,9 +121,7 @@ def _positions(
             torch.autocast(model.device.type, torch.bfloat16, enabled=side.precision == "bfloat16"),
         ):
             wanted = torch.from_numpy(terms).to(model.device)
-            logits = model.logits(model.features(ids, mask), wanted)[0].float()
-            hidden = ~model.pooled_positions(ids, mask)[0]
-            won = logits.masked_fill(hidden.unsqueeze(1), float("-inf")).argmax(dim=0).tolist()
+            won = model.by_position(ids, mask, wanted)[0].argmax(dim=0).tolist()
     finally:
         model.train(was_training)
     return [(encoding.tokens[i], encoding.offsets[i]) for i in won]

@@ -15,6 +15,7 @@ and document share grows where that helps. Losers get no gradient, as in winner-
 autoencoders (arXiv 1409.2752): a bucket must start with random projections, which it does.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors.torch
@@ -108,21 +109,41 @@ class UHDModel(SparseModel):
     ) -> Tensor:
         """(batch, terms) float32: winners of any token; 1, or log1p(relu(x)) if not binary."""
         assert self.buckets is not None
-        states = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
-        ).hidden_states
-        real = (attention_mask != 0) & ~torch.isin(input_ids, self.special)
+        real = self.pooled_positions(input_ids, attention_mask)
         soft = torch.cat(
             [
-                _bucket(projection(states[layer]), real, winners)
-                for layer, winners, projection in zip(
-                    self.buckets.layers, self.buckets.winners, self.projections, strict=True
-                )
+                _bucket(projected, real, winners)
+                for projected, winners in self._projected(input_ids, attention_mask)
             ],
             dim=1,
         )
         weights = _straight_through(soft) if self.buckets.binary else soft
         return weights if terms is None else weights[:, terms]
+
+    def pooled_positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(batch, length) bool: the tokens of the text, without special ones."""
+        return (attention_mask != 0) & ~torch.isin(input_ids, self.special)
+
+    def by_position(self, input_ids: Tensor, attention_mask: Tensor, terms: Tensor) -> Tensor:
+        """(batch, length, terms) float32: projections where the token wins the term, else -inf."""
+        hidden = ~self.pooled_positions(input_ids, attention_mask)
+        given = []
+        for projected, winners in self._projected(input_ids, attention_mask):
+            best = projected.float().topk(winners, dim=-1)
+            losers = torch.full_like(projected, float("-inf"), dtype=torch.float32)
+            given.append(losers.scatter(-1, best.indices, best.values))
+        return torch.cat(given, dim=-1)[..., terms].masked_fill(hidden.unsqueeze(-1), float("-inf"))
+
+    def _projected(self, ids: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """(batch, length, dims) of every bucket, and its winners."""
+        assert self.buckets is not None
+        states = self.backbone(
+            input_ids=ids, attention_mask=mask, output_hidden_states=True
+        ).hidden_states
+        for layer, winners, projection in zip(
+            self.buckets.layers, self.buckets.winners, self.projections, strict=True
+        ):
+            yield projection(states[layer]), winners
 
     def save_checkpoint(self, folder: str | Path) -> None:
         """Write the transformer without a head, and the tokenizer; `save_own` writes the rest."""
