@@ -1,10 +1,14 @@
-"""The constants of the cost model in service/SCALING.md, measured again; tables and a drawing.
+"""Every constant of the cost model in service/SCALING.md, measured; tables and a drawing.
 
-    python tests/bench/shards_bench.py --documents 200000 --plot service/scaling
+    python tests/bench/shards_bench.py --documents 200000 --json service/scaling.json
+
+adds a run to the file, or replaces the one of as many documents; what the page shows is then
+
+    python tests/bench/shards_model.py service/scaling.json --plot service/scaling
 
 One index and sets of 2 and 4 shards of the same vectors (vectors.py), from one encoder that looks
-them up. Times are the least of three rounds, in which the sides take turns: other work on the
-machine makes them longer, ratios less so.
+them up, and an index of each of the other --sizes. Times are the least of three rounds, in which
+the sides take turns: other work on the machine makes them longer, ratios less so.
 """
 
 import argparse
@@ -16,22 +20,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import heading, machine
 from scipy import sparse
-from shards_model import draw, table
+from shards_model import Constants, draw, told
 from vectors import VectorSet, ensure, load
 
 from index import Index, Settings, build_index, build_shards, one_after_the_other
 from index.exchange import export_index
 from index.sharded import ShardedIndex, merged
 from lsr.types import Document, SparseMatrix
-
-GIB = 2**30
 
 
 class Rows:
@@ -106,8 +110,47 @@ def searched(one: Index, parts: ShardedIndex, queries: SparseMatrix, k: int) -> 
         "slowest_shard_us": float(np.mean(slowest)),
         "ratio": float(np.mean(of_one) / np.mean(slowest)),
         "merge_p50_ms": merging[0],
-        "reply_bytes": len(pickle.dumps((queries[[0], :], found[0][0]))),
+        "reply_bytes": statistics.median(
+            len(pickle.dumps(partial(Index.search_batch, queries=queries[[row], :], k=k)))
+            + len(pickle.dumps([found[row][0]]))
+            for row in range(len(found))
+        ),
     }
+
+
+def built(folder: Path, data: Path, n: int, settings: Settings) -> float:
+    """CPU microseconds a document of a build, without encoding."""
+    shutil.rmtree(folder, ignore_errors=True)
+    encoder = Rows(data)
+    encoder.encode_documents(["0"])  # reading the vectors is not building
+    started = time.process_time()
+    build_index(folder, documents(n), encoder, source="s", settings=settings, progress=False)
+    return (time.process_time() - started) / n * 1e6
+
+
+def searched_at(folder: Path, place: Path, n: int, k: int, n_queries: int) -> float:
+    """Mean CPU microseconds of a search of an index of `n` documents."""
+    data = ensure(f"topic-{n}", place)
+    built(folder, data, n, Settings())
+    queries = sparse.csr_array(load(data, "queries")[:n_queries])
+    with Index.open(folder, read_only=True) as index:
+        return float(np.mean(cpu_of(lambda query: index.search(query, k), queries)))
+
+
+def encoded() -> dict[str, float]:
+    """Documents a second of CPU: the encoder that comes with the package, and BM25."""
+    from lsr.datasets import load_dataset
+    from lsr.encoders import load_encoder
+    from lsr.encoders.bm25 import BM25Encoder
+
+    texts = [document.text() for document in islice(load_dataset("python-docs").documents(), 400)]
+    rates = {}
+    for name, encoder in (("lsr-mini", load_encoder("lsr-mini")), ("bm25", BM25Encoder.fit(texts))):
+        encoder.encode_documents(texts[:20])
+        started = time.process_time()
+        encoder.encode_documents(texts)
+        rates[name] = len(texts) / (time.process_time() - started)
+    return rates
 
 
 def over_ray(parts: Path, local: Index, queries: SparseMatrix, k: int) -> dict[str, float]:
@@ -174,59 +217,91 @@ def _listed(n: int) -> Iterable[Document]:
     return list(documents(n))
 
 
+def rounded(fact: Any) -> Any:
+    """Five digits of every measured number.
+
+    >>> rounded({"a": [1.234567, 1234567]})
+    {'a': [1.2346, 1234567]}
+    """
+    if isinstance(fact, dict):
+        return {name: rounded(value) for name, value in fact.items()}
+    if isinstance(fact, list):
+        return [rounded(value) for value in fact]
+    return float(f"{fact:.5g}") if isinstance(fact, float) else fact
+
+
 def main() -> None:
-    """Measure, print, draw."""
+    """Measure, keep, print, draw."""
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("--documents", type=int, default=200_000)
+    reader.add_argument(
+        "--sizes", default="", help="others to search; by default a quarter and half"
+    )
     reader.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "lsr-bench")
     reader.add_argument("-k", type=int, default=10)
     reader.add_argument("--queries", type=int, default=200)
     reader.add_argument("--no-ray", action="store_true")
     reader.add_argument("--plot", type=Path, help="write PATH.svg")
-    reader.add_argument("--json", type=Path)
+    reader.add_argument("--json", type=Path, help="the file that this run is added to")
     asked = reader.parse_args()
+    n = asked.documents
+    sizes = [int(size) for size in asked.sizes.split(",") if size] or [n // 4, n // 2]
     where = machine()
     print(heading(where))
-    name = "t200s" if asked.documents == 200_000 else f"topic-{asked.documents}"
-    data = ensure(name, asked.data)
+    data = ensure("t200s" if n == 200_000 else f"topic-{n}", asked.data)
     queries = sparse.csr_array(load(data, "queries")[: asked.queries])
-    facts: dict[str, Any] = {"machine": where, "documents": asked.documents}
+    facts: dict[str, Any] = {
+        "documents": n,
+        "date": date.today().isoformat(),
+        "machine": where,
+        "terms_a_document": load(data, "docs").nnz / n,
+        "terms_a_query": queries.nnz / queries.shape[0],
+        "encoded_docs_per_cpu_s": encoded(),
+    }
     with tempfile.TemporaryDirectory(dir=asked.data) as place:
         folder = Path(place)
+        facts["search_us"] = {
+            str(size): searched_at(folder / "small", asked.data, size, asked.k, asked.queries)
+            for size in sizes
+        }
+        plain = built(folder / "one", data, n, Settings("none"))
+        facts["build_cpu_us"] = plain
+        facts["ordering_cpu_us"] = built(folder / "one", data, n, Settings()) - plain
         encoder = Rows(data)
-        started = time.process_time()
-        build_index(folder / "one", documents(asked.documents), encoder, source="s", progress=False)
-        facts["build_cpu_us"] = (time.process_time() - started) / asked.documents * 1e6
         with Index.open(folder / "one", read_only=True) as one:
             info = one.info()
             for size in ("segment_bytes", "search_bytes", "catalog_bytes"):
-                facts[size] = info[size] / asked.documents
-            for n in (2, 4):
+                facts[size] = info[size] / n
+            for n_shards in (2, 4):
                 build_shards(
-                    folder / f"set-{n}",
+                    folder / f"set-{n_shards}",
                     encoder,
-                    one_after_the_other(partial(documents, asked.documents), encoder),
+                    one_after_the_other(partial(documents, n), encoder),
                     source="s",
-                    n_docs=asked.documents,
-                    n_shards=n,
+                    n_docs=n,
+                    n_shards=n_shards,
                 )
-                with Index.open(folder / f"set-{n}") as parts:
+                with Index.open(folder / f"set-{n_shards}") as parts:
                     assert isinstance(parts, ShardedIndex)
-                    facts[f"shards_{n}"] = searched(one, parts, queries, asked.k)
-                    if n == 2 and not asked.no_ray:
+                    facts[f"shards_{n_shards}"] = searched(one, parts, queries, asked.k)
+                    if n_shards == 2 and not asked.no_ray:
                         facts["serve"] = over_ray(folder / "set-2", parts, queries, asked.k)
+            facts["search_us"][str(n)] = facts["shards_2"]["one_us"]
             started = time.process_time()
             export_index(one, folder / "out", "jsonl", encoder=None, name="bench", text="text")
-            took = time.process_time() - started
-            facts["jsonl_docs_per_cpu_s"] = asked.documents / took
+            facts["jsonl_docs_per_cpu_s"] = n / (time.process_time() - started)
         if not asked.no_ray:
-            facts["build_on_ray"] = built_on_ray(folder, data, min(asked.documents, 100_000))
+            facts["build_on_ray"] = built_on_ray(folder, data, min(n, 100_000))
     print(json.dumps(facts, indent=2, default=str))
+    runs = [facts]
     if asked.json:
-        asked.json.write_text(json.dumps(facts, indent=2, default=str))
-    print(table(facts))
+        kept = json.loads(asked.json.read_text())["runs"] if asked.json.is_file() else []
+        runs += [run for run in kept if run["documents"] != n]
+        runs.sort(key=lambda run: run["documents"])
+        asked.json.write_text(json.dumps({"runs": rounded(runs)}, indent=1) + "\n")
+    print(told(Constants.of(runs)))
     if asked.plot:
-        draw(facts, asked.plot)
+        draw(Constants.of(runs), asked.plot)
 
 
 if __name__ == "__main__":
