@@ -20,6 +20,7 @@ from lsr.encoders import (
     load_encoder,
     query_idf,
     query_tokenizer,
+    word_terms,
     words_part,
 )
 from lsr.errors import EncoderError, UsageError
@@ -134,7 +135,7 @@ def test_explained_searches_show_the_words_that_say_terms(
     assert run(["search", str(index), "caffeine", "-k", "1", "--explain"]) == 0
     shown = capsys.readouterr().out
     assert "word:caffein <- 'Caffeine' (literal)" in shown
-    assert "unavailable: an ONNX graph" in shown
+    assert "unavailable: the network of encoder 'lsr-mini' is an ONNX graph" in shown
     facts = told(capsys, "search", index, "insomnia sleep", "-k", "1", "--explain")
     kinds = {
         part["term"]: part.get("origin", {}).get("kind")
@@ -178,3 +179,15 @@ def test_what_needs_a_network_to_train_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(EncoderError, match="lsr idf CORPUS"):
         check_adaptable(load_encoder(NAME), NAME)
+
+
+def test_a_required_word_is_the_word_and_not_its_pieces(
+    index: Path, encoder: JoinedEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A document keeps its heaviest pieces alone, so one that says "caffeine" was not found."""
+    assert [*encoder.term_strings(word_terms(encoder, "Caffeine"))] == ["word:caffein"]
+    assert [*encoder.term_strings(word_terms(encoder, "the"))] == ["the"], "no word, but a piece"
+    asked = ["search", index, "sleep dough airspace"]
+    for option, wanted in (("--require", {"coffee"}), ("--exclude", {"bread", "volcano"})):
+        facts = told(capsys, *asked, option, "caffeine")
+        assert {hit["doc_id"] for hit in facts["queries"][0]["hits"]} == wanted

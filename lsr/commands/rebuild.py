@@ -111,7 +111,9 @@ def rebuild(
         settings = old.settings if order is None else _ordered(old.settings, order)
         bm25 = old.encoder is not None and old.encoder.query_strategy == "bm25"
         if encoder == "bm25" and not bm25:
-            raise UsageError(f"{path} is no index of BM25; build one with `lsr index`")
+            raise UsageError(
+                f"{path} is no index of BM25; build one with `lsr index --encoder bm25`"
+            )
         if encoder not in (None, "bm25"):
             weights = Weights(load_encoder(str(encoder)), windows)
         elif bm25 and (encoder == "bm25" or max_weight is None):

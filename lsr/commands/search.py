@@ -202,9 +202,11 @@ def _numbered(texts: tuple[str, ...]) -> dict[str, str]:
 
 def _terms(encoder: "SparseEncoder", words: tuple[str, ...], option: str) -> list[int]:
     """The terms that the words become under the encoder, which splits or stems them."""
+    from ..encoders import word_terms
+
     terms: list[int] = []
     for word in words:
-        found = encoder.encode_queries([word]).indices.tolist()
+        found = word_terms(encoder, word).tolist()
         if not found:
             raise QueryError(
                 f"{option} {word}: the encoder '{encoder.name}' makes no term of it (a stop word, "

@@ -15,6 +15,7 @@ from .parts import (
     learned_part,
     query_idf,
     query_tokenizer,
+    word_terms,
     words_part,
 )
 from .protocol import QueryStrategy, SparseEncoder
@@ -56,5 +57,6 @@ __all__ = [
     "query_idf",
     "query_tokenizer",
     "said",
+    "word_terms",
     "words_part",
 ]

@@ -59,3 +59,17 @@ def query_idf(
     if isinstance(encoder, BM25Encoder | InferenceFreeEncoder | JoinedEncoder):
         return encoder.idf(terms)
     return None
+
+
+def word_terms(encoder: SparseEncoder, word: str) -> npt.NDArray[np.int32]:
+    """The terms that a query which says this word has: words where the encoder has words (rare ones
+    share a number), sub-words for a stop word of such an encoder and for all others.
+    """
+    words = words_part(encoder)
+    if words is not None:
+        first, bm25 = words
+        numbers: npt.NDArray[np.int32] = bm25.encode_queries([word]).indices + first
+        if first == 0 or len(numbers):
+            return numbers
+    found: npt.NDArray[np.int32] = (learned_part(encoder) or encoder).encode_queries([word]).indices
+    return found

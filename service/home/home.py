@@ -29,6 +29,7 @@ import orjson
 from index import Database
 from lsr.errors import IndexCorrupt, IndexLocked, IndexVersion, UsageError
 from lsr.files import make_directory, sync_directory
+from lsr.shipped import ENCODERS, shipped
 
 FILE_NAME = "service.sqlite"
 _STAGING = f"{FILE_NAME}.new"
@@ -224,9 +225,10 @@ class Home:
             )
 
     def encoders(self) -> dict[str, Path]:
-        """Encoder folders by name, as they lie in `encoders/` now."""
+        """Encoder folders by name: those in `encoders/` now, and the shipped ones behind them."""
         folder = self.path / "encoders"
-        return {one.name: one for one in sorted(folder.iterdir()) if one.is_dir()}
+        own = {one.name: one for one in sorted(folder.iterdir()) if one.is_dir()}
+        return own | {name: shipped(name) for name in ENCODERS if name not in own}
 
     def free_bytes(self) -> int:
         """Room on the disk of the directory."""

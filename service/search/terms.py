@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lsr.encoders import BM25Encoder, InferenceFreeEncoder, JoinedEncoder
+from lsr.encoders import BM25Encoder, word_terms
 from lsr.types import SparseMatrix
 
 from ..collection import Collection
@@ -58,19 +58,15 @@ def _unknown(collection: Collection, term: str | int, pointer: str) -> ProblemEr
 
 def _entries_of(collection: Collection, word: str) -> list[str]:
     """The entries of the vocabulary that a text which says this word is searched by, where that
-    needs no network; none for a word that no document had when BM25 counted them.
+    needs no network: words if the encoder has words, else sub-words.
+
+    None for a word that BM25 has never seen. Words beside a network were counted in other texts, so
+    there each is searched for, rare ones by a number that they share.
     """
     encoder = collection.encoder
-    if isinstance(encoder, JoinedEncoder):
-        first, known = encoder.learned.n_terms, len(encoder.words.statistics.terms)
-        numbers = encoder.words.encode_queries([word]).indices
-        numbers = first + numbers[numbers < known]
-        if not len(numbers):  # a word that nobody counted is its sub-words
-            numbers = encoder.learned.encode_queries([word]).indices
-        return encoder.term_strings(numbers)
-    if not isinstance(encoder, BM25Encoder | InferenceFreeEncoder):
+    if encoder is None or encoder.query_strategy == "model":
         return []
-    numbers = encoder.encode_queries([word]).indices
+    numbers = word_terms(encoder, word)
     if isinstance(encoder, BM25Encoder):
         numbers = numbers[numbers < len(encoder.statistics.terms)]
     return encoder.term_strings(numbers)

@@ -21,7 +21,10 @@ from .terms import term_numbers
 MAX_CHARS = 100_000
 """A network reads windows of some 2,000 characters; fifty of them take seconds."""
 WAIT_S = 2.0
-_HINT = "Serve the index with --encoder NAME=FOLDER, the whole encoder, where torch is installed."
+_HINT = (
+    "Serve the index with --encoder NAME=FOLDER, the whole encoder, where torch is installed; an "
+    "encoder that was exported to ONNX, such as lsr-mini, gives weights without positions."
+)
 _one_at_a_time = threading.Lock()
 
 

@@ -155,8 +155,9 @@ class CreateIndex(Strict):
     name: Text
     encoder: Text | None = Field(
         default="bm25",
-        description="`bm25`, which learns from the first documents; a folder of the server's "
-        "`encoders/`; null for documents that bring vectors.",
+        description="`bm25`, which learns from the first documents; `lsr-mini`, the encoder with a "
+        "network that comes with the server; a folder of the server's `encoders/`; null for "
+        "documents that bring vectors.",
     )
     n_terms: Annotated[int, Field(ge=1, le=1 << 24)] | None = Field(
         default=None, description="Size of the vocabulary, where there is no encoder to tell it."

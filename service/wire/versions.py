@@ -23,7 +23,7 @@ class RebuildRequest(Strict):
     )
 
     encoder: Text | None = Field(
-        default=None, description="An encoder of the data directory, to encode every text anew."
+        default=None, description="An encoder, named as for a new index, to encode every text anew."
     )
     max_weight: float | None = Field(
         default=None,
