@@ -19,9 +19,11 @@
 // A loop body shared by both paths: inlined into a function that may use AVX2, it is vectorised
 // with AVX2.
 #define LSR_INLINE inline __attribute__((always_inline))
+#define LSR_NOINLINE __attribute__((noinline))
 #define LSR_PREFETCH(address) __builtin_prefetch(address)
 #else
 #define LSR_INLINE inline
+#define LSR_NOINLINE
 #define LSR_PREFETCH(address) ((void)(address))
 #endif
 
