@@ -191,3 +191,18 @@ def test_a_required_word_is_the_word_and_not_its_pieces(
     for option, wanted in (("--require", {"coffee"}), ("--exclude", {"bread", "volcano"})):
         facts = told(capsys, *asked, option, "caffeine")
         assert {hit["doc_id"] for hit in facts["queries"][0]["hits"]} == wanted
+
+
+def test_it_is_compared_by_name(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "judged"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(corpus.read_text())
+    asked = {"coffee": "insomnia and coffee", "bread": "baking with yeast"}
+    rows = [json.dumps({"_id": name, "text": text}) for name, text in asked.items()]
+    (folder / "queries.jsonl").write_text("\n".join(rows))
+    judged = "query-id\tcorpus-id\tscore\n" + "".join(f"{one}\t{one}\t1\n" for one in asked)
+    (folder / "qrels" / "test.tsv").write_text(judged)
+    assert run(["compare", "bm25", NAME, "--on", str(folder), "--output", str(tmp_path / "c")]) == 0
+    assert NAME in capsys.readouterr().out

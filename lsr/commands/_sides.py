@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..conventions import conventional, depth
 from ..errors import DatasetError, UsageError
+from ..shipped import encoder_place
 from ..systems import BM25, DENSE, System, is_dense, read_systems
 from ._entrants import OfFile
 from ._explaining import Question
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from lsr.types import Retriever, Run
 
 WANTED = (
-    "a TREC run, an index, OUTPUT:SYSTEM of `lsr evaluate --output OUTPUT`, bm25, an encoder's "
-    "folder, dense:FOLDER or SYSTEMS.toml:NAME; for several collections also a folder or a quoted "
-    "pattern whose names hold the collection's, a name with {} in its place, or "
+    "a TREC run, an index, OUTPUT:SYSTEM of `lsr evaluate --output OUTPUT`, bm25, lsr-mini, an "
+    "encoder's folder, dense:FOLDER or SYSTEMS.toml:NAME; for several collections also a folder or "
+    "a quoted pattern whose names hold the collection's, a name with {} in its place, or "
     "DATASET=RUN,DATASET=RUN"
 )
 _RUN_SUFFIX = re.compile(r"\.(trec|run|txt|res|index)?(\.gz|\.zst)?$")
@@ -85,7 +86,7 @@ def opened(
     folder, _, chosen = place.rpartition(":")
     if Path(place).is_file():
         yield _from_file(name, Path(place), judged, k)
-    elif place == BM25 or (Path(place) / "modules.json").is_file():
+    elif place == BM25 or (encoder_place(place) / "modules.json").is_file():
         from index import query_encoder
 
         from ._systems import cached_index, encoder_choice
