@@ -152,7 +152,7 @@ def test_the_fingerprint_ignores_names_places_and_logging(tmp_path: Path) -> Non
 
 
 def test_a_key_that_came_later_does_not_orphan_unfinished_runs(tmp_path: Path) -> None:
-    """What the release before data.draw and stage.mlm.shifted wrote down for this recipe."""
+    """What the release before the keys of `_LATER` wrote down for this recipe."""
     path = write(tmp_path, MINIMAL)
     assert load_recipe(path, {"stage.mlm.steps": 3}).fingerprint() == "9fbb3cf5e85982cc"
     teacher = {"teachers": [{"kind": "bm25"}], "data.negatives": 1}

@@ -217,4 +217,8 @@ def make_encoder(
         encoder = SpladeEncoder.of(documents, name=name, max_weight=max_weight)
     else:
         encoder = SeparateEncoder.of(queries, documents, name=name, max_weight=max_weight)
-    return replace(encoder, settings=settings)
+    stage = recipe.stage.ranking
+    card = encoder.card
+    if stage.windows > 1:
+        card = replace(card, window_overlap=stage.window_overlap)
+    return replace(encoder, settings=settings, card=card)

@@ -127,12 +127,14 @@ class Ranking(nn.Module):
         term_weights: Tensor | None = None,
         teacher: Tensor | None = None,
         words: Tensor | None = None,
+        document_of: Tensor | None = None,
     ) -> Parts:
         """`query_terms` (queries, terms) marks tokens present (for a table); else `query_ids`.
 
         `terms` are the columns computed (None = all), `term_weights` their inverse probabilities;
         `teacher` (queries, documents) scores, NaN where unknown; `words` (queries, documents) is
-        added to the network's scores. `step` is the trainer's, 0-based.
+        added to the network's scores. `document_of` (rows of `document_ids`,) numbers the document
+        that a row is a window of, from 0 up. `step` is the trainer's, 0-based.
         """
         size = self.stage.micro_batch
 
@@ -141,6 +143,8 @@ class Ranking(nn.Module):
 
         window = self.stage.window
         documents = in_pieces(encode, document_ids, document_mask, size=size)
+        if document_of is not None:
+            documents = largest_of_each(documents, document_of)
         documents = gathered(in_window(documents, window, "documents", step))
         if isinstance(self.queries, TableQueries):
             assert query_terms is not None
@@ -222,6 +226,12 @@ class Ranking(nn.Module):
         sparsity = self.stage.sparsity
         peak = sparsity.documents if side == "documents" else sparsity.queries
         return quadratic(step, peak=peak, ramp_steps=sparsity.ramp)
+
+
+def largest_of_each(rows: Tensor, owner: Tensor) -> Tensor:
+    """(documents, terms): the largest weight of each term over the windows of each document."""
+    empty = rows.new_zeros(int(owner.max()) + 1, rows.shape[1])
+    return empty.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, "amax")
 
 
 def _share_first(scores: Tensor, positives: Tensor, excluded: Tensor) -> Tensor:

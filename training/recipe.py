@@ -42,6 +42,8 @@ from .teacher_checks import check_teachers
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _LATER: dict[tuple[str, str], object] = {
+    ("ranking", "windows"): 1,
+    ("ranking", "window_overlap"): 32,
     ("data", "draw"): "uniform",
     ("mlm", "shifted"): False,
     ("mlm", "mask_token"): "",
@@ -90,7 +92,8 @@ class Recipe:
         del content["data"]["licences"], content["model"]["licence"], content["model"]["seen"]
         for aside in ("cache", "device"):
             del content["distillation"][aside]
-        added = {"data": content["data"], "mlm": content["stage"]["mlm"] or {}}
+        stages = content["stage"]
+        added = {"data": content["data"], "mlm": stages["mlm"] or {}, "ranking": stages["ranking"]}
         for (section, key), default in _LATER.items():
             if added[section].get(key) == default:
                 del added[section][key]

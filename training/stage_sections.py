@@ -150,6 +150,11 @@ class RankingStage:
     weight_decay: float = number(0.01, low=0)
     clip: float = number(1.0, low=0)
     max_length: int = number(256, low=8)
+    windows: int = number(1, low=1)
+    """Documents longer than `max_length` are read in so many windows of that length at most, and
+    weigh a term as the window that gives it most; the encoder then reads all their windows."""
+    window_overlap: int = number(32, low=0)
+    """Tokens that neighbouring windows share."""
     losses: Losses = field(default_factory=lambda: Losses(info_nce=1.0))
     """Left out: info_nce alone."""
     scale: float = number(1.0, low=0)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from lsr.encoders.batching import padded
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.encoders.tokens import TextTokenizer
+from lsr.encoders.windows import pieces
 from lsr.errors import RecipeError
 from lsr.progress import bar
 
@@ -161,6 +162,7 @@ class RankingSteps(Dataset[Batch]):
             self._words = BM25Encoder.fit(counted)
         self._words_weight = stage.words
         self._pairs = pairs
+        self._windows, self._overlap = stage.windows, stage.window_overlap
         self._negatives = recipe.data.negatives
         self._ordered = self._hardest_first if recipe.data.draw == "spread" else None
         self._sampled_terms = stage.sampled_terms
@@ -191,10 +193,12 @@ class RankingSteps(Dataset[Batch]):
             number=number,
             ordered=self._ordered,
         )
+        cut, owner = self._cut([pairs.documents[row] for row in drawn.documents])
         document_ids = self._documents.ids(
-            [self._document_prompt + pairs.documents[row] for row in drawn.documents], special=True
+            [self._document_prompt + text for text in cut], special=True
         )
-        own_documents = own_rows(len(drawn.documents), part, self._parts)
+        own = own_rows(len(drawn.documents), part, self._parts)
+        own_documents = slice(*np.searchsorted(owner, [own.start, own.stop]).tolist())
         own_queries = own_rows(len(rows), part, self._parts)
         tokens, mask = pad(document_ids[own_documents], self._documents.pad_id)
         batch = {
@@ -203,6 +207,8 @@ class RankingSteps(Dataset[Batch]):
             "positives": torch.from_numpy(drawn.positives.astype(np.int64)),
             "excluded": torch.from_numpy(drawn.excluded),
         }
+        if self._windows > 1:
+            batch["document_of"] = torch.from_numpy(owner[own_documents] - own.start)
         if self._teachers is not None:
             batch["teacher"] = torch.from_numpy(self._teachers.matrix(rows, drawn.documents))
         if self._words is not None:
@@ -244,6 +250,17 @@ class RankingSteps(Dataset[Batch]):
         assert self._teachers is not None
         scores = self._teachers.matrix(np.asarray([query], np.int32), given)[0]
         return given[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")]
+
+    def _cut(self, documents: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """What is read of each document, and (n_texts,) which document that is."""
+        if self._windows == 1:
+            return documents, np.arange(len(documents))
+        spans = pieces(
+            documents, self._documents, prompt=self._document_prompt, overlap=self._overlap
+        )
+        read = [own[: self._windows] for own in spans]
+        cut = [text[a:b] for text, own in zip(documents, read, strict=True) for a, b in own]
+        return cut, np.repeat(np.arange(len(documents)), [len(own) for own in read])
 
 
 def own_rows(size: int, part: int, parts: int) -> slice:
