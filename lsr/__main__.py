@@ -35,6 +35,7 @@ VERBS = {
     "push": ("lsr.commands.push:push", "publish an encoder on the hub, or copy it to a folder"),
     "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
     "join": ("lsr.commands.join:join", "put BM25's words beside a learned encoder's terms"),
+    "average": ("lsr.commands.average:average", "make one encoder of several with the same start"),
     "adapt": ("lsr.commands.adapt:adapt", "adapt an encoder to a corpus without labels"),
     "queries": ("lsr.commands.queries:queries", "make a training set of a corpus without labels"),
     "mine": ("lsr.commands.mine:mine", "find hard negatives for a judged collection"),

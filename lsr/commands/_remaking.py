@@ -1,6 +1,7 @@
 """`lsr reproduce mini --stage N`: the commands that made the shipped encoder, in order."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,9 @@ class Stage:
 
 def stages(folder: Path, sources: Sources) -> list[Stage]:
     """All of them, with results in `folder`."""
-    trained, small, whole = (str(folder / name) for name in ("trained", "int8", "lsr-mini"))
+    warm, science, words, both, small, whole = (
+        str(folder / name) for name in ("warm", "science", "words", "both", "int8", "lsr-mini")
+    )
     made = {name: str((folder / "queries" / name).absolute()) for name in CORPORA}
     asking = [
         Stage(
@@ -53,19 +56,30 @@ def stages(folder: Path, sources: Sources) -> list[Stage]:
         for name, (file, most) in CORPORA.items()
     ]
     paragraphs = str((sources.corpora / CORPORA["wikipedia"][0]).absolute())
-    settings = {
-        "data.train": _toml([*_LABELLED, *made.values()]),
-        "data.corpora": _toml([paragraphs]),
+    start = _toml(str(Path(warm, "document_0_Transformer").absolute()))
+    warming = {
         "model.backbone": _toml(sources.backbone),
+        "data.corpora": _toml([paragraphs]),
+        "data.corpus_documents": "12000",
+        "stage.mlm.steps": "600",
+        "stage.mlm.warmup_steps": "20",
+        "stage.ranking.steps": "1",
+        "stage.ranking.learning_rate": "0.0",
+    }
+    learning = {
+        "model.backbone": start,
+        "data.train": _toml([*_LABELLED, *made.values()]),
         "teachers": f'[{{kind="dense",model={_toml(sources.teacher)},max_length=128}},'
         '{kind="bm25",weight=0.3}]',
     }
-    given = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     counted = [word for name in (paragraphs, *_LABELLED) for word in ("--words", name)]
     return [
         *asking,
-        Stage("train", ("train", "lsr-mini", trained, *given)),
-        Stage("round", ("onnx", trained, small, "--int8", "--texts", "medquad")),
+        Stage("warm up", ("train", "inference-free-mini", warm, *_set(warming))),
+        Stage("train", ("train", "lsr-mini", science, *_set({"model.backbone": start}))),
+        Stage("train words", ("train", "lsr-mini-words", words, *_set(learning))),
+        Stage("average", ("average", science, words, both)),
+        Stage("round", ("onnx", both, small, "--int8", "--texts", "medquad")),
         Stage("join", ("join", small, whole, *counted, "--most", "30000", "--name", "lsr-mini")),
         Stage("measure", ("evaluate", *UNSEEN, "--encoder", whole)),
     ]
@@ -77,6 +91,10 @@ def stage(number: int, folder: Path, sources: Sources) -> Stage:
     if not 1 <= number <= len(every):
         raise UsageError(f"--stage {number}: wanted 1 to {len(every)}")
     return every[number - 1]
+
+
+def _set(settings: Mapping[str, str]) -> list[str]:
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
 
 
 def _toml(value: str | list[str]) -> str:

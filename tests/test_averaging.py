@@ -1,0 +1,100 @@
+"""`lsr average`: means of weights, records of all, and refusals where a mean would be noise."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from lsr.__main__ import run
+from lsr.encoders import InferenceFreeEncoder, load_encoder
+from lsr.encoders.averaging import average
+from lsr.encoders.splade import SpladeModel
+from lsr.errors import EncoderError
+
+TEXTS = ["the cat sat on a mat", "big dogs"]
+WEIGHTS = Path("document_0_Transformer", "model.safetensors")
+TABLE = Path("query_0_SparseStaticEmbedding", "model.safetensors")
+
+
+def encoder(checkpoint: Path, folder: Path, *, seed: int, data: str) -> Path:
+    """An encoder whose weights lie around those of the checkpoint."""
+    model = SpladeModel.from_checkpoint(checkpoint, max_length=24)
+    rng = np.random.default_rng(seed)
+    table = rng.random(model.n_terms).astype(np.float32)
+    InferenceFreeEncoder.of(model, table, max_weight=1.5).save(folder)
+    tensors = load_file(folder / WEIGHTS)
+    moved = {
+        key: (value + 0.01 * rng.standard_normal(value.shape)).astype(value.dtype)
+        for key, value in tensors.items()
+    }
+    save_file(moved, folder / WEIGHTS, metadata={"format": "pt"})
+    card = json.loads((folder / "lsr.json").read_text())
+    card["training"] = {"data": [{"name": data, "split": "train"}, {"name": "x", "split": "dev"}]}
+    (folder / "lsr.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture
+def pair(tiny_checkpoint: Path, tmp_path: Path) -> tuple[Path, Path]:
+    return (
+        encoder(tiny_checkpoint, tmp_path / "a", seed=1, data="cats"),
+        encoder(tiny_checkpoint, tmp_path / "b", seed=2, data="dogs"),
+    )
+
+
+def test_weights_are_means_and_the_card_knows_all_data(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "both"
+    words = ["average", *map(str, pair), str(out), "--share", "3", "--share", "1", "--json"]
+    assert run(words) == 0
+    n_weights = json.loads(capsys.readouterr().out)["n_weights"]
+    counted = 0
+    for path in (WEIGHTS, TABLE):
+        a, b, both = (load_file(folder / path) for folder in (*pair, out))
+        for key, mean in both.items():
+            np.testing.assert_allclose(mean, 0.75 * a[key] + 0.25 * b[key], rtol=1e-5, atol=1e-7)
+            assert mean.dtype == a[key].dtype
+            counted += mean.size
+    assert n_weights == counted
+    made = load_encoder(out)
+    assert made.name == "both"
+    assert made.space not in {load_encoder(folder).space for folder in pair}
+    assert made.encode_documents(TEXTS).nnz > 0
+    training = json.loads((out / "lsr.json").read_text())["training"]
+    assert sorted(one["name"] for one in training["data"]) == ["cats", "dogs", "x"]
+    assert training["averaged"]["shares"] == [0.75, 0.25]
+    assert training["averaged"]["others"][0]["data"][0]["name"] == "dogs"
+
+
+def test_an_encoder_averaged_with_itself_stays_itself(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    average([pair[0], pair[0]], tmp_path / "same", [1, 1], name="same")
+    wanted = load_encoder(pair[0]).encode_documents(TEXTS)
+    assert (load_encoder(tmp_path / "same").encode_documents(TEXTS) != wanted).nnz == 0
+
+
+def test_what_has_no_mean_is_refused_and_nothing_is_left(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    a, b = pair
+    out = tmp_path / "out"
+    with pytest.raises(EncoderError, match="wanted numbers above 0"):
+        average([a, b], out, [1, 0], name="x")
+    with pytest.raises(EncoderError, match="2 or more"):
+        average([a], out, [1], name="x")
+    with pytest.raises(EncoderError, match="no encoder folder"):
+        average([a, tmp_path], out, [1, 1], name="x")
+    tensors = load_file(b / TABLE)
+    save_file({key: value[:-1] for key, value in tensors.items()}, b / TABLE)
+    with pytest.raises(EncoderError, match="one architecture"):
+        average([a, b], out, [1, 1], name="x")
+    save_file(tensors, b / TABLE)
+    place = b / "query_0_SparseStaticEmbedding" / "tokenizer.json"
+    place.write_text(place.read_text() + " ")
+    with pytest.raises(EncoderError, match="terms are not the other's"):
+        average([a, b], out, [1, 1], name="x")
+    assert not out.exists()
