@@ -79,7 +79,7 @@ def test_the_named_systems_are_shipped() -> None:
 def test_a_recipe_says_how_to_run_it_and_what_to_expect(name: str) -> None:
     head = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8").split("\nname =")[0]
     assert f"lsr train {name}" in head
-    assert name.endswith("mini") or "Published" in head
+    assert "mini" in name or "Published" in head
 
 
 @pytest.mark.slow
