@@ -53,10 +53,10 @@ def test_a_document_does_not_depend_on_its_batch(encoder: JoinedEncoder) -> None
     np.testing.assert_allclose(together, alone, atol=0.02)
 
 
-def test_it_fits_into_25_mib_and_its_card_says_what_made_it() -> None:
+def test_it_fits_into_25_megabytes_and_its_card_says_what_made_it() -> None:
     folder = shipped(NAME)
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 25 * 2**20
+    assert sum(path.stat().st_size for path in files) <= 25_000_000
     card = (folder / "README.md").read_text(encoding="utf-8")
     training = json.loads((folder / "learned" / "lsr.json").read_text())["training"]
     for name in training["recipe"]["data"]["train"]:
