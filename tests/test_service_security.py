@@ -411,7 +411,8 @@ class TestATenant:
             of_the_build = {"rounded", "encoder_folder", "encoder_damage"}
             # Numbers about the whole, which no route tells that a key with a filter may use.
             numbers = {"n_pending", "n_segments", "float_overlap", "term_probabilities"}
-            harmless = {"search", *classmethods, *of_the_build, *numbers}
+            assert [part for _, part in restricted.parts()] == [restricted]  # with its filter
+            harmless = {"search", "parts", *classmethods, *of_the_build, *numbers}
             for name in sorted(inherited - harmless):
                 with pytest.raises(
                     (AttributeError, LsrError, OSError), match=r"RestrictedIndex|sees it"

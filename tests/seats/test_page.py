@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,11 @@ def test_it_runs_with_the_version_that_it_names(
     name: str, package: str, tested: str, code: str, pets: Path, tmp_path: Path
 ) -> None:
     """Asked of pets for csv files, it prints no hit but a table of PyTerrier's; for cats, hits."""
-    assert version(package) == tested
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        pytest.skip("make test-seats")
+    assert found == tested
     (tmp_path / "docs.index").symlink_to(pets)
     code = code.replace("read a csv file with a header", "cats").replace("read a csv file", "cats")
     ended = subprocess.run(
