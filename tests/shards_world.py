@@ -13,7 +13,12 @@ from scipy import sparse
 from index import Hits, build_index, build_shards, one_after_the_other
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.encoders.protocol import QueryStrategy, SparseEncoder
+from lsr.ray_cluster import secure
 from lsr.types import Document, SparseMatrix
+
+SECURED = {**os.environ}
+"""The environment of each cluster of a test process: Ray reads token and mode once."""
+secure(SECURED)
 
 N_DOCS = 600
 N_TERMS = 40

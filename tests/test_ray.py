@@ -14,6 +14,7 @@ import pytest
 from scipy import sparse
 from shards_world import (
     N_DOCS,
+    SECURED,
     DiesOnce,
     LookedUp,
     bm25,
@@ -130,9 +131,7 @@ def test_errors_survive_the_way_between_processes(error: LsrError) -> None:
 def nodes() -> Iterator[Any]:
     """Two machines of one core each, as processes of this one; token mode on."""
     if os.environ.get(MODE) is None:
-        secured = {**os.environ}
-        secure(secured)
-        os.environ.update(secured)
+        os.environ.update(SECURED)
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # workers import shards_world
     ray = pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
     from ray.cluster_utils import Cluster

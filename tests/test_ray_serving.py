@@ -18,20 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shards_world import N_DOCS, LookedUp, bm25, build_one, build_set, questions, told
+from shards_world import N_DOCS, SECURED, LookedUp, bm25, build_one, build_set, questions, told
 from starlette.testclient import TestClient
 
 from index import Cancel, Index, ShardedIndex, ShardSet, SparseRetriever
 from lsr.errors import IndexReplaced, QueryError, SearchCancelled, ShardMissing
-from lsr.ray_cluster import MODE, TOKEN, secure
+from lsr.ray_cluster import MODE, TOKEN
 from service import Settings, create_app
 from service.ray_replicas import LEAN
 from service.ray_shards import RayShards, open_on_ray
 from service.settings import OnRay
-
-# Before anything here imports Ray, which reads it once.
-_secured = {**os.environ}
-secure(_secured)
 
 FAST = OnRay(shard_timeout_s=0.3)
 TWO = OnRay(max_replicas=2, shard_timeout_s=5.0)
@@ -92,7 +88,7 @@ class Response:
 
 
 def ray_or_skip() -> None:
-    os.environ.update(_secured | LEAN)
+    os.environ.update(SECURED | LEAN)
     with warnings.catch_warnings(action="ignore"):  # of Ray about pydantic, while it is imported
         pytest.importorskip("ray.serve", reason="pip install 'lsr-search[ray]'")
 
@@ -373,7 +369,7 @@ def test_the_service_answers_from_a_set_as_from_one_index(words: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[Any]:
-    os.environ.update(_secured | LEAN)
+    os.environ.update(SECURED | LEAN)
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     pytest.importorskip("ray", reason="pip install 'lsr-search[ray]'")
     from lsr.ray_cluster import cluster
@@ -601,4 +597,4 @@ def test_questions_survive_the_way_to_a_replica(one: Index) -> None:
 
 
 def test_token_mode_is_on_here() -> None:
-    assert _secured[MODE] == "token"
+    assert SECURED[MODE] == "token"
