@@ -92,8 +92,10 @@ def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iter
     record = card.get("training")
     own, readme = folder.resolve().name, folder / "README.md"
     if isinstance(record, Mapping):  # it knows better than names and the README made of it
-        yield from _of_record(record, dataset, split, fingerprint)
-        names = _parents(record)
+        names = []
+        for one in _records(record):
+            yield from _of_record(one, dataset, split, fingerprint)
+            names += _parents(one)
     else:
         known_as = [own, folder.name, str(card.get("name", ""))]  # a link may bear the model's name
         names = [*known_as, *_front_matter(readme, "base_model")]
@@ -119,6 +121,13 @@ def _published(name: str) -> tuple[str, ...]:
 @cache
 def _table() -> Published:
     return read_published()
+
+
+def _records(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The record, and those of the encoders that were averaged with it (`lsr average`)."""
+    yield record
+    for other in record.get("averaged", {}).get("others", []):
+        yield from _records(other)
 
 
 def _of_record(

@@ -58,6 +58,15 @@ def test_weights_chosen_on_a_collection_mark_it(encoder):
     assert reason == "its weights were chosen on cranfield test (its training record)"
 
 
+def test_what_any_of_several_averaged_encoders_saw_marks(encoder):
+    other = {"data": [], "recipe": {"model": {"seen": ["nq"]}, "teachers": []}}
+    folder = encoder(averaged={"shares": [0.5, 0.5], "others": [other]})
+    (reason,) = reasons(folder, "natural-questions")
+    assert "trained on nq" in reason
+    (reason,) = reasons(folder, "scifact")
+    assert "its train split" in reason
+
+
 def test_what_the_recipe_says_was_seen_upstream_marks(encoder):
     folder = encoder(recipe={"model": {"seen": ["nq"]}, "teachers": []})
     (reason,) = reasons(folder, "natural-questions")

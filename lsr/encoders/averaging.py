@@ -112,14 +112,10 @@ def _read(path: Path) -> Tensors:
 
 
 def _card(folders: Sequence[Path], parts: Sequence[float], name: str) -> Card:
-    """The first's, with the data of all and the records of the others."""
+    """The first's, whose record of training has those of the others in it."""
     cards = [Card.read(folder) for folder in folders]
     records = [dict(card.training) for card in cards if card.training is not None]
     training: Mapping[str, Any] | None = None
     if records:
-        data = {(d["name"], d["split"]): d for record in records for d in record.get("data", ())}
-        training = records[0] | {
-            "data": list(data.values()),
-            "averaged": {"shares": list(parts), "others": records[1:]},
-        }
+        training = records[0] | {"averaged": {"shares": list(parts), "others": records[1:]}}
     return replace(cards[0], name=name, training=training)
