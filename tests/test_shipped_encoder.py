@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,14 @@ DOCUMENTS = [
     "Physicians treat hypertension with several drugs.",
 ]
 QUESTIONS = ["fixing automobiles", "baking", "doctors and blood pressure"]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    rows = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(DOCUMENTS)]
+    path.write_text("\n".join(rows))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +82,11 @@ def test_torch_is_not_needed() -> None:
 
 
 def test_index_uses_it_where_asked_by_option_or_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    corpus = tmp_path / "corpus.jsonl"
-    rows = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(DOCUMENTS)]
-    corpus.write_text("\n".join(rows))
-
     def made(*options: str) -> str:
         path = str(tmp_path / f"{len(list(tmp_path.iterdir()))}.index")
         assert run(["index", str(corpus), path, *options, "--json"]) == 0
@@ -96,11 +102,9 @@ def test_index_uses_it_where_asked_by_option_or_environment(
 
 
 def test_every_verb_that_takes_an_encoder_knows_it_by_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    corpus, index = tmp_path / "corpus.jsonl", tmp_path / "docs.index"
-    rows = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(DOCUMENTS)]
-    corpus.write_text("\n".join(rows))
+    index = tmp_path / "docs.index"
 
     def said(*arguments: str) -> str:
         run([*arguments])
@@ -108,7 +112,8 @@ def test_every_verb_that_takes_an_encoder_knows_it_by_name(
         return found.out + found.err
 
     assert json.loads(said("info", NAME, "--json"))["name"] == NAME
-    assert "joined.json" in {p.name for p in pushed(said, tmp_path / "copy")}
+    assert "checked" in said("push", NAME, "--to-folder", str(tmp_path / "copy"))
+    assert (tmp_path / "copy" / "joined.json").is_file()
     assert "lsr idf CORPUS" in said(
         *("adapt", str(corpus), str(tmp_path / "adapted"), "--encoder", NAME)
     )
@@ -123,18 +128,13 @@ def test_every_verb_that_takes_an_encoder_knows_it_by_name(
         assert "frequencies of words" in str(by_name["drift"])
 
 
-def pushed(said: Callable[..., str], folder: Path) -> list[Path]:
-    assert "checked" in said("push", NAME, "--to-folder", str(folder))
-    return list(folder.iterdir())
-
-
 def test_a_long_build_says_so_and_names_the_quick_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("lsr.commands.index.MANY", 3)
-    corpus = tmp_path / "corpus.jsonl"
-    rows = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(DOCUMENTS)]
-    corpus.write_text("\n".join(rows))
     assert run(["index", str(corpus), str(tmp_path / "a"), "--encoder", NAME]) == 0
     assert "--encoder bm25" in capsys.readouterr().err
     assert run(["index", str(corpus), str(tmp_path / "b"), "--encoder", "bm25"]) == 0
