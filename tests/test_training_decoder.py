@@ -1,6 +1,5 @@
 """Training decoders: adapters, the CLM-ReLU stage, calibration, whole runs, stops and resumes."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from lsr.encoders import load_encoder  # noqa: E402
 from lsr.encoders.decoder import DecoderModel  # noqa: E402
 from lsr.encoders.decoder_settings import DecoderSettings  # noqa: E402
 from lsr.encoders.lora import has_adapters, merged_state  # noqa: E402
-from lsr.errors import MissingExtra, RecipeError  # noqa: E402
+from lsr.errors import RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.adapted_weights import load_weights, save_weights  # noqa: E402
-from training.adapters import add_lora, merge_lora, quantization  # noqa: E402
+from training.adapters import add_lora, merge_lora  # noqa: E402
 from training.calibrate import calibrate  # noqa: E402
 from training.clm import CausalLanguageModel, ClmSteps  # noqa: E402
 from training.network import learn_last, silence_terms  # noqa: E402
@@ -135,55 +134,6 @@ def test_targets_that_make_no_sense_are_named(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         add_lora(model, Lora(targets=targets), seed=0)
-
-
-def test_four_bits_say_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = Lora(quantize="4bit")
-    assert quantization(None) is None
-    assert quantization(Lora()) is None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"bitsandbytes.*lsr-search\[qlora\]"):
-        quantization(wanted)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RecipeError, match="needs a CUDA device"):
-        quantization(wanted)
-
-
-def test_four_bits_reach_the_loader_of_transformers(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernels need CUDA; what is asked of them is seen where they would be called."""
-    from transformers import AutoModelForCausalLM
-
-    asked: dict[str, Any] = {}
-    real = AutoModelForCausalLM.from_pretrained
-
-    def seen(*args: Any, **kwargs: Any) -> Any:
-        asked.update(kwargs)
-        del kwargs["quantization_config"]
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", seen)
-    configuration = quantization(Lora(quantize="4bit"))
-    monkeypatch.undo()
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", seen)
-    model = DecoderModel.from_checkpoint(checkpoint, quantization=configuration)
-    given = asked["quantization_config"]
-    assert given.load_in_4bit
-    assert given.bnb_4bit_quant_type == "nf4"
-    assert given.llm_int8_skip_modules == ["lm_head"]
-    assert asked["dtype"] is torch.bfloat16
-    add_lora(model, Lora(rank=2), seed=0)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert bool(torch.isfinite(encoded_bf16(model)).all())
-
-
-def encoded_bf16(model: DecoderModel) -> Any:
-    ids = torch.tensor(model.tokenizer.ids([TEXTS[0]], special=True))
-    return model.weights(ids, torch.ones_like(ids))
 
 
 # --- CLM-ReLU ------------------------------------------------------------------------------------

@@ -50,6 +50,10 @@ def add_lora(model: SparseModel, lora: Lora, *, seed: int) -> None:
             f"model.lora.targets = {list(lora.targets)} names no layer of this network, whose "
             f"linear layers are {', '.join(layers)}."
         ) from error
+    # peft gives them the type of the layer, and steps of 1e-4 are lost on bfloat16.
+    for name, parameter in model.backbone.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.float()
     model.train(training)
     learn_adapters(model)
 
@@ -87,18 +91,12 @@ def merge_lora(model: SparseModel) -> None:
 def quantization(lora: Lora | None) -> Any:
     """The transformers configuration that loads 4-bit weights; None where none are wanted.
 
-    Raises `MissingExtra` without bitsandbytes and `RecipeError` without a CUDA device: its 4-bit
-    kernels have no use elsewhere.
+    Raises `MissingExtra` without bitsandbytes, which has 4-bit kernels for CUDA and for CPUs.
     """
     if lora is None or lora.quantize == "none":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingExtra('model.lora.quantize = "4bit"', extra="qlora", package="bitsandbytes")
-    if not torch.cuda.is_available():
-        raise RecipeError(
-            'model.lora.quantize = "4bit" needs a CUDA device, and torch sees none; set it to '
-            '"none": LoRA trains in float32 or bfloat16 anywhere.'
-        )
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -107,6 +105,18 @@ def quantization(lora: Lora | None) -> Any:
         # The head gives the weights of terms: 4 bits break sparse heads.
         llm_int8_skip_modules=["lm_head"],
     )
+
+
+def keep_packing(model: SparseModel) -> None:
+    """Keep 4-bit weights packed as they were loaded, whatever the processor.
+
+    Where it has AVX512-BF16, bitsandbytes repacks them at the first pass of a network that does not
+    train. That layout has no backward pass, so that a look at the vectors would end all learning,
+    and merging would read it wrongly.
+    """
+    for part in model.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
 
 
 def _linear(module: nn.Module) -> bool:

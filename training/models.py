@@ -22,7 +22,7 @@ from lsr.encoders.splade import SpladeModel
 from lsr.encoders.uhd import UHDModel
 from lsr.errors import EncoderError, RecipeError
 
-from .adapters import add_lora, quantization
+from .adapters import add_lora, keep_packing, quantization
 from .network import set_dropout, silence_terms
 from .queries import TableQueries
 from .recipe import Recipe, backbone_folder, checkpoint_folder, encoder_folder
@@ -165,6 +165,7 @@ def _decoder(recipe: Recipe, wanted: Decoder, source: Path) -> SparseModel:
         sink=wanted.sink or None,
         quantization=quantization(recipe.model.lora),
     )
+    keep_packing(model)
     if wanted.scale == "width":
         model.settings = replace(model.settings, logit_scale=lion_scale(model.decoder.in_features))
     if wanted.centre:

@@ -63,7 +63,7 @@ class Lora:
     )
     """Names of the linear layers that get one; for BERT "query", "key", "value", "dense"."""
     quantize: Literal["none", "4bit"] = "none"
-    """Keep the frozen weights in 4 bits (QLoRA): CUDA and bitsandbytes. Decoders only."""
+    """Keep the frozen weights in 4 bits (QLoRA); needs bitsandbytes. Decoders only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def merged_state(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of `module` with its adapters merged, named as before they were added.
 
-    `module` is not changed. 4-bit weights (QLoRA) come out in the adapters' precision, merged.
+    `module` is not changed. 4-bit weights (QLoRA) come out merged, in the precision of the others.
     """
     adapted = {
         name: part
@@ -30,7 +30,8 @@ def merged_state(module: nn.Module) -> dict[str, Tensor]:
         base = part.get_base_layer() if _is_adapted(part) else part
         weight = dequantize_module_weight(base)
         for adapter in part.active_adapters if _is_adapted(part) else ():
-            weight = weight + part.get_delta_weight(adapter).to(weight)
+            delta = part.get_delta_weight(adapter).to(weight.device)
+            weight = (weight + delta).to(weight.dtype)
         state[f"{name}.weight"] = weight.detach()
         if base.bias is not None:
             state[f"{name}.bias"] = base.bias.detach()
