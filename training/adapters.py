@@ -116,7 +116,7 @@ def keep_packing(model: SparseModel) -> None:
     """
     for part in model.modules():
         if hasattr(part, "support_avx512bf16_for_cpu"):
-            part.support_avx512bf16_for_cpu = False
+            setattr(part, "support_avx512bf16_for_cpu", False)  # noqa: B010  # typed as a module
 
 
 def _linear(module: nn.Module) -> bool:
