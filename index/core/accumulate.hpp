@@ -24,6 +24,8 @@
 
 namespace lsr {
 
+inline constexpr std::uint32_t kAllBlocks = (1u << kBlocksPerPage) - 1;
+
 // acc[slot] += weight x impact. A slot is a u8, so it cannot leave its page of 256 accumulators.
 LSR_INLINE void add_row(const Row& row, std::uint32_t weight, std::uint32_t* acc) {
     const std::uint8_t* slots = row.slots;
@@ -227,30 +229,75 @@ inline std::size_t count_live(const SegmentView& segment, Live live, Cpu cpu) {
     return detail::count_live_body(live);
 }
 
-// Offer the live documents of one page that lie in a block of `blocks` (bit b: block b), then zero
-// its accumulators.
+// Bit i: the live document i of a block scores at least theta, and more than 0.
 template <Cpu cpu>
-LSR_INLINE void harvest(const SegmentView& segment, Live live, std::uint32_t page,
-                        std::uint32_t blocks, std::uint32_t* acc, TopK& top) {
+LSR_INLINE std::uint32_t found_in(const SegmentView& segment, Live live, std::uint32_t block,
+                                  const std::uint32_t* acc, const TopK& top) {
+    // A score at theta is found: a tie with a smaller docid still enters.
+    std::uint32_t found = reaching<cpu>(acc, std::max(top.theta(), 1u)) & live.block(block);
+    // Only corrupt rows score beyond the last document.
+    const std::uint32_t first = block * kBlock, n = segment.n_docs;
+    if (first + kBlock > n) found &= first < n ? (1u << (n - first)) - 1 : 0;
+    return found;
+}
+
+// Count the documents of one page, in its `blocks` (bit b: block b), that reach theta. Returns the
+// blocks where there are any.
+template <Cpu cpu>
+LSR_INLINE std::uint32_t count_page(const SegmentView& segment, Live live, std::uint32_t page,
+                                    std::uint32_t blocks, const std::uint32_t* acc, TopK& top) {
+    std::uint32_t hits = 0;
     for (; blocks; blocks &= blocks - 1) {
         const std::uint32_t b = std::uint32_t(std::countr_zero(blocks));
         const std::uint32_t block = page * kBlocksPerPage + b;
-        // A score at theta is read: a tie with a smaller docid still enters.
-        std::uint32_t found = reaching<cpu>(acc + b * kBlock, std::max(top.theta(), 1u));
-        for (found &= live.block(block); found; found &= found - 1) {
+        std::uint32_t found = found_in<cpu>(segment, live, block, acc + b * kBlock, top);
+        if (!found) continue;
+        hits |= 1u << b;
+        for (std::uint32_t i = 0; i < kBlock; i += 16)
+            LSR_PREFETCH(segment.external.data() + std::size_t(block) * kBlock + i);
+        for (; found; found &= found - 1) top.count(acc[b * kBlock + std::countr_zero(found)]);
+    }
+    top.tighten();
+    return hits;
+}
+
+// Offer the documents of one page that reach theta, where they are not counted yet.
+template <Cpu cpu>
+LSR_INLINE void offer_page(const SegmentView& segment, Live live, std::uint32_t page,
+                           std::uint32_t blocks, const std::uint32_t* acc, TopK& top) {
+    for (; blocks; blocks &= blocks - 1) {
+        const std::uint32_t b = std::uint32_t(std::countr_zero(blocks));
+        const std::uint32_t block = page * kBlocksPerPage + b;
+        std::uint32_t found = found_in<cpu>(segment, live, block, acc + b * kBlock, top);
+        for (; found; found &= found - 1) {
             const std::uint32_t i = std::uint32_t(std::countr_zero(found));
             const std::uint32_t position = block * kBlock + i;
-            if (position >= segment.n_docs) break;  // only corrupt rows score beyond the last
             const std::uint32_t score = acc[b * kBlock + i], docid = segment.external[position];
             if (top.by_group())
                 top.offer(score, docid, segment.group_of(position));
             else
-                top.offer(score, docid);
+                top.keep(score, docid);
         }
     }
-    std::memset(acc, 0, kPage * sizeof(std::uint32_t));
 }
 
-inline constexpr std::uint32_t kAllBlocks = (1u << kBlocksPerPage) - 1;
+// Offer the live documents of n pages that lie in their blocks `blocks[i]`; acc[i] belongs to
+// page_of(i). Overwrites `blocks`.
+template <Cpu cpu, class PageOf>
+LSR_INLINE void harvest(const SegmentView& segment, Live live, std::size_t n, PageOf page_of,
+                        std::uint32_t* blocks, const std::uint32_t* acc, TopK& top) {
+    if (top.counting())
+        for (std::size_t i = 0; i < n; ++i)
+            if (blocks[i])
+                blocks[i] =
+                    count_page<cpu>(segment, live, page_of(i), blocks[i], acc + i * kPage, top);
+    for (std::size_t i = 0; i < n; ++i)
+        if (blocks[i]) offer_page<cpu>(segment, live, page_of(i), blocks[i], acc + i * kPage, top);
+}
+
+// Zero the accumulators of n pages, all at once: page by page compilers make slow stores of it.
+inline void clear_pages(std::uint32_t* acc, std::size_t n) {
+    std::memset(acc, 0, n * kPage * sizeof(std::uint32_t));
+}
 
 }  // namespace lsr

@@ -59,11 +59,12 @@ template <Cpu cpu>
 LSR_INLINE void harvest_window_body(const SegmentView& segment, Live live,
                                     std::span<const std::uint8_t> skip, std::uint32_t first,
                                     std::uint32_t n, std::uint32_t* acc, TopK& top) {
-    for (std::uint32_t p = 0; p < n; ++p) {
-        std::uint32_t* page = acc + std::size_t(p) * kPage;
-        const std::uint32_t blocks = skip.empty() || !skip[first + p] ? kAllBlocks : 0;
-        harvest<cpu>(segment, live, first + p, blocks, page, top);  // tails do not know `skip`
-    }
+    std::uint32_t blocks[kWindowPages];
+    for (std::uint32_t p = 0; p < n; ++p)  // tails do not know `skip`
+        blocks[p] = skip.empty() || !skip[first + p] ? kAllBlocks : 0;
+    harvest<cpu>(
+        segment, live, n, [&](std::size_t i) { return first + std::uint32_t(i); }, blocks, acc,
+        top);
 }
 
 #if LSR_HAS_AVX2_PATH
@@ -99,13 +100,14 @@ inline void exhaustive(const SegmentView& segment, Live live, std::span<const st
             if (t % kStopTerms == 0 && request.stop && request.stop->now()) {
                 report.stopped = true;
                 report.skip(query.total);
-                std::memset(acc, 0, std::size_t(n) * kPage * sizeof(std::uint32_t));
+                clear_pages(acc, n);
                 return;
             }
             detail::add_line(segment, query.heads[t], skip, first, n, acc, cpu);
         }
         for (const TailTerm& tail : query.tails) add_tail(tail, 0, first, n, acc);
         detail::harvest_window(segment, live, skip, first, n, acc, scratch.top, cpu);
+        clear_pages(acc, n);
         scratch.top.tighten();
     }
 }
