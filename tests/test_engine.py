@@ -26,6 +26,7 @@ from oracle import (
     random_query,
 )
 
+from index import _core
 from index.approximate import Approximate
 from index.engine import Cancel, documents_with, search, search_batch
 from index.live import everything, pack, positions_in, unpack, without
@@ -110,6 +111,43 @@ def test_a_filter_of_any_share_returns_the_best_that_pass_it(
             assert pairs(got) == expected, (n_query, k, algorithm)
             assert got.report.exact
             assert not got.report.stopped
+
+
+@pytest.mark.usefixtures("_cpu")
+@pytest.mark.parametrize("n_query", [17, 44, 200])
+def test_documents_that_a_filter_leaves_in_the_race_are_scored_alone_exactly(
+    n_query: int, collection: tuple[SparseMatrix, Segment]
+) -> None:
+    """After the first twelve terms few of the tenth that passes can still reach the threshold."""
+    vectors, segment = collection
+    rng = np.random.default_rng(n_query)
+    docids = np.arange(vectors.shape[0], dtype=np.uint32)
+    passing = rng.random(len(docids)) < 0.1
+    live = pack(passing[segment.docids])
+    for k in (1, 10, 63, 64, 99):  # keys are counted from 64 on, and from 100 on none is alone
+        terms = rng.choice(vectors.shape[1], n_query, replace=False)
+        weights = 10 ** rng.uniform(-2, 0, n_query)
+        query = integer_query(terms, weights, n_terms=vectors.shape[1], scale=SCALE)
+        expected = brute_force([(vectors, docids, passing.astype(np.uint8))], query, k)
+        assert pairs(search([segment], [live], query, k, algorithm="blockmax")) == expected, k
+        assert pairs(search([segment], [live], query, k)) == expected, k
+
+
+@pytest.mark.skipif(_core.cpus() == ["portable"], reason="bounds never pay without vectors")
+@pytest.mark.parametrize(
+    ("share", "k", "blockmax"),
+    [(1, 10, True), (1, 150, True), (1, 160, False), (0.5, 90, False), (0.04, 60, False)],
+)
+def test_bounds_are_asked_only_where_they_can_leave_pages_out(
+    share: float, k: int, blockmax: bool, collection: tuple[SparseMatrix, Segment]
+) -> None:
+    """The best 1,000 of 200,000 were once pruned, in 1.2 times the time of adding everything."""
+    vectors, segment = collection
+    rng = np.random.default_rng(3)
+    live = None if share == 1 else pack(rng.random(segment.n_docs) < share)
+    report = search([segment], [live], random_query(rng, vectors.shape[1], 20), k).report
+    assert report.blockmax is blockmax
+    assert report.exact
 
 
 @pytest.mark.parametrize("n_terms", [40, 300, 900])

@@ -152,8 +152,16 @@ LSR_INLINE std::size_t count_live_body(Live live) {
     return n;
 }
 
+LSR_INLINE void drop_dead_body(Live live, std::uint16_t* bounds) {
+    for (std::size_t b = 0; b < live.words.size(); ++b)
+        bounds[b] = std::uint16_t(bounds[b] & -std::uint16_t(live.words[b] != 0));
+}
+
 #if LSR_HAS_AVX2_PATH
 LSR_AVX2 inline std::size_t count_live_avx2(Live live) { return count_live_body(live); }
+LSR_AVX2 inline void drop_dead_avx2(Live live, std::uint16_t* bounds) {
+    drop_dead_body(live, bounds);
+}
 #endif
 
 // Bit i: acc[i] >= least, for the 32 documents of a block.
@@ -227,6 +235,15 @@ inline std::size_t count_live(const SegmentView& segment, Live live, Cpu cpu) {
 #endif
     (void)cpu;
     return detail::count_live_body(live);
+}
+
+// Bound 0 for the blocks without a live document; all others stay.
+inline void drop_dead(Live live, std::uint16_t* bounds, Cpu cpu) {
+#if LSR_HAS_AVX2_PATH
+    if (uses_avx2(cpu)) return detail::drop_dead_avx2(live, bounds);
+#endif
+    (void)cpu;
+    detail::drop_dead_body(live, bounds);
 }
 
 // Bit i: the live document i of a block scores at least theta, and more than 0.
