@@ -20,7 +20,8 @@ from training import load_recipe, train  # noqa: E402
 from training.card import read_record  # noqa: E402
 from training.sections import RunSettings  # noqa: E402
 from training.shards import learned, read_into, read_shards, write_learned, write_shards  # noqa: E402
-from training.trainer import StageSettings, StageTrainer, run_stage  # noqa: E402
+from training.stage_settings import StageSettings  # noqa: E402
+from training.trainer import StageTrainer, run_stage  # noqa: E402
 
 QUICK = {
     "stage.mlm.steps": 4,

@@ -22,7 +22,8 @@ from training import load_recipe, train  # noqa: E402
 from training.data import load_pairs  # noqa: E402
 from training.develop import Development, Progress, load_development, mean_score, score  # noqa: E402
 from training.sections import RunSettings  # noqa: E402
-from training.trainer import StageSettings, run_stage  # noqa: E402
+from training.stage_settings import StageSettings  # noqa: E402
+from training.trainer import run_stage  # noqa: E402
 from training.training_run import StopEarly  # noqa: E402
 
 QUICK = {

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from lsr.encoders.splade import SpladeModel  # noqa: E402
+from training import grad_cache  # noqa: E402
 from training.grad_cache import in_pieces  # noqa: E402
 from training.network import set_dropout  # noqa: E402
 from training.objectives import Ranking  # noqa: E402
@@ -144,3 +145,25 @@ def test_rows_come_back_in_their_order_and_padding_is_cut() -> None:
         in_pieces(encode, ids, mask, size=2), (ids * mask).sum(dim=1, keepdim=True).float()
     )
     assert widths == [2, 4, 5]
+
+
+def test_a_process_with_fewer_texts_goes_through_the_network_as_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sharded parameters come together at each pass, of all processes or none; they hung."""
+    ids, mask = torch.tensor([[1, 2], [3, 0], [4, 5]]), torch.tensor([[1, 1], [1, 0], [1, 1]])
+    weight = torch.tensor(2.0, requires_grad=True)
+    passes: list[int] = []
+
+    def encode(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        passes.append(len(ids))
+        return weight * (ids * mask).sum(dim=1, keepdim=True).float()
+
+    monkeypatch.setattr(grad_cache, "most", lambda mine: 4)  # another process has eight texts
+    rows = in_pieces(encode, ids, mask, size=2)
+    assert passes == [2, 1, 1, 1]
+    assert rows.squeeze(1).tolist() == [6.0, 6.0, 18.0]
+    rows.sum().backward()
+    assert len(passes) == 8  # again backwards, the idle passes too
+    assert weight.grad is not None
+    assert weight.grad.item() == 15.0

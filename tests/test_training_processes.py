@@ -1,6 +1,5 @@
 """`lsr train` under torchrun: two processes share every batch and write one encoder."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,9 +15,7 @@ pytest.importorskip("accelerate")
 from safetensors.numpy import load_file  # noqa: E402
 
 from lsr.encoders import load_encoder  # noqa: E402
-from lsr.errors import RecipeError  # noqa: E402
 from training import load_recipe  # noqa: E402
-from training.sections import RunSettings  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 RECIPE = """
@@ -114,61 +111,3 @@ def test_two_processes_stop_early_together_and_one_keeps_the_books(tmp_path: Pat
     assert record["development"]["stopped_at"] == 3
     assert report["last_log"]["dead_terms"] >= 0
     assert len(list((tmp_path / "encoder.tensorboard" / "ranking").iterdir())) == 1
-
-
-class Reached(Exception):
-    """The trainer would be made now."""
-
-
-def arguments_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **run: object):
-    """The `TrainingArguments` that a recipe's [run] section leads to."""
-    from training import trainer
-
-    seen = []
-
-    def stop(**settings: object) -> None:
-        seen.append(settings["args"])
-        raise Reached
-
-    monkeypatch.setattr(trainer, "StageTrainer", stop)
-    run_settings = RunSettings(**run)  # type: ignore[arg-type]
-    settings = trainer.StageSettings("t", 1, 1e-3, 0, run_settings)
-    with pytest.raises(Reached):
-        trainer.run_stage(torch.nn.Linear(1, 1), [], settings, tmp_path)  # type: ignore[arg-type]
-    return seen[0]
-
-
-def test_sharding_settings_reach_the_training_arguments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By file or not at all; the environment of `accelerate launch` is transformers' business."""
-    file = tmp_path / "fsdp.json"
-    file.write_text('{"reshard_after_forward": false, "cpu_offload": true}')
-    arguments = arguments_of(monkeypatch, tmp_path, fsdp=True, fsdp_config=str(file))
-    assert arguments.fsdp_plugin_args["fsdp_version"] == 2
-    assert arguments.fsdp_plugin_args["reshard_after_forward"] is False
-    assert arguments.fsdp_plugin_args["cpu_offload"] is True
-    plain = arguments_of(monkeypatch, tmp_path)
-    assert not plain.fsdp
-    assert plain.deepspeed is None
-
-
-def test_deepspeed_settings_reach_the_training_arguments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the package the recipe's key is named; with it, its configuration is read."""
-    file = tmp_path / "deepspeed.json"
-    file.write_text('{"zero_optimization": {"stage": 2}, "train_micro_batch_size_per_gpu": "auto"}')
-    if importlib.util.find_spec("deepspeed") is None:
-        with pytest.raises(RecipeError, match=r"run\.deepspeed = .* pip install deepspeed"):
-            run_with_deepspeed(file, tmp_path)
-    else:
-        arguments = arguments_of(monkeypatch, tmp_path, deepspeed=str(file))
-        assert arguments.hf_deepspeed_config.is_zero2()
-
-
-def run_with_deepspeed(file: Path, folder: Path) -> None:
-    from training.trainer import StageSettings, run_stage
-
-    settings = StageSettings("t", 1, 1e-3, 0, RunSettings(deepspeed=str(file)))
-    run_stage(torch.nn.Linear(1, 1), [], settings, folder)  # type: ignore[arg-type]

@@ -20,7 +20,8 @@ from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.callbacks import summary  # noqa: E402
 from training.sections import RunSettings  # noqa: E402
-from training.trainer import StageSettings, run_stage  # noqa: E402
+from training.stage_settings import StageSettings  # noqa: E402
+from training.trainer import run_stage  # noqa: E402
 from training.watch import Sample, TrainingCollapsed, Watch  # noqa: E402
 
 QUICK = {

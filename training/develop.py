@@ -28,6 +28,7 @@ from lsr.types import Qrels
 from .data import Pairs, beside
 from .gather import anyone
 from .recipe import Recipe
+from .sharding import collect
 from .shards import INDEX, learned, read_into, write_shards
 from .watch import Notes
 
@@ -240,6 +241,7 @@ class StopEarly(TrainerCallback):
         step = state.global_step
         if step % self._every and step < state.max_steps:
             return
+        collect(kwargs.get("model"), self._objective)
         better = stop = False
         if state.is_world_process_zero:
             better = self._looked(step)

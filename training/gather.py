@@ -50,6 +50,15 @@ def anyone(mine: bool) -> bool:
     return bool(flag.item())
 
 
+def most(mine: int) -> int:
+    """The largest of the processes' numbers."""
+    if n_processes() == 1:
+        return mine
+    number = torch.tensor(mine, device=PartialState().device)
+    dist.all_reduce(number, op=dist.ReduceOp.MAX)
+    return int(number)
+
+
 @contextmanager
 def in_turn() -> Iterator[None]:
     """The first process goes through the block before the others: it makes what they then find."""

@@ -279,6 +279,12 @@ def _check_decoder(recipe: Recipe) -> None:
                 f'{file}: model.lora.quantize = "{model.lora.quantize}" multiplies in bfloat16; '
                 "set run.bf16 = true."
             )
+        sharded = "fsdp" if recipe.run.fsdp else "deepspeed" if recipe.run.deepspeed else ""
+        if model.lora is not None and model.lora.quantize != "none" and sharded:
+            raise RecipeError(
+                f'{file}: model.lora.quantize = "{model.lora.quantize}" with run.{sharded}: '
+                "weights in 4 bits are not shared out; leave one of them out."
+            )
         return
     if recipe.stage.clm is not None:
         raise RecipeError(

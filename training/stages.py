@@ -20,8 +20,8 @@ from .gather import anyone, in_turn, n_processes
 from .network import learn_last, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
 from .recipe import Recipe
+from .stage_settings import StageSettings
 from .steps import MlmSteps, RankingSteps
-from .trainer import StageSettings
 from .training_run import RANKING, TrainingRun
 
 

@@ -7,7 +7,6 @@ safetensors checkpoints of modules with tied weights, a progress line, a time li
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -29,32 +28,14 @@ from .adapted_weights import load_weights, save_weights
 from .callbacks import Deadline, OnSave, Report
 from .gather import is_first
 from .run_record import RunRecord
-from .sections import RunSettings
+from .sharding import collect, in_precision, on_cpus, share_out, to_share_out
 from .shards import INDEX, read_into, write_learned
+from .stage_settings import Penalties, StageSettings, training_arguments
 
 _WEIGHTS = "model.safetensors"
 
 Aside = Callable[[int], dict[str, Any]]
 """From a global step to numbers and words that its line of the log should hold, too."""
-Penalties = Callable[[int], dict[str, float]]
-"""From a global step to keyword arguments of the objective."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageSettings:
-    """What the loop needs to know of a stage."""
-
-    name: str
-    steps: int
-    learning_rate: float
-    warmup_steps: int
-    run: RunSettings
-    accumulate: int = 1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    penalties: Penalties | None = None
-    rates: Mapping[str, float] = field(default_factory=dict)
-    """Parameters, by name, that learn so many times as fast, without weight decay."""
 
 
 def run_stage(
@@ -78,43 +59,8 @@ def run_stage(
     `time.monotonic`; the state is saved when it passes. `record` keeps the books. With a folder
     `tensorboard` the log also goes there, as TensorBoard reads it.
     """
-    try:
-        arguments = TrainingArguments(
-            output_dir=str(folder),
-            max_steps=settings.steps,
-            per_device_train_batch_size=1,  # one item is one whole batch
-            gradient_accumulation_steps=settings.accumulate,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=settings.warmup_steps,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.clip,
-            seed=settings.run.seed,
-            bf16=settings.run.bf16,
-            use_cpu=not torch.accelerator.is_available(),
-            logging_strategy="steps",
-            logging_steps=settings.run.log_every,
-            save_strategy="steps",
-            save_steps=settings.run.checkpoint_every,
-            save_total_limit=settings.run.keep_checkpoints,
-            save_only_model=settings.run.checkpoint == "weights",
-            remove_unused_columns=False,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            dataloader_num_workers=2 if torch.cuda.is_available() else 0,
-            disable_tqdm=True,
-            logging_nan_inf_filter=False,  # a loss that is no number should be seen
-            report_to=list(settings.run.report_to) or "none",
-            fsdp=settings.run.fsdp or None,  # type: ignore[arg-type]  # wants a bool, says str
-            fsdp_config=settings.run.fsdp_config or None,
-            deepspeed=settings.run.deepspeed or None,
-        )
-    except ImportError as error:
-        raise RecipeError(
-            f"run.deepspeed = {settings.run.deepspeed!r} wants a package that is missing "
-            f"({error}); pip install deepspeed, or leave the key out."
-        ) from error
-    except (ValueError, OSError) as error:
-        raise RecipeError(f"transformers.Trainer refuses these [run] settings: {error}") from error
+    arguments = training_arguments(settings, folder)
+    shared_out = settings.run.fsdp or bool(settings.run.deepspeed)
     checkpoint = _last_checkpoint(folder)
     exact = checkpoint is None or not (checkpoint / INDEX).is_file()
     extra = [*callbacks]
@@ -122,7 +68,8 @@ def run_stage(
         extra.append(_to_tensorboard(tensorboard, checkpoint))
     try:
         trainer = StageTrainer(
-            model=objective,
+            model=to_share_out(objective) if shared_out else objective,
+            objective=objective,
             args=arguments,
             train_dataset=batches,
             data_collator=_only_item,
@@ -151,6 +98,7 @@ def run_stage(
         record.resumed(exact=exact)
     with _quiet():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    collect(trainer.model, objective)
     return trainer.state.global_step >= settings.steps
 
 
@@ -200,6 +148,7 @@ class StageTrainer(Trainer):
     def __init__(
         self,
         *,
+        objective: nn.Module,
         penalties: Penalties | None = None,
         rates: Mapping[str, float] | None = None,
         rewarm_steps: int = 0,
@@ -207,6 +156,7 @@ class StageTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._objective = objective
         self._asides = asides
         self._penalties = penalties
         self._rates = rates or {}
@@ -223,7 +173,8 @@ class StageTrainer(Trainer):
     ) -> Any:
         """Run the objective; remember its parts for the log."""
         extra = self._penalties(self.state.global_step) if self._penalties else {}
-        parts: dict[str, Tensor] = model(**inputs, **extra)
+        with in_precision(self.args):
+            parts: dict[str, Tensor] = model(**inputs, **extra)
         for name, value in parts.items():
             self._sums[name] += value.detach().float().item()
         self._n_sums += 1
@@ -234,6 +185,7 @@ class StageTrainer(Trainer):
         if self._n_sums:
             means = {name: total / self._n_sums for name, total in self._sums.items()}
             logs = {**logs, **means}
+            collect(self.model, self._objective)
             for aside in self._asides:
                 logs |= aside(self.state.global_step)
             self._sums.clear()
@@ -273,23 +225,34 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type]
 
-    def _save(
-        self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None
-    ) -> None:
+    def create_accelerator_and_postprocess(self) -> None:
+        """As transformers does it; with FSDP on CPUs, too."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            on_cpus(self.accelerator.state, self.args)
+            self.is_fsdp_enabled = True
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write what was learned, in one file or in float16 shards; one process does it."""
+        collect(self.model, self._objective)
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        model = self.accelerator.unwrap_model(self.model)
         if self.args.save_only_model:
-            write_learned(model, folder)
+            write_learned(self._objective, folder)
         else:
-            save_weights(model, folder / _WEIGHTS)
+            save_weights(self._objective, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder, model = Path(resume_from_checkpoint), self.model if model is None else model
+        folder = Path(resume_from_checkpoint)
         if (folder / INDEX).is_file():
-            read_into(model, folder)
+            read_into(self._objective, folder)
         else:
-            load_weights(model, folder / _WEIGHTS)
+            load_weights(self._objective, folder / _WEIGHTS)
+        if self.model is not self._objective:
+            assert isinstance(self.model, nn.Module)
+            share_out(self._objective, self.model)
 
 
 def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -28,8 +28,9 @@ from .queries import TableQueries
 from .recipe import Recipe
 from .run_record import RunRecord
 from .shards import INDEX, read_into, write_shards
+from .stage_settings import StageSettings
 from .teacher_scores import TeacherScores
-from .trainer import StageSettings, run_stage
+from .trainer import run_stage
 from .watch import Watch, draw
 
 T = TypeVar("T")

@@ -1,7 +1,9 @@
 """`lsr train`: from a recipe to an encoder folder."""
 
 import os
+import sys
 import tomllib
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
@@ -64,7 +66,8 @@ def train(
     if keep is not None:
         overrides["run.checkpoint"] = keep
     loaded = load_recipe(recipe, overrides)
-    report = run_training(loaded, output, resume=resume, stop_after=stop_after)
+    with redirect_stdout(sys.stderr):  # where DeepSpeed talks; what is printed here is results
+        report = run_training(loaded, output, resume=resume, stop_after=stop_after)
     if os.environ.get("RANK", "0") != "0":
         return  # of the processes that torchrun starts, the first speaks for all
     if json:
