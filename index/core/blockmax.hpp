@@ -205,6 +205,18 @@ LSR_INLINE void score_chunk_body(const SegmentView& segment, Live live, Chunk& c
         if (phase > 0) narrow<cpu>(segment, phase, live, chunk, scratch);
         add_terms<cpu>(segment, heads.subspan(from, std::min(to, heads.size()) - from), chunk, acc);
     }
+    if (!scratch.top.counting() && scratch.top.theta() == 0) {
+        // Nothing is known yet: else all documents of these pages would be offered, a tenth of
+        // a search for a short query.
+        scratch.partial.clear();
+        for (std::size_t i = 0; i < chunk.n; ++i)
+            for (std::uint32_t left = chunk.blocks[i]; left; left &= left - 1) {
+                const std::uint32_t b = std::uint32_t(std::countr_zero(left));
+                scratch.partial.push_back(block_max<cpu>(
+                    acc + i * kPage + b * kBlock, live.block(chunk.page[i] * kBlocksPerPage + b)));
+            }
+        scratch.top.raise(learn(scratch.partial, scratch.top, scratch.above));
+    }
     harvest<cpu>(
         segment, live, chunk.n, [&](std::size_t i) { return chunk.page[i]; }, chunk.blocks, acc,
         scratch.top);

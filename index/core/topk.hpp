@@ -97,6 +97,11 @@ public:
         if (keys_.size() == capacity_) select_groups();
     }
 
+    // Refuse from now on what scores less than `score`, which k documents are known to reach.
+    void raise(std::uint32_t score) {
+        if (score) floor_ = std::max(floor_, (std::uint64_t(score) << 32) - 1);
+    }
+
     // Raise the floor by what was offered since.
     void tighten() {
         if (by_group_)
