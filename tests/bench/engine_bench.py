@@ -110,8 +110,10 @@ def options() -> argparse.Namespace:
     if unknown := set(asked.engines) - set(ENGINES) | set(asked.engines) & set(TEXT_ONLY):
         parser.error(f"no driver for {', '.join(unknown)}; known: {', '.join(usual + [*SLOW])}")
     for name in asked.sets:
-        if name not in (*RECIPES, "small") and not name.startswith("topic-"):
-            parser.error(f"no set {name!r}; known: {', '.join(RECIPES)}, small, topic-N")
+        drawn = name in (*RECIPES, "small") or name.startswith("topic-")
+        if not drawn and not (asked.data / name / "set.json").exists():
+            known = f"{', '.join(RECIPES)}, small, topic-N and what lies in {asked.data}"
+            parser.error(f"no set {name!r}; known: {known} (vectors.py makes sets of indexes)")
     asked.engines.sort(key=lambda name: name not in OURS)
     asked.data.mkdir(parents=True, exist_ok=True)
     return asked
