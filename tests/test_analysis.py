@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from porter import STEP_2, STEP_3, STEP_4
 from porter import stem as porter_stem
 
-from lsr.encoders.analysis import MAX_WORD, STOP_WORDS, Analyser, words
+from lsr.encoders.analysis import MAX_WORD, STOP_WORDS, Analyser, StemmerName, words
 from lsr.errors import EncoderError
 
 
@@ -137,6 +137,26 @@ def test_stems_are_those_of_porters_own_program(root: str, pair: str, endings: l
 )
 def test_where_snowballs_porter_is_not_lucenes(word: str, stem: str) -> None:
     assert Analyser().terms(word) == [stem]
+
+
+@pytest.mark.parametrize(
+    ("stemmer", "word", "stem"),
+    [
+        # Pairs of the sample vocabularies at snowballstem.org.
+        ("french", "continuellement", "continuel"),
+        ("german", "aufeinanderfolgenden", "aufeinanderfolg"),
+        ("russian", "важнейшие", "важн"),
+        ("spanish", "chicas", "chic"),
+    ],
+)
+def test_other_languages_have_snowballs_stemmers_and_no_stop_words(
+    stemmer: StemmerName, word: str, stem: str
+) -> None:
+    """The German "an", "in" and "was" are none of the English ones that look like them."""
+    analyser = Analyser(stemmer=stemmer)
+    assert analyser.terms(word.upper()) == [stem]
+    assert len(analyser.terms("an in if")) == 3
+    assert Analyser().terms("an in if") == []
 
 
 def test_stemmers_differ_where_porter_2_departs_from_porter() -> None:

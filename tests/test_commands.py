@@ -235,7 +235,7 @@ class TestIndex:
             (["--passages", "8/8"], "overlap < length"),
             (["--memory", "lots"], "lots"),
             (["--encoder", "folder", "--k1", "2"], "--k1 belongs to bm25"),
-            (["--stemmer", "german"], "stemmer"),
+            (["--stemmer", "klingon"], "stemmer"),
         ],
     )
     def test_options_that_mean_nothing_are_misuse(self, options, complaint, corpus, capsys):

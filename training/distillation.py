@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lsr.encoders.analysis import Analyser
 from lsr.reranking import KeptPreferences, PairwiseReranker
 from lsr.vectors import VectorStore, update_vectors
 
@@ -129,7 +130,8 @@ def load_teacher(
     how = recipe.distillation
     device = how.device or None
     if settings.kind == "bm25":
-        return BM25Teacher.fit(documents, name=name)
+        words = {} if settings.stemmer is None else {"stemmer": settings.stemmer}
+        return BM25Teacher.fit(documents, name=name, analyser=Analyser.from_json(words))
     folder = checkpoint_folder(recipe, settings.model, key="teachers.model")
     if settings.kind == "sparse":
         return SparseTeacher.load(folder, name=name, device=device, precision=how.precision)

@@ -97,6 +97,9 @@ class Recipe:
         for (section, key), default in _LATER.items():
             if added[section].get(key) == default:
                 del added[section][key]
+        for teacher in content["teachers"]:
+            if teacher["stemmer"] is None:
+                del teacher["stemmer"]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

@@ -136,8 +136,8 @@ class Mining:
     """Negatives found by rankers, where a collection gives none; see `training.mining`."""
 
     miners: tuple[str, ...] = ("bm25",)
-    """"bm25", "dense:FOLDER", or the folder of a sparse encoder (absolute, or relative to the
-    recipe); each draws from every window."""
+    """"bm25" ("bm25:german" and so on for words of another language), "dense:FOLDER", or the folder
+    of a sparse encoder (absolute, or relative to the recipe); each draws from every window."""
     windows: tuple[str, ...] = ("10-50",)
     """Ranks "FIRST-LAST" from 0, the last left out, or "FIRST-LAST:TAKE" for so many of them at
     random. The very top often holds unjudged answers."""
@@ -194,6 +194,8 @@ class TeacherSettings:
     the documents of the recipe."""
     name: str = ""
     """What logs and `distillation.affine` call it; left out, the last part of `model`, or bm25."""
+    stemmer: str | None = None
+    """Of BM25: "german" and so on for words of another language than English."""
     weight: float = number(1.0, low=0)
     """Its share in the mean. A teacher of weight 0 only serves as `distillation.affine`."""
     normalize: Literal["min-max", "z", "softmax", "none"] | None = None
@@ -288,8 +290,8 @@ class RunSettings:
     report_to: tuple[str, ...] = ()
     """Trackers that transformers.Trainer should report to as well, such as "wandb"."""
     fsdp: bool = False
-    """Shard parameters and optimiser over the GPUs (FSDP); on CPUs accelerate uses DDP instead."""
+    """Share parameters, gradients and optimiser out over the processes (FSDP2)."""
     fsdp_config: str = ""
     """A JSON file of settings for it, as transformers.TrainingArguments takes them."""
     deepspeed: str = ""
-    """A DeepSpeed JSON file; needs the package deepspeed."""
+    """A JSON file of DeepSpeed's with its "zero_optimization": stage 1 or 2."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from lsr.encoders.analysis import StemmerName
 from lsr.errors import RecipeError
 
 from .sections import Distillation, TeacherSettings
@@ -24,6 +26,16 @@ def check_teachers(teachers: Sequence[TeacherSettings], how: Distillation, file:
             raise RecipeError(
                 f"{file}: teachers[{i}].model = '{teacher.model}' with kind = \"{teacher.kind}\"; "
                 "BM25 has no model, every other kind needs one."
+            )
+        if teacher.stemmer and teacher.kind != "bm25":
+            raise RecipeError(
+                f"{file}: teachers[{i}].stemmer is for BM25, this teacher is "
+                f'"{teacher.kind}"; leave it out.'
+            )
+        if teacher.stemmer and teacher.stemmer not in get_args(StemmerName):
+            raise RecipeError(
+                f"{file}: teachers[{i}].stemmer = '{teacher.stemmer}' is none of "
+                f"{', '.join(get_args(StemmerName))}."
             )
         if teacher.pooling and teacher.kind != "dense":
             raise RecipeError(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -140,6 +140,16 @@ def index_encoder_options(function: Callable[..., R]) -> Callable[..., R]:
     return _options(function, told, lambda: default_encoder(MINI))
 
 
+def _known_stemmer(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    """The name as it is; a usage error for one that no stemmer has."""
+    from ..encoders.analysis import StemmerName
+
+    if name is not None and name not in get_args(StemmerName):
+        known = ", ".join(get_args(StemmerName))
+        raise click.BadParameter(f"'{name}' is not one of {known}.", param=option)
+    return name
+
+
 def _options(function: Callable[..., R], told: str, default: Callable[[], str]) -> Callable[..., R]:
     @click.option("--encoder", metavar="bm25|NAME|FOLDER", help=told)
     @click.option("--k1", type=float, help="BM25: saturation of term frequency. Default: 0.9")
@@ -147,8 +157,9 @@ def _options(function: Callable[..., R], told: str, default: Callable[[], str]) 
     @click.option("--keep-stopwords", is_flag=True, help="BM25: index words such as 'the' as well.")
     @click.option(
         "--stemmer",
-        type=click.Choice(["porter", "english", "none"]),
-        help="BM25: how words lose their endings. Default: porter",
+        metavar="porter|english|none|german|...",
+        callback=_known_stemmer,
+        help="BM25: how words lose their endings; other languages by name. Default: porter",
     )
     @click.option(
         "--precision",

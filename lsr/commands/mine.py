@@ -28,7 +28,8 @@ Examples:
     default=("bm25",),
     show_default=True,
     metavar="MINER",
-    help="bm25, the folder of a sparse encoder, or dense:FOLDER (extra `dense`); repeatable.",
+    help="bm25 (bm25:german and so on for other languages), the folder of a sparse encoder, or "
+    "dense:FOLDER (extra `dense`); repeatable.",
 )
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), help="A .jsonl[.gz|.zst]."

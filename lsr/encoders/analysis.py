@@ -1,4 +1,4 @@
-"""English text to index terms: split into words, lower-case, drop stop words, stem.
+"""Text to index terms: split into words, lower-case, drop English stop words, stem.
 
 Splitting follows the rules of Unicode's word boundaries (UAX #29) that matter for retrieval, as
 Lucene's StandardTokenizer does: letters, digits, marks and underscores hold together; an apostrophe
@@ -19,7 +19,13 @@ import Stemmer  # type: ignore[import-not-found]
 
 from ..errors import EncoderError
 
-StemmerName = Literal["porter", "english", "none"]
+StemmerName = Literal[
+    "porter", "english", "none", "arabic", "armenian", "basque", "catalan", "czech", "danish",
+    "dutch", "estonian", "finnish", "french", "german", "greek", "hindi", "hungarian",
+    "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "polish", "portuguese",
+    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]  # fmt: skip
+"""Lucene's for English, Snowball's newer one, none, and those of Snowball for other languages."""
 
 STOP_WORDS = frozenset(  # a list of one word a line would be thirty-three lines
     """a an and are as at be but by for if in into is it no not of on or such that the their then
@@ -41,12 +47,15 @@ _CACHE_LIMIT = 1_000_000  # words; about 150 MB, far above the vocabulary of any
 class Analyser:
     """How text becomes terms; equal settings give equal terms on every machine.
 
-    `stemmer` is "porter" (Lucene's for English, term for term), "english" (Porter 2) or "none".
+    `stemmer` is "porter" (Lucene's for English, term for term), "english" (Porter 2), "none", or a
+    language of Snowball's, with which no word is a stop word: idf makes frequent ones weigh little.
 
     >>> Analyser().terms("The dog's running in the U.K., isn't it?")
     ['dog', 'run', 'u.k', "isn't"]
     >>> Analyser(stemmer="none", stop_words=False).terms("The Naïve café")
     ['the', 'naïve', 'café']
+    >>> Analyser(stemmer="german").terms("An den Häusern")
+    ['an', 'den', 'haus']
     """
 
     stemmer: StemmerName = "porter"
@@ -188,7 +197,7 @@ def _stemmer(name: StemmerName) -> Callable[[str], str] | None:
     if name == "none":
         return None
     stem: Callable[[str], str] = Stemmer.Stemmer(name).stemWord
-    return stem if name == "english" else lambda word: _as_lucene(word, stem)
+    return (lambda word: _as_lucene(word, stem)) if name == "porter" else stem
 
 
 def _as_lucene(word: str, stem: Callable[[str], str]) -> str:
@@ -237,7 +246,8 @@ class _TermOfWord(dict[str, str]):
     def __init__(self, stemmer: StemmerName, stop_words: bool) -> None:
         super().__init__()
         self._stem = _stemmer(stemmer)
-        self._stop_words = STOP_WORDS if stop_words else frozenset[str]()
+        english = stemmer in ("porter", "english", "none")
+        self._stop_words = STOP_WORDS if stop_words and english else frozenset[str]()
 
     def __missing__(self, word: str) -> str:
         if len(self) >= _CACHE_LIMIT:

@@ -6,6 +6,7 @@ whose state projects highest on it, of those it wins at. A term is literal where
 token, an expansion where it does not; a latent one has no token.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -80,15 +81,35 @@ def trace(
         for column, (token, (start, end)) in zip(mine, places, strict=True):
             shift = spans[window][0] - len(prompt)
             inside = end > start and start >= len(prompt)
+            shown = _of_a_word(text, start + shift, end + shift) if inside else None
             found[int(column)] = Origin(
                 term=int(columns[column]),
                 weight=float(weights[window, column]),
                 token=token,
-                span=(start + shift, end + shift) if inside else None,
+                span=shown,
                 window=int(window),
                 literal=int(columns[column]) in present,
             )
     return [found[column] for column in sorted(found)]
+
+
+def _of_a_word(text: str, start: int, end: int) -> Span:
+    """A token's characters without the space before it and with the accents upon it.
+
+    SentencePiece counts a space to the token that it comes before; and where a tokenizer composes
+    a letter with its accent, the token is said to stand for the letter alone.
+
+    >>> _of_a_word("un café", 2, 4), _of_a_word("cafe\u0301 noir", 3, 4), _of_a_word("a b", 1, 2)
+    ((3, 4), (3, 5), (1, 2))
+    """
+    first, after = start, end
+    while first < after and text[first].isspace():
+        first += 1
+    if first == after:
+        first = start
+    while after < len(text) and unicodedata.combining(text[after]):
+        after += 1
+    return first, after
 
 
 def _needs_parent(card: Card) -> str:

@@ -24,7 +24,7 @@ class MiningPlan:
     """Whom to ask and what to take; the keys of [data.mining], read and checked."""
 
     miners: tuple[str, ...] = ("bm25",)
-    """"bm25", "dense:FOLDER", or the folder of a sparse encoder; each draws from the windows."""
+    """As `rankers` names them; each draws from the windows."""
     windows: tuple[Window, ...] = (Window(10, 50),)
     margin: float | None = None
     """Leave out what scores above positive - margin; see `training.filters`."""

@@ -1,6 +1,7 @@
 """Who ranks documents for mining: BM25, any sparse encoder by the exact engine, or dense vectors.
 
-A miner is named in one word: "bm25", "dense:FOLDER", or the folder of a sparse encoder.
+A miner is named in one word: "bm25", or "bm25:german" for words of another language than English,
+"dense:FOLDER", or the folder of a sparse encoder.
 `open_miner` fails at once where something is missing; vectors are made by `rank`.
 """
 
@@ -18,6 +19,7 @@ from index.engine import search_batch
 from index.quantize import integer_query, presence_query, scale_for
 from index.segment import Segment
 from lsr.encoders import BM25Encoder, SparseEncoder, load_encoder
+from lsr.encoders.analysis import ENGLISH, Analyser
 from lsr.encoders.siamese import is_binary
 from lsr.errors import EncoderError, MissingExtra, imports_of
 from lsr.progress import Bar, bar
@@ -60,8 +62,9 @@ class Miner(Protocol):
 
 def open_miner(name: str, *, folder: Path | None = None) -> Miner:
     """The miner of this name; a folder is looked for where we are, then in `folder`."""
-    if name == BM25:
-        return SparseMiner(None)
+    kind, _, stemmer = name.partition(":")
+    if kind == BM25:
+        return SparseMiner(None, Analyser.from_json({"stemmer": stemmer}) if stemmer else ENGLISH)
     if name.startswith(DENSE):
         return DenseMiner.load(_folder(name.removeprefix(DENSE), folder))
     return SparseMiner(load_encoder(_folder(name, folder)))
@@ -82,13 +85,15 @@ class SparseMiner:
     """A sparse encoder, or BM25 fitted to the documents if None."""
 
     encoder: SparseEncoder | None
+    analyser: Analyser = ENGLISH
 
     def rank(self, documents: Sequence[str], *, quiet: bool = False) -> "SparseRanker":
         """Encode and index the documents in memory."""
         encoder = self.encoder
         if encoder is None:
             encoder = BM25Encoder.fit(
-                bar(documents, unit="documents", desc="words", quiet=quiet or None)
+                bar(documents, unit="documents", desc="words", quiet=quiet or None),
+                analyser=self.analyser,
             )
         return SparseRanker(encoder, documents, quiet=quiet)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lsr.encoders.analysis import ENGLISH, Analyser
 from lsr.encoders.bm25 import BM25Encoder
 
 from .sparse import SparseTeacher
@@ -13,7 +14,9 @@ class BM25Teacher(SparseTeacher):
     """BM25 with the statistics of the documents it was fitted to."""
 
     @classmethod
-    def fit(cls, documents: Sequence[str], *, name: str = "bm25") -> "BM25Teacher":
+    def fit(
+        cls, documents: Sequence[str], *, name: str = "bm25", analyser: Analyser = ENGLISH
+    ) -> "BM25Teacher":
         """Count words over `documents`, the corpus the encoder learns from.
 
         >>> teacher = BM25Teacher.fit(["bees dance", "ants march"])
@@ -21,4 +24,4 @@ class BM25Teacher(SparseTeacher):
         >>> bool(scores.toarray()[0, 0] > 0)
         True
         """
-        return cls(BM25Encoder.fit(documents), name)
+        return cls(BM25Encoder.fit(documents, analyser=analyser), name)
