@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lsr.__main__ import run
+from lsr.contamination import contamination
 from lsr.encoders import InferenceFreeEncoder, load_encoder
 from lsr.encoders.averaging import average
 from lsr.encoders.splade import SpladeModel
@@ -67,6 +68,23 @@ def test_weights_are_means_and_the_card_keeps_all_records(
     assert training["data"][0]["name"] == "cats"
     assert training["averaged"]["shares"] == [0.75, 0.25]
     assert training["averaged"]["others"][0]["data"][0]["name"] == "dogs"
+
+
+def test_a_mean_of_a_mean_keeps_the_records_of_all(
+    pair: tuple[Path, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    third = encoder(tiny_checkpoint, tmp_path / "c", seed=3, data="owls")
+    average(pair, tmp_path / "both", [3, 1], name="both")
+    average([tmp_path / "both", third], tmp_path / "all", [1, 1], name="all")
+    training = json.loads((tmp_path / "all" / "lsr.json").read_text())["training"]
+    averaged = training["averaged"]
+    assert averaged["shares"] == [0.375, 0.125, 0.5]
+    assert [one["data"][0]["name"] for one in (training, *averaged["others"])] == [
+        *("cats", "dogs", "owls")
+    ]
+    assert all("averaged" not in one for one in averaged["others"])
+    (seen,) = contamination([tmp_path / "all"], dataset="dogs", split="test", fingerprint="0")
+    assert "trained on dogs" in str(seen)
 
 
 def test_an_encoder_averaged_with_itself_stays_itself(

@@ -114,8 +114,22 @@ def _read(path: Path) -> Tensors:
 def _card(folders: Sequence[Path], parts: Sequence[float], name: str) -> Card:
     """The first's, whose record of training has those of the others in it."""
     cards = [Card.read(folder) for folder in folders]
-    records = [dict(card.training) for card in cards if card.training is not None]
+    records: list[dict[str, Any]] = []
+    shares: list[float] = []
+    for card, part in zip(cards, parts, strict=True):
+        for record, share in _leaves(card.training):
+            records.append(record)
+            shares.append(part * share)
     training: Mapping[str, Any] | None = None
     if records:
-        training = records[0] | {"averaged": {"shares": list(parts), "others": records[1:]}}
+        training = records[0] | {"averaged": {"shares": shares, "others": records[1:]}}
     return replace(cards[0], name=name, training=training)
+
+
+def _leaves(training: Mapping[str, Any] | None) -> list[tuple[dict[str, Any], float]]:
+    """The runs behind an encoder with their shares: a mean of means is one mean of all runs."""
+    if training is None:
+        return []
+    own = {key: value for key, value in training.items() if key != "averaged"}
+    averaged = training.get("averaged", {"shares": [1.0], "others": []})
+    return list(zip([own, *averaged["others"]], averaged["shares"], strict=True))
