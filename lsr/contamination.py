@@ -124,8 +124,11 @@ def _table() -> Published:
 
 
 def _records(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The record, and those of the encoders that were averaged with it (`lsr average`)."""
+    """The record, those of the encoders it was averaged with (`lsr average`) or started from."""
     yield record
+    before = record.get("backbone", {}).get("training")
+    if isinstance(before, Mapping):
+        yield from _records(before)
     for other in record.get("averaged", {}).get("others", []):
         yield from _records(other)
 

@@ -52,6 +52,16 @@ def test_an_encoder_that_never_saw_it_has_no_mark(encoder):
     assert reasons(encoder(), "cranfield") == []
 
 
+def test_what_the_start_was_trained_on_marks(encoder):
+    before = {**RECORD, "data": [{"name": "cranfield", "split": "train", "fingerprint": "c"}]}
+    folder = encoder(backbone={"name": "base", "training": before})
+    (reason,) = reasons(folder, "cranfield")
+    assert "trained on cranfield" in reason
+    assert reasons(folder, "scifact") == [
+        "trained on scifact, its train split (its training record)"
+    ]
+
+
 def test_weights_chosen_on_a_collection_mark_it(encoder):
     folder = encoder(development={"name": "cranfield", "split": "test"})
     (reason,) = reasons(folder, "cranfield")

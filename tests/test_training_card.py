@@ -16,6 +16,7 @@ import huggingface_hub  # noqa: E402
 
 from lsr.__main__ import VERBS  # noqa: E402
 from lsr.commands.push import push  # noqa: E402
+from lsr.contamination import contamination  # noqa: E402
 from lsr.encoders import load_encoder  # noqa: E402
 from lsr.encoders.hub import published_files  # noqa: E402
 from lsr.errors import EncoderError  # noqa: E402
@@ -91,6 +92,20 @@ def test_the_record_holds_what_made_the_encoder(encoder: Path) -> None:
     assert (develop["n_queries"], develop["n_documents"]) == (2, 8)
     assert develop["best_step"] in (2, 4)
     assert str(encoder.parent) not in json.dumps(record)
+
+
+def test_an_encoder_that_learns_on_tells_what_its_start_had_seen(
+    encoder: Path, tmp_path: Path
+) -> None:
+    on = {"model.backbone": str(encoder), "model.new_head": False, "data.train": ["smoke.jsonl"]}
+    settings = TINY | on | {"model.scratch": None, "stage.mlm.steps": 1}
+    output = train(load_recipe("smoke", settings), tmp_path / "on", progress=False).output
+    record = read_record(output)
+    before = record["backbone"]["training"]
+    assert [one["name"] for one in before["data"]] == ["smoke.jsonl", "scifact"]
+    assert before["recipe"]["model"]["seen"] == ["msmarco", "our own mail"]
+    found = contamination([output], dataset="scifact", split="train", fingerprint="0")
+    assert any("trained on scifact" in str(seen) for seen in found)
 
 
 def test_the_readme_marks_benchmarks_licences_and_a_test_split_used(encoder: Path) -> None:

@@ -20,6 +20,7 @@ from .provenance import (
     command_line,
     commit,
     data_licences,
+    heritage_of,
     in_beir,
     versions,
 )
@@ -74,13 +75,15 @@ def training_record(
     for teacher in settings["teachers"]:
         teacher["model"] = _last_name(teacher["model"])
     licences = data_licences(recipe, sources)
+    before = heritage_of(backbone)
     return {
         "recipe": settings,
         "recipe_fingerprint": recipe.fingerprint(),
         "backbone": {
             "name": settings["model"]["backbone"] or "random weights",
             "licence": backbone_licence(recipe, backbone),
-        },
+        }
+        | ({"training": before} if before else {}),
         "data": [
             {
                 **asdict(source),

@@ -10,11 +10,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from lsr import __version__
 from lsr.datasets import load_dataset
+from lsr.encoders.card import CARD
+from lsr.encoders.folder import read_object
 from lsr.errors import LsrError
 
 from .data import Source, beside
@@ -114,6 +117,43 @@ def backbone_licence(recipe: Recipe, backbone: Path | None) -> str:
         return "none needed: random weights"
     said = None if backbone is None else stated_licence(backbone / "README.md")
     return said or NOT_STATED
+
+
+def heritage(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a record of training that says what the encoder has seen, its starts' too.
+
+    An encoder that learns on keeps what it saw before, so its card has to tell it
+    (`lsr.contamination` reads this).
+    """
+    recipe, started = record.get("recipe", {}), record.get("backbone", {})
+    before = started.get("training")
+    return {
+        "recipe": {
+            "model": {"seen": list(recipe.get("model", {}).get("seen", []))},
+            "teachers": [{"model": one.get("model", "")} for one in recipe.get("teachers", [])],
+        },
+        "backbone": {"name": started.get("name", "")}
+        | ({"training": heritage(before)} if before else {}),
+        "data": [
+            {key: one[key] for key in ("name", "split", "fingerprint", "licence") if key in one}
+            for one in record.get("data", [])
+        ],
+        "development": record.get("development"),
+        "averaged": {
+            "others": [heritage(one) for one in record.get("averaged", {}).get("others", [])]
+        },
+    }
+
+
+def heritage_of(backbone: Path | None) -> dict[str, Any] | None:
+    """What the folder a run started from had seen: an encoder's, or a network's inside one."""
+    if backbone is None:
+        return None
+    for folder in (backbone, backbone.parent):
+        if (folder / CARD).is_file() and (folder / "modules.json").is_file():
+            training = read_object(folder / CARD).get("training")
+            return heritage(training) if isinstance(training, Mapping) else None
+    return None
 
 
 def versions() -> dict[str, str]:
