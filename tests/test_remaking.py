@@ -17,25 +17,30 @@ def listed(capsys: pytest.CaptureFixture[str], *more: str) -> list[list[str]]:
 
 def test_each_stage_reads_what_the_one_before_wrote(capsys: pytest.CaptureFixture[str]) -> None:
     every = listed(capsys, "--into", "here", "--corpora", "there", "--backbone", "mini lm")
-    *asking, warm, train, words, average, onnx, join, evaluate = every
+    *asking, warm, train, words, average, again, third, last, mean, onnx, join, evaluate = every
     assert [one[1] for one in every] == [
-        *("queries", "queries", "queries", "train", "train", "train"),
-        *("average", "onnx", "join", "evaluate"),
+        *("queries", "queries", "queries", "train", "train", "train", "average"),
+        *("train", "average", "train", "average", "onnx", "join", "evaluate"),
     ]
     assert {one[1] for one in every} <= set(VERBS)
 
     def given(command: list[str]) -> dict[str, str]:
         return {key: value for text in command[5::2] for key, _, value in [text.partition("=")]}
 
-    learned = tomllib.loads(f"train = {given(words)['data.train']}")["train"]
-    assert {one[3] for one in asking} <= set(learned)
+    for command in (words, again, last):
+        learned = tomllib.loads(f"train = {given(command)['data.train']}")["train"]
+        assert {one[3] for one in asking} <= set(learned)
     assert all(one[2].startswith("there/") for one in asking)
     assert given(warm)["model.backbone"] == '"mini lm"'
     for command in (train, words):
         start = Path(json.loads(given(command)["model.backbone"]))
         assert (start.parent.name, start.name) == (Path(warm[3]).name, "document_0_Transformer")
     assert [train[3], words[3]] == average[2:4]
-    assert average[4] == onnx[2]
+    for command, start in ((again, average[4]), (last, third[4])):
+        assert json.loads(given(command)["model.backbone"]) == str(Path(start).absolute())
+    assert [average[4], again[3]] == third[2:4]
+    assert [third[4], last[3]] == mean[2:4]
+    assert mean[4] == onnx[2]
     assert onnx[3] == join[2]
     assert join[3] == evaluate[-1]
 
@@ -44,13 +49,13 @@ def test_the_recipe_is_shipped() -> None:
     pytest.importorskip("torch")
     from training import load_recipe
 
-    for name in ("lsr-mini", "lsr-mini-words"):
+    for name in ("lsr-mini", "lsr-mini-words", "lsr-mini-again", "lsr-mini-again-words"):
         assert load_recipe(name).name == name
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["mini", "--stage", "11"], "wanted 1 to 10"), (["bm25", "--stage", "1"], "belongs to")],
+    [(["mini", "--stage", "15"], "wanted 1 to 14"), (["bm25", "--stage", "1"], "belongs to")],
 )
 def test_a_stage_that_is_none_is_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]

@@ -17,6 +17,11 @@ CORPORA = {
 }
 """Texts without labels whose titles and first sentences ask: file, and documents drawn."""
 _LABELLED = ("insuranceqa", "medquad", "boolq", "pubmed-title2abstract", "debian-descriptions")
+_EVERY = (
+    *("scifact", "nfcorpus-stopped", "insuranceqa", "medquad", "boolq", "wikiqa"),
+    *("acl-title2abstract", "pubmed-title2abstract", "debian-descriptions"),
+)
+"""Also those that may not be used commercially."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,12 @@ class Stage:
 
 def stages(folder: Path, sources: Sources) -> list[Stage]:
     """All of them, with results in `folder`."""
-    warm, science, words, both, small, whole = (
-        str(folder / name) for name in ("warm", "science", "words", "both", "int8", "lsr-mini")
+    warm, science, words, both, again, third, last, mean, small, whole = (
+        str(folder / name)
+        for name in (
+            *("warm", "science", "words", "both", "again", "third", "again-words", "mean"),
+            *("int8", "lsr-mini"),
+        )
     )
     made = {name: str((folder / "queries" / name).absolute()) for name in CORPORA}
     asking = [
@@ -69,8 +78,16 @@ def stages(folder: Path, sources: Sources) -> list[Stage]:
     learning = {
         "model.backbone": start,
         "data.train": _toml([*_LABELLED, *made.values()]),
-        "teachers": f'[{{kind="dense",model={_toml(sources.teacher)},max_length=128}},'
-        '{kind="bm25",weight=0.3}]',
+        "teachers": _teachers(sources.teacher, 128, 0.3),
+    }
+    everything = {"data.train": _toml([*_EVERY, *made.values()])}
+    second = everything | {
+        "model.backbone": _toml(str(Path(both).absolute())),
+        "teachers": _teachers(sources.teacher, 112, 0.5),
+    }
+    ending = everything | {
+        "model.backbone": _toml(str(Path(third).absolute())),
+        "teachers": _teachers(sources.teacher, 112, 0.3),
     }
     counted = [word for name in (paragraphs, *_LABELLED) for word in ("--words", name)]
     return [
@@ -79,7 +96,11 @@ def stages(folder: Path, sources: Sources) -> list[Stage]:
         Stage("train", ("train", "lsr-mini", science, *_set({"model.backbone": start}))),
         Stage("train words", ("train", "lsr-mini-words", words, *_set(learning))),
         Stage("average", ("average", science, words, both)),
-        Stage("round", ("onnx", both, small, "--int8", "--texts", "medquad")),
+        Stage("train again", ("train", "lsr-mini-again", again, *_set(second))),
+        Stage("average again", ("average", both, again, third)),
+        Stage("train again words", ("train", "lsr-mini-again-words", last, *_set(ending))),
+        Stage("average at last", ("average", third, last, mean)),
+        Stage("round", ("onnx", mean, small, "--int8", "--texts", "medquad")),
         Stage("join", ("join", small, whole, *counted, "--most", "30000", "--name", "lsr-mini")),
         Stage("measure", ("evaluate", *UNSEEN, "--encoder", whole)),
     ]
@@ -91,6 +112,12 @@ def stage(number: int, folder: Path, sources: Sources) -> Stage:
     if not 1 <= number <= len(every):
         raise UsageError(f"--stage {number}: wanted 1 to {len(every)}")
     return every[number - 1]
+
+
+def _teachers(model: str, length: int, words: float) -> str:
+    """gte-small at weight 1 and BM25 at `words`, as TOML."""
+    dense = f'{{kind="dense",model={_toml(model)},max_length={length}}}'
+    return f'[{dense},{{kind="bm25",weight={words}}}]'
 
 
 def _set(settings: Mapping[str, str]) -> list[str]:
