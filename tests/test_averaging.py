@@ -87,6 +87,17 @@ def test_a_mean_of_a_mean_keeps_the_records_of_all(
     assert "trained on dogs" in str(seen)
 
 
+def test_a_record_whose_shares_do_not_fit_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    card = json.loads((pair[0] / "lsr.json").read_text())
+    card["training"]["averaged"] = {"shares": [0.5], "others": [{"data": []}]}
+    (pair[0] / "lsr.json").write_text(json.dumps(card))
+    with pytest.raises(EncoderError, match="as many shares as records"):
+        average(pair, tmp_path / "out", [1, 1], name="x")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_encoder_averaged_with_itself_stays_itself(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:

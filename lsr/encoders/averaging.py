@@ -117,7 +117,7 @@ def _card(folders: Sequence[Path], parts: Sequence[float], name: str) -> Card:
     records: list[dict[str, Any]] = []
     shares: list[float] = []
     for card, part in zip(cards, parts, strict=True):
-        for record, share in _leaves(card.training):
+        for record, share in _leaves(card):
             records.append(record)
             shares.append(part * share)
     training: Mapping[str, Any] | None = None
@@ -126,10 +126,16 @@ def _card(folders: Sequence[Path], parts: Sequence[float], name: str) -> Card:
     return replace(cards[0], name=name, training=training)
 
 
-def _leaves(training: Mapping[str, Any] | None) -> list[tuple[dict[str, Any], float]]:
+def _leaves(card: Card) -> list[tuple[dict[str, Any], float]]:
     """The runs behind an encoder with their shares: a mean of means is one mean of all runs."""
-    if training is None:
+    if card.training is None:
         return []
-    own = {key: value for key, value in training.items() if key != "averaged"}
-    averaged = training.get("averaged", {"shares": [1.0], "others": []})
-    return list(zip([own, *averaged["others"]], averaged["shares"], strict=True))
+    own = {key: value for key, value in card.training.items() if key != "averaged"}
+    averaged = card.training.get("averaged", {"shares": [1.0], "others": []})
+    try:
+        return list(zip([own, *averaged["others"]], averaged["shares"], strict=True))
+    except (KeyError, TypeError, ValueError) as error:
+        raise EncoderError(
+            f"{CARD} of {card.name}: training.averaged wants as many shares as records, its own "
+            f"included ({error}); restore the file, or take training.averaged out of it"
+        ) from error
