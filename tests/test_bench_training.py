@@ -36,6 +36,6 @@ def test_an_ablation_compares_every_arm_with_the_first(tables: ModuleType) -> No
 
     runs = [run("q/x", s, 0.5 + s / 1000) for s in (1, 2)]
     runs += [run("q/y", s, 0.6 + s / 1000) for s in (1, 2)]
-    lines = tables.ablation_table(runs, ["a", "b"]).splitlines()
+    lines = tables.ablation_table(runs).splitlines()
     assert lines[2] == "| q | x | .5015 ± .0007 | 2 | 10 | 0.50 |  |"
     assert lines[3] == "| q | y | .6015 ± .0007 | 2 | 10 | 0.50 | +.1000 |"

@@ -61,13 +61,11 @@ def jobs_of(plan: Mapping[str, Any], options: argparse.Namespace) -> Iterator[tu
         yield "systems", job(entry["name"], entry["recipe"], [entry], plan["seed"], judged)
     base = plan["ablations"]
     for entry in plan.get("ablation", ()):
-        for seed in base["seeds"]:
+        own = {key: entry.get(key, base[key]) for key in ("recipe", "seeds", "collections")}
+        for seed in own["seeds"]:
             for arm in entry["arms"]:
-                name, recipe = f"{entry['name']}/{arm['name']}", entry.get("recipe", base["recipe"])
-                yield (
-                    "ablations",
-                    job(name, recipe, [base, entry, arm], seed, base["collections"]),
-                )
+                name, layers = f"{entry['name']}/{arm['name']}", [base, entry, arm]
+                yield "ablations", job(name, own["recipe"], layers, seed, own["collections"])
 
 
 def perform(job: Job, out: Path, models: Path) -> Run:
@@ -163,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs[table].append(perform(job, options.out, options.models))
     print(heading(machine()))
     print(system_table(runs["systems"], plan["collections"]))
-    print(ablation_table(runs["ablations"], plan["ablations"]["collections"]))
+    print(ablation_table(runs["ablations"]))
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def system_table(runs: Sequence[Run], collections: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def ablation_table(runs: Sequence[Run], collections: Sequence[str]) -> str:
-    """Markdown: both arms of each question, mean nDCG@10 over collections, and the verdict."""
+def ablation_table(runs: Sequence[Run]) -> str:
+    """Markdown: both arms of each question, mean nDCG@10 over its collections, and the verdict."""
     by_question: dict[str, dict[str, list[Run]]] = {}
     for run in runs:
         question, _, arm = run.name.partition("/")
@@ -51,7 +51,7 @@ def ablation_table(runs: Sequence[Run], collections: Sequence[str]) -> str:
     for question, arms in by_question.items():
         reference: list[float] | None = None
         for arm, found in arms.items():
-            scores = [mean_score(run, collections) for run in found]
+            scores = [mean_score(run) for run in found]
             terms = statistics.fmean(
                 row["document_terms"] for run in found for row in run.rows.values()
             )
@@ -63,9 +63,9 @@ def ablation_table(runs: Sequence[Run], collections: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def mean_score(run: Run, collections: Sequence[str]) -> float:
-    """Mean nDCG@10 over the collections."""
-    return statistics.fmean(run.rows[name]["ndcg"] for name in collections)
+def mean_score(run: Run) -> float:
+    """Mean nDCG@10 over the collections that it was measured on."""
+    return statistics.fmean(row["ndcg"] for row in run.rows.values())
 
 
 def spread(scores: Sequence[float]) -> str:
