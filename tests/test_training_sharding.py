@@ -75,6 +75,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "stage.ranking.table_frozen_steps": 0,
         "run.bf16": True,
     },
+    # Steps so large that many weights of the table come to 0, some more than once.
+    "table": COMMON
+    | {
+        "model.query_table": "learned",
+        "stage.mlm": None,
+        "stage.ranking.table_rate": 30_000.0,
+        "stage.ranking.table_frozen_steps": 0,
+    },
 }
 # What is stopped after each step and resumed, to be compared with itself uninterrupted.
 SHORT = COMMON | {"model.kind": "siamese", "stage.mlm": None, "stage.ranking.steps": 2}
@@ -187,14 +195,19 @@ def test_sharded_processes_train_the_encoder_of_copies_and_resume_it(
         away = np.sqrt(sum(np.square(got[key] - expected[key]).sum() for key in expected))
         size = sum(value.size for value in expected.values() if value.ndim > 1)
         assert away < 0.01 * STEPS * RATE * np.sqrt(size), name
+        if name == "table":
+            (table,) = (expected[key] for key in expected if key.startswith("query_0"))
+            (other,) = (got[key] for key in got if key.startswith("query_0"))
+            assert 12 < np.count_nonzero(table == 0) < len(table) // 2  # 5 are special
+            np.testing.assert_allclose(other, table, atol=1e-3)
         encoder = load_encoder(copies / f"{kind}-{name}")
         assert encoder.encode_queries(["how do bees find food"]).nnz > 0
     whole, stopped = (weights(copies / f"{kind}-{run}-full") for run in ("whole", "stopped"))
     for key, value in whole.items():
         np.testing.assert_array_equal(stopped[key], value, err_msg=key)
     if kind == "fsdp":
-        # Blocks and root, two encoders' worth: mlm and ranking of the first, ranking of the second.
-        assert [share["modules"] for share in facts["shares"]] == [3, 3, 3]
+        # Blocks and root: mlm and ranking of the first encoder, ranking of the two others.
+        assert [share["modules"] for share in facts["shares"]] == [3, 3, 3, 3]
         assert all(0.45 < share["part"] < 0.55 for share in facts["shares"])
         assert "weights.json" in facts["weights"]
         assert load_encoder(copies / "fsdp-stopped-weights").encode_queries(["bees"]).nnz > 0
@@ -276,8 +289,19 @@ def test_deepspeed_settings_reach_the_training_arguments(
         ("fsdp_config", "[1]", "no JSON object, but list"),
         ("deepspeed", "{", "cannot be read as JSON"),
         ("deepspeed", '{"zero_optimization": {"stage": 3}}', "use stage 2, or run.fsdp"),
-        ("deepspeed", '{"gradient_clipping": 5.0}', "stage.ranking.clip here; leave it out"),
-        ("deepspeed", '{"bf16": {"enabled": true}}', "run.bf16 here; leave it out"),
+        ("deepspeed", '{"zero_optimization": {"stage": "2"}}', 'wanted {"stage": 1} or'),
+        ("deepspeed", '{"zero_optimization": true}', "zero_optimization = True"),
+        ("deepspeed", "{}", "zero_optimization = None"),
+        (
+            "deepspeed",
+            '{"zero_optimization": {"stage": 2}, "gradient_clipping": 5.0}',
+            "stage.ranking.clip here; leave it out",
+        ),
+        (
+            "deepspeed",
+            '{"zero_optimization": {"stage": 1}, "bf16": {"enabled": true}}',
+            "run.bf16 here; leave it out",
+        ),
     ],
 )
 def test_settings_that_cannot_be_followed_are_refused(
@@ -297,9 +321,35 @@ def test_one_process_shares_nothing_out(tmp_path: Path, monkeypatch: pytest.Monk
         sharding.check(RunSettings(fsdp=True))
     monkeypatch.setattr(sharding, "n_processes", lambda: 2)
     file = tmp_path / "settings.json"
-    file.write_text("{}")
+    file.write_text('{"zero_optimization": {"stage": 1}}')
     with pytest.raises(RecipeError, match="own full checkpoints alone"):
         sharding.check(RunSettings(deepspeed=str(file), checkpoint="weights"))
+    with pytest.raises(RecipeError, match="choose one"):
+        sharding.check(RunSettings(deepspeed=str(file), fsdp=True))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fsdp", "message"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", False, "and run.fsdp is not: set the key"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", False, "and run.deepspeed is not: set the key"),
+        ("FSDP_VERSION", "1", True, "the environment has FSDP_VERSION = 1.* it is 2 then"),
+    ],
+)
+def test_what_a_launcher_asks_for_beside_the_recipe_is_refused(
+    variable: str, value: str, fsdp: bool, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharding, "n_processes", lambda: 2)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(RecipeError, match=message):
+        sharding.check(RunSettings(fsdp=fsdp))
+
+
+def test_a_launch_that_cannot_share_out_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Refused before texts are read: no folder of a run, which mining and teachers may fill."""
+    with pytest.raises(RecipeError, match="start several"):
+        train(load_recipe("smoke", {"run.fsdp": True}), tmp_path / "out", progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_blocks_are_shared_out_and_tied_weights_stay_together(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def in_pieces(encode: Encode, ids: Tensor, mask: Tensor, *, size: int) -> Tensor
     pay for long ones. Of several processes all must call it, and all go through the network equally
     often, one text once more where there are fewer: sharded parameters come together at each pass.
     """
-    n_pieces = most(-(-len(ids) // size)) if size else 1
+    n_pieces = most(max(1, -(-len(ids) // size))) if size else 1
     if n_pieces == 1:
         return encode(ids, mask)
     order = mask.sum(dim=1).argsort(stable=True)

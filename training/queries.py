@@ -51,8 +51,13 @@ class TableQueries(nn.Module):
     @torch.no_grad()
     def clip(self) -> None:
         """Put the table back among those an encoder may have."""
-        self.weight.clamp_(min=0.0)
-        self.weight[list(self.specials)] = 0.0
+        self.clipped(self.weight)
+
+    def clipped(self, weight: Tensor) -> Tensor:
+        """`weight`, changed in place so that it is a table that an encoder may have."""
+        weight.clamp_(min=0.0)
+        weight[list(self.specials)] = 0.0
+        return weight
 
     def table(self) -> npt.NDArray[np.float32]:
         """(n_terms,) the table as an encoder stores it."""

@@ -26,6 +26,7 @@ from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
 from .rounds import run_rounds
 from .run_record import RunRecord
+from .sharding import check
 from .stages import run_stages
 from .training_run import TrainingRun
 
@@ -47,6 +48,7 @@ def run_recipe(
             return run_recipe(one, place, resume=resume, quiet=quiet, stop_after=seconds)
 
         join()
+        check(recipe.run)
         _check_output(output)
         if not resume or not output.with_name(f"{output.name}.rounds").is_dir():
             with in_turn():
@@ -54,6 +56,7 @@ def run_recipe(
         return run_rounds(recipe, output, once, resume=resume, stop_after=stop_after)
     started = time.monotonic()
     join()
+    check(recipe.run)
     _check_output(output)
     wait()
     with in_turn():

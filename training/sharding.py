@@ -7,6 +7,8 @@ knows nothing of shards.
 """
 
 import copy
+import importlib.util
+import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from accelerate.utils import (  # type: ignore[import-untyped]
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
-from lsr.errors import RecipeError
+from lsr.errors import MissingExtra, RecipeError
 
 from .gather import n_processes
+from .queries import TableQueries
 from .sections import RunSettings
 
 _ONLY = {
@@ -51,10 +54,24 @@ _RECIPES = {
 
 
 def check(run: RunSettings) -> None:
-    """Raise `RecipeError` for settings of [run] that cannot share out parameters."""
+    """Raise `RecipeError` for settings of [run] that cannot share out parameters.
+
+    `MissingExtra` where they could, but DeepSpeed is not installed.
+    """
+    for key, wanted, variable in (
+        ("fsdp", run.fsdp, "ACCELERATE_USE_FSDP"),
+        ("deepspeed", run.deepspeed, "ACCELERATE_USE_DEEPSPEED"),
+    ):
+        if not wanted and os.environ.get(variable, "false").lower() in ("1", "true"):
+            raise RecipeError(
+                f"{variable} is set, by `accelerate launch` or by an earlier run of this process, "
+                f"and run.{key} is not: set the key, or start with torchrun."
+            )
     key = "fsdp" if run.fsdp else "deepspeed" if run.deepspeed else ""
     if not key:
         return
+    if run.fsdp and run.deepspeed:
+        raise RecipeError("run.fsdp and run.deepspeed both share parameters out; choose one.")
     if n_processes() == 1:
         raise RecipeError(
             f"run.{key} shares parameters out over processes, and this is the only one; start "
@@ -64,22 +81,34 @@ def check(run: RunSettings) -> None:
         config = _settings(run.fsdp_config, "run.fsdp_config")
         for name, only in _ONLY.items():
             given = config.get(name, config.get(f"fsdp_{name}", only))
-            if str(given).lower() != str(only).lower():
-                raise RecipeError(
-                    f"run.fsdp_config: {run.fsdp_config} has {name} = {given}, which does not work "
-                    f"here; leave it out, it is {only} then."
-                )
+            _check_value(f"run.fsdp_config: {run.fsdp_config} has {name}", given, only)
+    if run.fsdp:
+        for name, only in _ONLY.items():
+            variable = f"FSDP_{name.upper()}"
+            _check_value(f"the environment has {variable}", os.environ.get(variable, only), only)
     if run.deepspeed:
         _check_deepspeed(run)
 
 
+def _check_value(where: str, given: object, only: object) -> None:
+    if str(given).lower() != str(only).lower():
+        raise RecipeError(
+            f"{where} = {given}, which does not work here; leave it out, it is {only} then."
+        )
+
+
 def _check_deepspeed(run: RunSettings) -> None:
     config, where = _settings(run.deepspeed, "run.deepspeed"), f"run.deepspeed: {run.deepspeed}"
-    stage = config.get("zero_optimization", {}).get("stage", 0)
-    if stage not in (0, 1, 2):
+    section = config.get("zero_optimization")
+    stage = section.get("stage") if isinstance(section, dict) else None
+    if type(stage) is not int or stage not in (1, 2, 3):
         raise RecipeError(
-            f"{where} asks for stage {stage}, which takes apart the head that is read in pieces "
-            "here; use stage 2, or run.fsdp."
+            f'{where} has zero_optimization = {section!r}; wanted {{"stage": 1}} or {{"stage": 2}}.'
+        )
+    if stage == 3:
+        raise RecipeError(
+            f"{where} asks for stage 3, which takes apart the head that is read in pieces here; "
+            "use stage 2, or run.fsdp."
         )
     for name, instead in _RECIPES.items():
         if config.get(name, "auto") != "auto":
@@ -89,6 +118,8 @@ def _check_deepspeed(run: RunSettings) -> None:
             'run.checkpoint = "weights" with run.deepspeed, which resumes from its own full '
             'checkpoints alone; use "full", or run.fsdp.'
         )
+    if importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtra("run.deepspeed", extra="deepspeed", package="deepspeed")
 
 
 def deepspeed_settings(run: RunSettings) -> dict[str, Any] | None:
@@ -170,3 +201,31 @@ def share_out(objective: nn.Module, learner: nn.Module) -> None:
             value.copy_(distribute_tensor(given, value.device_mesh, value.placements))
         else:
             value.copy_(given)
+
+
+class WithinBounds(TrainerCallback):
+    """Puts learned query tables back among those an encoder may have, after each step.
+
+    On one device a table does so itself, before each use; what it changes there is a copy here,
+    which FSDP throws away and which ZeRO overwrites from weights of its own.
+    """
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Clip the tables of the learner; every process is here at once."""
+        for part in kwargs["model"].modules():
+            if isinstance(part, TableQueries) and part.learned:
+                _clip(part)
+
+
+@torch.no_grad()
+def _clip(table: TableQueries) -> None:
+    weight = table.weight
+    if not isinstance(weight, DTensor):
+        table.clip()
+        if hasattr(weight, "_hp_mapping"):
+            from deepspeed.utils import safe_set_full_fp32_param  # type: ignore[import-not-found]
+
+            safe_set_full_fp32_param(weight, weight.detach().float())
+        return
+    whole = table.clipped(weight.full_tensor())
+    weight.copy_(distribute_tensor(whole, weight.device_mesh, weight.placements))

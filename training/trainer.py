@@ -28,7 +28,7 @@ from .adapted_weights import load_weights, save_weights
 from .callbacks import Deadline, OnSave, Report
 from .gather import is_first
 from .run_record import RunRecord
-from .sharding import collect, in_precision, on_cpus, share_out, to_share_out
+from .sharding import WithinBounds, collect, in_precision, on_cpus, share_out, to_share_out
 from .shards import INDEX, read_into, write_learned
 from .stage_settings import Penalties, StageSettings, training_arguments
 
@@ -79,6 +79,7 @@ def run_stage(
             asides=asides,
             callbacks=[
                 *extra,
+                *([WithinBounds()] if shared_out else []),
                 Report(settings.name, settings.steps, folder / "log.jsonl", quiet=quiet),
                 Deadline(deadline),
                 OnSave(None if record is None else record.save),
