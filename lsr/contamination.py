@@ -15,6 +15,7 @@ from typing import Any
 
 from .encoders.card import CARD
 from .encoders.folder import read_object
+from .encoders.stated import front_matter
 from .published import Published, read_published
 
 _FAMILIES = {
@@ -90,7 +91,7 @@ def family(name: str) -> str:
 def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iterator[Seen]:
     card = read_object(folder / CARD) if (folder / CARD).is_file() else {}
     record = card.get("training")
-    own, readme = folder.resolve().name, folder / "README.md"
+    own = folder.resolve().name
     if isinstance(record, Mapping):  # it knows better than names and the README made of it
         names = []
         for one in _records(record):
@@ -98,8 +99,8 @@ def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iter
             names += _parents(one)
     else:
         known_as = [own, folder.name, str(card.get("name", ""))]  # a link may bear the model's name
-        names = [*known_as, *_front_matter(readme, "base_model")]
-        for said in _front_matter(readme, "datasets"):
+        names = [*known_as, *front_matter(folder, "base_model")]
+        for said in front_matter(folder, "datasets"):
             if family(said) == family(dataset):
                 yield Seen(f"{own} was trained on {said}", "its model card")
     for name in dict.fromkeys(filter(None, names)):
@@ -156,19 +157,3 @@ def _parents(record: Mapping[str, Any]) -> list[str]:
     recipe = record.get("recipe", {})
     teachers = [str(teacher.get("model", "")) for teacher in recipe.get("teachers", [])]
     return [str(record.get("backbone", {}).get("name", "")), *teachers]
-
-
-def _front_matter(readme: Path, key: str) -> list[str]:
-    """The words of a list, or of one value, in the YAML front matter of a model card."""
-    if not readme.is_file():
-        return []
-    text = readme.read_text(encoding="utf-8", errors="replace")
-    matter = re.match(r"---\r?\n(.*?)\r?\n---", text, re.S)
-    found = matter and re.search(
-        rf"^{key}:[ \t]*(\S[^\n]*)?((?:\r?\n[ \t]*-[ \t]+[^\n]+)*)", matter[1], re.M
-    )
-    if not found:
-        return []
-    inline = re.split(r"[,\[\]]", found[1] or "")
-    listed = re.findall(r"-[ \t]+([^\n]+)", found[2])
-    return [word.strip().strip("\"'") for word in (*inline, *listed) if word.strip()]

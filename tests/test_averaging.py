@@ -87,11 +87,39 @@ def test_a_mean_of_a_mean_keeps_the_records_of_all(
     assert "trained on dogs" in str(seen)
 
 
-def test_a_record_whose_shares_do_not_fit_is_refused(
+def test_an_encoder_without_a_record_adds_what_its_readme_states(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    """Its share stays its own, and its marks pass to the mean, whichever comes first."""
     card = json.loads((pair[0] / "lsr.json").read_text())
-    card["training"]["averaged"] = {"shares": [0.5], "others": [{"data": []}]}
+    del card["training"]
+    (pair[0] / "lsr.json").write_text(json.dumps(card))
+    stated = "license: mit\nbase_model: naver/splade-v3\ndatasets:\n- scifact\n"
+    (pair[0] / "README.md").write_text(f"---\n{stated}---\n# a\n")
+    for order, shares in ((pair, [0.25, 0.75]), (pair[::-1], [0.75, 0.25])):
+        out = tmp_path / f"from-{order[0].name}"
+        average(order, out, shares, name="x")
+        training = json.loads((out / "lsr.json").read_text())["training"]
+        assert training["averaged"]["shares"] == shares
+        for dataset in ("scifact", "msmarco", "dogs"):
+            assert contamination([out], dataset=dataset, split="test", fingerprint="0"), dataset
+        assert not contamination([out], dataset="cranfield", split="test", fingerprint="0")
+
+
+@pytest.mark.parametrize(
+    "averaged",
+    [
+        {"shares": [0.5], "others": [{"data": []}]},
+        {"shares": ["half", 0.5], "others": [{"data": []}]},
+        {"shares": [0.5, 0.5], "others": ["oops"]},
+        {"shares": [0.5, 0.5]},
+    ],
+)
+def test_a_record_whose_shares_do_not_fit_is_refused(
+    averaged: dict[str, object], pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    card = json.loads((pair[0] / "lsr.json").read_text())
+    card["training"]["averaged"] = averaged
     (pair[0] / "lsr.json").write_text(json.dumps(card))
     with pytest.raises(EncoderError, match="as many shares as records"):
         average(pair, tmp_path / "out", [1, 1], name="x")

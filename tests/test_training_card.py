@@ -25,6 +25,9 @@ from training.card import attach_results, read_record  # noqa: E402
 from training.curve import draw, read_log  # noqa: E402
 from training.provenance import (  # noqa: E402
     commit,
+    earlier,
+    heritage,
+    heritage_of,
     in_beir,
     restricts,
     stated_licence,
@@ -106,6 +109,34 @@ def test_an_encoder_that_learns_on_tells_what_its_start_had_seen(
     assert before["recipe"]["model"]["seen"] == ["msmarco", "our own mail"]
     found = contamination([output], dataset="scifact", split="train", fingerprint="0")
     assert any("trained on scifact" in str(seen) for seen in found)
+    text = words(output)
+    assert "| scifact † | train | random weights | CC BY-NC 2.0 |" in text
+    assert "**Not for commercial use** by the terms of: data scifact." in text
+    assert "msmarco †, our own mail" in text
+    card = huggingface_hub.ModelCard((output / "README.md").read_text())
+    assert card.data.datasets == ["smoke.jsonl", "scifact"]
+    assert card.data.license == "other"
+
+
+def test_a_start_without_a_record_tells_what_its_readme_states(tmp_path: Path) -> None:
+    assert heritage_of(tmp_path) is None
+    (tmp_path / "README.md").write_text(
+        "---\nlicense: cc-by-nc-4.0\nbase_model: naver/splade-v3\ndatasets: [scifact]\n---\n"
+    )
+    told = heritage_of(tmp_path)
+    assert told is not None
+    assert told["recipe"]["model"]["seen"] == ["scifact"]
+    assert told["backbone"]["licence"] == "cc-by-nc-4.0"
+    assert [run["backbone"]["name"] for run in earlier({"backbone": {"training": told}})] == [
+        *(tmp_path.name, "naver/splade-v3")
+    ]
+
+
+def test_a_record_that_was_edited_by_hand_ends_no_training() -> None:
+    """It is read when everything else is done."""
+    told = heritage({"recipe": None, "backbone": "x", "data": ["y"], "averaged": {"others": [1]}})
+    assert told["data"] == []
+    assert earlier(told) == []
 
 
 def test_the_readme_marks_benchmarks_licences_and_a_test_split_used(encoder: Path) -> None:

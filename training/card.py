@@ -154,7 +154,7 @@ def _result(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The training record of an encoder folder; None if there is none."""
+    """The record of an encoder that `lsr train` made; None if there is none."""
     path = folder / CARD
     if not path.is_file():
         return None
@@ -162,4 +162,5 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         record = orjson.loads(path.read_bytes()).get("training")
     except (orjson.JSONDecodeError, AttributeError):
         return None
-    return record if isinstance(record, dict) else None
+    # One that `lsr average` took from a README says nothing of a run.
+    return record if isinstance(record, dict) and "recipe_fingerprint" in record else None

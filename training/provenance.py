@@ -18,6 +18,7 @@ from lsr import __version__
 from lsr.datasets import load_dataset
 from lsr.encoders.card import CARD
 from lsr.encoders.folder import read_object
+from lsr.encoders.stated import stated_record
 from lsr.errors import LsrError
 
 from .data import Source, beside
@@ -123,37 +124,71 @@ def heritage(record: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a record of training that says what the encoder has seen, its starts' too.
 
     An encoder that learns on keeps what it saw before, so its card has to tell it
-    (`lsr.contamination` reads this).
+    (`lsr.contamination` reads this). What is no record in it, as in a file edited by hand, is left
+    out: training is over by the time that it is read.
     """
-    recipe, started = record.get("recipe", {}), record.get("backbone", {})
-    before = started.get("training")
+    recipe, started = _mapping(record.get("recipe")), _mapping(record.get("backbone"))
+    before = _mapping(started.get("training"))
+    averaged = _mapping(record.get("averaged"))
     return {
         "recipe": {
-            "model": {"seen": list(recipe.get("model", {}).get("seen", []))},
-            "teachers": [{"model": one.get("model", "")} for one in recipe.get("teachers", [])],
+            "model": {"seen": list(_mapping(recipe.get("model")).get("seen", []))},
+            "teachers": [
+                {"model": one.get("model", "")} for one in _mappings(recipe.get("teachers"))
+            ],
         },
-        "backbone": {"name": started.get("name", "")}
+        "backbone": {key: started[key] for key in ("name", "licence") if key in started}
         | ({"training": heritage(before)} if before else {}),
         "data": [
-            {key: one[key] for key in ("name", "split", "fingerprint", "licence") if key in one}
-            for one in record.get("data", [])
+            {
+                key: one[key]
+                for key in ("name", "split", "fingerprint", "licence", "beir")
+                if key in one
+            }
+            for one in _mappings(record.get("data"))
         ],
         "development": record.get("development"),
-        "averaged": {
-            "others": [heritage(one) for one in record.get("averaged", {}).get("others", [])]
-        },
+        "averaged": {"others": [heritage(one) for one in _mappings(averaged.get("others"))]},
     }
 
 
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
 def heritage_of(backbone: Path | None) -> dict[str, Any] | None:
-    """What the folder a run started from had seen: an encoder's, or a network's inside one."""
+    """What the folder a run started from had seen: an encoder's, or a network's inside one.
+
+    Of models that came without a record of ours it is what their README states.
+    """
     if backbone is None:
         return None
-    for folder in (backbone, backbone.parent):
-        if (folder / CARD).is_file() and (folder / "modules.json").is_file():
-            training = read_object(folder / CARD).get("training")
-            return heritage(training) if isinstance(training, Mapping) else None
-    return None
+    encoders = (f for f in (backbone, backbone.parent) if (f / "modules.json").is_file())
+    folder = next(encoders, backbone)
+    if (folder / CARD).is_file():
+        training = read_object(folder / CARD).get("training")
+        if isinstance(training, Mapping):
+            return heritage(training)
+    stated = stated_record(folder)
+    started = stated["backbone"]
+    return heritage(stated) if stated["recipe"]["model"]["seen"] or "training" in started else None
+
+
+def earlier(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The records of the runs before and beside this one: of its start, of those averaged with it.
+
+    Depth first, each run once, although several may go back to one.
+    """
+    found: list[Mapping[str, Any]] = []
+    beside = _mappings(_mapping(record.get("averaged")).get("others"))
+    before = _mapping(_mapping(record.get("backbone")).get("training"))
+    for one in ([before] if before else []) + beside:
+        found += [run for run in (one, *earlier(one)) if run not in found]
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .curve import NAME
-from .provenance import NOT_STATED, hub_licence, in_beir, restricts
+from .provenance import NOT_STATED, earlier, hub_licence, in_beir, restricts
 
 _WIDTH = 100
 
@@ -24,6 +24,7 @@ def readme(folder: Path, card: Mapping[str, Any], record: Mapping[str, Any]) -> 
         _results(card.get("results", []), record),
         "## Training data",
         _data(record["data"]),
+        _before(record),
         _contamination(record),
         "## Licences",
         _licences(record),
@@ -44,8 +45,10 @@ def readme(folder: Path, card: Mapping[str, Any], record: Mapping[str, Any]) -> 
 def _front_matter(recipe: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     kind = recipe["model"]["kind"]
     # The backbone's licence is the encoder's where no collection restricts its use.
-    restricted = any(restricts(source["licence"]) for source in record["data"])
+    restricted = any(restricts(licence) for _, licence in _terms(record))
     licence = "other" if restricted else hub_licence(record["backbone"]["licence"])
+    names = [source["name"] for source in record["data"]]
+    names += [name for name, _ in _data_before(record)]
     tags = ["sparse", "sparse-encoder", "splade", "learned-sparse-retrieval", kind]
     lines = [
         "---",
@@ -56,7 +59,7 @@ def _front_matter(recipe: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         f"license: {licence}",
         *(("license_name: see-below",) if licence == "other" else ()),
         "datasets:",
-        *(f"- {_quoted(source['name'])}" for source in record["data"]),
+        *(f"- {_quoted(name)}" for name in dict.fromkeys(names)),
         "---",
     ]
     return "\n".join(lines)
@@ -117,9 +120,8 @@ def _results(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) ->
         parts.append(_filled(text))
     if results:
         measures = list(dict.fromkeys(name for row in results for name in row["measures"]))
-        known = {source["name"] for source in record["data"]} | set(
-            record["recipe"]["model"]["seen"]
-        )
+        known = {source["name"] for source in record["data"]} | {*_seen(record)}
+        known |= {name for name, _ in _data_before(record)}
         rows = [
             f"| {row['dataset']}{' ‡' if row['dataset'] in known else ''} | {row['split']} | "
             f"{row['n_queries']:,} | "
@@ -151,14 +153,44 @@ def _data(sources: Sequence[Mapping[str, Any]]) -> str:
     return _table(head, rows)
 
 
+def _data_before(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, licence) of the data of earlier runs."""
+    sources = [source for run in earlier(record) for source in run.get("data", [])]
+    return [(str(s.get("name", "")), str(s.get("licence", NOT_STATED))) for s in sources]
+
+
+def _before(record: Mapping[str, Any]) -> str:
+    """What its start, or the encoders it was averaged with, were trained on."""
+    rows = [
+        f"| {s.get('name', '')}{' †' if s.get('beir') else ''} | {s.get('split') or 'all'} "
+        f"| {run.get('backbone', {}).get('name', '')} | {s.get('licence', NOT_STATED)} |"
+        for run in earlier(record)
+        for s in run.get("data", [])
+    ]
+    if not rows:
+        return ""
+    head = ["data of an earlier run", "split", "which started from", "licence"]
+    return "Runs before this one, or averaged with it, learned from:\n\n" + _table(
+        head, list(dict.fromkeys(rows))
+    )
+
+
+def _seen(record: Mapping[str, Any]) -> list[str]:
+    """What recipes and READMEs say that backbones or teachers were trained on."""
+    runs = (record, *earlier(record))
+    said = [run.get("recipe", {}).get("model", {}).get("seen", []) for run in runs]
+    return list(dict.fromkeys(name for names in said for name in names))
+
+
 def _contamination(record: Mapping[str, Any]) -> str:
     lines: list[str] = []
-    if any(source["beir"] for source in record["data"]):
+    sources = [*record["data"], *(s for run in earlier(record) for s in run.get("data", []))]
+    if any(source.get("beir") for source in sources):
         lines.append(
             "† a member of the BEIR benchmark: results of this encoder on it are in-domain, not "
             "zero-shot."
         )
-    seen = record["recipe"]["model"]["seen"]
+    seen = _seen(record)
     if seen:
         marked = ", ".join(f"{name}{' †' if in_beir(name) else ''}" for name in seen)
         lines.append(f"Backbone or teachers had been trained on: {marked}.")
@@ -171,10 +203,22 @@ def _contamination(record: Mapping[str, Any]) -> str:
     return _filled(" ".join(lines))
 
 
-def _licences(record: Mapping[str, Any]) -> str:
+def _terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, the words of its licence) of everything that is in the weights, this run's first."""
     backbone = record["backbone"]
     named = [(f"backbone {backbone['name']}", backbone["licence"])]
     named += [(f"data {source['name']}", source["licence"]) for source in record["data"]]
+    for run in earlier(record):
+        started = run.get("backbone", {})
+        if started.get("name"):
+            stated = str(started.get("licence", NOT_STATED))
+            named.append((f"earlier backbone {started['name']}", stated))
+    named += [(f"data {name}", licence) for name, licence in _data_before(record)]
+    return list(dict.fromkeys(named))
+
+
+def _licences(record: Mapping[str, Any]) -> str:
+    named = _terms(record)
     lines = [f"- {what}: {licence}" for what, licence in named]
     restricted = [what for what, licence in named if restricts(licence)]
     silent = [what for what, licence in named if licence == NOT_STATED]

@@ -5,7 +5,7 @@ is often better than each, most of all on texts that none of them saw (model sou
 al., ICML 2022, arXiv 2203.05482). Of unrelated networks the mean is noise: nothing here can tell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from ..errors import EncoderError
 from .card import CARD, Card
 from .folder import copy_files, data_files, replacing
+from .stated import stated_record
 
 Tensors = dict[str, npt.NDArray[Any]]
 _TOKENS = ("tokenizer.json", "vocab.txt")
@@ -116,24 +117,27 @@ def _card(folders: Sequence[Path], parts: Sequence[float], name: str) -> Card:
     cards = [Card.read(folder) for folder in folders]
     records: list[dict[str, Any]] = []
     shares: list[float] = []
-    for card, part in zip(cards, parts, strict=True):
-        for record, share in _leaves(card):
+    for folder, card, part in zip(folders, cards, parts, strict=True):
+        for record, share in _leaves(folder, card):
             records.append(record)
             shares.append(part * share)
-    training: Mapping[str, Any] | None = None
-    if records:
-        training = records[0] | {"averaged": {"shares": shares, "others": records[1:]}}
+    training = records[0] | {"averaged": {"shares": shares, "others": records[1:]}}
     return replace(cards[0], name=name, training=training)
 
 
-def _leaves(card: Card) -> list[tuple[dict[str, Any], float]]:
-    """The runs behind an encoder with their shares: a mean of means is one mean of all runs."""
+def _leaves(folder: Path, card: Card) -> list[tuple[dict[str, Any], float]]:
+    """The runs behind an encoder with their shares: a mean of means is one mean of all runs.
+
+    One that came without a record has what its README states.
+    """
     if card.training is None:
-        return []
+        return [(stated_record(folder), 1.0)]
     own = {key: value for key, value in card.training.items() if key != "averaged"}
     averaged = card.training.get("averaged", {"shares": [1.0], "others": []})
     try:
-        return list(zip([own, *averaged["others"]], averaged["shares"], strict=True))
+        others = [{**other} for other in averaged["others"]]
+        shares = [float(share) for share in averaged["shares"]]
+        return list(zip([own, *others], shares, strict=True))
     except (KeyError, TypeError, ValueError) as error:
         raise EncoderError(
             f"{CARD} of {card.name}: training.averaged wants as many shares as records, its own "
