@@ -3,11 +3,13 @@
 import unicodedata
 
 import pytest
+import Stemmer  # type: ignore[import-not-found]
 from hypothesis import given
 from hypothesis import strategies as st
 from porter import STEP_2, STEP_3, STEP_4
 from porter import stem as porter_stem
 
+from lsr.encoders import BM25Encoder, analysis
 from lsr.encoders.analysis import MAX_WORD, STOP_WORDS, Analyser, StemmerName, words
 from lsr.errors import EncoderError
 
@@ -157,6 +159,30 @@ def test_other_languages_have_snowballs_stemmers_and_no_stop_words(
     assert analyser.terms(word.upper()) == [stem]
     assert len(analyser.terms("an in if")) == 3
     assert Analyser().terms("an in if") == []
+
+
+def test_turkish_capitals_meet_their_small_letters() -> None:
+    """In queries, in documents and where explanations look for them."""
+    analyser = Analyser(stemmer="turkish")
+    assert analyser.terms("İSTANBUL IŞIK") == analyser.terms("istanbul ışık")
+    encoder = BM25Encoder.fit(["İstanbul", "IŞIK"], analyser=analyser)
+    scores = (
+        encoder.encode_queries(["istanbul", "ışık"])
+        @ encoder.encode_documents(["İSTANBUL", "IŞIK"]).T
+    )
+    assert (scores.toarray() > 0).tolist() == [[True, False], [False, True]]
+    assert [place[1:] for place in encoder.places("Ah, İstanbul!")][-1] == (4, 12)
+
+
+def test_a_stemmer_that_an_old_package_lacks_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_of_it(name: str) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr(Stemmer, "Stemmer", none_of_it)
+    with pytest.raises(EncoderError, match=r"pip install 'PyStemmer>=3\.1'"):
+        analysis._stemmer("polish")
 
 
 def test_stemmers_differ_where_porter_2_departs_from_porter() -> None:

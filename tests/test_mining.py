@@ -267,6 +267,7 @@ def test_every_part_of_mining_is_heard_of(
         ("negatives = 1\nmined_depth = 9\n[data.mining]\n", "leave one of them out"),
         ("[data.mining]\n", "data.negatives = 0"),
         ('negatives = 1\n[data.mining]\nwindows = ["9-3"]\n', "data.mining.windows"),
+        ('negatives = 1\n[data.mining]\nminers = ["bm25:"]\n', r"miners\[0\] = 'bm25:': ''"),
     ],
 )
 def test_contradictions_in_a_recipe_are_refused(data: str, complaint: str, tmp_path: Path) -> None:

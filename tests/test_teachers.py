@@ -546,6 +546,7 @@ def test_a_deadline_stops_and_the_next_call_computes_no_text_again(
         (entry("bm25", pooling="cls"), "pooling is for dense teachers"),
         (entry("dense", Path("x"), stemmer="german"), "stemmer is for BM25, this teacher is"),
         (entry("bm25", stemmer="klingon"), "stemmer = 'klingon' is none of porter, english"),
+        (entry("bm25", stemmer=""), "stemmer = '' is none of porter, english"),
         (entry("sparse", Path("x"), max_length=64), "lengths of its own"),
         (entry("bm25", normalize="softmax") + entry("dense", Path("x")), "do not mix"),
         (entry("bm25") + '[distillation]\naffine = "ce"\n', "is no teacher; wanted one of bm25"),

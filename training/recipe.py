@@ -26,10 +26,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
+from lsr.encoders.analysis import StemmerName
 from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 from lsr.typed_toml import build
@@ -320,6 +321,13 @@ def _check_mining(recipe: Recipe) -> None:
             f"{file}: [data.mining] with data.negatives = 0: none of the mined documents would be "
             "drawn; set data.negatives to 1 or more."
         )
+    for i, name in enumerate(data.mining.miners):
+        kind, named, stemmer = name.partition(":")
+        if kind == "bm25" and named and stemmer not in get_args(StemmerName):
+            raise RecipeError(
+                f"{file}: data.mining.miners[{i}] = '{name}': '{stemmer}' is none of "
+                f"{', '.join(get_args(StemmerName))}."
+            )
     own = model.literal_residual or model.uhd or model.decoder
     if data.mining.rounds > 1 and own:
         raise RecipeError(

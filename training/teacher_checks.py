@@ -27,12 +27,12 @@ def check_teachers(teachers: Sequence[TeacherSettings], how: Distillation, file:
                 f"{file}: teachers[{i}].model = '{teacher.model}' with kind = \"{teacher.kind}\"; "
                 "BM25 has no model, every other kind needs one."
             )
-        if teacher.stemmer and teacher.kind != "bm25":
+        if teacher.stemmer is not None and teacher.kind != "bm25":
             raise RecipeError(
                 f"{file}: teachers[{i}].stemmer is for BM25, this teacher is "
                 f'"{teacher.kind}"; leave it out.'
             )
-        if teacher.stemmer and teacher.stemmer not in get_args(StemmerName):
+        if teacher.stemmer is not None and teacher.stemmer not in get_args(StemmerName):
             raise RecipeError(
                 f"{file}: teachers[{i}].stemmer = '{teacher.stemmer}' is none of "
                 f"{', '.join(get_args(StemmerName))}."

@@ -40,6 +40,8 @@ REVISION = 2
 """Raised when equal settings give other terms than before, so that indexes of the old ones are
 refused. 2: stems as Lucene's."""
 
+_TURKISH = str.maketrans("Iİ", "ıi")
+
 _CACHE_LIMIT = 1_000_000  # words; about 150 MB, far above the vocabulary of any natural corpus
 
 
@@ -71,7 +73,15 @@ class Analyser:
     def terms(self, text: str) -> list[str]:
         """The terms of `text` in order; empty for a text without words."""
         term_of = _terms(self.stemmer, self.stop_words)
-        return [term for term in map(term_of.__getitem__, words(text)) if term]
+        return [term for term in map(term_of.__getitem__, words(self.cased(text))) if term]
+
+    def cased(self, text: str) -> str:
+        """`text`, as long as before, ready for lower-casing: in Turkish I is not the capital of i.
+
+        >>> words(Analyser(stemmer="turkish").cased("IŞIK İstanbul"))
+        ['ışık', 'istanbul']
+        """
+        return text.translate(_TURKISH) if self.stemmer == "turkish" else text
 
     def term(self, word: str) -> str:
         """The term of one word as `words` returns it; empty if it is dropped."""
@@ -196,7 +206,13 @@ def _ranges_of_marks() -> str:
 def _stemmer(name: StemmerName) -> Callable[[str], str] | None:
     if name == "none":
         return None
-    stem: Callable[[str], str] = Stemmer.Stemmer(name).stemWord
+    try:
+        stem: Callable[[str], str] = Stemmer.Stemmer(name).stemWord
+    except KeyError:
+        raise EncoderError(
+            f"stemmer {name!r} is none of PyStemmer {Stemmer.version()}'s; "
+            "pip install 'PyStemmer>=3.1'"
+        ) from None
     return (lambda word: _as_lucene(word, stem)) if name == "porter" else stem
 
 

@@ -177,7 +177,8 @@ class BM25Encoder:
 
     def places(self, text: str) -> list[tuple[int, int, int]]:
         """(term, start, end) of every word of `text` that is no stop word, in order."""
-        numbered = ((self._numbers[word], start, end) for word, start, end in word_places(text))
+        found = word_places(self.analyser.cased(text))
+        numbered = ((self._numbers[word], start, end) for word, start, end in found)
         return [place for place in numbered if place[0] >= 0]
 
     def idf(self, terms: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
@@ -248,7 +249,8 @@ class BM25Encoder:
 
     def _counts(self, texts: Sequence[str]) -> SparseMatrix:
         number_of = self._numbers.__getitem__
-        return occurrences((list(map(number_of, words(text))) for text in texts), self.n_terms)
+        cased = map(self.analyser.cased, texts)
+        return occurrences((list(map(number_of, words(text))) for text in cased), self.n_terms)
 
 
 class _TermNumbers(dict[str, int]):

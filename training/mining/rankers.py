@@ -62,9 +62,9 @@ class Miner(Protocol):
 
 def open_miner(name: str, *, folder: Path | None = None) -> Miner:
     """The miner of this name; a folder is looked for where we are, then in `folder`."""
-    kind, _, stemmer = name.partition(":")
+    kind, named, stemmer = name.partition(":")
     if kind == BM25:
-        return SparseMiner(None, Analyser.from_json({"stemmer": stemmer}) if stemmer else ENGLISH)
+        return SparseMiner(None, Analyser.from_json({"stemmer": stemmer}) if named else ENGLISH)
     if name.startswith(DENSE):
         return DenseMiner.load(_folder(name.removeprefix(DENSE), folder))
     return SparseMiner(load_encoder(_folder(name, folder)))
