@@ -55,10 +55,53 @@ def test_the_recipe_is_shipped() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["mini", "--stage", "15"], "wanted 1 to 14"), (["bm25", "--stage", "1"], "belongs to")],
+    [
+        (["mini", "--stage", "15"], "wanted 1 to 14"),
+        (["bm25", "--stage", "1"], "--stage 1 belongs to"),
+        (["bm25", "--all"], "--all belongs to"),
+        (["--rehearse"], "--rehearse belongs to"),
+    ],
 )
 def test_a_stage_that_is_none_is_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["reproduce", *arguments]) == UsageError.exit_code
     assert message in capsys.readouterr().err
+
+
+def test_all_goes_on_after_the_results_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[list[str]] = []
+
+    def pretend(command: list[str]) -> int:
+        """Leaves the result of a command, except that the first training fails."""
+        ran.append(command)
+        if command[1] == "lsr-mini" and len(ran) < 6:
+            return 4
+        if command[0] != "evaluate":
+            places = {"train": 2, "average": 3, "queries": 2, "onnx": 2, "join": 2}
+            Path(command[places[command[0]]]).mkdir(parents=True)
+        return 0
+
+    arguments = ["reproduce", "mini", "--all", "--into", str(tmp_path)]
+    monkeypatch.setattr("lsr.__main__.run", pretend)
+    assert run(arguments) == 4
+    assert [one[0] for one in ran] == ["queries"] * 3 + ["train"] * 2
+    assert run(arguments) == 0
+    assert "there" in capsys.readouterr().err
+    assert [one[0] for one in ran[5:7]] == ["train", "train"]
+    assert len(ran) == 5 + 10
+    assert run(arguments) == 0
+    assert [one[0] for one in ran[15:]] == ["evaluate"]
+
+
+def test_a_rehearsal_has_the_same_commands_with_few_steps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, brief = listed(capsys), listed(capsys, "--rehearse")
+    assert [one[:4] for one in whole[:-1]] == [one[:4] for one in brief[:-1]]
+    for command in brief:
+        if command[1] == "train":
+            assert "stage.ranking.steps=2" in command
+            assert "data.max_queries=16" in command

@@ -1,7 +1,7 @@
-"""`lsr reproduce mini --stage N`: the commands that made the shipped encoder, in order."""
+"""`lsr reproduce mini`: the commands that made the shipped encoder, in order."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,16 @@ _EVERY = (
 """Also those that may not be used commercially."""
 
 
+_BRIEFLY = {
+    "data.max_queries": "16",
+    "data.repeat": "{}",
+    "stage.ranking.steps": "2",
+    "stage.ranking.warmup_steps": "1",
+    "stage.ranking.batch": "4",
+}
+"""What a rehearsal sets in every training; two steps leave some 500 terms a document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What the stages read beside the collections that are found by name."""
@@ -42,10 +52,17 @@ class Stage:
 
     says: str
     command: tuple[str, ...]
+    result: Path | None = None
+    """A folder that is there once the command has ended well; None: figures are printed."""
 
 
-def stages(folder: Path, sources: Sources) -> list[Stage]:
-    """All of them, with results in `folder`."""
+def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Stage]:
+    """All of them, with results in `folder`.
+
+    `briefly` is a rehearsal: the same commands with a handful of queries and steps, which tells in
+    minutes whether each of them works on this machine; what it makes is no encoder.
+    """
+    brief = _BRIEFLY if briefly else {}
     warm, science, words, both, again, third, last, mean, small, whole = (
         str(folder / name)
         for name in (
@@ -59,8 +76,9 @@ def stages(folder: Path, sources: Sources) -> list[Stage]:
             f"ask {name}",
             (
                 *("queries", str(sources.corpora / file), made[name]),
-                *("--most", str(most), "--held-out", "0.02", "--seed", "1"),
+                *("--most", str(200 if briefly else most), "--held-out", "0.02", "--seed", "1"),
             ),
+            Path(made[name]),
         )
         for name, (file, most) in CORPORA.items()
     ]
@@ -69,9 +87,9 @@ def stages(folder: Path, sources: Sources) -> list[Stage]:
     warming = {
         "model.backbone": _toml(sources.backbone),
         "data.corpora": _toml([paragraphs]),
-        "data.corpus_documents": "12000",
-        "stage.mlm.steps": "600",
-        "stage.mlm.warmup_steps": "20",
+        "data.corpus_documents": "200" if briefly else "12000",
+        "stage.mlm.steps": "2" if briefly else "600",
+        "stage.mlm.warmup_steps": "1" if briefly else "20",
         "stage.ranking.steps": "1",
         "stage.ranking.learning_rate": "0.0",
     }
@@ -90,25 +108,33 @@ def stages(folder: Path, sources: Sources) -> list[Stage]:
         "teachers": _teachers(sources.teacher, 112, 0.3),
     }
     counted = [word for name in (paragraphs, *_LABELLED) for word in ("--words", name)]
+
+    def training(says: str, recipe: str, into: str, settings: Mapping[str, str]) -> Stage:
+        return Stage(says, ("train", recipe, into, *_set({**settings, **brief})), Path(into))
+
+    def averaging(says: str, *parts: str) -> Stage:
+        return Stage(says, ("average", *parts), Path(parts[-1]))
+
+    rounding = ("onnx", mean, small, "--int8", "--texts", "medquad")
+    joining = ("join", small, whole, *counted, "--most", "30000", "--name", "lsr-mini")
     return [
         *asking,
-        Stage("warm up", ("train", "inference-free-mini", warm, *_set(warming))),
-        Stage("train", ("train", "lsr-mini", science, *_set({"model.backbone": start}))),
-        Stage("train words", ("train", "lsr-mini-words", words, *_set(learning))),
-        Stage("average", ("average", science, words, both)),
-        Stage("train again", ("train", "lsr-mini-again", again, *_set(second))),
-        Stage("average again", ("average", both, again, third)),
-        Stage("train again words", ("train", "lsr-mini-again-words", last, *_set(ending))),
-        Stage("average at last", ("average", third, last, mean)),
-        Stage("round", ("onnx", mean, small, "--int8", "--texts", "medquad")),
-        Stage("join", ("join", small, whole, *counted, "--most", "30000", "--name", "lsr-mini")),
-        Stage("measure", ("evaluate", *UNSEEN, "--encoder", whole)),
+        training("warm up", "inference-free-mini", warm, warming),
+        training("train", "lsr-mini", science, {"model.backbone": start}),
+        training("train words", "lsr-mini-words", words, learning),
+        averaging("average", science, words, both),
+        training("train again", "lsr-mini-again", again, second),
+        averaging("average again", both, again, third),
+        training("train again words", "lsr-mini-again-words", last, ending),
+        averaging("average at last", third, last, mean),
+        Stage("round", rounding, Path(small)),
+        Stage("join", joining, Path(whole)),
+        Stage("measure", ("evaluate", *(UNSEEN[3:4] if briefly else UNSEEN), "--encoder", whole)),
     ]
 
 
-def stage(number: int, folder: Path, sources: Sources) -> Stage:
+def stage(number: int, every: Sequence[Stage]) -> Stage:
     """The stage of this number, from 1. Raises `UsageError`."""
-    every = stages(folder, sources)
     if not 1 <= number <= len(every):
         raise UsageError(f"--stage {number}: wanted 1 to {len(every)}")
     return every[number - 1]

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..published import Cell, Published, PublishedSystem, read_published
 from . import _printing as out
 from ._markdown import markdown_table
-from ._remaking import CORPORA, NAME, Sources, stage, stages
+from ._remaking import CORPORA, NAME, Sources, Stage, stage, stages
 from ._reproducing import Machine, Outcome, outcomes
 
 EXAMPLES = """\b
@@ -23,6 +23,8 @@ Examples:
   lsr reproduce splade-v3 --model splade-v3=models/splade-v3 --check --markdown reproduced.md
   lsr reproduce mini                          the commands that made the shipped encoder
   lsr reproduce mini --stage 1 --corpora data/corpora
+  lsr reproduce mini --all --corpora data/corpora        goes on where it was stopped
+  lsr reproduce mini --all --rehearse --into rehearsal   in minutes: does each command work here?
 """
 
 
@@ -46,6 +48,10 @@ Examples:
 @click.option("--download", is_flag=True, help="Fetch encoders and collections that are missing.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write a table with all cells.")
 @click.option("--stage", "number", type=int, help="Of mini: run this command, from 1.")
+@click.option(
+    "--all", "whole", is_flag=True, help="Of mini: run all commands without a result yet."
+)
+@click.option("--rehearse", is_flag=True, help="Of mini: a few queries and steps in each command.")
 @click.option(
     "--into",
     type=click.Path(path_type=Path),
@@ -84,6 +90,8 @@ def reproduce(
     download: bool,
     markdown: Path | None,
     number: int | None,
+    whole: bool,
+    rehearse: bool,
     into: Path,
     corpora: Path,
     backbone: str,
@@ -95,12 +103,17 @@ def reproduce(
     A cell passes if the value measured here lies within the tolerance of a published one. Encoders
     come from --model or the hub's local cache, collections from LSR_DATA or the cache; what is
     missing is said to be, and never counts as a failure. Exit code 1 if a cell fails. `mini` is
-    the encoder this package ships: its name lists the commands that made it, --stage runs one.
+    the encoder this package ships: its name lists the commands that made it, --stage runs one
+    and --all those whose result is not there.
     """
     if systems == (NAME,):
-        return _remake(number, into, Sources(corpora, backbone, teacher), json=json)
-    if number is not None:
-        raise UsageError(f"--stage {number} belongs to `lsr reproduce {NAME}`")
+        every = stages(into, Sources(corpora, backbone, teacher), briefly=rehearse)
+        if whole:
+            return _remake_all(every, json=json)
+        return _remake(number, every, json=json)
+    if number is not None or whole or rehearse:
+        option = "--all" if whole else "--rehearse" if rehearse else f"--stage {number}"
+        raise UsageError(f"{option} belongs to `lsr reproduce {NAME}`")
     figures = read_published(table)
     if listed:
         chosen = [figures.find_system(name) for name in systems] or list(figures.system)
@@ -142,13 +155,10 @@ def reproduce(
     return int(failed)
 
 
-def _remake(number: int | None, into: Path, sources: Sources, *, json: bool) -> int:
+def _remake(number: int | None, every: Sequence[Stage], *, json: bool) -> int:
     """List the commands that made the shipped encoder, or run one of them."""
     if number is not None:
-        from ..__main__ import run
-
-        return run([*stage(number, into, sources).command, *(["--json"] if json else [])])
-    every = stages(into, sources)
+        return _run(stage(number, every), json=json)
     if json:
         listed = [{"says": one.says, "command": ["lsr", *one.command]} for one in every]
         out.as_json({"stages": listed})
@@ -157,6 +167,24 @@ def _remake(number: int | None, into: Path, sources: Sources, *, json: bool) -> 
         out.fact(f"{at} {one.says}", shlex.join(["lsr", *one.command]))
     out.next_step("lsr", "reproduce", NAME, "--stage", "1")
     return 0
+
+
+def _remake_all(every: Sequence[Stage], *, json: bool) -> int:
+    """Run, in order, those whose result is not there; end with the first that fails."""
+    for at, one in enumerate(every, start=1):
+        if one.result is not None and one.result.exists():
+            out.note("there", f"{at} {one.says}: {one.result}")
+            continue
+        out.note("stage", f"{at} {one.says}: {shlex.join(['lsr', *one.command])}")
+        if code := _run(one, json=json):
+            return code
+    return 0
+
+
+def _run(one: Stage, *, json: bool) -> int:
+    from ..__main__ import run
+
+    return run([*one.command, *(["--json"] if json else [])])
 
 
 def _folders(table: Published, models: Sequence[str]) -> dict[str, Path]:
