@@ -34,6 +34,7 @@ VERBS = {
     "score": ("lsr.commands.score:score", "score training candidates with teachers"),
     "push": ("lsr.commands.push:push", "publish an encoder on the hub, or copy it to a folder"),
     "onnx": ("lsr.commands.onnx:onnx", "write an encoder that needs no torch"),
+    "thaw": ("lsr.commands.thaw:thaw", "make an ONNX encoder one that trains"),
     "join": ("lsr.commands.join:join", "put BM25's words beside a learned encoder's terms"),
     "average": ("lsr.commands.average:average", "make one encoder of several with the same start"),
     "adapt": ("lsr.commands.adapt:adapt", "adapt an encoder to a corpus without labels"),

@@ -1,6 +1,7 @@
 """Adapting an encoder: queries from documents, and the whole way on sixty documents."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ from click.testing import CliRunner  # noqa: E402
 from lsr.commands.adapt import adapt as adapt_command  # noqa: E402
 from lsr.encoders import (  # noqa: E402
     InferenceFreeEncoder,
+    JoinedEncoder,
     SeparateEncoder,
     SpladeEncoder,
     idf_table,
     load_encoder,
 )
+from lsr.encoders.joined import count_words  # noqa: E402
+from lsr.encoders.onnx_side import OnnxSide  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.errors import DatasetError, EncoderError, RecipeError  # noqa: E402
 from training import adapt  # noqa: E402
@@ -235,6 +239,55 @@ def test_encoders_whose_queries_go_through_a_network_are_adapted_too(
     assert type(after) is type(made)
     before = load_encoder(tmp_path / "start").encode_queries(["the fox"])
     assert abs(after.encode_queries(["the fox"]) - before).max() > 0
+
+
+def test_a_graph_with_words_beside_it_comes_out_as_one(encoder: Path, tmp_path: Path) -> None:
+    """The kind of the encoder that comes with the package: thawed, trained with its words in the
+    score, rounded again, and joined again with words counted in the corpus."""
+    pytest.importorskip("onnxscript")
+    from lsr.encoders.onnx_export import export_onnx
+
+    texts = [document.text() for document in documents()]
+    learned = load_encoder(encoder)
+    assert isinstance(learned, InferenceFreeEncoder)
+    capped = replace(learned, settings=replace(learned.settings, max_active_dims=12))
+    words = count_words(["the fox of the forest", "a bee", "the fox"] * 2, least=1)
+    export_onnx(
+        JoinedEncoder.of(capped, words, weight=1.5, name="both"),
+        tmp_path / "start",
+        precision="int8",
+        texts=texts[:20],
+    )
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    report = adapt(
+        str(corpus),
+        tmp_path / "out",
+        encoder=tmp_path / "start",
+        steps=2,
+        batch=4,
+        learning_rate=1e-3,
+        progress=False,
+    )
+    assert list(report.table["held-out queries"]) == ["bm25", "before", "idf", "after"]
+    before, after = load_encoder(tmp_path / "start"), load_encoder(tmp_path / "out")
+    assert isinstance(before, JoinedEncoder)
+    assert isinstance(after, JoinedEncoder)
+    assert isinstance(after.learned.documents, OnnxSide)
+    assert after.learned.documents.precision == "int8"
+    assert after.learned.settings.max_active_dims == 12
+    assert (after.name, after.weight) == ("out", 1.5)
+    np.testing.assert_array_equal(after.learned.queries.weights, before.learned.queries.weights)
+    assert after.words.statistics.terms == before.words.statistics.terms
+    wanted = dict(zip(words.statistics.terms, words.count(texts)[0].tolist(), strict=False))
+    got = after.words.statistics
+    assert got.df.tolist() == [wanted[term] for term in got.terms]
+    moved = before.learned.encode_documents(texts[:3]) - after.learned.encode_documents(texts[:3])
+    assert abs(moved).max() > 0.01
+    card = json.loads((tmp_path / "out" / "lsr.json").read_text())
+    ranking = card["training"]["recipe"]["stage"]["ranking"]
+    assert ranking["words"] == 1.5
+    assert ranking["controller"]["documents"] > 12, "training sees the terms before the cap"
+    assert card["adapted"]["from"] == before.name
 
 
 def test_what_cannot_be_adapted_is_refused(encoder: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def adapt(
     corpus: str,
     output: str | Path,
     *,
-    encoder: str | Path,
+    encoder: str | Path = "lsr-mini",
     queries: Path | None = None,
     teacher: str = "",
     judged: Sequence[str] = (),

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UsageError
+from ..systems import MINI
 from . import _printing as out
 from ._durations import Duration
 from .train import recipe_setting
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
+  lsr adapt corpus.jsonl runs/mine
   lsr adapt corpus.jsonl runs/mine --encoder runs/encoder
   lsr adapt corpus.jsonl runs/mine --encoder runs/encoder --teacher dense:models/gte-small
   lsr adapt corpus.jsonl runs/mine --encoder runs/encoder --judged scifact --stop-after 8m
@@ -28,7 +30,13 @@ _NAMES = {"bm25": "BM25", "before": "before", "idf": "idf refresh only", "after"
 @click.command(epilog=EXAMPLES)
 @click.argument("corpus")
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--encoder", required=True, metavar="FOLDER", help="What to start from.")
+@click.option(
+    "--encoder",
+    default=MINI,
+    show_default=True,
+    metavar="FOLDER",
+    help="What to start from.",
+)
 @click.option(
     "--queries",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -106,10 +114,11 @@ def adapt(
 ) -> None:
     """Adapt an encoder to CORPUS, which needs no labels, and write it to OUTPUT.
 
-    The query table becomes the idf of the corpus; titles, headings and first sentences become
-    queries of the texts they are taken out of; BM25 and the encoder find negatives; a short
-    training follows. Then all is measured, before and after. Intermediate results lie in
-    OUTPUT.adapt. Needs the extra `train`.
+    The query table (of an encoder with words: the words' weights) becomes the idf of the corpus;
+    titles, headings and first sentences become queries of the texts they are taken out of; BM25
+    and the encoder find negatives; a short training follows. Then all is measured, before and
+    after. Intermediate results lie in OUTPUT.adapt. An ONNX encoder comes out as one, and words
+    stay beside it. Needs the extra `train`, and `onnx` for such an encoder.
     """
     if (Path(encoder) / "modules.json").is_file() and output.resolve() == Path(encoder).resolve():
         raise UsageError(f"{output} is the encoder to start from; choose another output")

@@ -65,7 +65,7 @@ def _files(folder: Path) -> list[Path]:
         if path.suffix == ".onnx":
             raise EncoderError(
                 f"{folder / path} is a graph, whose weights are rounded and renamed; average the "
-                "encoders that graphs were exported from"
+                "encoders that graphs were exported from, or what `lsr thaw` makes of them"
             )
     return [path for path in found if path.as_posix() != CARD]
 

@@ -31,7 +31,7 @@ from .onnx_graph import (
     round_products,
     smoothing,
 )
-from .onnx_side import CONFIG, GRAPH, OnnxPrecision, OnnxSide
+from .onnx_side import CONFIG, GRAPH, PREFIX, OnnxPrecision, OnnxSide
 from .protocol import SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
@@ -48,6 +48,11 @@ _OPSET = 20  # the first with Gelu
 _TOLERANCE = 1e-4
 """Largest difference of a float32 weight, as a share of the encoder's largest weight."""
 _CALIBRATION = 64  # texts whose activations tell int8 its ranges
+_UNSHAPED = (
+    *("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures"),
+    *("use_cache", "gradient_checkpointing"),
+)
+"""Keys of a config.json that say nothing about the network's shape."""
 _TOP = 100  # terms of a text whose overlap is reported
 
 
@@ -188,6 +193,7 @@ def _write_twin(
     model = side.model
     assert side.pooling == "max" or side.pooling == "sum", "others are refused by `_network`"
     graph = Graph(_traced(model))
+    names = _names(model, graph)
     decoder = model.decoder
     readout = Readout(
         table=_numbers(decoder.weight),
@@ -209,9 +215,49 @@ def _write_twin(
         "activation_function": side.activation,
         "precision": precision,
         "space": side.space,
+        # What `thawing` makes a network of; the graph itself does not say how many heads there are.
+        "network": _shape(model),
+        "parameters": names,
     }
     write_json(folder / CONFIG, config)
     model.tokenizer.write(folder)
+
+
+def _shape(model: SparseModel) -> dict[str, Any]:
+    """Sizes and kinds of the network's layers, without names of files and versions."""
+    config = model.backbone.config
+    shape = {key: value for key, value in config.to_diff_dict().items() if key not in _UNSHAPED}
+    return {**shape, "model_type": config.model_type}
+
+
+def _names(model: SparseModel, graph: Graph) -> dict[str, Any]:
+    """Which parameters the graph's matrices are, and which constants others share.
+
+    Matrices lose their names as they are turned round; of constants with equal numbers, such as the
+    biases of a new network, the tracer keeps one.
+    """
+    values = {name: _numbers(value) for name, value in model.backbone.named_parameters()}
+    factors: list[str | None] = []
+    for node in graph.nodes:
+        matrix = graph.constants.get(node.input[1]) if node.op_type == "MatMul" else None
+        if matrix is not None and matrix.ndim == 2:
+            equal = (name for name, value in values.items() if np.array_equal(value.T, matrix))
+            name = next(equal, None)
+            values.pop(name or "", None)
+            factors.append(name)
+    tables = {id(model.decoder.weight), id(model.decoder.bias)}
+    values = {
+        name: _numbers(parameter)
+        for name, parameter in model.backbone.named_parameters()
+        if name in values and PREFIX + name not in graph.constants and id(parameter) not in tables
+    }
+    shared = {
+        name: at
+        for name, value in values.items()
+        for at, same in reversed(graph.constants.items())
+        if at.startswith(PREFIX) and np.array_equal(same, value)
+    }
+    return {"factors": factors, "shared": shared, "unused": sorted(values.keys() - shared.keys())}
 
 
 def _forget_origin(proto: Any) -> None:

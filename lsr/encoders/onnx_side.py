@@ -6,7 +6,7 @@ in the graph: who wants them encodes with the network it came from.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,10 +31,24 @@ CLASS_NAME = "lsr.encoders.onnx_side.OnnxTransformer"
 """What modules.json calls a folder of this kind."""
 GRAPH = "model.onnx"
 CONFIG = "config.json"
+PREFIX = "model.backbone."
+"""What stands before the name of a parameter in a graph."""
 
 # Measured with a 6-layer, 384-wide int8 network at 128 tokens, one thread: 100 documents a second
 # in batches of 512 tokens, 90 of 1,024, 66 of 2,048, which leave the second-level cache.
 _BUDGET = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterNames:
+    """The parameters of a network that cannot be told from the names of a graph's constants."""
+
+    factors: tuple[str, ...]
+    """The matrices of the products, in the order of the graph."""
+    shared: Mapping[str, str]
+    """The constant of a parameter whose numbers equal those of another one."""
+    unused: frozenset[str]
+    """Parameters that no text reaches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +84,37 @@ class OnnxSide:
     def tokenizer(self) -> TextTokenizer:
         """The tokenizer of the network, its length limit included."""
         return TextTokenizer.load(self.folder)
+
+    @cached_property
+    def network(self) -> dict[str, Any]:
+        """The shape of the network this was exported from, as transformers' config.json has it."""
+        shape = self._config.get("network")
+        if not isinstance(shape, dict):
+            raise self._too_old("the shape of the network")
+        return shape
+
+    @cached_property
+    def parameters(self) -> "ParameterNames":
+        """Which parameters of the network the constants of the graph are."""
+        names = self._config.get("parameters")
+        try:
+            return ParameterNames(
+                tuple(map(str, names["factors"])),  # type: ignore[index]
+                {str(name): str(at) for name, at in names["shared"].items()},  # type: ignore[index]
+                frozenset(map(str, names["unused"])),  # type: ignore[index]
+            )
+        except (TypeError, KeyError, AttributeError):
+            raise self._too_old("what parameters its constants are") from None
+
+    @cached_property
+    def readout(self) -> tuple[Literal["relu", "log1p_relu"], Literal["max", "sum"]]:
+        """Activation and pooling, as the graph computes them."""
+        activation = self._string("activation_function", ("relu", "log1p_relu"))
+        pooling = self._string("pooling_strategy", ("max", "sum"))
+        return (
+            "log1p_relu" if activation == "log1p_relu" else "relu",
+            "sum" if pooling == "sum" else "max",
+        )
 
     @cached_property
     def session(self) -> "InferenceSession":
@@ -147,6 +192,12 @@ class OnnxSide:
     @cached_property
     def _config(self) -> dict[str, Any]:
         return read_object(self.folder / CONFIG)
+
+    def _too_old(self, what: str) -> EncoderError:
+        return EncoderError(
+            f"{self.folder / CONFIG}: {what} is missing, which earlier releases did not keep; "
+            "export the encoder again, or train on from the one it was exported from"
+        )
 
     def _string(self, key: str, allowed: tuple[str, ...] | None) -> str:
         value = self._config.get(key)

@@ -1,6 +1,7 @@
 """From an unlabelled corpus and an encoder to a better encoder for that corpus.
 
-    idf        the query table becomes that of the corpus (inference-free encoders)
+    idf        the query table becomes that of the corpus (inference-free encoders); of one with
+               BM25's words beside it, the words' frequencies do, and the table stays
     queries    documents are drawn; a title, heading or first sentence becomes the query of the rest
     negatives  BM25 and the encoder find what ranks high and is no answer
     train      a short fine-tune from the encoder, as sparse as it was
@@ -24,6 +25,7 @@ from lsr.datasets import Dataset, load_dataset
 from lsr.encoders import (
     BM25Encoder,
     InferenceFreeEncoder,
+    JoinedEncoder,
     SparseEncoder,
     count_tokens,
     load_encoder,
@@ -48,7 +50,8 @@ from .measure import (
     kept_measures,
     kept_vectors,
 )
-from .settings import Adaptable, adapt_recipe, check_adaptable
+from .settings import Adaptable, adapt_recipe
+from .starting import assemble, network_of, refresh_words, terms_uncapped
 
 SYSTEMS = ("bm25", "before", "idf", "after")
 """What is compared; "idf" is the encoder before training with the refreshed table."""
@@ -131,7 +134,8 @@ class _Adaptation:
         self._plan, self._output, self._folder = plan, output, folder
         self._deadline, self._quiet = deadline, quiet
         self._corpus = load_dataset(plan.corpus)
-        self._before = check_adaptable(load_encoder(plan.encoder), plan.encoder)
+        self._before = load_encoder(plan.encoder)
+        network_of(self._before, plan.encoder)  # what cannot be adapted is said now
         self._judged = [load_dataset(name) for name in plan.judged]
         for dataset in self._judged:
             dataset.qrels(plan.split)  # a missing split is said now, not after the training
@@ -182,9 +186,13 @@ class _Adaptation:
         """The encoder with the idf of the whole corpus, in refreshed/."""
         encoder = self._before
         place = self._folder / "refreshed"
-        if not isinstance(encoder, InferenceFreeEncoder) or (place / "modules.json").is_file():
+        if not self._has_idf or (place / "modules.json").is_file():
             return
         texts = (document.text(encoder.text_fields) for document in self._corpus.documents())
+        if isinstance(encoder, JoinedEncoder):
+            refresh_words(encoder, texts, place, corpus=self._corpus.fingerprint)
+            return
+        assert isinstance(encoder, InferenceFreeEncoder)
         counts = count_tokens(texts, encoder.queries.tokenizer, corpus=self._corpus.fingerprint)
         record = {"corpora": list(counts.corpora), "n_passages": counts.n_passages}
         save_with_table(encoder, counts.idf(n_terms=encoder.n_terms), place, record=record)
@@ -254,22 +262,34 @@ class _Adaptation:
     def _train(self) -> None:
         if (self._output / "modules.json").is_file():
             return
-        plan, data, encoder = self._plan, self._data, self._before
-        vectors = self._vectors_before(data)
+        plan, data, words = self._plan, self._data, 0.0
+        network = network_of(self._refreshed, plan.encoder)
+        start = self._start
+        if network is not self._refreshed:
+            start = self._folder / "network"
+            if not (start / "modules.json").is_file():
+                network.save(start)
+        if isinstance(self._refreshed, JoinedEncoder):
+            words = self._refreshed.weight
+        if network is self._refreshed and network.settings.max_active_dims is None:
+            document_terms = float(np.diff(self._vectors_before(data).indptr).mean())
+        else:
+            document_terms = terms_uncapped(network, data.texts)
         sample = [query.text for query in data.queries["train"][:200]]
         recipe = adapt_recipe(
-            encoder,
-            self._start,
+            network,
+            start,
             self._folder / "collection",
             name=self._output.name,
-            document_terms=float(np.diff(vectors.indptr).mean()),
-            query_terms=float(np.diff(encoder.encode_queries(sample).indptr).mean()),
+            document_terms=document_terms,
+            query_terms=float(np.diff(network.encode_queries(sample).indptr).mean()),
             steps=plan.steps,
             batch=min(plan.batch, len(data.queries["train"])),
             negatives=plan.negatives,
             learning_rate=plan.learning_rate,
             teacher=plan.teacher,
             seed=plan.seed,
+            words=words,
             settings=plan.settings,
         )
         place = self._folder / "trained"
@@ -279,11 +299,13 @@ class _Adaptation:
             )
             if not report.finished:
                 raise OutOfTimeError
-        self._finish(place)
+        self._finish(assemble(self._refreshed, place, self._folder / "assembled", data.texts))
 
     def _finish(self, place: Path) -> None:
         """Give the trained encoder the fields and windows of the old one, and its place."""
+        assert isinstance(self._before, Adaptable | JoinedEncoder)
         old, card = self._before.card, read_object(place / CARD)
+        card["name"] = self._output.name
         card["text_fields"] = list(old.text_fields)
         if old.window_overlap is not None:
             card["window_overlap"] = old.window_overlap
@@ -338,8 +360,13 @@ class _Adaptation:
         return self._before.folder.absolute()
 
     @cached_property
-    def _refreshed(self) -> Adaptable:
-        return check_adaptable(load_encoder(self._start), str(self._start))
+    def _refreshed(self) -> SparseEncoder:
+        return load_encoder(self._start)
+
+    @property
+    def _has_idf(self) -> bool:
+        """Whether there are query weights to refresh."""
+        return isinstance(self._before, InferenceFreeEncoder | JoinedEncoder)
 
     def _bm25(self, texts: list[str]) -> SparseRanker:
         return SparseRanker(BM25Encoder.fit(texts), texts, quiet=True)
@@ -382,7 +409,7 @@ class _Adaptation:
         }
         rows: dict[str, dict[str, Any]] = {}
         for name in SYSTEMS:
-            if name == "idf" and not isinstance(self._before, InferenceFreeEncoder):
+            if name == "idf" and not self._has_idf:
                 continue
             self._deadline.check()
             path = self._folder / "measures" / f"{key}-{name}.json"

@@ -6,7 +6,6 @@ from typing import Any
 
 from lsr.encoders import (
     InferenceFreeEncoder,
-    JoinedEncoder,
     SeparateEncoder,
     SparseEncoder,
     SpladeEncoder,
@@ -26,11 +25,6 @@ _SAMPLED_TERMS = 2_048  # of inference-free-mini: half of the cost of a step sav
 
 def check_adaptable(encoder: SparseEncoder, name: str) -> Adaptable:
     """The encoder, if its document network is one that training can start from."""
-    if isinstance(encoder, JoinedEncoder):
-        raise EncoderError(
-            f"{name}: BM25's words stand beside its network; adapt the encoder it was joined from "
-            "(lsr join) and join them again. `lsr idf CORPUS` fits its words to a corpus at once"
-        )
     if not isinstance(encoder, InferenceFreeEncoder | SeparateEncoder | SpladeEncoder):
         raise EncoderError(
             f"{name}: BM25 has nothing to train; name the folder of a learned encoder, and `lsr "
@@ -50,8 +44,8 @@ def document_side(encoder: Adaptable) -> TransformerSide:
     side = encoder.side if isinstance(encoder, SpladeEncoder) else encoder.documents
     if not isinstance(side, TransformerSide):
         raise EncoderError(
-            f"encoder '{encoder.name}' has no trainable document network (an ONNX copy, or queries "
-            "alone); adapt the encoder it was made from"
+            f"encoder '{encoder.name}' has no trainable document network (it holds queries alone); "
+            "adapt the encoder it was made from"
         )
     return side
 
@@ -70,10 +64,12 @@ def adapt_recipe(
     learning_rate: float,
     teacher: str,
     seed: int,
+    words: float,
     settings: Mapping[str, Any],
 ) -> Recipe:
     """`start` is the folder of the encoder to begin from, with its table; lengths are kept as they
-    are by the controller. `settings` are dotted keys that replace what stands here.
+    are by the controller. `words` is the weight of BM25's words beside the network, 0 for none.
+    `settings` are dotted keys that replace what stands here.
     """
     side = document_side(encoder)
     max_length = side.tokenizer.max_length or 256
@@ -115,6 +111,9 @@ def adapt_recipe(
         "sparsity": sparsity,
         "controller": controller,
     }
+    if words:
+        # What the shipped encoder was trained with: words make scores of a good match run higher.
+        ranking |= {"words": words, "scale": 0.08}
     if free and encoder.n_terms > 2 * _SAMPLED_TERMS:
         ranking["sampled_terms"] = _SAMPLED_TERMS
     table: dict[str, Any] = {
