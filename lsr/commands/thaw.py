@@ -10,8 +10,8 @@ from . import _printing as out
 EXAMPLES = """\b
 Examples:
   lsr thaw lsr-mini runs/thawed
-  lsr train my-recipe.toml runs/mine --set 'model.backbone="runs/thawed/learned"'
-  lsr trace my.index --encoder runs/thawed
+  lsr train lsr-mini-again runs/mine --set 'model.backbone="runs/thawed/learned"'
+  lsr average runs/mine runs/thawed/learned runs/mean
 """
 
 
@@ -25,9 +25,10 @@ def thaw(*, encoder: str, output: Path, overwrite: bool, json: bool) -> None:
 
     It has the weights of the graph, rounded as they are, and a space of its own: documents must be
     encoded again. Tables, words, prompts and the record of training stay. Needs the extras `train`
-    and `onnx`; `lsr onnx` is the way back.
+    and `onnx`; `lsr onnx` is the way back. `lsr adapt` thaws by itself.
     """
-    from ..encoders import load_encoder
+    from ..encoders import JoinedEncoder, load_encoder
+    from ..encoders.joined import LEARNED
     from ..encoders.thawing import thaw as thawed
 
     if output.exists() and not overwrite:
@@ -38,4 +39,6 @@ def thaw(*, encoder: str, output: Path, overwrite: bool, json: bool) -> None:
         out.as_json({"output": output, "space": made.space, "n_terms": made.n_terms})
         return
     out.fact("wrote", out.columns(str(output), f"space {made.space}"))
-    out.next_step("lsr", "trace", "INDEX", "--encoder", str(output))
+    place = output / LEARNED if isinstance(made, JoinedEncoder) else output
+    start = f'model.backbone="{place}"'
+    out.next_step("lsr", "train", "RECIPE", "OUTPUT", "--set", start)
