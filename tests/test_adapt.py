@@ -16,6 +16,7 @@ pytest.importorskip("accelerate")
 
 from click.testing import CliRunner  # noqa: E402
 
+from lsr.__main__ import run as run_lsr  # noqa: E402
 from lsr.commands.adapt import adapt as adapt_command  # noqa: E402
 from lsr.encoders import (  # noqa: E402
     InferenceFreeEncoder,
@@ -168,7 +169,7 @@ def test_one_command_from_documents_to_a_measured_encoder(encoder: Path, tmp_pat
     assert tables["judged test"]["bm25"]["n_queries"] == 6
     after = load_encoder(output)
     assert isinstance(after, InferenceFreeEncoder)
-    refreshed = load_encoder(work / "refreshed")
+    refreshed = load_encoder(work / "refreshed" / "tiny")
     texts = [document.text() for document in documents()]
     wanted = idf_table(texts, after.queries.tokenizer, n_terms=after.n_terms)
     np.testing.assert_allclose(after.queries.weights, wanted, rtol=1e-6)
@@ -288,6 +289,48 @@ def test_a_graph_with_words_beside_it_comes_out_as_one(encoder: Path, tmp_path: 
     assert ranking["words"] == 1.5
     assert ranking["controller"]["documents"] > 12, "training sees the terms before the cap"
     assert card["adapted"]["from"] == before.name
+    assert card["idf"]["n_passages"] == 60
+    assert after.learned.text_fields == after.text_fields == before.text_fields
+    assert card["training"]["backbone"]["name"] == before.name
+    assert (tmp_path / "out" / "README.md").is_file()
+    assert run_lsr(["thaw", str(tmp_path / "out"), str(tmp_path / "thawed")]) == 0
+
+
+@pytest.mark.parametrize("form", ["graph", "words"])
+def test_what_an_encoder_had_seen_is_told_of_what_it_became(
+    encoder: Path, form: str, tmp_path: Path
+) -> None:
+    """By its name, its README and its licence, also where training starts from a copy of it."""
+    pytest.importorskip("onnxscript")
+    from lsr.contamination import contamination
+    from lsr.encoders.onnx_export import export_onnx
+
+    texts = [document.text() for document in documents()]
+    start = tmp_path / "splade-v3-mine"
+    if form == "graph":
+        model = SpladeModel.from_checkpoint(encoder.parent / "checkpoint", max_length=48)
+        made = SpladeEncoder.of(model, name="splade-v3")
+        export_onnx(made, start, precision="float32", texts=texts[:20])
+    else:
+        free = load_encoder(encoder)
+        assert isinstance(free, InferenceFreeEncoder)
+        words = count_words(texts[:9], least=1)
+        JoinedEncoder.of(free, words, weight=2.0, name="splade-v3-mine").save(start)
+    readme = "---\nlicense: cc-by-nc-sa-4.0\ndatasets:\n- ms_marco\n---\n# A model\n"
+    (start / "README.md").write_text(readme)
+
+    def seen(folder: Path) -> set[str]:
+        found = contamination([folder], dataset="msmarco-dl19-mini", split="test", fingerprint="")
+        return {one.what.split()[-1] for one in found}
+
+    before = seen(start)
+    assert before
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    adapt(str(corpus), tmp_path / "out", encoder=start, steps=1, batch=4, progress=False)
+    assert seen(tmp_path / "out") >= before
+    card = json.loads((tmp_path / "out" / "lsr.json").read_text())
+    assert card["training"]["backbone"]["licence"] == "cc-by-nc-sa-4.0"
+    assert "cc-by-nc-sa-4.0" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_what_cannot_be_adapted_is_refused(encoder: Path, tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_any_masked_lm_architecture_has_a_twin(
     import transformers
 
     from lsr.encoders.onnx_export import export_onnx
+    from lsr.encoders.thawing import thaw
 
     config = getattr(transformers, f"{architecture}Config")(vocab_size=67, **settings)
     with torch.random.fork_rng(devices=[]):
@@ -181,6 +182,8 @@ def test_any_masked_lm_architecture_has_a_twin(
         twin = load_encoder(tmp_path / precision)
         wanted, got = encoder.encode_documents(texts), twin.encode_documents(texts)
         assert np.abs(dense(wanted) - dense(got)).max() < bound
+        back = thaw(twin).encode_documents(texts)
+        assert np.abs(dense(wanted) - dense(back)).max() < (1e-6 if precision == "float32" else 0.1)
 
 
 # --- one space -------------------------------------------------------------------------------

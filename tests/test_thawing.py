@@ -135,6 +135,25 @@ def test_a_decoder_of_its_own_is_no_embedding(tiny_checkpoint: Path, tmp_path: P
             assert float((mine - its).abs().max().detach()) <= bound
 
 
+def test_parameters_that_the_graph_has_folded_away_are_missed(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """DeBERTa's query biases: in no constant under their names, and not without effect."""
+    tokenizer = SpladeModel.from_checkpoint(tiny_checkpoint, max_length=24).tokenizer
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.DebertaConfig(vocab_size=67, intermediate_size=32, **shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        backbone = transformers.DebertaForMaskedLM(config).eval()
+        for parameter in backbone.parameters():
+            if parameter.ndim == 1:
+                torch.nn.init.normal_(parameter)
+    encoder = SpladeEncoder.of(SpladeModel(backbone, tokenizer), name="deberta")
+    export_onnx(encoder, tmp_path / "graph", precision="float32", texts=SAMPLE)
+    with pytest.raises(EncoderError, match=r"nothing found for deberta.*q_bias"):
+        thaw(load_encoder(tmp_path / "graph"))
+
+
 def test_tables_words_and_both_networks_are_kept(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model = SpladeModel.from_checkpoint(tiny_checkpoint, max_length=24)
     table = np.linspace(0, 2, model.n_terms, dtype=np.float32)
@@ -188,6 +207,9 @@ def test_what_cannot_be_thawed_is_refused(tiny_checkpoint: Path, tmp_path: Path)
     odd = spoiled("odd", lambda place, config: config["network"].update(model_type="nonesuch"))
     with pytest.raises(EncoderError, match="no masked language model"):
         thaw(odd)
+    other = spoiled("other", lambda _, config: config["parameters"]["factors"].pop())
+    with pytest.raises(EncoderError, match="no graph that this package wrote"):
+        thaw(other)
     broken = spoiled("broken", lambda place, _: (place / "model.onnx").write_bytes(b"not a graph"))
     with pytest.raises(EncoderError, match="no graph that this package wrote"):
         thaw(broken)
@@ -210,3 +232,6 @@ def test_the_command_and_the_encoder_that_comes_with_the_package(
     assert thawed.learned.card.training == frozen.learned.card.training
     assert run(["thaw", "lsr-mini", str(tmp_path / "mini")]) != 0
     assert "--overwrite" in capsys.readouterr().err
+    itself = str(frozen.folder)
+    assert run(["thaw", "lsr-mini", itself, "--overwrite"]) != 0
+    assert "the encoder itself" in capsys.readouterr().err

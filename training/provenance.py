@@ -111,13 +111,20 @@ def _folder(name: str, recipe: Recipe) -> Path | None:
 
 
 def backbone_licence(recipe: Recipe, backbone: Path | None) -> str:
-    """The recipe's word, else that of the README in the backbone's folder."""
+    """The recipe's word, else that of the README in the backbone's folder, or of the encoder whose
+    network it is.
+    """
     if recipe.model.licence:
         return recipe.model.licence
     if recipe.model.scratch is not None:
         return "none needed: random weights"
-    said = None if backbone is None else stated_licence(backbone / "README.md")
-    return said or NOT_STATED
+    if backbone is None:
+        return NOT_STATED
+    folders = [backbone]
+    if (backbone.parent / "modules.json").is_file():
+        folders.append(backbone.parent)
+    said = (stated_licence(folder / "README.md") for folder in folders)
+    return next(filter(None, said), NOT_STATED)
 
 
 def heritage(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from ._markdown import markdown_table
 from ._remaking import CORPORA, NAME, Sources, Stage, stage, stages
 from ._reproducing import Machine, Outcome, outcomes
 
+DEFAULT_PLACE = Path("runs/mini")
+
 EXAMPLES = """\b
 Examples:
   lsr reproduce --list
@@ -24,7 +26,7 @@ Examples:
   lsr reproduce mini                          the commands that made the shipped encoder
   lsr reproduce mini --stage 1 --corpora data/corpora
   lsr reproduce mini --all --corpora data/corpora        goes on where it was stopped
-  lsr reproduce mini --all --rehearse --into rehearsal   in minutes: does each command work here?
+  lsr reproduce mini --all --rehearse                    in minutes: does each command work here?
 """
 
 
@@ -51,11 +53,13 @@ Examples:
 @click.option(
     "--all", "whole", is_flag=True, help="Of mini: run all commands without a result yet."
 )
-@click.option("--rehearse", is_flag=True, help="Of mini: a few queries and steps in each command.")
+@click.option(
+    "--rehearse", is_flag=True, help="Of mini: few queries and steps, results in INTO/rehearsal."
+)
 @click.option(
     "--into",
     type=click.Path(path_type=Path),
-    default=Path("runs/mini"),
+    default=DEFAULT_PLACE,
     show_default=True,
     help="Of mini: where results go.",
 )
@@ -107,10 +111,17 @@ def reproduce(
     and --all those whose result is not there.
     """
     if systems == (NAME,):
-        every = stages(into, Sources(corpora, backbone, teacher), briefly=rehearse)
+        if whole and (json or number is not None):
+            other = "--json" if json else f"--stage {number}"
+            raise UsageError(f"--all runs many commands; leave {other} out, or --all")
+        # A rehearsal's results must never pass for those of the real thing.
+        place = into / "rehearsal" if rehearse else into
+        every = stages(place, Sources(corpora, backbone, teacher), briefly=rehearse)
         if whole:
-            return _remake_all(every, json=json)
-        return _remake(number, every, json=json)
+            return _remake_all(every)
+        asked = [] if into == DEFAULT_PLACE else ["--into", str(into)]
+        asked += ["--rehearse"] if rehearse else []
+        return _remake(number, every, asked, json=json)
     if number is not None or whole or rehearse:
         option = "--all" if whole else "--rehearse" if rehearse else f"--stage {number}"
         raise UsageError(f"{option} belongs to `lsr reproduce {NAME}`")
@@ -155,7 +166,7 @@ def reproduce(
     return int(failed)
 
 
-def _remake(number: int | None, every: Sequence[Stage], *, json: bool) -> int:
+def _remake(number: int | None, every: Sequence[Stage], asked: Sequence[str], *, json: bool) -> int:
     """List the commands that made the shipped encoder, or run one of them."""
     if number is not None:
         return _run(stage(number, every), json=json)
@@ -165,18 +176,18 @@ def _remake(number: int | None, every: Sequence[Stage], *, json: bool) -> int:
         return 0
     for at, one in enumerate(every, start=1):
         out.fact(f"{at} {one.says}", shlex.join(["lsr", *one.command]))
-    out.next_step("lsr", "reproduce", NAME, "--stage", "1")
+    out.next_step("lsr", "reproduce", NAME, *asked, "--all")
     return 0
 
 
-def _remake_all(every: Sequence[Stage], *, json: bool) -> int:
+def _remake_all(every: Sequence[Stage]) -> int:
     """Run, in order, those whose result is not there; end with the first that fails."""
     for at, one in enumerate(every, start=1):
         if one.result is not None and one.result.exists():
             out.note("there", f"{at} {one.says}: {one.result}")
             continue
         out.note("stage", f"{at} {one.says}: {shlex.join(['lsr', *one.command])}")
-        if code := _run(one, json=json):
+        if code := _run(one, json=False):
             return code
     return 0
 

@@ -33,7 +33,12 @@ def thaw(*, encoder: str, output: Path, overwrite: bool, json: bool) -> None:
 
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
-    thawed(load_encoder(encoder)).save(output)
+    frozen = load_encoder(encoder)
+    if frozen.folder is not None and frozen.folder.resolve() == output.resolve():
+        raise UsageError(
+            f"{output} is the encoder itself; name another folder, so that the graph is kept"
+        )
+    thawed(frozen).save(output)
     made = load_encoder(output)
     if json:
         out.as_json({"output": output, "space": made.space, "n_terms": made.n_terms})

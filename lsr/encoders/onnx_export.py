@@ -257,7 +257,26 @@ def _names(model: SparseModel, graph: Graph) -> dict[str, Any]:
         for at, same in reversed(graph.constants.items())
         if at.startswith(PREFIX) and np.array_equal(same, value)
     }
-    return {"factors": factors, "shared": shared, "unused": sorted(values.keys() - shared.keys())}
+    unused = [name for name in sorted(values.keys() - shared.keys()) if _is_unused(model, name)]
+    return {"factors": factors, "shared": shared, "unused": unused}
+
+
+def _is_unused(model: SparseModel, name: str) -> bool:
+    """Whether a parameter that the graph does not name can change without any effect.
+
+    One that it has folded into another constant (DeBERTa's query biases) does have an effect.
+    """
+    parameter = model.backbone.get_parameter(name)
+    ids = torch.full((1, 4), model.n_terms - 1, device=model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        before, kept = model.features(ids, torch.ones_like(ids)), parameter.clone()
+        parameter.add_(1)
+        after = model.features(ids, torch.ones_like(ids))
+        parameter.copy_(kept)
+    model.train(was_training)
+    return torch.equal(before, after)
 
 
 def _forget_origin(proto: Any) -> None:

@@ -115,7 +115,7 @@ def _empty(side: OnnxSide, named: Mapping[str, Floats]) -> PreTrainedModel:
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise EncoderError(
             f"{side.folder / CONFIG}: network is no masked language model that this transformers "
-            f"makes ({error}); export the encoder again"
+            f"makes ({error}); train on from the encoder it was exported from"
         ) from error
     made.eval()
     backbone: PreTrainedModel = made
@@ -137,6 +137,7 @@ def _fill(backbone: PreTrainedModel, weights: "_Weights", folder: Path) -> None:
         for name, parameter in backbone.named_parameters():
             value = values.get(name)
             if value is None and name in weights.names.unused:
+                parameter.zero_()
                 continue
             if value is None or value.shape != tuple(parameter.shape):
                 found = "nothing" if value is None else f"shape {value.shape}"
@@ -171,12 +172,15 @@ class _Weights:
             if name.startswith(PREFIX) and value.dtype == np.float32
         }
         self.named |= {name: constants[at] for name, at in names.shared.items() if at in constants}
-        matrices = list(self._matrices(graph.node))
+        try:
+            matrices = list(self._matrices(graph.node))
+            self.table = self._decoder(graph.node)
+            self.bias = self._decoder_bias()
+        except (KeyError, IndexError, ValueError) as error:
+            raise self._unreadable(f"{type(error).__name__}: {error}") from error
         if len(matrices) != len(names.factors):
             raise self._unreadable(f"{len(matrices)} products, {len(names.factors)} are named")
         self.named |= dict(zip(names.factors, matrices, strict=True))
-        self.table = self._decoder(graph.node)
-        self.bias = self._decoder_bias()
 
     def _matrices(self, nodes: Iterable[Any]) -> Iterator[Floats]:
         """(out, in) of each product with a constant, in the order of the graph."""
@@ -231,9 +235,9 @@ class _Weights:
         raise self._unreadable("no scales of the decoder")
 
     def _decoder_bias(self) -> Floats | None:
-        """(vocab,) what is added to all logits, or to each slice of them."""
+        """(vocab,) what is added to all logits, or to each slice of them: the last of its size."""
         for operator, at in (("Add", 1), ("Slice", 0)):
-            for node in self._maker.values():
+            for node in reversed(self._maker.values()):
                 value = self._constants.get(node.input[at]) if len(node.input) > at else None
                 if node.op_type != operator or value is None:
                     continue

@@ -57,8 +57,9 @@ def jobs_of(plan: Mapping[str, Any], options: argparse.Namespace) -> Iterator[tu
         return Job(name, recipe, settings, seed, tuple(judged), plan["precision"])
 
     for entry in plan.get("system", ()):
-        judged = entry.get("collections", plan["collections"])
-        yield "systems", job(entry["name"], entry["recipe"], [entry], plan["seed"], judged)
+        alike = plan["systems"]
+        judged = entry.get("collections", alike["collections"])
+        yield "systems", job(entry["name"], entry["recipe"], [alike, entry], plan["seed"], judged)
     base = plan["ablations"]
     for entry in plan.get("ablation", ()):
         own = {key: entry.get(key, base[key]) for key in ("recipe", "seeds", "collections")}
@@ -160,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         runs[table].append(perform(job, options.out, options.models))
     print(heading(machine()))
-    print(system_table(runs["systems"], plan["collections"]))
+    print(system_table(runs["systems"], plan["systems"]["collections"]))
     print(ablation_table(runs["ablations"]))
 
 

@@ -38,6 +38,7 @@ from lsr.files import atomic_write
 from lsr.systems import CROSS_ENCODER
 from lsr.types import Qrels, Query
 
+from ..card import add_record
 from ..mining.judges import open_judge
 from ..mining.negatives import MiningPlan, mine_texts
 from ..mining.rankers import SparseRanker
@@ -185,7 +186,7 @@ class _Adaptation:
     def _refresh(self) -> None:
         """The encoder with the idf of the whole corpus, in refreshed/."""
         encoder = self._before
-        place = self._folder / "refreshed"
+        place = self._named("refreshed")
         if not self._has_idf or (place / "modules.json").is_file():
             return
         texts = (document.text(encoder.text_fields) for document in self._corpus.documents())
@@ -196,6 +197,7 @@ class _Adaptation:
         counts = count_tokens(texts, encoder.queries.tokenizer, corpus=self._corpus.fingerprint)
         record = {"corpora": list(counts.corpora), "n_passages": counts.n_passages}
         save_with_table(encoder, counts.idf(n_terms=encoder.n_terms), place, record=record)
+        self._copy_readme(place)
 
     def _make_queries(self) -> None:
         plan, place = self._plan, self._folder / "collection"
@@ -266,15 +268,14 @@ class _Adaptation:
         network = network_of(self._refreshed, plan.encoder)
         start = self._start
         if network is not self._refreshed:
-            start = self._folder / "network"
-            if not (start / "modules.json").is_file():
-                network.save(start)
+            start = self._named("network")
+            self._save_start(network, start)
         if isinstance(self._refreshed, JoinedEncoder):
             words = self._refreshed.weight
         if network is self._refreshed and network.settings.max_active_dims is None:
             document_terms = float(np.diff(self._vectors_before(data).indptr).mean())
         else:
-            document_terms = terms_uncapped(network, data.texts)
+            document_terms = self._terms_uncapped(network)
         sample = [query.text for query in data.queries["train"][:200]]
         recipe = adapt_recipe(
             network,
@@ -301,6 +302,31 @@ class _Adaptation:
                 raise OutOfTimeError
         self._finish(assemble(self._refreshed, place, self._folder / "assembled", data.texts))
 
+    def _named(self, kind: str) -> Path:
+        """A folder of the encoder's name: a record of training tells what it started from so."""
+        return self._folder / kind / self._before.name.replace("/", "-")
+
+    def _save_start(self, network: Adaptable, place: Path) -> None:
+        """Write what training starts from, with what the encoder's README says of it."""
+        if (place / "modules.json").is_file():
+            return
+        fresh = place.with_name(f"{place.name}.partial")
+        network.save(fresh)
+        self._copy_readme(fresh)
+        fresh.rename(place)
+
+    def _copy_readme(self, place: Path) -> None:
+        folder = self._before.folder
+        if folder is not None and (folder / "README.md").is_file():
+            shutil.copyfile(folder / "README.md", place / "README.md")
+
+    def _terms_uncapped(self, network: Adaptable) -> float:
+        """Measured once: a resumed run must find the recipe that it began with."""
+        path = self._folder / "terms.json"
+        if not path.is_file():
+            write_json(path, {"uncapped": terms_uncapped(network, self._data.texts)})
+        return float(read_object(path)["uncapped"])
+
     def _finish(self, place: Path) -> None:
         """Give the trained encoder the fields and windows of the old one, and its place."""
         assert isinstance(self._before, Adaptable | JoinedEncoder)
@@ -314,7 +340,11 @@ class _Adaptation:
             "build": self._before.build,
             "corpus": self._corpus.fingerprint,
         }
+        refreshed = self._named("refreshed") / CARD
+        if refreshed.is_file():
+            card["idf"] = read_object(refreshed)["idf"]
         write_json(place / CARD, card)
+        add_record(place, card["training"])
         self._output.parent.mkdir(parents=True, exist_ok=True)
         place.rename(self._output)
 
@@ -353,7 +383,7 @@ class _Adaptation:
     @property
     def _start(self) -> Path:
         """The folder of the encoder that training starts from: refreshed, or as given."""
-        place = self._folder / "refreshed"
+        place = self._named("refreshed")
         if (place / "modules.json").is_file():
             return place
         assert self._before.folder is not None

@@ -29,6 +29,7 @@ def network_of(encoder: SparseEncoder, name: str) -> Adaptable:
     part: SparseEncoder = encoder.learned if isinstance(encoder, JoinedEncoder) else encoder
     if frozen(part) is None:
         return check_adaptable(part, name)
+    import lsr.encoders.onnx_export  # noqa: F401  what it needs is missed now, not after training
     from lsr.encoders.thawing import thaw
 
     return check_adaptable(thaw(part), name)
@@ -57,9 +58,8 @@ def refresh_words(
 
 def terms_uncapped(network: Adaptable, texts: Sequence[str]) -> float:
     """Terms of a document before the cap, on average over some of `texts`: what training sees."""
-    step = max(1, len(texts) // _SAMPLE)
     free = replace(network, settings=replace(network.settings, max_active_dims=None))
-    rows = free.encode_documents(list(texts[::step][:_SAMPLE]))
+    rows = free.encode_documents(_sample(texts))
     return float(np.diff(rows.indptr).mean())
 
 
@@ -73,15 +73,18 @@ def assemble(before: SparseEncoder, trained: Path, place: Path, texts: Sequence[
         from lsr.encoders.onnx_export import export_onnx
 
         network = place.with_name(f"{place.name}-graph")
-        step = max(1, len(texts) // _SAMPLE)
-        sample = list(texts[::step][:_SAMPLE])
-        export_onnx(load_encoder(trained), network, precision=precision, texts=sample)
+        export_onnx(load_encoder(trained), network, precision=precision, texts=_sample(texts))
     if not isinstance(before, JoinedEncoder):
         return network
     learned = load_encoder(network)
     assert isinstance(learned, InferenceFreeEncoder)
-    overlap = before.learned.card.window_overlap
-    learned = replace(learned, card=replace(learned.card, window_overlap=overlap))
-    name = load_encoder(trained).name
-    JoinedEncoder.of(learned, before.words, weight=before.weight, name=name).save(place)
+    old = before.learned.card
+    card = replace(learned.card, window_overlap=old.window_overlap, text_fields=before.text_fields)
+    learned = replace(learned, card=card)
+    words, weight = before.words, before.weight
+    JoinedEncoder.of(learned, words, weight=weight, name=card.name).save(place)
     return place
+
+
+def _sample(texts: Sequence[str]) -> list[str]:
+    return list(texts[:: max(1, len(texts) // _SAMPLE)][:_SAMPLE])
