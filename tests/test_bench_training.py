@@ -2,15 +2,18 @@
 
 import importlib.util
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+BENCH = Path(__file__).parent / "bench"
+
 
 @pytest.fixture(scope="module")
 def tables() -> ModuleType:
-    path = Path(__file__).parent / "bench" / "training_tables.py"
+    path = BENCH / "training_tables.py"
     spec = importlib.util.spec_from_file_location("bench_training_tables", path)
     assert spec is not None
     assert spec.loader is not None
@@ -39,3 +42,26 @@ def test_an_ablation_compares_every_arm_with_the_first(tables: ModuleType) -> No
     lines = tables.ablation_table(runs).splitlines()
     assert lines[2] == "| q | x | .5015 ± .0007 | 2 | 10 | 0.50 |  |"
     assert lines[3] == "| q | y | .6015 ± .0007 | 2 | 10 | 0.50 | +.1000 |"
+
+
+def test_every_named_system_and_arm_of_the_plan_is_a_recipe_that_loads(tmp_path: Path) -> None:
+    """The plan is read months after it was written: its keys must still be those of recipes."""
+    pytest.importorskip("torch")
+    from training import load_recipe
+
+    plan = tomllib.loads((BENCH / "training.toml").read_text(encoding="utf-8"))
+    systems = {entry["name"] for entry in plan["system"]}
+    named = "splade-max splade-pp-selfdistil splade-pp-ensembledistil splade-v3 efficient-splade"
+    named += " inference-free-idf l0-double-log li-lsr echo-llm bidirectional-llm prosper uhd"
+    assert systems == set(named.split())
+    for entries in (
+        *([plan["systems"], entry] for entry in plan["system"]),
+        *([plan["ablations"], one, arm] for one in plan["ablation"] for arm in one["arms"]),
+    ):
+        settings = dict(plan["common"])
+        for entry in entries:
+            settings |= entry.get("set", {}) | dict.fromkeys(entry.get("drop", ()))
+        recipe = next(e["recipe"] for e in reversed(entries) if "recipe" in e)
+        settings["model.backbone"] = str(tmp_path)
+        made = load_recipe(recipe, settings)
+        assert made.stage.ranking.steps in (60, 100, 120)
