@@ -51,8 +51,8 @@ from .measure import (
     kept_measures,
     kept_vectors,
 )
-from .settings import Adaptable, adapt_recipe
-from .starting import assemble, network_of, refresh_words, terms_uncapped
+from .settings import Adaptable, adapt_recipe, training_length
+from .starting import assemble, network_of, refresh_words, terms_in_training
 
 SYSTEMS = ("bm25", "before", "idf", "after")
 """What is compared; "idf" is the encoder before training with the refreshed table."""
@@ -272,17 +272,13 @@ class _Adaptation:
             self._save_start(network, start)
         if isinstance(self._refreshed, JoinedEncoder):
             words = self._refreshed.weight
-        if network is self._refreshed and network.settings.max_active_dims is None:
-            document_terms = float(np.diff(self._vectors_before(data).indptr).mean())
-        else:
-            document_terms = self._terms_uncapped(network)
         sample = [query.text for query in data.queries["train"][:200]]
         recipe = adapt_recipe(
             network,
             start,
             self._folder / "collection",
             name=self._output.name,
-            document_terms=document_terms,
+            document_terms=self._document_terms(network),
             query_terms=float(np.diff(network.encode_queries(sample).indptr).mean()),
             steps=plan.steps,
             batch=min(plan.batch, len(data.queries["train"])),
@@ -320,12 +316,14 @@ class _Adaptation:
         if folder is not None and (folder / "README.md").is_file():
             shutil.copyfile(folder / "README.md", place / "README.md")
 
-    def _terms_uncapped(self, network: Adaptable) -> float:
+    def _document_terms(self, network: Adaptable) -> float:
         """Measured once: a resumed run must find the recipe that it began with."""
         path = self._folder / "terms.json"
         if not path.is_file():
-            write_json(path, {"uncapped": terms_uncapped(network, self._data.texts)})
-        return float(read_object(path)["uncapped"])
+            length = training_length(network)
+            mean = terms_in_training(network, self._data.texts, max_length=length)
+            write_json(path, {"document": mean, "tokens": length})
+        return float(read_object(path)["document"])
 
     def _finish(self, place: Path) -> None:
         """Give the trained encoder the fields and windows of the old one, and its place."""

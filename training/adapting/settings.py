@@ -20,6 +20,7 @@ from ..recipe import Recipe, make_recipe
 Adaptable = InferenceFreeEncoder | SeparateEncoder | SpladeEncoder
 
 _ACTIVATIONS = {"relu": "log1p", "log1p_relu": "double-log1p"}
+_LENGTH = 128
 _SAMPLED_TERMS = 2_048  # of inference-free-mini: half of the cost of a step saved
 
 
@@ -48,6 +49,11 @@ def document_side(encoder: Adaptable) -> TransformerSide:
             "adapt the encoder it was made from"
         )
     return side
+
+
+def training_length(encoder: Adaptable) -> int:
+    """Tokens of a document that training reads."""
+    return min(_LENGTH, document_side(encoder).tokenizer.max_length or _LENGTH)
 
 
 def adapt_recipe(
@@ -104,7 +110,7 @@ def adapt_recipe(
         "batch": batch,
         "learning_rate": learning_rate,
         "warmup_steps": steps // 10,
-        "max_length": min(128, max_length),
+        "max_length": training_length(encoder),
         # Sums of idf are some five times larger than products of two log weights.
         "scale": 0.2 if free else 1.0,
         "losses": {"info_nce": 1.0},
