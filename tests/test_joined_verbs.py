@@ -174,11 +174,15 @@ def test_words_of_other_documents_are_refused(encoder: JoinedEncoder) -> None:
         encoder.with_words(BM25Encoder.fit(["a cat"]))
 
 
-def test_what_needs_a_network_to_train_says_so(tmp_path: Path) -> None:
-    from training.adapting.settings import check_adaptable
+def test_what_is_adapted_of_it_is_its_network_thawed() -> None:
+    pytest.importorskip("onnxscript")
+    from training.adapting.starting import frozen, network_of
 
-    with pytest.raises(EncoderError, match="lsr idf CORPUS"):
-        check_adaptable(load_encoder(NAME), NAME)
+    whole = load_encoder(NAME)
+    network = network_of(whole, NAME)
+    assert frozen(whole) == "int8"
+    assert frozen(network) is None
+    assert network.n_terms < whole.n_terms, "words are no part of it"
 
 
 def test_a_required_word_is_the_word_and_not_its_pieces(

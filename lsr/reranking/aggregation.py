@@ -158,7 +158,8 @@ def pagerank(preferences: Preferences, *, damping: float = DAMPING) -> Scores:
 
     Each comparison is an edge from the less to the more probable document, as heavy as the
     probability; who never lost sends the surfer anywhere. Solved exactly: with k documents the
-    matrix is only k x k.
+    matrix is only k x k. Scores are rounded to twelve digits, where processors differ: documents
+    that nothing tells apart are to be equal, and keep their order, on each of them.
     """
     n = preferences.n_documents
     if not n:
@@ -174,7 +175,7 @@ def pagerank(preferences: Preferences, *, damping: float = DAMPING) -> Scores:
     out = edges.sum(axis=1, keepdims=True)
     steps = np.where(out > 0, edges / np.where(out > 0, out, 1.0), 1.0 / n)
     scores: Scores = np.linalg.solve(np.eye(n) - damping * steps.T, np.full(n, (1 - damping) / n))
-    return scores
+    return np.round(scores, 12)
 
 
 def _sigmoid(x: Scores) -> Scores:

@@ -36,7 +36,8 @@ def network_of(encoder: SparseEncoder, name: str) -> Adaptable:
     part: SparseEncoder = encoder.learned if isinstance(encoder, JoinedEncoder) else encoder
     if frozen(part) is None:
         return check_adaptable(part, name)
-    import lsr.encoders.onnx_export  # noqa: F401  what it needs is missed now, not after training
+    # What an export needs is missed now, not after the training.
+    from lsr.encoders.onnx_export import export_onnx  # noqa: F401
     from lsr.encoders.thawing import thaw
 
     return check_adaptable(thaw(part), name)
