@@ -296,7 +296,7 @@ def test_a_graph_with_words_beside_it_comes_out_as_one(encoder: Path, tmp_path: 
     assert run_lsr(["thaw", str(tmp_path / "out"), str(tmp_path / "thawed")]) == 0
 
 
-@pytest.mark.parametrize("form", ["graph", "words"])
+@pytest.mark.parametrize("form", [pytest.param("graph", marks=pytest.mark.slow), "words"])
 def test_what_an_encoder_had_seen_is_told_of_what_it_became(
     encoder: Path, form: str, tmp_path: Path
 ) -> None:

@@ -52,7 +52,7 @@ def splade(checkpoint: Path, **more: Any) -> SpladeEncoder:
     [
         ("float32", {}),
         ("float32", {"pooling": "sum", "activation": "log1p_relu"}),
-        ("float16", {}),
+        pytest.param("float16", {}, marks=pytest.mark.slow),
         ("int8", {}),
     ],
 )

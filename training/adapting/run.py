@@ -197,7 +197,6 @@ class _Adaptation:
         counts = count_tokens(texts, encoder.queries.tokenizer, corpus=self._corpus.fingerprint)
         record = {"corpora": list(counts.corpora), "n_passages": counts.n_passages}
         save_with_table(encoder, counts.idf(n_terms=encoder.n_terms), place, record=record)
-        self._copy_readme(place)
 
     def _make_queries(self) -> None:
         plan, place = self._plan, self._folder / "collection"
@@ -269,7 +268,10 @@ class _Adaptation:
         start = self._start
         if network is not self._refreshed:
             start = self._named("network")
-            self._save_start(network, start)
+            if not (start / "modules.json").is_file():
+                network.save(start)
+        if start.is_relative_to(self._folder):
+            self._copy_readme(start)
         if isinstance(self._refreshed, JoinedEncoder):
             words = self._refreshed.weight
         sample = [query.text for query in data.queries["train"][:200]]
@@ -302,16 +304,8 @@ class _Adaptation:
         """A folder of the encoder's name: a record of training tells what it started from so."""
         return self._folder / kind / self._before.name.replace("/", "-")
 
-    def _save_start(self, network: Adaptable, place: Path) -> None:
-        """Write what training starts from, with what the encoder's README says of it."""
-        if (place / "modules.json").is_file():
-            return
-        fresh = place.with_name(f"{place.name}.partial")
-        network.save(fresh)
-        self._copy_readme(fresh)
-        fresh.rename(place)
-
     def _copy_readme(self, place: Path) -> None:
+        """What the encoder's README says of licence and data goes with its copies."""
         folder = self._before.folder
         if folder is not None and (folder / "README.md").is_file():
             shutil.copyfile(folder / "README.md", place / "README.md")
