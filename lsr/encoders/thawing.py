@@ -28,7 +28,7 @@ from .onnx_side import CONFIG, GRAPH, PREFIX, OnnxSide, ParameterNames
 from .protocol import SparseEncoder
 from .separate import SeparateEncoder
 from .siamese import SpladeEncoder
-from .side import NetworkSide, TransformerSide
+from .side import TransformerSide
 from .splade import SpladeModel
 
 # After `splade` and `onnx_graph`, whose imports say what to install.
@@ -59,13 +59,11 @@ def thaw(encoder: SparseEncoder) -> SparseEncoder:
         learned = thaw(encoder.learned)
         assert isinstance(learned, InferenceFreeEncoder)
         return replace(encoder, learned=learned, card=_card(encoder.card), folder=None)
-    if isinstance(encoder, SpladeEncoder):
-        return replace(encoder, side=_thawed(encoder.side), card=_card(encoder.card), folder=None)
-    assert isinstance(encoder, InferenceFreeEncoder | SeparateEncoder)
+    assert isinstance(encoder, InferenceFreeEncoder | SeparateEncoder | SpladeEncoder)
     sides: dict[str, Any] = {
         name: _thawed(side)
-        for name in ("queries", "documents")
-        if isinstance(side := getattr(encoder, name), OnnxSide)
+        for name in ("side", "queries", "documents")
+        if isinstance(side := getattr(encoder, name, None), OnnxSide)
     }
     return replace(encoder, **sides, card=_card(encoder.card), folder=None)
 
@@ -88,9 +86,7 @@ def _card(card: Card) -> Card:
     return replace(card, name=name, export=None, space=None, build=None)
 
 
-def _thawed(side: NetworkSide) -> NetworkSide:
-    if not isinstance(side, OnnxSide):
-        return side
+def _thawed(side: OnnxSide) -> TransformerSide:
     weights = _Weights(side.folder, side.parameters)
     backbone = _empty(side, weights.named)
     _fill(backbone, weights, side.folder)
@@ -157,9 +153,7 @@ class _Weights:
         try:
             graph = onnx.load(path).graph
             constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-        except (OSError, ValueError, TypeError, onnx.checker.ValidationError) as error:
-            raise self._unreadable(str(error)) from error
-        except Exception as error:  # protobuf's DecodeError has no common base with those above
+        except Exception as error:  # protobuf's and the files' errors have no common base
             raise self._unreadable(str(error)) from error
         self._constants: dict[str, npt.NDArray[Any]] = constants
         self._maker = {name: node for node in graph.node for name in node.output}

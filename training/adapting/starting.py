@@ -66,7 +66,7 @@ def refresh_words(
 
 def terms_in_training(network: Adaptable, texts: Sequence[str], *, max_length: int) -> float:
     """Terms of a document on average over some of `texts`, as training sees it: cut to `max_length`
-    tokens and before the cap. `lsr-mini` has 291 for an abstract of CISI where 110 are kept.
+    tokens and before the cap. `lsr-mini` has 271 for an abstract of CISI where 110 are kept.
     """
     model = copy(document_side(network).model)
     model.tokenizer = model.tokenizer.limited(max_length)
