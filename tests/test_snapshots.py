@@ -375,7 +375,12 @@ def test_hostile_archives_write_nothing_anywhere(made: Path, tmp_path: Path) -> 
         "no manifest": files,
         "manifest last": [*files, told],
         "missing": [told, *files[:-1]],
-        "changed": [told, (files[0][0], files[0][1][:-1] + b"\0"), *files[1:]],
+        # The last byte turned over: set to a constant, it may be what it was.
+        "changed": [
+            told,
+            (files[0][0], files[0][1][:-1] + bytes([files[0][1][-1] ^ 1])),
+            *files[1:],
+        ],
         "named twice": [promising(files=(*manifest.files, first)), *files, files[0]],
         "bomb": [promising(files=(*manifest.files, huge)), *files],
         "negative": [promising(files=one_file("encoder/x", -1)), *files],
