@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -588,3 +590,41 @@ def test_a_save_that_fails_leaves_the_old_encoder_and_no_litter(tmp_path: Path) 
         raise OSError(28, "No space left on device")
     assert load_encoder(tmp_path / "out").build == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lsr.encoders.folder import replacing
+
+with replacing(Path(sys.argv[1])) as fresh:
+    (fresh / "modules.json").write_text("half")
+    if sys.argv[2] == "moving":  # the old folder has gone, the new one has not come
+        rename = Path.rename
+        Path.rename = lambda path, to: (rename(path, to), os.kill(os.getpid(), signal.SIGKILL))
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("moment", ["writing", "moving"])
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path, moment: str) -> None:
+    """SIGKILL; what somebody is writing, other names and other people's files stay."""
+    out = tmp_path / "out"
+    BM25Encoder.fit(["a cat"]).save(out)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(out), moment], check=False)
+    assert killed.returncode == -9
+    left = {path.suffix for path in tmp_path.iterdir() if path.name.startswith(".")}
+    assert left == ({".new"} if moment == "writing" else {".new", ".old"})
+    others = [".other.0123abcd.new", ".out.notes.new", ".out.0123abcd.old.txt"]
+    for name in others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "modules.json").write_text("kept")
+    with replacing(out) as mine:
+        (mine / "modules.json").write_text("at work")
+        BM25Encoder.fit(["a dog"]).save(out)
+        assert (mine / "modules.json").read_text() == "at work", "its writer lives"
+        (mine / "modules.json").write_text("[]")
+    BM25Encoder.fit(["a bee"]).save(out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "out"])
+    assert load_encoder(out).encode_queries(["bee"]).nnz == 1

@@ -4,12 +4,14 @@ Everything read here is JSON, safetensors, an ONNX graph or plain text. Which fi
 encoder is the business of `layout`.
 """
 
+import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -148,7 +150,7 @@ def replacing(folder: Path, *, owned: str = "modules.json") -> Iterator[Path]:
     An existing folder is replaced only if it is empty or holds the file `owned`, so that a wrong
     output path never deletes somebody's files. A failed body leaves nothing behind. A reader sees
     the old folder, for an instant none, then the new one; a crash in that instant leaves both under
-    hidden names beside it.
+    hidden names beside it. What killed writers of the same folder left there is removed.
     """
     folder = Path(folder).absolute()
     if folder.exists() and (
@@ -158,11 +160,14 @@ def replacing(folder: Path, *, owned: str = "modules.json") -> Iterator[Path]:
             f"{folder} exists and is not an encoder folder (it has no {owned}); "
             "nothing was written, choose another output path"
         )
+    _sweep(folder)
     token = secrets.token_hex(4)
     fresh = folder.with_name(f".{folder.name}.{token}.new")
     old = folder.with_name(f".{folder.name}.{token}.old")
+    claim = None
     try:
         fresh.mkdir(parents=True)
+        claim = _claim(fresh)
         yield fresh
         for path in fresh.rglob("*"):
             if path.is_file():
@@ -184,6 +189,41 @@ def replacing(folder: Path, *, owned: str = "modules.json") -> Iterator[Path]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+        if claim is not None:
+            os.close(claim)
+
+
+def _claim(fresh: Path) -> int | None:
+    """A descriptor whose flock says that somebody writes this folder; None if another has it.
+
+    The lock goes with the process, however it ends. A file system without locks gives None, and
+    nothing is swept there.
+    """
+    handle = os.open(fresh, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what writers of `folder` that are no more left beside it."""
+    hidden = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.(new|old)")
+    left = [path for path in folder.parent.glob(".*") if hidden.fullmatch(path.name)]
+    whole = folder.exists()  # asked after the names: an old one beside it is not needed any more
+    for path in left:
+        if path.suffix == ".old":
+            if whole:
+                shutil.rmtree(path, ignore_errors=True)
+            continue
+        with suppress(OSError):
+            # A folder without files may be one that is made this moment and not yet claimed.
+            claim = _claim(path) if any(path.iterdir()) else None
+            if claim is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(claim)
 
 
 def _sync(path: Path) -> None:
