@@ -55,17 +55,20 @@ def live_after(
         )
 
 
-def added_since(source: Index, commit: int, limit: int) -> Iterator[list[StoredDocument]]:
-    """Live documents whose version a later commit added."""
+def added_since(
+    source: Index, commit: int, limit: int, *, until: int = LAST_DOCID
+) -> Iterator[list[StoredDocument]]:
+    """Live documents whose version a later commit added, up to a docid."""
     last = 0
     while True:
         with source.catalog.reading() as connection:
             some = _read(
                 connection,
-                "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid=d.group_docid "
+                "SELECT d.docid FROM documents d WHERE d.docid > ? AND d.docid <= ? "
+                "AND d.docid=d.group_docid "
                 "AND (d.added > ? OR d.added IN (SELECT -build FROM builds WHERE published > ?)) "
                 f"AND {LIVE} ORDER BY d.docid LIMIT ?",
-                (last, commit, commit, limit),
+                (last, until, commit, commit, limit),
             )
         if not some:
             return

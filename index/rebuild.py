@@ -177,10 +177,11 @@ def catch_up(
             f"{target.path}: was made of another index than the one that is at {source.path} now; "
             "begin anew"
         )
-    now = source.generation
+    # What comes after this is for the next call: behind a busy writer this one would never end.
+    now, until = source.generation, last_docid(source.catalog)
     changed = 0
     if now != state["seen"]:
-        for some in added_since(source, state["seen"], _batch_of(weights)):
+        for some in added_since(source, state["seen"], _batch_of(weights), until=until):
             with target.writer() as writer:
                 _add(writer, source, some, weights)
             changed += len(some)
@@ -214,8 +215,8 @@ def finish(target: Index) -> None:
 
 def texts(source: Index, fields: Sequence[str]) -> Iterator[str]:
     """The text of every live document, by which an encoder such as BM25 is fitted."""
-    last = 0
-    while some := live_after(source, last, BATCH):
+    last, until = 0, last_docid(source.catalog)
+    while some := live_after(source, last, BATCH, until=until):
         yield from (one.document.text(tuple(fields)) for one in some)
         last = some[-1].rows[-1].docid
 
@@ -299,8 +300,8 @@ def _check_texts(source: Index, fields: tuple[str, ...]) -> None:
 
     Before the first is encoded; those that come later are looked at in their turn.
     """
-    n, last = 0, 0
-    while some := live_after(source, last, BATCH):
+    n, last, until = 0, 0, last_docid(source.catalog)
+    while some := live_after(source, last, BATCH, until=until):
         n += _n_silent(source, some, fields)
         last = some[-1].rows[-1].docid
     if n:

@@ -244,6 +244,39 @@ def test_no_write_is_lost_to_the_swap(source: Path) -> None:
     assert [f"w{number}" for number in done if f"w{number}" not in held] == []
 
 
+def test_a_writer_as_fast_as_the_copy_does_not_hold_it_up(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document comes with every batch that is brought over: each pass ends with what it began."""
+    real, come = index.rebuild._add, list[str]()
+
+    def while_others_write(*arguments: Any) -> None:
+        assert len(come) < 60, "chases the writer"
+        real(*arguments)
+        come.append(f"new{len(come)}")
+        arguments[1].add([Document(come[-1], {"text": "new", "n": 1})], vector(len(come)))
+
+    monkeypatch.setattr(index.rebuild, "BATCH", 5)
+    monkeypatch.setattr(index.rebuild, "_add", while_others_write)
+    with (
+        Index.open(source) as old,
+        Index.create(source.with_name("t"), n_terms=N_TERMS, max_weight=4.0) as new,
+    ):
+        copy(old, new, Weights())
+        assert (len(come), new.n_docs) == (4, 18)
+        for batches in (1, 1, 1):
+            before = len(come)
+            catch_up(old, new, Weights())
+            assert len(come) == before + batches
+        monkeypatch.setattr(index.rebuild, "_add", real)
+        catch_up(old, new, Weights())
+        assert contents(old) == contents(new)
+        given = texts(old, ["text"])
+        next(given)
+        old.add([Document("late", {"text": "late", "n": 1})], vector(1))
+        assert "late" not in list(given)
+
+
 def test_a_refused_index_leaves_the_old_one(source: Path) -> None:
     def refuse(old: Index, new: Index) -> None:
         assert contents(old) == contents(new)
