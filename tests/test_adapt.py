@@ -19,6 +19,7 @@ from click.testing import CliRunner  # noqa: E402
 from lsr.__main__ import run as run_lsr  # noqa: E402
 from lsr.commands.adapt import adapt as adapt_command  # noqa: E402
 from lsr.encoders import (  # noqa: E402
+    BM25Encoder,
     InferenceFreeEncoder,
     JoinedEncoder,
     SeparateEncoder,
@@ -122,10 +123,8 @@ def test_the_interval_is_of_the_differences() -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_encoder(folder: Path) -> Path:
     """An inference-free encoder of two random layers; its table is the idf of one sentence."""
-    folder = tmp_path_factory.mktemp("adapt")
     texts = [document.text() for document in documents()]
     sizes = Scratch(layers=2, hidden=32, heads=2, vocabulary=400)
     make_backbone(folder / "checkpoint", sizes, texts, max_length=48, seed=3)
@@ -133,6 +132,25 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = idf_table(["the fox of the forest"], model.tokenizer)
     InferenceFreeEncoder.of(model, table, name="tiny").save(folder / "encoder")
     return folder / "encoder"
+
+
+def graph_with_words(encoder: Path, place: Path) -> BM25Encoder:
+    """Write that encoder in 8 bits, capped, with words beside it; the words."""
+    from lsr.encoders.onnx_export import export_onnx
+
+    learned = load_encoder(encoder)
+    assert isinstance(learned, InferenceFreeEncoder)
+    capped = replace(learned, settings=replace(learned.settings, max_active_dims=12))
+    words = count_words(["the fox of the forest", "a bee", "the fox"] * 2, least=1)
+    both = JoinedEncoder.of(capped, words, weight=1.5, name="both")
+    texts = [document.text() for document in documents()[:20]]
+    export_onnx(both, place, precision="int8", texts=texts)
+    return words
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("adapt"))
 
 
 def test_one_command_from_documents_to_a_measured_encoder(encoder: Path, tmp_path: Path) -> None:
@@ -246,19 +264,8 @@ def test_a_graph_with_words_beside_it_comes_out_as_one(encoder: Path, tmp_path: 
     """The kind of the encoder that comes with the package: thawed, trained with its words in the
     score, rounded again, and joined again with words counted in the corpus."""
     pytest.importorskip("onnxscript")
-    from lsr.encoders.onnx_export import export_onnx
-
     texts = [document.text() for document in documents()]
-    learned = load_encoder(encoder)
-    assert isinstance(learned, InferenceFreeEncoder)
-    capped = replace(learned, settings=replace(learned.settings, max_active_dims=12))
-    words = count_words(["the fox of the forest", "a bee", "the fox"] * 2, least=1)
-    export_onnx(
-        JoinedEncoder.of(capped, words, weight=1.5, name="both"),
-        tmp_path / "start",
-        precision="int8",
-        texts=texts[:20],
-    )
+    words = graph_with_words(encoder, tmp_path / "start")
     corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
     report = adapt(
         str(corpus),

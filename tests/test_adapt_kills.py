@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,9 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 pytest.importorskip("onnxscript")
 
-from test_adapt import documents, write_corpus
+from test_adapt import documents, graph_with_words, tiny_encoder, write_corpus
 
-from lsr.encoders import (
-    InferenceFreeEncoder,
-    JoinedEncoder,
-    idf_table,
-    load_encoder,
-)
-from lsr.encoders.joined import count_words
-from lsr.encoders.onnx_export import export_onnx
-from lsr.encoders.splade import SpladeModel
-from training.scratch import make_backbone
-from training.sections import Scratch
+from lsr.encoders import load_encoder
 
 # Dies before a file or folder of the adaptation is moved to its place for the n-th time.
 ADAPT = """
@@ -55,15 +44,7 @@ def test_a_kill_at_any_move_costs_nothing(tmp_path: Path) -> None:
     on, nothing half-written is taken for whole, and no folder stays beside what was made.
     """
     texts = [document.text() for document in documents()]
-    sizes = Scratch(layers=2, hidden=32, heads=2, vocabulary=400)
-    make_backbone(tmp_path / "checkpoint", sizes, texts, max_length=48, seed=3)
-    model = SpladeModel.from_checkpoint(tmp_path / "checkpoint", max_length=48)
-    table = idf_table(["the fox of the forest"], model.tokenizer)
-    learned = InferenceFreeEncoder.of(model, table, name="tiny")
-    capped = replace(learned, settings=replace(learned.settings, max_active_dims=12))
-    words = count_words(["the fox of the forest", "a bee", "the fox"] * 2, least=1)
-    joined = JoinedEncoder.of(capped, words, weight=1.5, name="both")
-    export_onnx(joined, tmp_path / "start", precision="int8", texts=texts[:20])
+    graph_with_words(tiny_encoder(tmp_path), tmp_path / "start")
     corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
 
     def run(output: Path, moves: int) -> int:
