@@ -1,4 +1,4 @@
-"""`make bench-training`: every named system and every ablation, trained alike, in two tables.
+"""`make bench-training`: every named system and every ablation, trained alike, in three tables.
 
 What is trained is in `training.toml`: shipped recipes with the same backbone, data and number of
 steps. Each run is one JSON file in --out, so an interrupted bench goes on where it stopped; a
@@ -16,11 +16,12 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from machine import heading, machine
+from pools import write_pool
 from training_tables import Run, ablation_table, system_table
 
 HERE = Path(__file__).resolve().parent
@@ -37,11 +38,14 @@ class Job:
     seed: int
     collections: tuple[str, ...]
     precision: str
+    pool: Mapping[str, int] | None = None
+    """Measured on pools of the collections, so large (`pools.write_pool`), instead of the whole."""
 
     @property
     def key(self) -> str:
         """16 hex digits of everything that decides the result."""
-        content = json.dumps(asdict(self), sort_keys=True)
+        said = {key: value for key, value in asdict(self).items() if value is not None}
+        content = json.dumps(said, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -49,17 +53,30 @@ def jobs_of(plan: Mapping[str, Any], options: argparse.Namespace) -> Iterator[tu
     """(table, job) of every run of the plan, systems first."""
 
     def job(
-        name: str, recipe: str, entries: Sequence[Mapping[str, Any]], seed: int, judged: list[str]
+        name: str,
+        recipe: str,
+        entries: Sequence[Mapping[str, Any]],
+        seed: int,
+        judged: list[str],
+        pool: Mapping[str, int] | None = None,
     ) -> Job:
         settings = dict(plan["common"])
         for entry in entries:
             settings |= entry.get("set", {}) | dict.fromkeys(entry.get("drop", ()))
-        return Job(name, recipe, settings, seed, tuple(judged), plan["precision"])
+        return Job(name, recipe, settings, seed, tuple(judged), plan["precision"], pool)
 
     for entry in plan.get("system", ()):
         alike = plan["systems"]
         judged = entry.get("collections", alike["collections"])
         yield "systems", job(entry["name"], entry["recipe"], [alike, entry], plan["seed"], judged)
+    if pooled := plan.get("pools"):
+        systems = {entry["name"]: entry for entry in plan["system"]}
+        for name in pooled["systems"]:
+            entry = systems[name]
+            layers = [plan["systems"], entry, pooled]
+            judged = plan["systems"]["collections"]
+            pool = pooled["pool"]
+            yield "pools", job(f"pools/{name}", entry["recipe"], layers, plan["seed"], judged, pool)
     base = plan["ablations"]
     for entry in plan.get("ablation", ()):
         own = {key: entry.get(key, base[key]) for key in ("recipe", "seeds", "collections")}
@@ -72,7 +89,7 @@ def jobs_of(plan: Mapping[str, Any], options: argparse.Namespace) -> Iterator[tu
 def perform(job: Job, out: Path, models: Path) -> Run:
     """Train and measure, unless it was done; the encoder is removed, its figures stay."""
     # Two arms of two ablations may be the same run: the file goes by what was run.
-    anonymous = Job("", job.recipe, job.settings, job.seed, job.collections, job.precision)
+    anonymous = replace(job, name="")
     file = out / f"{anonymous.key}.json"
     if file.is_file():
         return Run(job.name, job.seed, **json.loads(file.read_text()))
@@ -93,8 +110,11 @@ def perform(job: Job, out: Path, models: Path) -> Run:
         (folder / "bench.json").write_text(json.dumps(facts))
     else:
         facts = json.loads((folder / "bench.json").read_text())
-    rows = {name: evaluate(name, folder, job.precision) for name in job.collections}
-    result = {"steps": recipe.stage.ranking.steps, "rows": rows, **facts}
+    rows = {
+        name: evaluate(where, folder, job.precision)
+        for name, where in places(job.collections, job.pool, job.seed, out)
+    }
+    result: dict[str, Any] = {"steps": recipe.stage.ranking.steps, "rows": rows, **facts}
     file.write_text(json.dumps(result, indent=1))
     shutil.rmtree(folder)
     print(f"{job.name} seed {job.seed}: {time.monotonic() - started:.0f} s", file=sys.stderr)
@@ -117,11 +137,23 @@ def _found(settings: Mapping[str, Any], models: Path) -> dict[str, Any]:
     return found
 
 
-def evaluate(collection: str, folder: Path, precision: str) -> dict[str, float]:
+def places(
+    collections: Sequence[str], pool: Mapping[str, int] | None, seed: int, out: Path
+) -> Iterator[tuple[str, str]]:
+    """(name, where) of what a run is measured on: the collections, or pools made in `out`."""
+    for name in collections:
+        if pool is None:
+            yield name, name
+        else:
+            yield name, str(write_pool(name, out / "pools" / name, **pool, seed=seed).resolve())
+
+
+def evaluate(collection: str, encoder: Path | str, precision: str = "") -> dict[str, float]:
     """The row of `lsr evaluate`, by its own code; the index is made in the cache and dropped."""
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "lsr", "evaluate", collection, "--json"]
-        command += ["--encoder", str(folder), "--precision", precision]
+        command += ["--encoder", str(encoder)]
+        command += ["--precision", precision] if precision else []
         environment = os.environ | {"LSR_CACHE": cache}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -149,19 +181,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = tomllib.loads(options.plan.read_text(encoding="utf-8"))
     options.out.mkdir(parents=True, exist_ok=True)
     part, parts = map(int, options.part.split("/"))
-    runs: dict[str, list[Run]] = {"systems": [], "ablations": []}
+    runs: dict[str, list[Run]] = {"systems": [], "pools": [], "ablations": []}
     for number, (table, job) in enumerate(jobs_of(plan, options)):
         if not job.name.startswith(options.only):
             continue
         if options.tables:
-            anonymous = Job("", job.recipe, job.settings, job.seed, job.collections, job.precision)
-            if not (options.out / f"{anonymous.key}.json").is_file():
+            if not (options.out / f"{replace(job, name='').key}.json").is_file():
                 continue
         elif number % parts != part - 1:
             continue
         runs[table].append(perform(job, options.out, options.models))
     print(heading(machine()))
     print(system_table(runs["systems"], plan["systems"]["collections"]))
+    if runs["pools"]:
+        pool = places(
+            plan["systems"]["collections"], plan["pools"]["pool"], plan["seed"], options.out
+        )
+        words = {name: evaluate(where, "bm25") for name, where in pool}
+        print(system_table([Run("pools/bm25", 0, 0, words, 0.0, {}), *runs["pools"]], list(words)))
     print(ablation_table(runs["ablations"]))
 
 
