@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import orjson
@@ -48,6 +49,37 @@ def test_origins_are_the_positions_of_the_largest_logits(model: SpladeModel, pro
         assert origin.literal == (model.tokenizer.strings([origin.term])[0] in TEXT.split())
     assert any(origin.literal for origin in origins)
     assert not all(origin.literal for origin in origins)
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_a_literal_residual_comes_from_the_terms_own_token(
+    tiny_checkpoint: Path, pooling: Literal["max", "sum"]
+) -> None:
+    """Where the residual outweighs the language model, the word itself is shown."""
+    model = SpladeModel.from_checkpoint(tiny_checkpoint, pooling=pooling)
+    plain = SpladeEncoder.of(model)
+    alone = {o.term: o for o in plain.origins(TEXT, range(model.n_terms))}
+    model.attach_literal(position="first", seed=5)
+    assert model.literal is not None
+    encoder = SpladeEncoder.of(model)
+    whole = {o.term: o for o in encoder.origins(TEXT, range(model.n_terms))}
+    words = {model.tokenizer.tokenizer.token_to_id(word): word for word in TEXT.split()}
+    outweighed = {
+        term
+        for term in words
+        if whole[term].weight >= 2 * (alone[term].weight if term in alone else 0)
+    }
+    assert outweighed
+    assert outweighed != set(whole)
+    for term, origin in whole.items():
+        if term in outweighed:
+            assert origin.token == words[term]
+            assert origin.span is not None
+            assert TEXT[slice(*origin.span)] == words[term]
+            assert origin.literal
+        else:
+            assert origin.token == alone[term].token
+            assert origin.span == alone[term].span
 
 
 def test_a_term_of_the_tail_comes_from_the_last_window(model: SpladeModel) -> None:

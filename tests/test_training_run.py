@@ -237,6 +237,58 @@ def test_queries_may_have_a_network_of_their_own(tmp_path: Path) -> None:
         )
 
 
+def test_a_query_network_from_a_checkpoint_is_prepared_like_that_of_documents(
+    tmp_path: Path,
+) -> None:
+    """Both learn masked-LM and are calibrated, stopped anywhere, to the bits of a quiet run."""
+    first = train(load_recipe("smoke", QUICK), tmp_path / "first", progress=False)
+    network = str(first.output / "document_0_Transformer")
+    changes = QUICK | {
+        "model.kind": "separate",
+        "model.scratch": None,
+        "model.backbone": network,
+        "model.query_backbone": network,
+        "stage.ranking.learning_rate": 0.0,
+        "stage.ranking.sparsity.queries": 0.1,
+        "run.watch_pairs": 0,
+    }
+    recipe = load_recipe("smoke", changes)
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    encoder = load_encoder(whole.output)
+    assert isinstance(encoder, SeparateEncoder)
+    # One start, one data, one seed: what prepares one prepares the other, and ranking moved none.
+    text = ["how do bees find food"]
+    assert (encoder.encode_queries(text) != encoder.encode_documents(text)).nnz == 0
+    before = load_encoder(first.output).encode_documents(text)
+    assert (encoder.encode_documents(text) != before).nnz > 0
+
+    report, calls = train(recipe, tmp_path / "parts", progress=False, stop_after=0.0), 1
+    while not report.finished:
+        report = train(recipe, tmp_path / "parts", progress=False, stop_after=0.3)
+        calls += 1
+    assert calls > 2
+    for side in ("query", "document"):
+        file = f"{side}_0_Transformer/model.safetensors"
+        one, other = load_file(whole.output / file), load_file(report.output / file)
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_adapters_of_a_query_network_are_merged_as_those_of_documents_are(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    changes = {
+        "model.kind": "separate",
+        "model.lora": {"rank": 2, "targets": ["query", "value"]},
+        "stage.mlm": None,
+        "stage.ranking.sparsity.queries": 0.1,
+    }
+    report = train(load_recipe("smoke", QUICK | changes), tmp_path / "lora", progress=False)
+    encoder = load_encoder(report.output)
+    text = ["how do bees find food"]
+    assert encoder.encode_queries(text).nnz > 0
+    assert (encoder.encode_queries(text) != encoder.encode_documents(text)).nnz > 0
+
+
 def test_a_learned_table_moves_from_idf_and_a_binary_one_is_ones(tmp_path: Path) -> None:
     tables = {}
     for kind in ("idf", "binary", "learned"):

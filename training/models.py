@@ -23,7 +23,7 @@ from lsr.encoders.uhd import UHDModel
 from lsr.errors import EncoderError, RecipeError
 
 from .adapters import add_lora, keep_packing, quantization
-from .network import set_dropout, silence_terms
+from .network import set_dropout
 from .queries import TableQueries
 from .recipe import Recipe, backbone_folder, checkpoint_folder, encoder_folder
 from .scratch import make_backbone
@@ -106,7 +106,6 @@ def _query_network(recipe: Recipe, documents: SparseModel) -> SparseModel:
             f"{recipe.path}: model.query_backbone {folder} numbers other tokens than "
             f"model.backbone; choose two networks that share a vocabulary"
         )
-    silence_terms(queries, queries.tokenizer.special_ids())
     return queries
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lsr.encoders.folder import replacing
+from lsr.encoders.model import SparseModel
 from lsr.encoders.side import Precision, TransformerSide
 from lsr.errors import EncoderError, RecipeError
 
@@ -121,9 +122,11 @@ def _check_output(output: Path) -> None:
 def _save(run: TrainingRun, output: Path) -> Measured:
     """Measure the encoder on training texts and write its folder, whole or not at all."""
     recipe = run.recipe
-    merge_lora(run.model)
     model = run.model.cpu().eval()
     queries = run.queries.cpu().eval()
+    for network in (model, queries):
+        if isinstance(network, SparseModel):
+            merge_lora(network)
     precision: Precision = "bfloat16" if recipe.run.bf16 else "float32"
     side = replace(TransformerSide.of(model), precision=precision)
     sample = run.sample(_MEASURED_DOCUMENTS)

@@ -52,7 +52,17 @@ def run_stages(run: TrainingRun) -> bool:
 
 def _mlm(run: TrainingRun) -> bool:
     """Teach the head to name hidden and visible tokens."""
-    model, recipe, stage = run.model, run.recipe, run.recipe.stage.mlm
+    return _learn_mlm(run, run.model, "mlm")
+
+
+def _mlm_of_queries(run: TrainingRun) -> bool:
+    """The same for the queries' own network."""
+    assert isinstance(run.queries, SparseModel)
+    return _learn_mlm(run, run.queries, "mlm-queries")
+
+
+def _learn_mlm(run: TrainingRun, model: SparseModel, name: str) -> bool:
+    recipe, stage = run.recipe, run.recipe.stage.mlm
     assert stage is not None
     learn_last(model, stage.layers)
     steps = MlmSteps(
@@ -64,7 +74,7 @@ def _mlm(run: TrainingRun) -> bool:
         parts=n_processes(),
     )
     settings = StageSettings(
-        "mlm",
+        name,
         steps=stage.steps,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
@@ -75,7 +85,17 @@ def _mlm(run: TrainingRun) -> bool:
 
 def _clm(run: TrainingRun) -> bool:
     """Teach a decoder to name next tokens behind the ReLU."""
-    model, recipe, stage = run.model, run.recipe, run.recipe.stage.clm
+    return _learn_clm(run, run.model, "clm")
+
+
+def _clm_of_queries(run: TrainingRun) -> bool:
+    """The same for the queries' own decoder."""
+    assert isinstance(run.queries, SparseModel)
+    return _learn_clm(run, run.queries, "clm-queries")
+
+
+def _learn_clm(run: TrainingRun, model: SparseModel, name: str) -> bool:
+    recipe, stage = run.recipe, run.recipe.stage.clm
     assert stage is not None
     assert isinstance(model, DecoderModel)
     learn_last(model, stage.layers)
@@ -83,7 +103,7 @@ def _clm(run: TrainingRun) -> bool:
         run.pairs.texts, model.tokenizer, stage, seed=recipe.run.seed, parts=n_processes()
     )
     settings = StageSettings(
-        "clm",
+        name,
         steps=stage.steps,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
@@ -94,23 +114,39 @@ def _clm(run: TrainingRun) -> bool:
 
 def _silence(run: TrainingRun) -> bool:
     """Special tokens weigh nothing from here on."""
-    if run.model.buckets is None:  # latent terms stand for no token
-        silence_terms(run.model, run.model.tokenizer.special_ids())
+    for model in _networks(run):
+        if model.buckets is None:  # latent terms stand for no token
+            silence_terms(model, model.tokenizer.special_ids())
     return True
 
 
 def _calibrate(run: TrainingRun) -> bool:
-    """Shift the head's bias so that a known number of terms is active."""
+    """Shift the head's bias so that a known number of terms is active.
+
+    A network for queries reads the same documents, so that both sides start on one scale.
+    """
     wanted = run.recipe.stage.calibrate
     assert wanted is not None
-    calibrate(
-        run.model,
-        run.sample(wanted.documents),
-        active_terms=wanted.active_terms,
-        max_length=run.recipe.stage.ranking.max_length,
-        bf16=run.recipe.run.bf16,
-    )
+    for model in _networks(run):
+        calibrate(
+            model,
+            run.sample(wanted.documents),
+            active_terms=wanted.active_terms,
+            max_length=run.recipe.stage.ranking.max_length,
+            bf16=run.recipe.run.bf16,
+        )
     return True
+
+
+def _networks(run: TrainingRun) -> list[SparseModel]:
+    """Those that are prepared for ranking: the documents' one, and queries' own from a checkpoint.
+
+    A query network without a checkpoint is a copy of what the documents' one has become.
+    """
+    if not run.recipe.model.query_backbone:
+        return [run.model]
+    assert isinstance(run.queries, SparseModel)
+    return [run.model, run.queries]
 
 
 def _teachers(run: TrainingRun) -> bool:
@@ -158,9 +194,27 @@ def _always(_: Recipe) -> bool:
     return True
 
 
+def _mlm_wanted(recipe: Recipe) -> bool:
+    return recipe.stage.mlm is not None
+
+
+def _clm_wanted(recipe: Recipe) -> bool:
+    return recipe.stage.clm is not None
+
+
+def _own_queries(recipe: Recipe) -> bool:
+    return bool(recipe.model.query_backbone)
+
+
 STAGES = (
-    Stage("mlm", lambda recipe: recipe.stage.mlm is not None, _mlm),
-    Stage("clm", lambda recipe: recipe.stage.clm is not None, _clm),
+    Stage("mlm", _mlm_wanted, _mlm),
+    Stage(
+        "mlm-queries", lambda recipe: _mlm_wanted(recipe) and _own_queries(recipe), _mlm_of_queries
+    ),
+    Stage("clm", _clm_wanted, _clm),
+    Stage(
+        "clm-queries", lambda recipe: _clm_wanted(recipe) and _own_queries(recipe), _clm_of_queries
+    ),
     Stage("silence", _always, _silence),
     Stage("calibrate", lambda recipe: recipe.stage.calibrate is not None, _calibrate),
     Stage("teachers", lambda recipe: bool(recipe.teachers), _teachers, keeps=False),

@@ -69,6 +69,12 @@ class TrainingRun:
         """What queries go through; made of the documents' network as it is when first asked for."""
         return make_queries(self.recipe, self.model, self.idf)
 
+    def _network_of(self, stage: str) -> nn.Module:
+        """What this stage may have changed: before ranking, only queries from a checkpoint of their
+        own are there beside the documents' network."""
+        both = stage == RANKING or self.recipe.model.query_backbone
+        return self.learners if both else self.model
+
     @property
     def learners(self) -> nn.Module:
         """What ranking changes: the documents' network, and the query side where it is another."""
@@ -207,7 +213,7 @@ class TrainingRun:
         partial, kept = self.folder / "network.partial", self.folder / _KEPT
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        network = self.learners if stage == RANKING else self.model
+        network = self._network_of(stage)
         if self.recipe.run.checkpoint == "weights":
             adapted = has_adapters(network)
             write_shards(adapted_state(network) if adapted else network.state_dict(), partial)
@@ -225,7 +231,7 @@ class TrainingRun:
         if not kept.is_dir():
             return None
         stage = str(read_object(kept / "stage.json")["stage"])
-        network = self.learners if stage == RANKING else self.model
+        network = self._network_of(stage)
         if (kept / INDEX).is_file():
             read_into(network, kept)
             self.record.resumed(exact=False)

@@ -59,11 +59,20 @@ class LiteralResidual(nn.Module):
 
         `features` is (batch, length, width), `terms` the columns that `weights` has (None = all).
         """
+        return weights + self.residual(features, input_ids, attention_mask, terms)
+
+    def residual(
+        self,
+        features: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        terms: Tensor | None = None,
+    ) -> Tensor:
+        """(batch, terms) float32: what literal terms get on top; 0 for the others."""
         guessed = torch.log1p(torch.relu(self.guess(self._state(features, attention_mask)).float()))
-        residual = guessed.max(dim=1, keepdim=True).values - guessed
-        literal = self.literal(input_ids, attention_mask)
-        added = residual * literal
-        return weights + (added if terms is None else added[:, terms])
+        lacking = guessed.max(dim=1, keepdim=True).values - guessed
+        added = lacking * self.literal(input_ids, attention_mask)
+        return added if terms is None else added[:, terms]
 
     def literal(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(batch, n_terms) bool: the tokens of each text, special ones excluded."""

@@ -3,7 +3,8 @@
 The text is encoded again. Max-pooling has one position for every term, the one with the largest
 logit; for a sum or mean that is the position which adds most; for a latent term (UHD) the token
 whose state projects highest on it, of those it wins at. A term is literal where the text holds its
-token, an expansion where it does not; a latent one has no token.
+token, an expansion where it does not; a latent one has no token. What a literal residual (PROSPER)
+gives more to than the language model comes from the term's own token.
 """
 
 import unicodedata
@@ -127,7 +128,11 @@ def _needs_parent(card: Card) -> str:
 def _positions(
     side: TransformerSide, text: str, terms: npt.NDArray[np.int64]
 ) -> list[tuple[str, Span]]:
-    """The token that gives most to each term, and its characters; (0, 0) if special."""
+    """The token that gives most to each term, and its characters; (0, 0) if special.
+
+    A literal residual is given to a term for standing in the text, so where it is at least half of
+    the weight, the token is the term's own, at the place with the largest logit.
+    """
     import torch
 
     model = side.model
@@ -142,7 +147,13 @@ def _positions(
             torch.autocast(model.device.type, torch.bfloat16, enabled=side.precision == "bfloat16"),
         ):
             wanted = torch.from_numpy(terms).to(model.device)
-            won = model.by_position(ids, mask, wanted)[0].argmax(dim=0).tolist()
+            logits = model.by_position(ids, mask, wanted)[0]
+            if model.literal is not None:
+                added = model.literal.residual(model.features(ids, mask), ids, mask, wanted)[0]
+                mostly = (added > 0) & (2 * added >= model.weights(ids, mask, wanted)[0])
+                elsewhere = ids[0][:, None] != wanted
+                logits = logits.masked_fill(mostly & elsewhere, float("-inf"))
+            won = logits.argmax(dim=0).tolist()
     finally:
         model.train(was_training)
     return [(encoding.tokens[i], encoding.offsets[i]) for i in won]
