@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -156,6 +156,36 @@ def test_stock_reads_our_prompts_activation_and_cap(tiny_checkpoint: Path, tmp_p
     loaded = load_encoder(tmp_path / "ours")
     assert_same_vectors(loaded, stock(tmp_path / "ours"))
     assert np.diff(loaded.encode_documents(TEXTS).indptr).max() == 7
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_special_positions_may_be_left_out_of_the_pooling(
+    tiny_checkpoint: Path, tmp_path: Path, pooling: Literal["max", "sum"]
+) -> None:
+    """By hand over the text's positions alone; the folder says so, and stock refuses it."""
+    torch = pytest.importorskip("torch")
+    from lsr.encoders.splade import SpladeModel, SpladeTextModel
+
+    model = SpladeTextModel.from_checkpoint(tiny_checkpoint, pooling=pooling)
+    text = "the big cat sat"
+    ids = torch.tensor([model.tokenizer.ids([text], special=True)[0]])
+    with torch.no_grad():
+        logits = model.eval().backbone(input_ids=ids).logits[0, 1:-1]
+    weights = torch.log1p(torch.relu(logits))
+    wanted = (weights.max(dim=0).values if pooling == "max" else weights.sum(dim=0)).numpy()
+    encoder = SpladeEncoder.of(model)
+    np.testing.assert_allclose(encoder.encode_documents([text]).toarray()[0], wanted, atol=1e-5)
+    everywhere = SpladeEncoder.of(SpladeModel.from_checkpoint(tiny_checkpoint, pooling=pooling))
+    assert (encoder.encode_documents([text]) != everywhere.encode_documents([text])).nnz > 0
+    assert encoder.space != everywhere.space
+
+    encoder.save(tmp_path / "ours")
+    loaded = load_encoder(tmp_path / "ours")
+    assert loaded.space == encoder.space
+    assert (loaded.encode_documents([text]) != encoder.encode_documents([text])).nnz == 0
+    assert encoder.encode_documents([""]).nnz == 0
+    with pytest.raises(Exception, match="TextTransformer"):
+        stock(tmp_path / "ours")
 
 
 # --- stock in ours ---------------------------------------------------------------------------

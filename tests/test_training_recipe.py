@@ -67,6 +67,10 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
             "orders given negatives by their te",
         ),
         (("[stage.r", "[stage.mlm]\nsteps = 1\nshifted = true\n[stage.r"), "use [stage.clm] for"),
+        (
+            ("[data]", "pool_special = false\n[model.decoder]\n[data]"),
+            "say which positions are not pooled by model.decoder.exclude",
+        ),
         (('"siamese"', '"inference-free"'), None),
         (("[model]", "[model"), "not a TOML file"),
     ],

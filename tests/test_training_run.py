@@ -274,6 +274,23 @@ def test_a_query_network_from_a_checkpoint_is_prepared_like_that_of_documents(
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_special_positions_are_pooled_unless_the_recipe_says_no(tmp_path: Path) -> None:
+    """What was trained without them is encoded without them, and its expansions come from words."""
+    recipe = load_recipe("smoke", QUICK | {"model.pool_special": False})
+    encoder = load_encoder(train(recipe, tmp_path / "text", progress=False).output)
+    assert isinstance(encoder, InferenceFreeEncoder)
+    text = "how do bees find food"
+    terms = encoder.encode_documents([text]).indices.tolist()
+    assert terms
+    assert all(origin.span is not None for origin in encoder.origins(text, terms))
+    plain = load_encoder(
+        train(load_recipe("smoke", QUICK), tmp_path / "all", progress=False).output
+    )
+    assert isinstance(plain, InferenceFreeEncoder)
+    every = plain.encode_documents([text]).indices.tolist()
+    assert any(origin.span is None for origin in plain.origins(text, every))
+
+
 def test_adapters_of_a_query_network_are_merged_as_those_of_documents_are(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     changes = {

@@ -18,7 +18,7 @@ from lsr.encoders.model import Activation, SparseModel
 from lsr.encoders.separate import SeparateEncoder
 from lsr.encoders.siamese import SpladeEncoder
 from lsr.encoders.side import Settings
-from lsr.encoders.splade import SpladeModel
+from lsr.encoders.splade import SpladeModel, SpladeTextModel
 from lsr.encoders.uhd import UHDModel
 from lsr.errors import EncoderError, RecipeError
 
@@ -185,7 +185,8 @@ def _network(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     if wanted.decoder is not None:
         model = _decoder(recipe, wanted.decoder, source)
     else:
-        model = SpladeModel.from_checkpoint(
+        masked = SpladeModel if wanted.pool_special else SpladeTextModel
+        model = masked.from_checkpoint(
             source,
             max_length=wanted.max_length,
             new_head=new_head,

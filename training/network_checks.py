@@ -20,6 +20,7 @@ def check_uhd(model: Model, stage: Stages, uhd: UHD, file: Path) -> None:
         "model.literal_residual = true": model.literal_residual,
         f'model.activation = "{model.activation}"': model.activation != "log1p",
         f'model.pooling = "{model.pooling}"': model.pooling != "max",
+        "model.pool_special = false": not model.pool_special,
         "[model.decoder]": model.decoder is not None,
         "[model.lora]": model.lora is not None,
         "[stage.mlm]": stage.mlm is not None,

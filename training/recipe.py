@@ -273,6 +273,11 @@ def _check_decoder(recipe: Recipe) -> None:
             "learns from it; leave it out, or use [stage.clm] for a causal one."
         )
     if model.decoder is not None:
+        if not model.pool_special:
+            raise RecipeError(
+                f"{file}: model.pool_special = false with [model.decoder]: say which positions are "
+                'not pooled by model.decoder.exclude ("special" unless told otherwise).'
+            )
         if model.decoder.echo and model.decoder.attention == "bidirectional":
             raise RecipeError(
                 f'{file}: model.decoder.echo with attention = "bidirectional": a second copy only '

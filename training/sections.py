@@ -103,6 +103,10 @@ class Model:
     pooling: Literal["max", "sum", "mean", "last"] = "max"
     """Over the positions of a text: the largest, the sum of all (SPLADE v1); for decoders also
     their mean, or the last alone."""
+    pool_special: bool = True
+    """Whether positions of special tokens ([CLS], [SEP]) are pooled, as stock SpladePooling does;
+    false leaves them out, and such an encoder loads in this package alone. Decoders have `exclude`,
+    [model.uhd] never pools them."""
     query_prompt: str = ""
     """Put before every query, while training and after; likewise for documents."""
     document_prompt: str = ""

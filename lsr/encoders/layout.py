@@ -65,6 +65,7 @@ _KINDS: dict[str, Kind] = {
     f"{_ST}.base.modules.router.Router": "router",
     f"{_ST}.models.Router": "router",
     f"{_ST}.models.Router.Router": "router",
+    CLASS_NAMES["masked-lm-text"]: "transformer",
     CLASS_NAMES["decoder"]: "transformer",
     bm25.CLASS_NAME: "bm25",
     joined.CLASS_NAME: "joined",
@@ -281,7 +282,7 @@ def _read_side(modules: list[_Module]) -> TransformerSide:
         pooled.get("pooling_strategy", "max"),
         pooled.get("activation_function", "relu"),
     )
-    strategies = ("max", "sum") if kind == "masked-lm" else ("max", "sum", "mean", "last")
+    strategies = ("max", "sum", "mean", "last") if kind == "decoder" else ("max", "sum")
     if strategy not in strategies or activation not in ("relu", "log1p_relu"):
         raise EncoderError(
             f"{path}: pooling {strategy!r} with activation {activation!r} is unknown; this package "

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from .model import Activation, Pooling, SparseModel
 
 NETWORK_FILE = "lsr_network.json"
-NetworkKind = Literal["masked-lm", "decoder"]
+NetworkKind = Literal["masked-lm", "masked-lm-text", "decoder"]
+"""`masked-lm-text` is a masked-LM that leaves special positions out of its pooling."""
 CLASS_NAMES: dict[NetworkKind, str] = {
     "masked-lm": "sentence_transformers.base.modules.transformer.Transformer",
+    "masked-lm-text": "lsr.encoders.splade.TextTransformer",
     "decoder": "lsr.encoders.decoder.DecoderTransformer",
 }
 """The class that modules.json names for each kind."""
-_ARCHITECTURES: dict[NetworkKind, str] = {"masked-lm": "ForMaskedLM", "decoder": "ForCausalLM"}
+_ARCHITECTURES: dict[NetworkKind, str] = {
+    "masked-lm": "ForMaskedLM",
+    "masked-lm-text": "ForMaskedLM",
+    "decoder": "ForCausalLM",
+}
 
 
 def network_settings(folder: Path) -> dict[str, Any]:
@@ -58,7 +64,8 @@ def load_network(
     lower_case: bool,
 ) -> "SparseModel":
     """The torch model in `folder`, by the loader of its kind; `MissingExtra` without torch."""
-    if network_kind(folder) == "decoder":
+    kind = network_kind(folder)
+    if kind == "decoder":
         from .decoder import DecoderModel
 
         return DecoderModel.from_checkpoint(
@@ -68,9 +75,10 @@ def load_network(
             pooling=pooling,
             lower_case=lower_case,
         )
-    from .splade import SpladeModel
+    from .splade import SpladeModel, SpladeTextModel
 
-    return SpladeModel.from_checkpoint(
+    network = SpladeTextModel if kind == "masked-lm-text" else SpladeModel
+    return network.from_checkpoint(
         folder,
         max_length=max_length,
         activation=activation,

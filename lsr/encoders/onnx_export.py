@@ -180,8 +180,8 @@ def _network(side: NetworkSide, name: str) -> TransformerSide:
     if type(side.model) is not SpladeModel or side.pooling in ("last", "mean"):
         raise EncoderError(
             f"encoder '{name}' is a {type(side.model).__name__}, which has no ONNX form; wanted a "
-            "masked language model with max or sum pooling. Encode with torch, in bfloat16 where "
-            "time matters"
+            "masked language model with max or sum pooling over all positions. Encode with torch, "
+            "in bfloat16 where time matters"
         )
     return side
 

@@ -5,17 +5,20 @@ read from a transformers checkpoint and written as one.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from safetensors import SafetensorError
 
 from ..errors import EncoderError, MissingHead
+from .folder import write_json
 from .model import Activation, Pooling, SparseModel
+from .networks import NETWORK_FILE, NetworkKind
 from .quiet import quiet_transformers
 from .tokens import TextTokenizer
 
 # After `model`, whose import says what to install where torch is absent.
 import torch  # isort: skip
+from torch import Tensor  # isort: skip
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel  # isort: skip
 
 
@@ -33,7 +36,7 @@ class SpladeModel(SparseModel):
         activation: Activation = "relu",
         pooling: Pooling = "max",
         lower_case: bool = False,
-    ) -> "SpladeModel":
+    ) -> Self:
         """Load a transformers masked-LM checkpoint (config.json, model.safetensors, tokenizer).
 
         Raises `MissingHead` if weights of the language-model head are absent, unless `new_head`:
@@ -62,6 +65,26 @@ class SpladeModel(SparseModel):
         with quiet_transformers():
             self.backbone.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.write(folder)
+
+
+class SpladeTextModel(SpladeModel):
+    """A masked language model pooled over the text alone, without [CLS], [SEP] and their like.
+
+    These positions may outweigh the text's own in a maximum (LACONIC, arXiv 2601.01684, saw it with
+    decoders). Stock sentence-transformers pools them, so only this package reads such a folder.
+    """
+
+    kind: ClassVar[NetworkKind] = "masked-lm-text"
+
+    def pooled_positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(batch, length) bool: real positions without special tokens."""
+        special = torch.tensor(self.tokenizer.special_ids(), device=input_ids.device)
+        return super().pooled_positions(input_ids, attention_mask * ~torch.isin(input_ids, special))
+
+    def save_checkpoint(self, folder: str | Path) -> None:
+        """As any masked-LM checkpoint, and that special positions are not pooled."""
+        super().save_checkpoint(folder)
+        write_json(Path(folder) / NETWORK_FILE, {"kind": self.kind})
 
 
 def _load_backbone(folder: Path, *, new_head: bool, seed: int) -> PreTrainedModel:

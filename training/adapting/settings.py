@@ -32,7 +32,7 @@ def check_adaptable(encoder: SparseEncoder, name: str) -> Adaptable:
             "join` it with words afterwards"
         )
     side = document_side(encoder)
-    if side.kind != "masked-lm" or side.own_kind is not None:
+    if side.kind == "decoder" or side.own_kind is not None:
         raise EncoderError(
             f"{name}: only encoders over a masked-LM network are adapted, this one is "
             f"'{side.own_kind or side.kind}'; train it by a recipe (lsr train)"
@@ -86,6 +86,7 @@ def adapt_recipe(
         "kind": "separate" if isinstance(encoder, SeparateEncoder) else kind,
         "activation": _ACTIVATIONS[side.activation],
         "pooling": side.pooling,
+        "pool_special": side.kind == "masked-lm",
         "query_prompt": encoder.settings.query_prompt,
         "document_prompt": encoder.settings.document_prompt,
         "max_length": max_length,
