@@ -80,10 +80,22 @@ def decode(path: Path, number: int, line: bytes) -> str:
 def atomic_write(path: Path) -> Iterator[Writer]:
     """Open a file that takes the place of `path` when the block ends well, and vanishes otherwise.
 
-    Compresses when the name ends in .gz or .zst.
+    Compresses when the name ends in .gz or .zst. A link stays one: what it names is replaced. A
+    device or a pipe (/dev/stdout) has no place to take and is written to as the block goes.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as raw, _compressing(raw, path.suffix) as out:
+            yield out
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, wanted the name of a file", str(path))
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        # Under the name that was asked for, not that of a file nobody knows.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(descriptor, "wb") as raw:
             with _compressing(raw, path.suffix) as out:

@@ -1,6 +1,9 @@
 import errno
 import gzip
 import io
+import os
+import threading
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -127,6 +130,41 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
     with pytest.raises(DiskFull, match="the disk is full"), atomic_write(tmp_path / "file"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    place, link = tmp_path / "there" / "file", tmp_path / "link"
+    link.symlink_to(Path("there") / "file")
+    for content in (b"made", b"replaced"):
+        with atomic_write(link) as out:
+            out.write(content)
+        assert link.is_symlink()
+        assert place.read_bytes() == content
+    assert [p.name for p in place.parent.iterdir()] == ["file"]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    with atomic_write(pipe) as out:
+        out.write(b"one\n")
+    reader.join(timeout=30)
+    assert heard == [b"one\n"]
+    assert pipe.is_fifo()
+
+
+def test_a_place_that_takes_no_file_is_named_as_it_was_asked_for(tmp_path):
+    with pytest.raises(IsADirectoryError) as error, atomic_write(tmp_path):
+        pass
+    assert error.value.filename == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="/proc/file'") as error, atomic_write(Path("/proc/file")):
+        pass
+    assert error.value.filename == "/proc/file"
 
 
 def test_results_are_readable_by_whom_the_umask_allows(tmp_path):
