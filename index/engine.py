@@ -62,9 +62,9 @@ def search(
             _checked(segments, live),
             query.terms,
             query.weights,
-            _checked_k(k),
+            _checked_k(segments, k),
             _algorithm(algorithm),
-            approximate.budget(k) if approximate is not None else 0,
+            _budget(segments, approximate, k),
             by_group,
             _checked_timeout(timeout),
             cancel,
@@ -101,10 +101,10 @@ def search_batch(
         offsets,
         _joined([query.terms for query in queries], np.dtype(np.uint32)),
         _joined([query.weights for query in queries], np.dtype(np.uint16)),
-        _checked_k(k),
+        _checked_k(segments, k),
         threads,
         _algorithm(algorithm),
-        approximate.budget(k) if approximate is not None else 0,
+        _budget(segments, approximate, k),
         by_group,
         _checked_timeout(timeout),
         cancel,
@@ -150,10 +150,21 @@ def _algorithm(name: str) -> _core.Algorithm:
     return ALGORITHMS[name]
 
 
-def _checked_k(k: int) -> int:
+def _checked_k(segments: Sequence[Segment], k: int) -> int:
+    """`k`, or all documents where that is fewer: any number may be asked for, the core holds 64
+    bits of it."""
     if k < 0:
         raise QueryError(f"k = {k}; ask for at least one document")
-    return k
+    return min(k, sum(segment.n_docs for segment in segments))
+
+
+def _budget(segments: Sequence[Segment], approximate: Approximate | None, k: int) -> int:
+    """Pages to score, 0 for an exact search; all where more are asked for (a page holds several
+    documents, so there are fewer pages than documents)."""
+    if approximate is None:
+        return 0
+    everything = 1 + sum(segment.n_docs for segment in segments)
+    return min(approximate.budget(min(k, everything)), everything)
 
 
 def _checked_timeout(timeout: float | None) -> float | None:

@@ -200,6 +200,23 @@ def test_an_approximate_answer_says_truly_what_it_left_alone(
     assert exact.report.exact
 
 
+def test_more_documents_and_pages_than_there_are_may_be_asked_for(
+    collection: tuple[SparseMatrix, Segment],
+) -> None:
+    """Beyond 64 bits, too, which the core cannot be told."""
+    vectors, segment = collection
+    query = random_query(np.random.default_rng(3), vectors.shape[1], 6)
+    docids = np.arange(vectors.shape[0], dtype=np.uint32)
+    everyone = brute_force([(vectors, docids, None)], query, vectors.shape[0])
+    for k in (vectors.shape[0], 2**64, 10**30):
+        assert pairs(search([segment], [None], query, k)) == everyone
+        assert pairs(search_batch([segment], [None], [query], k)[0]) == everyone
+    for less in (Approximate(pages=10**30), Approximate(recall=1 - 1e-12)):
+        got = search([segment], [None], query, 10**30, approximate=less)
+        assert got.report.exact
+        assert pairs(got) == everyone
+
+
 def test_a_larger_recall_buys_a_larger_budget() -> None:
     budgets = [Approximate(recall=r).budget(10) for r in (0.5, 0.9, 0.95, 0.99, 0.999, 0.9999)]
     assert budgets == sorted(budgets)
