@@ -221,6 +221,8 @@ class Reader:
         missing_ok: bool = False,
     ) -> Hits:
         """The top k of one query, a (1, n_terms) matrix; see `search_batch`."""
+        if not hasattr(query, "shape"):
+            canonical(query)  # which says what was wanted
         if query.shape[0] != 1:
             raise QueryError(f"expected one query, a (1, n_terms) matrix, got shape {query.shape}")
         return self.search_batch(

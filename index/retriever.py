@@ -6,7 +6,7 @@ from types import TracebackType
 
 from lsr.encoders import load_encoder
 from lsr.encoders.protocol import SparseEncoder
-from lsr.errors import EncoderError, EncoderMismatch
+from lsr.errors import EncoderError, EncoderMismatch, QueryError
 from lsr.types import Run
 
 from .card import whole_encoder
@@ -50,6 +50,11 @@ class SparseRetriever:
 
     def search(self, texts: Mapping[str, str], k: int) -> Run:
         """Answer `{query_id: text}` with a run of the k best documents each."""
+        if not isinstance(texts, Mapping):
+            raise QueryError(
+                f"wanted queries as {{query_id: text}}, got a {type(texts).__name__}; number them: "
+                "dict(enumerate(texts)) with keys of str"
+            )
         queries = self.encoder.encode_queries(list(texts.values()))
         hits = self.index.search_batch(queries, k, threads=self._threads, algorithm=self._algorithm)
         return Run.from_rows(

@@ -116,6 +116,15 @@ class Index(Reader):
         A set of shards opens as well, as an index that cannot be written to (`sharded.py`).
         """
         path = Path(path)
+        if str(path).startswith(("http:/", "https:/")):
+            raise UsageError(
+                f"{path}: wanted the folder of an index; of addresses, `lsr search` alone takes one"
+            )
+        if path.exists() and not path.is_dir():
+            raise IndexNotFound(
+                f"{path} is a file, wanted the folder of an index; build one of it with "
+                f"`lsr index {path} NAME.index`"
+            )
         if not path.is_dir():
             raise IndexNotFound(
                 f"{path}: no such directory; build an index with `lsr index CORPUS {path}`"

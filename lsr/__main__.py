@@ -6,6 +6,7 @@ Results go to standard output, progress and errors to standard error. Exit codes
 
 import difflib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -103,8 +104,9 @@ class LazyVerbs(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     subcommand_metavar="VERB ...",
     epilog="`lsr VERB --help` shows options and examples. LSR_DATA: folder of datasets; LSR_CACHE: "
-    "what can be made again; LSR_BEIR_URL: a mirror of BEIR's archives; LSR_THREADS: of an ONNX "
-    "encoder; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks.",
+    "what can be made again; LSR_ENCODER: what `lsr index` and `lsr demo` encode with; "
+    "LSR_BEIR_URL: a mirror of BEIR's archives; LSR_THREADS: of an ONNX encoder; LSR_QUIET=1: no "
+    "progress; LSR_DEBUG=1: tracebacks.",
 )
 @click.version_option(__version__, prog_name="lsr-search", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -113,6 +115,8 @@ def cli() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; says every error in one line."""
+    if sys.stdout is None:  # closed by the shell (`>&-`): results go nowhere, as was asked for
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"))
     try:
         code = cli.main(args=list(arguments), prog_name="lsr", standalone_mode=False)
         sys.stdout.flush()

@@ -167,7 +167,12 @@ def canonical(matrix: Any, *, n_terms: int | None = None) -> SparseMatrix:
     if not is_sparse or matrix.ndim != 2:
         raise VectorError(
             f"expected a two-dimensional scipy.sparse matrix of term weights, got "
-            f"{type(matrix).__name__}; wrap dense arrays with scipy.sparse.csr_array(...)"
+            f"{type(matrix).__name__}; "
+            + (
+                "an encoder makes one of texts, and index.SparseRetriever searches with texts"
+                if isinstance(matrix, str | list | tuple)
+                else "wrap dense arrays with scipy.sparse.csr_array(...)"
+            )
         )
     if n_terms is not None and matrix.shape[1] != n_terms:
         raise VectorError(

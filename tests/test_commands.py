@@ -335,12 +335,17 @@ class TestSearch:
             (["x", "-k", "0"], "k = 0"),
             (["x", "-k", "-5"], "k = -5"),
             ([], "wanted one or more texts"),
-            (["x", "--queries", "q.tsv"], "wanted one or more texts"),
+            (["x", "--queries", "q.tsv"], "not both"),
+            (["x", "--output", "run.trec", "--json"], "has no place for what"),
+            (["x", "--output", "run.trec", "--explain"], "has no place for what"),
+            (["x", "--filter", "year!=2001"], "wanted FIELD=VALUE, FIELD>=VALUE"),
+            (["x", "--filter", "=2001"], "wanted FIELD=VALUE, FIELD>=VALUE"),
         ],
     )
     def test_questions_that_mean_nothing_are_misuse(self, arguments, complaint, index, capsys):
         assert run(["search", str(index), *arguments]) == 2
         assert complaint in capsys.readouterr().err
+        assert not Path("run.trec").exists()
 
     @pytest.mark.parametrize("text", ["", "zzz", "the", "!?"])
     def test_a_query_that_matches_nothing_says_so(self, text, index, capsys):
@@ -642,3 +647,36 @@ class TestCheckAndInfo:
     def test_info_of_something_else_says_what_it_wanted(self, tmp_path, capsys):
         assert run(["info", str(tmp_path)]) == 2
         assert "neither an index" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["search", "drinks.jsonl", "tea"], "is a file, wanted the folder of an index"),
+        (["check", "http://127.0.0.1:8000/docs"], "of addresses, `lsr search` alone takes one"),
+        (["trace", "INDEX"], "BM25 has none"),
+    ],
+)
+def test_a_mistake_is_told_in_its_own_words(command, says, index, corpus, capsys):
+    assert run([str(index) if word == "INDEX" else word for word in command]) != 0
+    told = capsys.readouterr().err
+    assert says in told
+    assert "defect" not in told
+
+
+def test_what_finds_nothing_says_why(index, capsys):
+    assert run(["search", str(index), "the", "leaves"]) == 0
+    told = capsys.readouterr().out
+    assert "nothing: the encoder of this index makes no term of these words" in told
+    assert told.count("found") == 1
+    assert run(["search", str(index), "leaves", "--filter", "lang=de"]) == 0
+    assert "nothing: no document that may be returned shares a term" in capsys.readouterr().out
+    assert run(["search", str(index), "leaves", "--timeout", "0.0000000001"]) == 0
+    assert "nothing yet: time ran out" in capsys.readouterr().out
+
+
+def test_results_may_be_thrown_away_by_the_shell(index):
+    command = f"{sys.executable} -m lsr search {index} tea >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "defect" not in done.stderr

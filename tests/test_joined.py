@@ -155,7 +155,10 @@ def test_the_command_joins_and_refuses_what_has_no_table(
     again = run(["join", output, str(tmp_path / "twice"), *words])
     assert again == UsageError.exit_code
     assert "inference-free encoder was wanted" in capsys.readouterr().err
-    assert (
-        run(["join", str(tmp_path / "learned"), output, *words, "--most", "5", "--overwrite"]) == 0
-    )
+    none = [*words[:3], "99", *words[4:], "--overwrite"]
+    assert run(["join", str(tmp_path / "learned"), output, *none]) == UsageError.exit_code
+    assert "no word occurs in 99 documents" in capsys.readouterr().err
+    assert load_encoder(output).name == "both"
+    few = [*words[:3], "1", *words[4:], "--most", "5", "--overwrite"]
+    assert run(["join", str(tmp_path / "learned"), output, *few]) == 0
     assert load_encoder(output).words.statistics.n_docs == 5  # type: ignore[attr-defined]

@@ -55,7 +55,8 @@ def search_over_http(
     for text, answer in zip(texts, answers, strict=True):
         out.fact("query", out.printable(text))
         if not answer.hits:
-            out.fact("found", "nothing that may be returned shares a term with this query")
+            why = "that may be returned shares a term with this query"
+            out.fact("found", f"nothing {why}" if answer.exact else "nothing yet: time ran out")
         for hit in answer.hits:
             title, body = (str(hit.fields.get(field) or "") for field in ("title", "text"))
             head = f"{hit.rank:>4}  {hit.score:8.3f}  {out.printable(hit.id)}"

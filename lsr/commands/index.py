@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from ..errors import IndexExists, UsageError
+from ..shipped import ENCODERS
 from . import _printing as out
 from ._encoders import EncoderChoice, index_encoder_options
 from ._fields import field_kind, field_option
@@ -261,7 +262,9 @@ def index(
         out.fact(
             "saturated",
             f"{100 * report.saturated_share:.1f} % of the weights exceed max_weight "
-            f"{encoder.max_weight:g}; raise it in the encoder's lsr.json and build again",
+            f"{encoder.max_weight:g} and count as that"
+            # Who did not make an encoder cannot change it: what is shipped stays as it is.
+            + ("" if choice.encoder in ENCODERS else "; raise it in its lsr.json and build again"),
         )
     if order == "bp" and not report.n_ordered and report.n_passages >= REORDER_MINIMUM:
         why = "--memory has no room to order documents: they lie as they came, searches are slower"

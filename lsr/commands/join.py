@@ -82,6 +82,12 @@ def join(
     started = time.perf_counter()
     words = count_words(_texts(corpora, most, learned.text_fields), least=least)
     took = time.perf_counter() - started
+    if not words.statistics.terms:
+        read = out.counted(words.statistics.n_docs, "document")
+        raise UsageError(
+            f"no word occurs in {least} documents of {', '.join(corpora)} ({read}), so there is "
+            "nothing to put beside the terms; name a larger corpus, or lower --least"
+        )
     JoinedEncoder.of(learned, words, weight=weight, name=name or output.name).save(output)
     whole = load_encoder(output)
     counted = words.statistics

@@ -112,9 +112,16 @@ def search(
             json=json,
         )
         return
-    if (queries is None) == (not texts):
+    if queries is not None and texts:
+        raise UsageError(f"wanted texts or --queries {queries}, not both; leave one of them out")
+    if queries is None and not texts:
         raise UsageError(
             f'wanted one or more texts, or --queries FILE: lsr search {index} "your question"'
+        )
+    if output is not None and (json or explain):
+        raise UsageError(
+            f"--output {output} writes a TREC run, which has no place for what --json and "
+            "--explain tell; leave one of them out"
         )
     asked = _read(queries) if queries is not None else _numbered(texts)
     with Index.open(Path(index), read_only=True) as opened:
@@ -168,8 +175,11 @@ def search(
                 }
             )
             return
-        for text, rows, hits in zip(asked.values(), found, answers, strict=True):
+        for row, (text, rows, hits) in enumerate(zip(asked.values(), found, answers, strict=True)):
             _print_answer(text, rows, explain=explain)
+            if not rows:
+                known = vectors[[row], :].nnz > 0
+                out.fact("found", _nothing(hits, known=known))
             if less or timeout is not None:
                 out.fact("certificate", _certificate(hits))
         n_docs = out.counted(opened.n_docs, "document")
@@ -235,6 +245,11 @@ def conditions(filters: tuple[str, ...], fields: Mapping[str, str]) -> dict[str,
         if sign is None:
             raise QueryError(f"--filter {text}: wanted FIELD=VALUE, for example lang=en")
         name, _, value = text.partition(sign)
+        if not name or name[-1] in "!<>~:":
+            raise QueryError(
+                f"--filter {text}: wanted FIELD=VALUE, FIELD>=VALUE, FIELD>VALUE, FIELD<=VALUE or "
+                "FIELD<VALUE, for example lang=en"
+            )
         if comparisons[sign] in conditions.setdefault(name, {}):
             raise QueryError(f"--filter {text}: {name}{sign} is given twice; one value can hold")
         conditions[name][comparisons[sign]] = _typed(text, value, fields.get(name))
@@ -284,10 +299,17 @@ def _described(
     return rows
 
 
+def _nothing(hits: "Hits", *, known: bool) -> str:
+    """Why there is no document."""
+    if not known:
+        return "nothing: the encoder of this index makes no term of these words"
+    if hits.report.stopped:
+        return "nothing yet: time ran out before a document was found; raise --timeout"
+    return "nothing: no document that may be returned shares a term with this query"
+
+
 def _print_answer(text: str, rows: list[dict[str, Any]], *, explain: bool) -> None:
     out.fact("query", out.printable(text))
-    if not rows:
-        out.fact("found", "nothing: no document that may be returned shares a term with this query")
     for row in rows:
         fields = row["fields"]
         title, body = (str(fields.get(name) or "") for name in ("title", "text"))

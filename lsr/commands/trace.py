@@ -36,9 +36,14 @@ def trace(*, index: Path, encoder: Path | None, json: bool) -> None:
     with Index.open(index) as opened:
         folder = encoder or whole_encoder(opened.encoder)
         if folder is None:
-            known = None if opened.encoder is None else opened.encoder.path
+            built = opened.encoder
+            if built is None or built.path is None:
+                raise EncoderError(
+                    f"{index} knows no folder of the encoder that built it; where that has a "
+                    "network, name its folder with --encoder. BM25 has none: its terms are words"
+                )
             raise EncoderError(
-                f"{index}: the encoder that built it is not at {known}; name its folder with "
+                f"{index}: the encoder that built it is not at {built.path}; name its folder with "
                 "--encoder"
             )
         whole = require_tracing(load_encoder(folder))

@@ -97,6 +97,8 @@ class BM25Encoder:
         >>> encoder.term_strings(encoder.encode_documents(["Caffeine!"]).indices)
         ['caffein']
         """
+        if isinstance(texts, str):
+            raise EncoderError("BM25 is fitted to texts, got one str; wanted a list of documents")
         df: Counter[str] = Counter()
         n_docs = n_tokens = 0
         for text in texts:

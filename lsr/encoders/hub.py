@@ -31,12 +31,21 @@ def download(name: str, *, revision: str | None = None) -> Path:
                 ignore_patterns=_UNWANTED,
             )
         )
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError, *_unreachable()) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
             f"there is no folder {name}, and the hub gave no encoder of this name: {reason}. Check "
             "the name and the network, or give the path of a folder"
         ) from error
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """What the hub's client raises without a network, where that is no OSError."""
+    try:
+        from httpx import HTTPError
+    except ImportError:  # clients before 1.0 have requests, whose errors are OSErrors
+        return ()
+    return (HTTPError,)
 
 
 def cached(name: str) -> Path | None:
@@ -96,10 +105,10 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
             allow_patterns=[f"*{suffix}" for suffix in _PUBLISHED],
             ignore_patterns=[".*", "*/.*"],
         )
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError, *_unreachable()) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
-            f"the hub did not take {name}: {reason}. Check the name and your login (the command "
-            "`hf auth login`), or write a folder with --to-folder"
+            f"the hub did not take {name}: {reason}. Check the network, the name and your login "
+            "(the command `hf auth login`), or write a folder with --to-folder"
         ) from error
     return str(done.commit_url)
