@@ -12,7 +12,7 @@ from scipy import sparse
 
 from lsr.types import SparseMatrix
 from training import load_recipe
-from training.health import Illness, advice, diagnose, vitals
+from training.health import Illness, Side, advice, diagnose, vitals
 from training.recipe import Recipe
 
 
@@ -82,6 +82,34 @@ def test_not_a_number_is_named_before_anything_else() -> None:
     rows = np.zeros((4, 9))
     rows[1, 2] = np.nan
     assert names(rows) == ["not-finite"]
+    assert names(healthy(4, 9, 2), queries=matrix(rows), encoded_queries=True) == ["not-finite"]
+
+
+@pytest.mark.parametrize(
+    ("queries", "illness", "evidence"),
+    [
+        (np.zeros((40, 400)), "all-zero", "100% of the queries have no term at all"),
+        (
+            np.random.default_rng(1).gamma(0.3, 1.0, (40, 400)) + 0.01,
+            "all-on",
+            "400 of 400 terms are active in the mean query",
+        ),
+        (
+            np.tile(healthy(1), (40, 1)),
+            "constant",
+            "two queries have a cosine of 1.00 on average",
+        ),
+    ],
+)
+def test_queries_of_a_network_are_judged_beside_healthy_documents(
+    queries: np.ndarray, illness: Illness, evidence: str
+) -> None:
+    """They were only ever held against the documents: each of these was said to be healthy."""
+    given = matrix(queries)
+    (finding,) = diagnose(matrix(healthy()), words, queries=given, encoded_queries=True)
+    assert (finding.illness, finding.side, finding.evidence) == (illness, "queries", evidence)
+    assert finding.name == f"{illness} queries"
+    assert names(healthy(), queries=given) == []  # the tokens of a table
 
 
 def test_the_mean_cosine_is_that_of_all_pairs() -> None:
@@ -113,10 +141,18 @@ def known_keys(cls: Any, prefix: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize("illness", get_args(Illness))
+@pytest.mark.parametrize("side", get_args(Side))
 @pytest.mark.parametrize("recipe", ["smoke", "splade-mini"])
-def test_advice_names_keys_that_recipes_have(illness: Illness, recipe: str) -> None:
+def test_advice_names_keys_that_recipes_have(illness: Illness, side: Side, recipe: str) -> None:
     """A renamed key must not leave stale advice behind."""
-    said = advice(illness, load_recipe(recipe, {"run.bf16": True}))
+    said = advice(illness, load_recipe(recipe, {"run.bf16": True}), side)
     keys = re.findall(r"\b(?:run|stage|model|data)(?:\.[a-z_0-9]+)+", said)
     assert keys
     assert set(keys) <= known_keys(Recipe)
+
+
+@pytest.mark.parametrize("illness", ["all-zero", "all-on"])
+def test_advice_about_queries_is_about_their_keys(illness: Illness) -> None:
+    said = advice(illness, load_recipe("splade-mini"), "queries")
+    assert "stage.ranking.sparsity.queries = " in said
+    assert "sparsity.documents" not in said

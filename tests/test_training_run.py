@@ -398,6 +398,23 @@ def test_a_collapsed_run_is_an_error_and_not_an_encoder(tmp_path: Path) -> None:
     assert not (tmp_path / "encoder").exists()
 
 
+def test_queries_without_any_term_are_an_error_and_not_an_encoder(tmp_path: Path) -> None:
+    """Documents that have terms were all that saving asked for."""
+    collapse = {
+        "model.kind": "separate",
+        "stage.ranking.sparsity.documents": 0.0,
+        "stage.ranking.sparsity.queries": 1e6,
+        "stage.ranking.sparsity.ramp": 0,
+        "stage.ranking.learning_rate": 0.1,
+        "stage.ranking.losses": {"info_nce": 1e-6},
+    }
+    recipe = load_recipe("smoke", QUICK | collapse)
+    with pytest.raises(EncoderError, match="none of the queries has any term left") as error:
+        train(recipe, tmp_path / "encoder", progress=False)
+    assert "set stage.ranking.sparsity.queries = 100000 and" in str(error.value)
+    assert not (tmp_path / "encoder").exists()
+
+
 def test_measuring_nothing_says_zero() -> None:
     from scipy import sparse
 
