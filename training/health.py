@@ -1,4 +1,4 @@
-"""Names what is wrong with a sample of term weights, and what to change in the recipe.
+"""Names what is wrong with a sample of term weights; `advice` says what to change.
 
 Collapse comes in few forms, each known from public bug reports: nothing is active, everything is,
 every text gets the same vector, or a handful of terms that every document has carry the score.
@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.types import SparseMatrix
-
-from .recipe import Recipe
 
 Illness = Literal["not-finite", "all-zero", "all-on", "constant", "stop-words"]
 Side = Literal["documents", "queries"]
@@ -120,51 +118,6 @@ def _collapse(rows: SparseMatrix, side: Side) -> list[Finding]:
         told = f"two {side} have a cosine of {signs.cosine:.2f} on average"
         found.append(Finding("constant", told, side))
     return found
-
-
-def advice(illness: Illness, recipe: Recipe, side: Side = "documents") -> str:
-    """What to change: keys of the recipe, with values where they follow from what it says now."""
-    ranking = recipe.stage.ranking
-    pressure = getattr(ranking.sparsity, side)
-    rate = ranking.learning_rate
-    match illness:
-        case "not-finite":
-            precision = "set run.bf16 = false, " if recipe.run.bf16 else ""
-            return f"{precision}set stage.ranking.learning_rate = {rate / 10:g}"
-        case "all-zero":
-            ramp = max(2 * ranking.sparsity.ramp, ranking.steps // 3)
-            first = (
-                f"set stage.ranking.sparsity.{side} = {pressure / 10:g} and "
-                f"stage.ranking.sparsity.ramp = {ramp}"
-                if pressure
-                else f"set stage.ranking.learning_rate = {rate / 10:g}"
-            )
-            return (
-                first
-                + ("" if recipe.stage.calibrate else "; add [stage.calibrate] active_terms = 256")
-                + (
-                    ""
-                    if ranking.sparsity.anti_zero
-                    else "; set stage.ranking.sparsity.anti_zero = 1"
-                )
-            )
-        case "all-on":
-            more = f"set stage.ranking.sparsity.{side} = {10 * pressure or 1e-3:g}"
-            if recipe.stage.calibrate is None:
-                return f"add [stage.calibrate] active_terms = 256; if that is not enough, {more}"
-            return more
-        case "constant":
-            batch = 2 * ranking.batch
-            return (
-                f"set stage.ranking.learning_rate = {rate / 4:g} and stage.ranking.batch = {batch}"
-                + ("" if recipe.stage.mlm else "; a new head wants [stage.mlm] first")
-            )
-        case "stop-words":
-            return (
-                'set stage.ranking.sparsity.penalty = "df-flops"'
-                if ranking.sparsity.penalty != "df-flops"
-                else f"set stage.ranking.sparsity.{side} = {3 * pressure or 1e-3:g}"
-            )
 
 
 def _mean_cosine(rows: SparseMatrix) -> float:

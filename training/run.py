@@ -16,13 +16,14 @@ from lsr.encoders.side import Precision, TransformerSide
 from lsr.errors import EncoderError, RecipeError
 
 from .adapters import merge_lora
+from .advice import advice
 from .candidates import limited
 from .card import add_record, measure, training_record
 from .curve import draw, read_log
 from .data import load_pairs
 from .develop import load_development
 from .gather import in_turn, is_first, join, n_processes, wait
-from .health import Side, advice
+from .health import Side
 from .models import check_networks, make_encoder
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport

@@ -19,9 +19,10 @@ from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import EncoderError, NotFinite
 from lsr.types import SparseMatrix
 
+from .advice import advice
 from .data import Pairs
 from .gather import anyone
-from .health import Finding, advice, diagnose, vitals
+from .health import Finding, diagnose, vitals
 from .recipe import Recipe
 
 Notes = dict[str, Any]
