@@ -178,6 +178,15 @@ def test_one_source_of_queries_must_be_named(settings: dict[str, object]) -> Non
         developing(every=5, **settings)
 
 
+def test_a_measure_that_is_none_is_refused_with_the_recipe() -> None:
+    """It was read at the first look, hundreds of steps in."""
+    wanted = r"smoke\.toml: develop\.measure: no measure 'nDGC@10'; wanted .* such as nDCG@10"
+    with pytest.raises(RecipeError, match=wanted):
+        developing(held_out=0.2, measure="nDGC@10")
+    for measure in ("RR@10", "AllSources@5"):
+        assert developing(held_out=0.2, measure=measure).develop is not None
+
+
 class Table:
     """An encoder whose vectors are given."""
 
