@@ -71,6 +71,26 @@ def test_a_collection_gives_its_judged_documents_and_a_sample(collection: Path) 
     assert again == development
 
 
+def test_the_queries_that_are_learned_from_choose_no_weights(
+    collection: Path, tmp_path: Path
+) -> None:
+    """The same split under any name; it was accepted, and the card called it development."""
+    renamed = tmp_path / "renamed"
+    renamed.symlink_to(collection)
+    settings = {"data.train": [str(collection)], "data.split": "dev"}
+    for name in (collection, renamed):
+        recipe = load_recipe("smoke", settings | {"develop.dataset": str(name)})
+        with pytest.raises(RecipeError, match=r"split 'dev' has the very queries that data\.train"):
+            train(recipe, tmp_path / "e", progress=False)
+    assert not list(tmp_path.glob("e*"))
+    (collection / "qrels" / "held.tsv").write_text("query-id\tcorpus-id\tscore\nq5\td9\t1\n")
+    recipe = load_recipe(
+        "smoke", settings | {"develop.dataset": str(collection), "develop.split": "held"}
+    )
+    (development,), _ = load_development(recipe, load_pairs(recipe))
+    assert (development.split, development.queries) == ("held", ["which bird is 5"])
+
+
 def test_held_out_queries_are_not_learned_from() -> None:
     recipe = developing(held_out=0.25, documents=20)
     before = load_pairs(recipe)
