@@ -74,6 +74,13 @@ def contamination(
     return tuple(found)
 
 
+def contamination_of(
+    record: Mapping[str, Any], *, dataset: str, split: str, fingerprint: str
+) -> tuple[Seen, ...]:
+    """The same of one training record, for the card that is made of it."""
+    return tuple(dict.fromkeys(_of_training(record, dataset, split, fingerprint)))
+
+
 def family(name: str) -> str:
     """What a collection's name has in common with its relatives'.
 
@@ -88,21 +95,39 @@ def family(name: str) -> str:
     return re.sub(r"-(mini|stopped|small|sample)$", "", re.sub(r"^nano", "", bare))
 
 
+def _families(said: str) -> set[str]:
+    """All that a sentence names: what publishers say of a model's data is often one of several."""
+    return {one for one, pattern in _FAMILIES.items() if re.search(pattern, said, re.I)} or {
+        family(said)
+    }
+
+
 def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iterator[Seen]:
     card = read_object(folder / CARD) if (folder / CARD).is_file() else {}
     record = card.get("training")
     own = folder.resolve().name
     if isinstance(record, Mapping):  # it knows better than names and the README made of it
-        names = []
-        for one in _records(record):
-            yield from _of_record(one, dataset, split, fingerprint)
-            names += _parents(one)
-    else:
-        known_as = [own, folder.name, str(card.get("name", ""))]  # a link may bear the model's name
-        names = [*known_as, *front_matter(folder, "base_model")]
-        for said in front_matter(folder, "datasets"):
-            if family(said) == family(dataset):
-                yield Seen(f"{own} was trained on {said}", "its model card")
+        yield from _of_training(record, dataset, split, fingerprint)
+        return
+    known_as = [own, folder.name, str(card.get("name", ""))]  # a link may bear the model's name
+    for said in front_matter(folder, "datasets"):
+        if family(said) == family(dataset):
+            yield Seen(f"{own} was trained on {said}", "its model card")
+    yield from _of_names([*known_as, *front_matter(folder, "base_model")], dataset)
+
+
+def _of_training(
+    record: Mapping[str, Any], dataset: str, split: str, fingerprint: str
+) -> Iterator[Seen]:
+    """Of a record, of those behind it, and of the names of what all of them started from."""
+    names = []
+    for one in _records(record):
+        yield from _of_record(one, dataset, split, fingerprint)
+        names += _parents(one)
+    yield from _of_names(names, dataset)
+
+
+def _of_names(names: Iterable[str], dataset: str) -> Iterator[Seen]:
     for name in dict.fromkeys(filter(None, names)):
         for said in _published(name):
             if family(said) == family(dataset):
@@ -140,15 +165,17 @@ def _of_record(
     says = "its training record"
     for source in record.get("data", []):
         same = source.get("fingerprint") == fingerprint
-        if same or family(source["name"]) == family(dataset):
+        name = str(source.get("name", ""))
+        if same or family(name) == family(dataset):
             which = source.get("split") or "all"
             these = "these very judgements" if same and which == split else f"its {which} split"
-            yield Seen(f"trained on {source['name']}, {these}", says)
+            yield Seen(f"trained on {name}, {these}", says)
     develop = record.get("development")
-    if isinstance(develop, Mapping) and family(str(develop.get("name", ""))) == family(dataset):
-        yield Seen(f"its weights were chosen on {develop['name']} {develop.get('split')}", says)
+    ranked = str(develop.get("name", "")) if isinstance(develop, Mapping) else ""
+    if isinstance(develop, Mapping) and family(dataset) in map(family, ranked.split(", ")):
+        yield Seen(f"its weights were chosen on {ranked} {develop.get('split')}", says)
     for name in record.get("recipe", {}).get("model", {}).get("seen", []):
-        if family(name) == family(dataset):
+        if family(dataset) in _families(name):
             yield Seen(f"what it started from, or a teacher, was trained on {name}", says)
 
 

@@ -106,6 +106,11 @@ def holes(
     return shares
 
 
+def check_measure(name: str) -> None:
+    """Raise `UsageError` for what is no measure's name, before there is anything to evaluate."""
+    _parse(name)
+
+
 def printed_name(measure: str) -> str:
     """The name a mean goes by in tables: MAP for the mean of AP, MRR@10 for that of RR@10."""
     return _PRINTED.get(measure, measure)

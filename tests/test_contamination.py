@@ -68,6 +68,23 @@ def test_weights_chosen_on_a_collection_mark_it(encoder):
     assert reason == "its weights were chosen on cranfield test (its training record)"
 
 
+def test_weights_chosen_on_a_group_mark_each_of_its_collections(encoder):
+    ranked = "nanobeir/arguana, nanobeir/nfcorpus, nanobeir/touche2020"
+    folder = encoder(development={"name": ranked, "split": "test"})
+    assert reasons(folder, "nfcorpus") == [
+        f"its weights were chosen on {ranked} test (its training record)"
+    ]
+    assert reasons(folder, "cranfield") == []
+
+
+def test_a_sentence_about_several_collections_marks_each(encoder):
+    said = "all sorts: MS MARCO, Natural Questions, SQuAD and more, in pairs"
+    folder = encoder(recipe={"model": {"seen": [said]}, "teachers": []})
+    for name in ("msmarco-dev", "nq", "xquad-en"):
+        assert len(reasons(folder, name)) == 1
+    assert reasons(folder, "cranfield") == []
+
+
 def test_what_any_of_several_averaged_encoders_saw_marks(encoder):
     other = {"data": [], "recipe": {"model": {"seen": ["nq"]}, "teachers": []}}
     folder = encoder(averaged={"shares": [0.5, 0.5], "others": [other]})

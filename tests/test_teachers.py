@@ -439,7 +439,7 @@ def test_the_command_stops_resumes_extends_and_describes(
 
     output = tmp_path / "scores.arrow"
     recipe = recipe_of(tmp_path, entry("bm25"))
-    stopped = call("score", str(recipe.path), str(output), "--stop-after", "1e-9")
+    stopped = call("score", str(recipe.path), str(output), "--stop-after", "0.000001s")
     assert not stopped["finished"]
     assert not output.exists()
     first = call("score", str(recipe.path), str(output))

@@ -208,6 +208,35 @@ def test_results_are_attached_once_and_marked_where_they_were_trained_on(copy: P
         attach_results(copy, [{k: v for k, v in RESULT.items() if k != "dataset_fingerprint"}])
 
 
+def test_results_on_relatives_of_what_was_seen_are_marked_with_the_reason(copy: Path) -> None:
+    """Only equal names were: nfcorpus beside nfcorpus-stopped and MS MARCO's dev set went without,
+    and what `lsr evaluate` had found was dropped."""
+    record = json.loads((copy / "lsr.json").read_text())
+    record["training"]["data"][1]["name"] = "nfcorpus-stopped"
+    record["training"]["recipe"]["model"]["seen"] = ["MS MARCO passages (unlabelled)"]
+    (copy / "lsr.json").write_text(json.dumps(record))
+    told = {"contamination": ["its teacher was trained on it (arXiv 0000.00000)"]}
+    attach_results(
+        copy,
+        [RESULT | {"dataset": name} for name in ("nfcorpus", "msmarco-dev", "cranfield")]
+        + [RESULT | {"dataset": "medline"} | told],
+    )
+    text = words(copy)
+    assert "| nfcorpus ‡ |" in text
+    assert (
+        "- nfcorpus test: trained on nfcorpus-stopped, its train split (its training record)"
+        in text
+    )
+    assert "| msmarco-dev ‡ |" in text
+    assert "was trained on MS MARCO passages (unlabelled) (its training record)" in text
+    assert "| cranfield | test |" in text
+    assert "| medline ‡ |" in text
+    assert "- medline test: its teacher was trained on it (arXiv 0000.00000)" in text
+    assert "MS MARCO passages (unlabelled) †" in text
+    (kept,) = (r for r in json.loads((copy / "lsr.json").read_text())["results"] if len(r) > 6)
+    assert kept["contamination"] == told["contamination"]
+
+
 def test_a_copy_holds_what_is_published_and_loads(encoder: Path, copy: Path) -> None:
     files = {path.relative_to(copy).as_posix() for path in published_files(copy)}
     assert {"README.md", "lsr.json", "modules.json"} <= files

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,8 @@ pytest.importorskip("accelerate")
 from safetensors.numpy import load_file  # noqa: E402
 
 from lsr.commands._durations import Duration  # noqa: E402
+from lsr.commands.adapt import adapt as adapt_command  # noqa: E402
+from lsr.commands.score import score as score_command  # noqa: E402
 from lsr.commands.train import train as train_command  # noqa: E402
 from lsr.errors import EncoderError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
@@ -209,10 +212,12 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "8 days", "m", ""])
-def test_what_is_no_duration_is_refused_with_the_forms(text: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        train_command, ["smoke", str(tmp_path / "e"), f"--stop-after={text}"]
-    )
+@pytest.mark.parametrize("verb", [train_command, adapt_command, score_command])
+def test_what_is_no_duration_is_refused_with_the_forms(
+    text: str, verb: click.Command, tmp_path: Path
+) -> None:
+    """By every verb that has the option: `lsr score` knew no units."""
+    result = CliRunner().invoke(verb, ["smoke", str(tmp_path / "e"), f"--stop-after={text}"])
     assert result.exit_code == 2
     assert "wanted 90s, 8m, 2h or seconds" in result.output
 

@@ -19,7 +19,7 @@ from lsr.encoders import load_encoder  # noqa: E402
 from lsr.encoders.decoder import DecoderModel  # noqa: E402
 from lsr.encoders.decoder_settings import DecoderSettings  # noqa: E402
 from lsr.encoders.lora import has_adapters, merged_state  # noqa: E402
-from lsr.errors import RecipeError  # noqa: E402
+from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.adapted_weights import load_weights, save_weights  # noqa: E402
 from training.adapters import add_lora, merge_lora  # noqa: E402
@@ -388,3 +388,26 @@ def test_a_run_with_adapters_stopped_in_any_stage_goes_on(
 def test_recipes_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("smoke", changes)
+
+
+def test_a_sink_that_is_no_token_is_refused_before_anything_is_written(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """Of a vocabulary made from nothing it was missed after data and backbone were."""
+    decoder = {"model.decoder.sink": "nope", "stage.mlm": None}
+    with pytest.raises(RecipeError, match=r"decoder\.sink = 'nope' .* it has \[PAD\], \[UNK\]"):
+        train(load_recipe("smoke", decoder), tmp_path / "e", progress=False)
+    given = decoder | {"model.scratch": None, "model.backbone": str(checkpoint)}
+    with pytest.raises(EncoderError, match="no special token 'nope' to put before a text"):
+        train(load_recipe("smoke", given), tmp_path / "e", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_vocabulary_made_from_nothing_has_a_token_to_put_first(tmp_path: Path) -> None:
+    settings = {
+        "model.decoder.sink": "[CLS]",
+        "stage.mlm": None,
+        "stage.ranking.steps": 1,
+        "run.watch_pairs": 0,
+    }
+    assert train(load_recipe("smoke", settings), tmp_path / "e", progress=False).finished

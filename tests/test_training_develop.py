@@ -71,6 +71,26 @@ def test_a_collection_gives_its_judged_documents_and_a_sample(collection: Path) 
     assert again == development
 
 
+def test_the_queries_that_are_learned_from_choose_no_weights(
+    collection: Path, tmp_path: Path
+) -> None:
+    """The same split under any name; it was accepted, and the card called it development."""
+    renamed = tmp_path / "renamed"
+    renamed.symlink_to(collection)
+    settings = {"data.train": [str(collection)], "data.split": "dev"}
+    for name in (collection, renamed):
+        recipe = load_recipe("smoke", settings | {"develop.dataset": str(name)})
+        with pytest.raises(RecipeError, match=r"split 'dev' has the very queries that data\.train"):
+            train(recipe, tmp_path / "e", progress=False)
+    assert not list(tmp_path.glob("e*"))
+    (collection / "qrels" / "held.tsv").write_text("query-id\tcorpus-id\tscore\nq5\td9\t1\n")
+    recipe = load_recipe(
+        "smoke", settings | {"develop.dataset": str(collection), "develop.split": "held"}
+    )
+    (development,), _ = load_development(recipe, load_pairs(recipe))
+    assert (development.split, development.queries) == ("held", ["which bird is 5"])
+
+
 def test_held_out_queries_are_not_learned_from() -> None:
     recipe = developing(held_out=0.25, documents=20)
     before = load_pairs(recipe)
@@ -176,6 +196,15 @@ def test_a_run_is_stopped_by_nanobeir_and_the_card_says_by_what(tmp_path: Path) 
 def test_one_source_of_queries_must_be_named(settings: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match=r"wants either dataset .* or held_out"):
         developing(every=5, **settings)
+
+
+def test_a_measure_that_is_none_is_refused_with_the_recipe() -> None:
+    """It was read at the first look, hundreds of steps in."""
+    wanted = r"smoke\.toml: develop\.measure: no measure 'nDGC@10'; wanted .* such as nDCG@10"
+    with pytest.raises(RecipeError, match=wanted):
+        developing(held_out=0.2, measure="nDGC@10")
+    for measure in ("RR@10", "AllSources@5"):
+        assert developing(held_out=0.2, measure=measure).develop is not None
 
 
 class Table:

@@ -26,6 +26,7 @@ from training.steps import RankingSteps  # noqa: E402
 
 LOSSES = {"info_nce": 1.0, "kl": 0.5, "margin_mse": 0.01, "pairwise": 0.1, "approx_ndcg": 0.1}
 COMMON = {
+    "teachers": [{"kind": "bm25"}],  # that there is one; what it thinks is `Opinions`
     "stage.ranking.batch": 7,  # an odd number: parts of three and four
     "stage.ranking.losses": LOSSES,
     "stage.ranking.sparsity.penalty": "df-flops",

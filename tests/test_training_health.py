@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
@@ -11,8 +12,9 @@ import pytest
 from scipy import sparse
 
 from lsr.types import SparseMatrix
-from training import load_recipe
-from training.health import Illness, advice, diagnose, vitals
+from training import load_recipe, shipped_recipes
+from training.advice import advice
+from training.health import Illness, Side, diagnose, vitals
 from training.recipe import Recipe
 
 
@@ -82,6 +84,34 @@ def test_not_a_number_is_named_before_anything_else() -> None:
     rows = np.zeros((4, 9))
     rows[1, 2] = np.nan
     assert names(rows) == ["not-finite"]
+    assert names(healthy(4, 9, 2), queries=matrix(rows), encoded_queries=True) == ["not-finite"]
+
+
+@pytest.mark.parametrize(
+    ("queries", "illness", "evidence"),
+    [
+        (np.zeros((40, 400)), "all-zero", "100% of the queries have no term at all"),
+        (
+            np.random.default_rng(1).gamma(0.3, 1.0, (40, 400)) + 0.01,
+            "all-on",
+            "400 of 400 terms are active in the mean query",
+        ),
+        (
+            np.tile(healthy(1), (40, 1)),
+            "constant",
+            "two queries have a cosine of 1.00 on average",
+        ),
+    ],
+)
+def test_queries_of_a_network_are_judged_beside_healthy_documents(
+    queries: np.ndarray, illness: Illness, evidence: str
+) -> None:
+    """They were only ever held against the documents: each of these was said to be healthy."""
+    given = matrix(queries)
+    (finding,) = diagnose(matrix(healthy()), words, queries=given, encoded_queries=True)
+    assert (finding.illness, finding.side, finding.evidence) == (illness, "queries", evidence)
+    assert finding.name == f"{illness} queries"
+    assert names(healthy(), queries=given) == []  # the tokens of a table
 
 
 def test_the_mean_cosine_is_that_of_all_pairs() -> None:
@@ -112,11 +142,95 @@ def known_keys(cls: Any, prefix: str = "") -> set[str]:
     return found
 
 
+def advised(said: str) -> dict[str, Any]:
+    """What a reader of the advice would write: dotted keys and values."""
+    value = r"(\[[^\]]*\]|[^\s;,]+)"
+    pairs = re.findall(rf"\b((?:run|stage|model)(?:\.[a-z_0-9]+)+) = {value}", said)
+    for section, keys in re.findall(r"\[(stage\.\w+)\]((?:,? \w+ = \d+)+)", said):
+        pairs += [(f"{section}.{key}", n) for key, n in re.findall(r"(\w+) = (\d+)", keys)]
+    return {key: tomllib.loads(f"x = {value}")["x"] for key, value in pairs}
+
+
+def held(recipe: Recipe, key: str) -> Any:
+    """What the recipe says under a dotted key; None where a section is not there."""
+    found: Any = recipe
+    for part in key.split("."):
+        found = getattr(found, part, None)
+    return list(found) if isinstance(found, tuple) else found
+
+
 @pytest.mark.parametrize("illness", get_args(Illness))
-@pytest.mark.parametrize("recipe", ["smoke", "splade-mini"])
-def test_advice_names_keys_that_recipes_have(illness: Illness, recipe: str) -> None:
-    """A renamed key must not leave stale advice behind."""
-    said = advice(illness, load_recipe(recipe, {"run.bf16": True}))
-    keys = re.findall(r"\b(?:run|stage|model|data)(?:\.[a-z_0-9]+)+", said)
-    assert keys
-    assert set(keys) <= known_keys(Recipe)
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_recipe_takes_the_advice_it_is_given(illness: Illness, name: str) -> None:
+    """It told UHD to calibrate a head, sampled terms to measure lengths, penalties of weight 0 to
+    press elsewhere, and moved weights that a controller moves."""
+    recipe = load_recipe(name)
+    sides: tuple[Side, ...] = ("documents",)
+    if illness != "stop-words" and recipe.model.kind != "inference-free":
+        sides = get_args(Side)
+    for side in sides:
+        said = advice(illness, recipe, side)
+        changes = advised(said)
+        assert set(changes) <= known_keys(Recipe), said  # a renamed key leaves no stale advice
+        assert changes, said
+        changed = load_recipe(name, changes)
+        assert not [key for key in changes if held(changed, key) == held(recipe, key)], said
+        ranking = changed.stage.ranking
+        if "stage.ranking.sparsity.penalty" in changes:
+            assert ranking.sparsity.documents, said
+        if f"stage.ranking.sparsity.{side}" in changes and getattr(ranking.controller, side):
+            assert "stage.ranking.controller." in said
+        other = {"documents": "queries", "queries": "documents"}[side]
+        assert f"sparsity.{other}" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "illness", "side", "wanted"),
+    [
+        # The weight lies at its floor: starting from less is starting from the same.
+        (
+            {"stage.ranking.controller.documents": 90, "stage.ranking.sparsity.documents": 1e-8},
+            "all-zero",
+            "documents",
+            ["stage.ranking.controller.documents", "stage.ranking.learning_rate"],
+        ),
+        (
+            {"stage.ranking.controller.documents": 90},
+            "all-on",
+            "documents",
+            ["stage.ranking.controller.rate", "stage.ranking.sparsity.documents"],
+        ),
+        (
+            {
+                "stage.ranking.controller.documents": 90,
+                "stage.ranking.sparsity.penalty": "df-flops",
+            },
+            "stop-words",
+            "documents",
+            ["stage.ranking.controller.documents"],
+        ),
+        # Queries start from a checkpoint that no stage before ranking changes.
+        (
+            {"model.kind": "separate", "model.query_backbone": "a/b", "stage.calibrate": None},
+            "all-on",
+            "queries",
+            ["stage.ranking.sparsity.queries"],
+        ),
+        # What is quantized multiplies in bfloat16.
+        (
+            {
+                "model.decoder": {},
+                "model.lora.quantize": "4bit",
+                "run.bf16": True,
+            },
+            "not-finite",
+            "documents",
+            ["stage.ranking.learning_rate"],
+        ),
+    ],
+)
+def test_advice_is_about_what_moves(
+    given: dict[str, Any], illness: Illness, side: Side, wanted: list[str]
+) -> None:
+    said = advised(advice(illness, load_recipe("smoke", given), side))
+    assert [key for key in said if not key.startswith("stage.ranking.sparsity.a")] == wanted

@@ -123,7 +123,7 @@ def test_losses_and_penalties_that_cannot_be_are_refused(
 
 def test_naming_a_loss_leaves_the_default_one(tmp_path: Path) -> None:
     losses = load_recipe(
-        write(tmp_path, MINIMAL + "[stage.ranking.losses]\nkl = 1")
+        write(tmp_path, MINIMAL + '[stage.ranking.losses]\nkl = 1\n[[teachers]]\nkind = "bm25"')
     ).stage.ranking.losses
     assert (losses.kl, losses.info_nce) == (1.0, 0.0)
     assert losses.of_teacher == ("kl",)

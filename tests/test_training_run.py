@@ -353,10 +353,11 @@ def test_every_penalty_and_judged_loss_trains(tmp_path: Path) -> None:
         assert report.last_log["penalty"] > 0
 
 
-def test_a_loss_of_a_teacher_without_one_is_refused(tmp_path: Path) -> None:
-    recipe = load_recipe("smoke", QUICK | {"stage.ranking.losses": {"kl": 1.0}})
-    with pytest.raises(RecipeError, match=r"stage\.ranking\.losses\.kl needs a teacher"):
-        train(recipe, tmp_path / "e", progress=False)
+@pytest.mark.parametrize("loss", ["kl", "margin_mse"])
+def test_a_loss_of_a_teacher_without_one_is_refused(loss: str) -> None:
+    """By the recipe: it was found after the masked-LM stage."""
+    with pytest.raises(RecipeError, match=rf"stage\.ranking\.losses\.{loss} needs a teacher"):
+        load_recipe("smoke", {"stage.ranking.losses": {loss: 1.0}})
 
 
 def test_sampled_terms_and_bf16_and_accumulation_run(tmp_path: Path) -> None:
@@ -464,6 +465,23 @@ def test_a_collapsed_run_is_an_error_and_not_an_encoder(tmp_path: Path) -> None:
     recipe = load_recipe("smoke", QUICK | collapse)
     with pytest.raises(EncoderError, match="training collapsed"):
         train(recipe, tmp_path / "encoder", progress=False)
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_queries_without_any_term_are_an_error_and_not_an_encoder(tmp_path: Path) -> None:
+    """Documents that have terms were all that saving asked for."""
+    collapse = {
+        "model.kind": "separate",
+        "stage.ranking.sparsity.documents": 0.0,
+        "stage.ranking.sparsity.queries": 1e6,
+        "stage.ranking.sparsity.ramp": 0,
+        "stage.ranking.learning_rate": 0.1,
+        "stage.ranking.losses": {"info_nce": 1e-6},
+    }
+    recipe = load_recipe("smoke", QUICK | collapse)
+    with pytest.raises(EncoderError, match="none of the queries has any term left") as error:
+        train(recipe, tmp_path / "encoder", progress=False)
+    assert "set stage.ranking.sparsity.queries = 100000 and" in str(error.value)
     assert not (tmp_path / "encoder").exists()
 
 

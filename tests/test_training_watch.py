@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,17 @@ def test_an_illness_is_told_once_when_it_lasts(capsys: pytest.CaptureFixture[str
         seen.look(step)
         told.append("all-zero" in capsys.readouterr().err)
     assert told == [False, False, False, True, False, False, False]
+
+
+def test_queries_that_a_network_leaves_empty_stop_the_run_with_advice_on_their_keys() -> None:
+    """Documents may be well while queries, which have a penalty of their own, are pruned away."""
+    recipe = load_recipe("splade-mini", {"run.on_collapse": "stop"})
+    sample = Sample(rows(np.zeros((4, 9))), rows(np.eye(4, 9)))
+    seen = Watch(recipe, lambda _: sample, words, quiet=True, main=True)
+    for step in range(3):
+        assert seen.look(step)["health"] == "all-zero queries"
+    with pytest.raises(TrainingCollapsed, match=r"set stage\.ranking\.sparsity\.queries = 0\.001"):
+        seen.on_log(*[SimpleNamespace(global_step=3)] * 3)
 
 
 def collapse(**settings: Any):

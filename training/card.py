@@ -150,7 +150,8 @@ def _result(row: Mapping[str, Any]) -> dict[str, Any]:
         raise EncoderError(
             f"an evaluation has no {', '.join(missing)}; wanted what `lsr evaluate --json` prints"
         )
-    return {key: row[key] for key in _OF_RESULT}
+    marks = row.get("contamination", ())
+    return {key: row[key] for key in _OF_RESULT} | ({"contamination": list(marks)} if marks else {})
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from lsr.errors import RecipeError
 from lsr.measures import evaluate
 from lsr.types import Qrels
 
-from .data import Pairs, beside
+from .data import Pairs, Source, beside
 from .gather import anyone
 from .recipe import Recipe
 from .sharding import collect
@@ -55,13 +55,22 @@ def load_development(recipe: Recipe, pairs: Pairs) -> tuple[tuple[Development, .
     if not wanted.dataset:
         development, left = _held_out(recipe, pairs)
         return (development,), left
-    return tuple(_from_collection(recipe, name) for name in members([wanted.dataset])), pairs
+    named = members([wanted.dataset])
+    return tuple(_from_collection(recipe, name, pairs.sources) for name in named), pairs
 
 
-def _from_collection(recipe: Recipe, name: str) -> Development:
+def _from_collection(recipe: Recipe, name: str, learned: Sequence[Source]) -> Development:
     wanted = recipe.develop
     assert wanted is not None
     dataset = load_dataset(beside(name, recipe.path))
+    for source in learned:
+        if (source.fingerprint, source.split) == (dataset.fingerprint, wanted.split):
+            raise RecipeError(
+                f"{recipe.path}: develop.dataset = '{name}' with split '{wanted.split}' has the "
+                f"very queries that data.train ('{source.name}') learns from, and would choose the "
+                "weights that know them by heart; name another split or collection, or take "
+                "develop.held_out = 0.1 in place of dataset and split."
+            )
     judged = dataset.qrels(wanted.split)
     answerable = [
         query

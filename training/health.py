@@ -1,4 +1,4 @@
-"""Names what is wrong with a sample of term weights, and what to change in the recipe.
+"""Names what is wrong with a sample of term weights; `advice` says what to change.
 
 Collapse comes in few forms, each known from public bug reports: nothing is active, everything is,
 every text gets the same vector, or a handful of terms that every document has carry the score.
@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from lsr.types import SparseMatrix
 
-from .recipe import Recipe
-
 Illness = Literal["not-finite", "all-zero", "all-on", "constant", "stop-words"]
+Side = Literal["documents", "queries"]
 
 # Chosen far from what works: the smoke recipe ends with a mean cosine of .3, a sixth of its small
 # vocabulary active and no empty document.
@@ -32,36 +31,41 @@ class Finding:
 
     illness: Illness
     evidence: str
+    side: Side = "documents"
+
+    @property
+    def name(self) -> str:
+        """What logs call it: the illness, and whose it is where that is not the documents'."""
+        return self.illness if self.side == "documents" else f"{self.illness} {self.side}"
 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """Numbers of a sample of document vectors, with the terms that most documents have."""
+    """Numbers of a sample of vectors of one side, with the terms that most of them have."""
 
     empty_share: float
     active_terms: float
-    """Mean over the documents."""
+    """Mean over the texts."""
     cosine: float
-    """Mean over all pairs of documents that are not empty; 0 if there are fewer than two."""
+    """Mean over all pairs of texts that are not empty; 0 if there are fewer than two."""
     frequent_terms: int
-    """Terms in more than half of the documents."""
+    """Terms in more than half of the texts."""
     top_terms: npt.NDArray[np.int64]
-    """The five terms in most documents, the commonest first."""
+    """The five terms in most texts, the commonest first."""
     top_shares: npt.NDArray[np.float64]
-    """The shares of documents they are in."""
+    """The shares of texts they are in."""
 
 
-def vitals(documents: SparseMatrix) -> Vitals:
-    """Measure a (documents, terms) sample; it must have a row."""
-    n_documents = documents.shape[0]
-    frequency = np.bincount(documents.indices, minlength=documents.shape[1]) / n_documents
+def vitals(rows: SparseMatrix) -> Vitals:
+    """Measure a (texts, terms) sample; it must have a row."""
+    frequency = np.bincount(rows.indices, minlength=rows.shape[1]) / rows.shape[0]
     top = np.argsort(-frequency, kind="stable")[:5]
     top = top[frequency[top] > 0]
-    per_document = np.diff(documents.indptr)
+    lengths = np.diff(rows.indptr)
     return Vitals(
-        empty_share=float((per_document == 0).mean()),
-        active_terms=float(per_document.mean()),
-        cosine=_mean_cosine(documents),
+        empty_share=float((lengths == 0).mean()),
+        active_terms=float(lengths.mean()),
+        cosine=_mean_cosine(rows),
         frequent_terms=int((frequency > _FREQUENT).sum()),
         top_terms=top,
         top_shares=frequency[top],
@@ -73,82 +77,47 @@ def diagnose(
     words: Callable[[Sequence[int]], list[str]],
     *,
     queries: SparseMatrix | None = None,
+    encoded_queries: bool = False,
 ) -> list[Finding]:
-    """What is wrong with (n, terms) document weights, worst first; nothing if they are healthy.
+    """What is wrong with (n, terms) weights, worst first; nothing if they are healthy.
 
     `queries` (n, terms) are queries that the documents answer, row by row; without them a document
-    stands for its own query. `words` decodes term numbers.
+    stands for its own query. With `encoded_queries` they come from a network, and are judged as
+    the documents are; the few tokens that a table weighs are no sign of anything. `words` decodes
+    term numbers.
     """
-    if not np.isfinite(documents.data).all():
-        share = 1 - float(np.isfinite(documents.data).mean())
-        return [Finding("not-finite", f"{share:.0%} of the weights are no finite numbers")]
-    found: list[Finding] = []
-    signs = vitals(documents)
-    n_terms = documents.shape[1]
-    if signs.empty_share > _EMPTY_SHARE:
-        found.append(
-            Finding("all-zero", f"{signs.empty_share:.0%} of the documents have no term at all")
-        )
-    if signs.active_terms > _ACTIVE_SHARE * n_terms:
-        found.append(
-            Finding(
-                "all-on",
-                f"{signs.active_terms:,.0f} of {n_terms:,} terms are active in the mean document",
-            )
-        )
-    if signs.cosine > _COSINE:
-        found.append(
-            Finding("constant", f"two documents have a cosine of {signs.cosine:.2f} on average")
-        )
-    elif "all-on" not in {finding.illness for finding in found}:
+    sides: list[tuple[Side, SparseMatrix]] = [("documents", documents)]
+    if queries is not None and encoded_queries:
+        sides.append(("queries", queries))
+    for side, rows in sides:
+        if not np.isfinite(rows.data).all():
+            share = 1 - float(np.isfinite(rows.data).mean())
+            return [
+                Finding("not-finite", f"{share:.0%} of the weights are no finite numbers", side)
+            ]
+    found = [finding for side, rows in sides for finding in _collapse(rows, side)]
+    if not {"all-on", "constant"} & {finding.illness for finding in found}:
         shortcut = _shortcut(documents, documents if queries is None else queries, words)
         found += [shortcut] if shortcut is not None else []
     return found
 
 
-def advice(illness: Illness, recipe: Recipe) -> str:
-    """What to change: keys of the recipe, with values where they follow from what it says now."""
-    ranking = recipe.stage.ranking
-    pressure = ranking.sparsity.documents
-    rate = ranking.learning_rate
-    match illness:
-        case "not-finite":
-            precision = "set run.bf16 = false, " if recipe.run.bf16 else ""
-            return f"{precision}set stage.ranking.learning_rate = {rate / 10:g}"
-        case "all-zero":
-            ramp = max(2 * ranking.sparsity.ramp, ranking.steps // 3)
-            first = (
-                f"set stage.ranking.sparsity.documents = {pressure / 10:g} and "
-                f"stage.ranking.sparsity.ramp = {ramp}"
-                if pressure
-                else f"set stage.ranking.learning_rate = {rate / 10:g}"
-            )
-            return (
-                first
-                + ("" if recipe.stage.calibrate else "; add [stage.calibrate] active_terms = 256")
-                + (
-                    ""
-                    if ranking.sparsity.anti_zero
-                    else "; set stage.ranking.sparsity.anti_zero = 1"
-                )
-            )
-        case "all-on":
-            more = f"set stage.ranking.sparsity.documents = {10 * pressure or 1e-3:g}"
-            if recipe.stage.calibrate is None:
-                return f"add [stage.calibrate] active_terms = 256; if that is not enough, {more}"
-            return more
-        case "constant":
-            batch = 2 * ranking.batch
-            return (
-                f"set stage.ranking.learning_rate = {rate / 4:g} and stage.ranking.batch = {batch}"
-                + ("" if recipe.stage.mlm else "; a new head wants [stage.mlm] first")
-            )
-        case "stop-words":
-            return (
-                'set stage.ranking.sparsity.penalty = "df-flops"'
-                if ranking.sparsity.penalty != "df-flops"
-                else f"set stage.ranking.sparsity.documents = {3 * pressure or 1e-3:g}"
-            )
+def _collapse(rows: SparseMatrix, side: Side) -> list[Finding]:
+    """Vectors that are empty, full or all alike."""
+    one = {"documents": "document", "queries": "query"}[side]
+    found: list[Finding] = []
+    signs = vitals(rows)
+    n_terms = rows.shape[1]
+    if signs.empty_share > _EMPTY_SHARE:
+        told = f"{signs.empty_share:.0%} of the {side} have no term at all"
+        found.append(Finding("all-zero", told, side))
+    if signs.active_terms > _ACTIVE_SHARE * n_terms:
+        told = f"{signs.active_terms:,.0f} of {n_terms:,} terms are active in the mean {one}"
+        found.append(Finding("all-on", told, side))
+    if signs.cosine > _COSINE:
+        told = f"two {side} have a cosine of {signs.cosine:.2f} on average"
+        found.append(Finding("constant", told, side))
+    return found
 
 
 def _mean_cosine(rows: SparseMatrix) -> float:

@@ -26,7 +26,7 @@ from .adapters import add_lora, keep_packing, quantization
 from .network import set_dropout
 from .queries import TableQueries
 from .recipe import Recipe, backbone_folder, checkpoint_folder, encoder_folder
-from .scratch import make_backbone
+from .scratch import SPECIAL, make_backbone
 from .sections import Decoder
 
 _ACTIVATIONS: dict[str, Activation] = {"log1p": "relu", "double-log1p": "log1p_relu"}
@@ -88,6 +88,12 @@ def check_networks(recipe: Recipe) -> SparseModel | None:
         if teacher.model:
             checkpoint_folder(recipe, teacher.model, key="teachers.model")
     if recipe.model.scratch is not None:
+        sink = recipe.model.decoder.sink if recipe.model.decoder else ""
+        if sink and sink not in SPECIAL:
+            raise RecipeError(
+                f"{recipe.path}: model.decoder.sink = '{sink}' is no special token of the "
+                f"vocabulary that [model.scratch] makes; it has {', '.join(SPECIAL)}."
+            )
         return None
     documents = _load(recipe, backbone_folder(recipe), new_head=recipe.model.new_head)
     if recipe.model.query_backbone:

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lsr.contamination import contamination_of, family
+
 from .curve import NAME
-from .provenance import NOT_STATED, earlier, hub_licence, in_beir, restricts
+from .provenance import BEIR, NOT_STATED, earlier, hub_licence, in_beir, restricts
 
 _WIDTH = 100
 
@@ -120,10 +122,14 @@ def _results(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) ->
         parts.append(_filled(text))
     if results:
         measures = list(dict.fromkeys(name for row in results for name in row["measures"]))
-        known = {source["name"] for source in record["data"]} | {*_seen(record)}
-        known |= {name for name, _ in _data_before(record)}
+        marks = {
+            (row["dataset"], row["split"]): reasons
+            for row in results
+            if (reasons := _marks(row, record))
+        }
         rows = [
-            f"| {row['dataset']}{' ‡' if row['dataset'] in known else ''} | {row['split']} | "
+            f"| {row['dataset']}{' ‡' if (row['dataset'], row['split']) in marks else ''} | "
+            f"{row['split']} | "
             f"{row['n_queries']:,} | "
             + " | ".join(
                 f"{row['measures'][m]:.4f}" if m in row["measures"] else "" for m in measures
@@ -133,14 +139,26 @@ def _results(results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) ->
         ]
         head = ["collection", "split", "queries", *measures, "command"]
         parts.append(_table(head, rows))
-        if any("‡" in row for row in rows):
-            parts.append("‡ seen in training, by this encoder or by what it started from.")
+        if marks:
+            parts.append("‡ seen in training, by this encoder or by what it started from:")
+            parts.append("\n".join(f"- {' '.join(of)}: {why}" for of, why in marks.items()))
     if not results:
         parts.append(
             "No evaluation is attached; `lsr evaluate DATASET --encoder FOLDER --json` makes one "
             "and\n`lsr push --evaluation` attaches it."
         )
     return "\n\n".join(parts)
+
+
+def _marks(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Why a result is not zero-shot: what `lsr evaluate` said, and what the record says today."""
+    found = contamination_of(
+        record,
+        dataset=row["dataset"],
+        split=row["split"],
+        fingerprint=row["dataset_fingerprint"],
+    )
+    return "; ".join(dict.fromkeys([*row.get("contamination", ()), *map(str, found)]))
 
 
 def _data(sources: Sequence[Mapping[str, Any]]) -> str:
@@ -192,14 +210,20 @@ def _contamination(record: Mapping[str, Any]) -> str:
         )
     seen = _seen(record)
     if seen:
-        marked = ", ".join(f"{name}{' †' if in_beir(name) else ''}" for name in seen)
+        # Sentences of publishers: the names in them are spelled as they come.
+        marked = ", ".join(
+            f"{name}{' †' if in_beir(name) or family(name) in BEIR else ''}" for name in seen
+        )
         lines.append(f"Backbone or teachers had been trained on: {marked}.")
     else:
         lines.append(
             "What backbone and teachers had seen before is not stated; it is their publishers' to "
             "say."
         )
-    lines.append("Scores on the test splits of the data above are in-domain.")
+    lines.append(
+        "Scores on the test splits of the data above, and of collections that share texts with it, "
+        "are in-domain."
+    )
     return _filled(" ".join(lines))
 
 

@@ -35,6 +35,7 @@ from lsr.encoders.hub import download
 from lsr.errors import RecipeError
 from lsr.typed_toml import build
 
+from .develop_checks import check_develop
 from .mining.windows import parse_window
 from .network_checks import check_uhd, check_window
 from .sections import Data, Develop, Distillation, Model, RunSettings, TeacherSettings
@@ -249,18 +250,14 @@ def _check(recipe: Recipe) -> None:
                 f"{file}: stage.{name}.max_length = {stage.max_length} exceeds model.max_length = "
                 f"{model.max_length}; the encoder would never see such long texts."
             )
-    check_teachers(recipe.teachers, recipe.distillation, file)
+    check_teachers(recipe.teachers, recipe.distillation, ranking.losses, file)
     if data.draw == "spread" and not (recipe.teachers and data.negatives):
         raise RecipeError(
             f'{file}: data.draw = "spread" orders given negatives by their teachers\' scores; set '
             "data.negatives and add [[teachers]], or leave it out."
         )
-    develop = recipe.develop
-    if develop is not None and bool(develop.dataset) == bool(develop.held_out):
-        raise RecipeError(
-            f"{file}: [develop] wants either dataset (a collection) or held_out (a share of the "
-            f"training queries), got {'both' if develop.dataset else 'neither'}."
-        )
+    if recipe.develop is not None:
+        check_develop(recipe.develop, file)
 
 
 def _check_decoder(recipe: Recipe) -> None:

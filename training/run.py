@@ -16,12 +16,14 @@ from lsr.encoders.side import Precision, TransformerSide
 from lsr.errors import EncoderError, RecipeError
 
 from .adapters import merge_lora
+from .advice import advice
 from .candidates import limited
 from .card import add_record, measure, training_record
 from .curve import draw, read_log
 from .data import load_pairs
 from .develop import load_development
 from .gather import in_turn, is_first, join, n_processes, wait
+from .health import Side
 from .models import check_networks, make_encoder
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
@@ -31,7 +33,7 @@ from .sharding import check
 from .stages import run_stages
 from .training_run import TrainingRun
 
-_MEASURED_DOCUMENTS = 500
+_MEASURED_DOCUMENTS, _MEASURED_QUERIES = 500, 100
 
 
 def run_recipe(
@@ -134,11 +136,12 @@ def _save(run: TrainingRun, output: Path) -> Measured:
         side.encode(sample, prompt=recipe.model.document_prompt, top_k=None, progress=False)
     )
     if measured.max_weight == 0:
-        raise EncoderError(
-            f"{recipe.path}: training collapsed: no document has any term left. Lower "
-            "stage.ranking.sparsity.documents, lengthen its ramp or add [stage.calibrate]; "
-            f"the log is in {run.folder}."
-        )
+        raise _collapsed(run, "documents")
+    if isinstance(queries, SparseModel):
+        side = replace(TransformerSide.of(queries), precision=precision)
+        asked = run.sample_queries(_MEASURED_QUERIES)
+        if not side.encode(asked, prompt=recipe.model.query_prompt, top_k=None, progress=False).nnz:
+            raise _collapsed(run, "queries")
     with replacing(output) as fresh:
         written = fresh / "encoder"
         make_encoder(recipe, model, queries, measured.max_weight).save(written)
@@ -161,3 +164,10 @@ def _save(run: TrainingRun, output: Path) -> Measured:
             path.rename(fresh / path.name)
         written.rmdir()
     return measured
+
+
+def _collapsed(run: TrainingRun, side: Side) -> EncoderError:
+    return EncoderError(
+        f"{run.recipe.path}: training collapsed: none of the {side} has any term left; "
+        f"{advice('all-zero', run.recipe, side)}; the log is in {run.folder}."
+    )

@@ -18,7 +18,8 @@ from lsr.encoders.folder import write_json
 
 from .sections import Scratch
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""Special tokens of every vocabulary made here."""
 
 
 def make_backbone(
@@ -78,6 +79,6 @@ def _vocabulary(documents: Sequence[str], size: int) -> list[str]:
         text = normalizer.normalize_str(document)
         counts.update(word for word, _ in splitter.pre_tokenize_str(text))
     characters = sorted({character for word in counts for character in word})
-    pieces = [*_SPECIAL, *characters, *(f"##{character}" for character in characters)]
+    pieces = [*SPECIAL, *characters, *(f"##{character}" for character in characters)]
     common = sorted((w for w in counts if len(w) > 1), key=lambda w: (-counts[w], w))
     return pieces + common[: max(0, size - len(pieces))]

@@ -144,11 +144,6 @@ class RankingSteps(Dataset[Batch]):
         quiet: bool = True,
     ) -> None:
         stage: RankingStage = recipe.stage.ranking
-        if stage.losses.of_teacher and teachers is None:
-            raise RecipeError(
-                f"{recipe.path}: stage.ranking.losses.{stage.losses.of_teacher[0]} needs a teacher "
-                "and the recipe names none; add [[teachers]] or leave the loss out."
-            )
         self._teachers = teachers
         self._parts = parts
         if stage.batch < parts:

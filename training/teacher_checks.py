@@ -1,4 +1,5 @@
-"""What no single key of [[teachers]] and [distillation] can see: whether they fit together."""
+"""What no single key of [[teachers]] and [distillation] can see: whether they fit together, and
+the losses that want them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +9,22 @@ from lsr.encoders.analysis import StemmerName
 from lsr.errors import RecipeError
 
 from .sections import Distillation, TeacherSettings
+from .stage_sections import Losses
 
 _OF_CANDIDATES = ("cross-encoder", "pairwise")
 """Teachers that know a query's candidates only."""
 
 
-def check_teachers(teachers: Sequence[TeacherSettings], how: Distillation, file: Path) -> None:
-    """Raise `RecipeError` for teachers that do not fit together."""
+def check_teachers(
+    teachers: Sequence[TeacherSettings], how: Distillation, losses: Losses, file: Path
+) -> None:
+    """Raise `RecipeError` for teachers that do not fit together, or that a loss looks for."""
     if not teachers:
+        if losses.of_teacher:
+            raise RecipeError(
+                f"{file}: stage.ranking.losses.{losses.of_teacher[0]} needs a teacher and the "
+                "recipe names none; add [[teachers]] or leave the loss out."
+            )
         if how != Distillation():
             raise RecipeError(
                 f"{file}: [distillation] without any [[teachers]]; add a teacher or leave it out."

@@ -1,7 +1,7 @@
 """What the stages of one run share: its recipe and data, the network so far, where things lie."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,10 +132,16 @@ class TrainingRun:
 
     def sample(self, size: int) -> list[str]:
         """Up to `size` of the documents, the same ones each time, in their order."""
+        return self._some(self.pairs.documents, size)
+
+    def sample_queries(self, size: int) -> list[str]:
+        """Up to `size` of the queries, likewise."""
+        return self._some(self.pairs.queries, size)
+
+    def _some(self, texts: Sequence[str], size: int) -> list[str]:
         rng = np.random.default_rng([self.recipe.run.seed, 0x736D])
-        documents = self.pairs.documents
-        rows = rng.choice(len(documents), size=min(size, len(documents)), replace=False)
-        return [documents[row] for row in np.sort(rows)]
+        rows = rng.choice(len(texts), size=min(size, len(texts)), replace=False)
+        return [texts[row] for row in np.sort(rows)]
 
     def train(
         self, objective: nn.Module, steps: Any, settings: StageSettings, *, ranks: bool = False

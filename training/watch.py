@@ -19,9 +19,10 @@ from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import EncoderError, NotFinite
 from lsr.types import SparseMatrix
 
+from .advice import advice
 from .data import Pairs
 from .gather import anyone
-from .health import Finding, advice, diagnose, vitals
+from .health import Finding, diagnose, vitals
 from .recipe import Recipe
 
 Notes = dict[str, Any]
@@ -70,18 +71,23 @@ class Watch(TrainerCallback):
         except NotFinite as error:
             findings = [Finding("not-finite", str(error))]
         else:
-            findings = diagnose(sample.documents, self._decode, queries=sample.queries)
+            findings = diagnose(
+                sample.documents,
+                self._decode,
+                queries=sample.queries,
+                encoded_queries=self._recipe.model.kind != "inference-free",
+            )
             notes = self._notes(sample.documents)
-        self._in_a_row = {f.illness: self._in_a_row.get(f.illness, 0) + 1 for f in findings}
+        self._in_a_row = {f.name: self._in_a_row.get(f.name, 0) + 1 for f in findings}
         if findings:
-            notes["health"] = ", ".join(finding.illness for finding in findings)
+            notes["health"] = ", ".join(finding.name for finding in findings)
         for finding in findings:
-            if not self._quiet and self._in_a_row[finding.illness] == _TOLD:
+            if not self._quiet and self._in_a_row[finding.name] == _TOLD:
                 tqdm.write(f"warning     step {step}: {self._told(finding)}", sys.stderr)
         lasting = [
             self._told(finding)
             for finding in findings
-            if finding.illness == "not-finite" or self._in_a_row[finding.illness] >= _PERSISTENT
+            if finding.illness == "not-finite" or self._in_a_row[finding.name] >= _PERSISTENT
         ]
         self._verdict = "; ".join(lasting) or None
         return notes
@@ -99,8 +105,8 @@ class Watch(TrainerCallback):
             )
 
     def _told(self, finding: Finding) -> str:
-        todo = advice(finding.illness, self._recipe)
-        return f"{finding.illness}: {finding.evidence}; {todo}"
+        todo = advice(finding.illness, self._recipe, finding.side)
+        return f"{finding.name}: {finding.evidence}; {todo}"
 
     def _decode(self, terms: Any) -> list[str]:
         return self._words([int(term) for term in terms])

@@ -9,12 +9,13 @@ import click
 
 from ..errors import MissingExtra, UsageError
 from . import _printing as out
+from ._durations import Duration
 from .train import recipe_setting
 
 EXAMPLES = """\b
 Examples:
   lsr score recipe.toml scores.arrow
-  lsr score recipe.toml scores.arrow --stop-after 3600
+  lsr score recipe.toml scores.arrow --stop-after 8m
   lsr info scores.arrow
 """
 
@@ -27,9 +28,9 @@ Examples:
 )
 @click.option(
     "--stop-after",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="End after so long; the same command goes on.",
+    type=Duration(),
+    metavar="TIME",
+    help="End after so long (90s, 8m, 2h); the same command goes on.",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def score(
