@@ -464,6 +464,24 @@ def test_the_command_stops_resumes_extends_and_describes(
     assert "no [[teachers]]" in capsys.readouterr().err
 
 
+def test_the_file_of_the_command_is_what_training_reads_with_queries_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command scored the queries that training held out, too, and training refused its file."""
+    small = {"model.max_length": 32, "model.scratch.vocabulary": 300}
+    learn = {"stage.ranking.max_length": 32, "stage.ranking.batch": 2}
+    develop = "[develop]\nheld_out = 0.25\n[distillation]\ncandidates = 3\n"
+    recipe = recipe_of(tmp_path, entry("bm25") + develop)
+    output = tmp_path / "scores.arrow"
+    assert run(["score", str(recipe.path), str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["queries"] == 3
+    before = output.read_bytes()
+    cached = {"distillation.cache": str(output), "stage.ranking.losses.kl": 1.0}
+    taught = load_recipe(recipe.path, {**small, **learn, **cached})
+    assert train(taught, tmp_path / "encoder", progress=False).finished
+    assert output.read_bytes() == before
+
+
 def test_a_pairwise_teacher_compares_candidates_and_an_encoder_learns_from_it(
     cross: Path, tmp_path: Path
 ) -> None:

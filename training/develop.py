@@ -25,7 +25,8 @@ from lsr.errors import RecipeError
 from lsr.measures import evaluate
 from lsr.types import Qrels
 
-from .data import Pairs, beside
+from .candidates import limited
+from .data import Pairs, beside, load_pairs
 from .gather import anyone
 from .recipe import Recipe
 from .sharding import collect
@@ -45,6 +46,19 @@ class Development:
     queries: list[str]
     documents: list[str]
     qrels: Qrels
+
+
+def load_learned(
+    recipe: Recipe, *, cache: Path | None = None, quiet: bool = True
+) -> tuple[tuple[Development, ...], Pairs]:
+    """The development collections of the recipe, and the pairs that it learns from.
+
+    Both training and `lsr score` ask here: scores of other queries or candidates are refused.
+    `cache` keeps mined negatives.
+    """
+    loaded = load_pairs(recipe, cache=cache, quiet=quiet)
+    developments, left = load_development(recipe, loaded)
+    return developments, limited(left, recipe.distillation.candidates)
 
 
 def load_development(recipe: Recipe, pairs: Pairs) -> tuple[tuple[Development, ...], Pairs]:

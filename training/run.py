@@ -15,11 +15,9 @@ from lsr.encoders.side import Precision, TransformerSide
 from lsr.errors import EncoderError, RecipeError
 
 from .adapters import merge_lora
-from .candidates import limited
 from .card import add_record, measure, training_record
 from .curve import draw, read_log
-from .data import load_pairs
-from .develop import load_development
+from .develop import load_learned
 from .gather import in_turn, is_first, join, n_processes, wait
 from .models import check_networks, make_encoder
 from .recipe import Recipe, backbone_folder
@@ -64,9 +62,7 @@ def run_recipe(
     folder = output.with_name(f"{output.name}.training")
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    loaded = load_pairs(recipe, cache=folder / "mined", quiet=quiet)
-    developments, pairs = load_development(recipe, loaded)
-    pairs = limited(pairs, recipe.distillation.candidates)
+    developments, pairs = load_learned(recipe, cache=folder / "mined", quiet=quiet)
     with in_turn():
         record = RunRecord.open(folder, recipe, pairs, writes=is_first())
     deadline = None if stop_after is None else started + stop_after

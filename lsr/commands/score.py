@@ -42,16 +42,16 @@ def score(
 ) -> None:
     """Score the candidates of RECIPE with its teachers and write the cache OUTPUT.
 
-    Candidates are each query's positives and its negatives, given or mined. A killed or stopped
-    call goes on where it was; a teacher added to the recipe later is added to the file. Training
-    reads it with `distillation.cache`. Needs the extra `train`.
+    Candidates are each query's positives and its negatives, given or mined; queries that [develop]
+    holds out have none. A killed or stopped call goes on where it was; a teacher added to the
+    recipe later is added to the file. Training reads it with `distillation.cache`. Needs the extra
+    `train`.
     """
     started = time.monotonic()
     from training import load_recipe
 
     try:
-        from training.candidates import limited
-        from training.data import load_pairs
+        from training.develop import load_learned
         from training.distillation import teach
     except ImportError as missing:
         package = (missing.name or "pyarrow").partition(".")[0]
@@ -62,7 +62,7 @@ def score(
     how = replace(loaded.distillation, cache=str(output.absolute()), in_batch=False)
     loaded = replace(loaded, distillation=how)
     work = output.with_name(f"{output.name}.work")
-    pairs = limited(load_pairs(loaded, cache=work / "mined", quiet=False), how.candidates)
+    _, pairs = load_learned(loaded, cache=work / "mined", quiet=False)
     deadline = None if stop_after is None else started + stop_after
     scores = teach(loaded, pairs, work, deadline=deadline)
     seconds = time.monotonic() - started
