@@ -41,6 +41,9 @@ class Source:
     n_negatives: int
     n_texts: int = 0
     """Documents of a plain corpus."""
+    negatives: str = ""
+    """The fingerprint of the collection's file of negatives, which `fingerprint` leaves out: it is
+    the collection's own, and contamination is known by it. "" if none was read."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def load_pairs(
     sources: list[Source] = []
     for name in recipe.data.train:
         first = len(collected.queries)
+        negatives: Path | None = None
         file = _pair_file(name, recipe.path)
         if file is not None:
             fingerprint = fingerprint_files([file], root=file.parent)
@@ -84,7 +88,8 @@ def load_pairs(
         else:
             dataset = load_dataset(beside(name, recipe.path))
             fingerprint = dataset.fingerprint
-            given = _given_negatives(dataset) if recipe.data.negatives else {}
+            negatives = _negatives_file(dataset) if recipe.data.negatives else None
+            given = {} if negatives is None else _given_negatives(negatives)
             _read_judged(collected, dataset, recipe, given, text_fields, cache=cache, quiet=quiet)
         n_queries = len(collected.queries) - first
         if n_queries == 0:
@@ -101,6 +106,9 @@ def load_pairs(
                 n_queries=n_queries,
                 n_positives=sum(map(len, collected.positives[first:])),
                 n_negatives=sum(map(len, collected.negatives[first:])),
+                negatives=fingerprint_files([negatives], root=negatives.parent)
+                if negatives
+                else "",
             )
         )
     corpus: list[str] = []
@@ -211,13 +219,15 @@ def _some(items: Sequence[T], most: int, recipe: Recipe) -> Sequence[T]:
     return [items[row] for row in kept]
 
 
-def _given_negatives(dataset: Dataset) -> dict[str, list[str]]:
-    """query_id -> doc_ids from the collection's negatives file, if it has one."""
+def _negatives_file(dataset: Dataset) -> Path | None:
+    """The collection's negatives file, if it has one."""
     if dataset.path is None:
-        return {}
-    file = next((f for n in _NEGATIVES if (f := dataset.path / n).is_file()), None)
-    if file is None:
-        return {}
+        return None
+    return next((f for n in _NEGATIVES if (f := dataset.path / n).is_file()), None)
+
+
+def _given_negatives(file: Path) -> dict[str, list[str]]:
+    """query_id -> doc_ids from a negatives file."""
     given: dict[str, list[str]] = {}
     for line, record in _records(file):
         query_id, doc_ids = record.get("_id"), record.get("neg")
