@@ -283,6 +283,18 @@ def test_the_short_form_is_bm25_between_two_ranks(tmp_path: Path) -> None:
     assert any(len(r) for r in short.negatives)
 
 
+def test_a_score_cache_is_that_of_the_first_round(tmp_path: Path) -> None:
+    """The second has other candidates: it refused the file, after a whole round of training."""
+    from training.rounds import round_recipe
+
+    collection(tmp_path / "zoo")
+    section = "negatives = 1\n[data.mining]\nrounds = 2\n"
+    rest = '[[teachers]]\nkind = "bm25"\n[distillation]\ncache = "scores.arrow"\n'
+    recipe = recipe_for(tmp_path, section, rest)
+    caches = [round_recipe(recipe, tmp_path / "rounds", n).distillation.cache for n in (1, 2)]
+    assert caches == ["scores.arrow", ""]
+
+
 @pytest.mark.slow
 def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> None:
     """Stopped between rounds or not, the result is one encoder, and nothing is left behind."""
@@ -292,7 +304,8 @@ def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> 
 
     collection(tmp_path / "zoo")
     section = 'negatives = 1\n[data.mining]\nwindows = ["0-9:3"]\nrounds = 2\n'
-    recipe = recipe_for(tmp_path, section)
+    teacher = '[[teachers]]\nkind = "bm25"\n[distillation]\ncache = "scores.arrow"\n'
+    recipe = recipe_for(tmp_path, section, teacher + "[stage.ranking.losses]\nkl = 1.0\n")
     second = round_recipe(recipe, tmp_path / "rounds", 2)
     assert second.data.mining is not None
     assert second.data.mining.miners == ("bm25", str(tmp_path / "rounds" / "1"))
@@ -309,4 +322,5 @@ def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> 
         "1",
         ["bm25", "1"],
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.toml", "zoo"]
+    left = ["out", "recipe.toml", "scores.arrow", "zoo"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left

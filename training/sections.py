@@ -237,7 +237,9 @@ class Distillation:
     """Name of the teacher whose mean and deviation the ensemble is given (SPLADE-v3), instead of
     a scale: margins for MarginMSE."""
     cache: str = ""
-    """The score cache, as `lsr score` writes it; left out, one in the run folder."""
+    """The score cache, as `lsr score` writes it; left out, one in the run folder. Of mining in
+    rounds it is the first round's: later ones have other candidates, and score them by themselves.
+    """
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the teachers' networks multiply in."""
     device: str = ""
