@@ -219,12 +219,12 @@ def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
         mine(folder, tmp_path / "x.jsonl", split="dev")
 
 
-def recipe_for(folder: Path, data: str, rest: str = ""):
+def recipe_for(folder: Path, data: str, rest: str = "", *, train: str = "./zoo"):
     path = folder / "recipe.toml"
     path.write_text(
         'name = "t"\n[model]\nkind = "siamese"\nmax_length = 16\nquery_length = 8\n'
         "[model.scratch]\nlayers = 1\nhidden = 16\nheads = 2\nvocabulary = 300\n"
-        f'[data]\ntrain = ["./zoo"]\n{data}\n'
+        f'[data]\ntrain = ["{train}"]\n{data}\n'
         "[stage.ranking]\nsteps = 2\nbatch = 2\nmax_length = 16\n[run]\ncheckpoint_every = 50\n"
         + rest
     )
@@ -243,6 +243,36 @@ def test_a_recipe_mines_by_itself_once_a_run(tmp_path: Path) -> None:
     kept.write_text("[0]\n[]\n[1]\n")
     again = load_pairs(recipe, cache=tmp_path / "cache")
     assert [found.tolist() for found in again.negatives] == [[0], [], [1]]
+
+
+@pytest.mark.parametrize(
+    "data", ["[data.mining]\nwindows = ['0-9']", "mined_from = 0\nmined_depth = 9"]
+)
+def test_pairs_without_negatives_are_mined_among_the_texts_of_their_file(
+    data: str, tmp_path: Path
+) -> None:
+    """Mining did nothing for them, and said nothing; given negatives stay what they are."""
+    documents = texts(20)
+    records = [{"query": text.split()[0], "pos": text} for text in documents]
+    records += [{"query": "red fox", "pos": "red fox den", "neg": "old owl"}]
+    records += [{"query": "blue", "pos": ["blue sea", "blue sky"], "neg": []}]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "pairs.jsonl").write_text(lines)
+    recipe = recipe_for(tmp_path, f"negatives = 1\n{data}\n", train="pairs.jsonl")
+    pairs = load_pairs(recipe)
+    assert [pairs.documents[row] for row in pairs.negatives[20]] == ["old owl"]
+    for i, query in enumerate(pairs.queries):
+        found = {pairs.documents[row] for row in pairs.negatives[i]}
+        assert found
+        assert not found & {pairs.documents[row] for row in pairs.positives[i]}
+        assert i == 20 or all(query in text.split() for text in found)
+    assert pairs.sources[0].n_negatives == sum(map(len, pairs.negatives))
+    drawn = f"negatives = 1\nmax_queries = 3\n{data}\n"
+    few = load_pairs(recipe_for(tmp_path, drawn, train="pairs.jsonl"))
+    assert len(few.queries) == 3
+    assert set(few.documents) == set(pairs.documents), (
+        "those of the queries left out are ranked too"
+    )
 
 
 def test_every_part_of_mining_is_heard_of(

@@ -8,7 +8,7 @@ files: the same files give the same numbers.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 import orjson
@@ -84,7 +84,7 @@ def load_pairs(
         file = _pair_file(name, recipe.path)
         if file is not None:
             fingerprint = fingerprint_files([file], root=file.parent)
-            _read_pair_file(collected, file, recipe)
+            _read_pair_file(collected, file, recipe, cache=cache, quiet=quiet)
         else:
             dataset = load_dataset(beside(name, recipe.path))
             fingerprint = dataset.fingerprint
@@ -237,18 +237,50 @@ def _given_negatives(file: Path) -> dict[str, list[str]]:
     return given
 
 
-def _read_pair_file(collected: _Collected, file: Path, recipe: Recipe) -> None:
-    for line, record in _some(list(_records(file)), recipe.data.max_queries, recipe):
-        query = record.get("query")
-        positives, negatives = _listed(record.get("pos")), _listed(record.get("neg", []))
-        if not isinstance(query, str) or not _are_strings(positives) or not _are_strings(negatives):
-            raise DatasetError(
-                f'{file}:{line}: wanted {{"query": text, "pos": text or [texts], "neg": ...}}, '
-                f"got the keys {', '.join(record)}."
-            )
-        rows = [collected.document(text) for text in positives if text.strip()]
-        if rows and query.strip():
-            collected.add(query, rows, (collected.document(t) for t in negatives if t.strip()))
+def _read_pair_file(
+    collected: _Collected, file: Path, recipe: Recipe, *, cache: Path | None, quiet: bool
+) -> None:
+    """Read a file of pairs; for queries without negatives they are mined among all its texts."""
+    plan, first = mining_plan(recipe), len(collected.queries)
+    pairs = [_pair(file, line, record) for line, record in _records(file)]
+    read = _some(pairs, recipe.data.max_queries, recipe)
+    for pair in read:
+        positives = [collected.document(text) for text in pair.positives]
+        if positives and pair.query.strip():
+            collected.add(pair.query, positives, map(collected.document, pair.negatives))
+    without = [i for i in range(first, len(collected.queries)) if not collected.negatives[i]]
+    if plan is not None and without:
+        texts = (text for pair in pairs for text in (*pair.positives, *pair.negatives))
+        rows = np.asarray(sorted({collected.document(text) for text in texts}), np.int32)
+        mined = mined_negatives(
+            plan,
+            [collected.queries[i] for i in without],
+            [collected.positives[i] for i in without],
+            [collected.documents[row] for row in rows],
+            rows,
+            own=[None] * len(without),
+            cache=cache,
+            quiet=quiet,
+        )
+        for i, found in zip(without, mined, strict=True):
+            collected.negatives[i] = found
+
+
+class _Pair(NamedTuple):
+    query: str
+    positives: list[str]
+    negatives: list[str]
+
+
+def _pair(file: Path, line: int, record: Mapping[str, Any]) -> _Pair:
+    query = record.get("query")
+    positives, negatives = _listed(record.get("pos")), _listed(record.get("neg", []))
+    if not isinstance(query, str) or not _are_strings(positives) or not _are_strings(negatives):
+        raise DatasetError(
+            f'{file}:{line}: wanted {{"query": text, "pos": text or [texts], "neg": ...}}, '
+            f"got the keys {', '.join(record)}."
+        )
+    return _Pair(query, [t for t in positives if t.strip()], [t for t in negatives if t.strip()])
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

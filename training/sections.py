@@ -133,7 +133,8 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Mining:
-    """Negatives found by rankers, where a collection gives none; see `training.mining`."""
+    """Negatives found by rankers, where a collection or a record of pairs gives none; see
+    `training.mining`."""
 
     miners: tuple[str, ...] = ("bm25",)
     """"bm25" ("bm25:german" and so on for words of another language), "dense:FOLDER", or the folder
@@ -159,7 +160,8 @@ class Data:
     """Which judged collections to learn from."""
 
     train: tuple[str, ...]
-    """Names of collections, folders, or .jsonl files of {"query", "pos", "neg"} records."""
+    """Names of collections, folders, or .jsonl files of {"query", "pos", "neg"} records, of which
+    "neg" may be missing."""
     split: str = "train"
     negatives: int = number(0, low=0)
     """Given negatives drawn per query, where a collection has them; others are in-batch."""
