@@ -20,8 +20,10 @@ from lsr.encoders.pairwise import load_duo  # noqa: E402
 from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from lsr.reranking import PairwiseReranker  # noqa: E402
 from training import load_recipe, train  # noqa: E402
+from training.batches import draw  # noqa: E402
 from training.candidates import limited  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
+from training.develop import load_learned  # noqa: E402
 from training.distillation import teach  # noqa: E402
 from training.steps import RankingSteps  # noqa: E402
 from training.teachers import EmbeddingTeacher, PairTeacher  # noqa: E402
@@ -420,12 +422,15 @@ def test_affine_gives_the_ensemble_the_scale_of_the_reference(
 
 def test_candidates_limit_what_is_scored(dense: Path, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, entry("dense", dense) + "[distillation]\ncandidates = 3\n")
-    pairs = limited(load_pairs(recipe), recipe.distillation.candidates)
+    _, pairs = load_learned(recipe)
     scores = teach(recipe, pairs, tmp_path / "run", quiet=True)
     assert scores is not None
     everything = np.arange(len(pairs.documents), dtype=np.int32)
     known = ~np.isnan(scores.matrix(np.arange(4, dtype=np.int32), everything))
     assert known.sum(axis=1).tolist() == [3, 3, 3, 3]
+    for q in range(4):
+        drawn = draw(pairs, np.array([q], np.int32), negatives=9, seed=0, number=q).documents
+        assert len(drawn) == 1 + len(pairs.negatives[q]) <= 3, "nor does training draw another"
 
 
 def test_the_command_stops_resumes_extends_and_describes(

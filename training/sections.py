@@ -231,7 +231,8 @@ class Distillation:
     """Multiplies the ensemble; left out, 30 if every teacher is min-max'ed (arXiv 2411.04403), else
     1."""
     candidates: int = number(0, low=0)
-    """Documents scored per query: its positives, and negatives up to this many; 0 = all."""
+    """Documents kept per query: its positives, and negatives up to this many in all; 0 = all. The
+    others are neither scored nor ever drawn for it, with `in_batch` too."""
     in_batch: bool = False
     """Score every pair of the batch with the teachers that embed; a cross-encoder joins in where
     its score is cached. False: a query's own candidates only, by all teachers."""
