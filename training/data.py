@@ -73,9 +73,14 @@ def load_pairs(
     text_fields: Sequence[str] = ("title", "text"),
     *,
     cache: Path | None = None,
+    deadline: float | None = None,
     quiet: bool = True,
 ) -> Pairs:
-    """Read every collection of the recipe's [data] section; `cache` keeps mined negatives."""
+    """Read every collection of the recipe's [data] section.
+
+    `cache` keeps mined negatives, and what mining has found when `deadline` (`time.monotonic`)
+    ends it: an `OutOfTimeError`.
+    """
     collected = _Collected()
     sources: list[Source] = []
     for name in recipe.data.train:
@@ -84,13 +89,22 @@ def load_pairs(
         file = _pair_file(name, recipe.path)
         if file is not None:
             fingerprint = fingerprint_files([file], root=file.parent)
-            _read_pair_file(collected, file, recipe, cache=cache, quiet=quiet)
+            _read_pair_file(collected, file, recipe, cache=cache, deadline=deadline, quiet=quiet)
         else:
             dataset = load_dataset(beside(name, recipe.path))
             fingerprint = dataset.fingerprint
             negatives = _negatives_file(dataset) if recipe.data.negatives else None
             given = {} if negatives is None else _given_negatives(negatives)
-            _read_judged(collected, dataset, recipe, given, text_fields, cache=cache, quiet=quiet)
+            _read_judged(
+                collected,
+                dataset,
+                recipe,
+                given,
+                text_fields,
+                cache=cache,
+                deadline=deadline,
+                quiet=quiet,
+            )
         n_queries = len(collected.queries) - first
         if n_queries == 0:
             raise RecipeError(
@@ -171,6 +185,7 @@ def _read_judged(
     text_fields: Sequence[str],
     *,
     cache: Path | None,
+    deadline: float | None,
     quiet: bool,
 ) -> None:
     split, first = recipe.data.split, len(collected.queries)
@@ -206,6 +221,7 @@ def _read_judged(
             rows,
             own=[row_of.get(query.query_id) for query in kept],
             cache=cache,
+            deadline=deadline,
             quiet=quiet,
         )
 
@@ -238,7 +254,13 @@ def _given_negatives(file: Path) -> dict[str, list[str]]:
 
 
 def _read_pair_file(
-    collected: _Collected, file: Path, recipe: Recipe, *, cache: Path | None, quiet: bool
+    collected: _Collected,
+    file: Path,
+    recipe: Recipe,
+    *,
+    cache: Path | None,
+    deadline: float | None,
+    quiet: bool,
 ) -> None:
     """Read a file of pairs; for queries without negatives they are mined among all its texts."""
     plan, first = mining_plan(recipe), len(collected.queries)
@@ -260,6 +282,7 @@ def _read_pair_file(
             rows,
             own=[None] * len(without),
             cache=cache,
+            deadline=deadline,
             quiet=quiet,
         )
         for i, found in zip(without, mined, strict=True):

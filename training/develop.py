@@ -49,14 +49,18 @@ class Development:
 
 
 def load_learned(
-    recipe: Recipe, *, cache: Path | None = None, quiet: bool = True
+    recipe: Recipe,
+    *,
+    cache: Path | None = None,
+    deadline: float | None = None,
+    quiet: bool = True,
 ) -> tuple[tuple[Development, ...], Pairs]:
     """The development collections of the recipe, and the pairs that it learns from.
 
     Both training and `lsr score` ask here: scores of other queries or candidates are refused.
-    `cache` keeps mined negatives.
+    `cache` keeps mined negatives; `OutOfTimeError` if `deadline` ended the mining.
     """
-    loaded = load_pairs(recipe, cache=cache, quiet=quiet)
+    loaded = load_pairs(recipe, cache=cache, deadline=deadline, quiet=quiet)
     developments, left = load_development(recipe, loaded)
     return developments, limited(left, recipe.distillation.candidates)
 

@@ -18,7 +18,8 @@ from .adapters import merge_lora
 from .card import add_record, measure, training_record
 from .curve import draw, read_log
 from .develop import load_learned
-from .gather import in_turn, is_first, join, n_processes, wait
+from .gather import anyone, in_turn, is_first, join, n_processes, wait
+from .mining.parts import OutOfTimeError
 from .models import check_networks, make_encoder
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
@@ -62,10 +63,16 @@ def run_recipe(
     folder = output.with_name(f"{output.name}.training")
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    developments, pairs = load_learned(recipe, cache=folder / "mined", quiet=quiet)
+    deadline = None if stop_after is None else started + stop_after
+    try:
+        learned = load_learned(recipe, cache=folder / "mined", deadline=deadline, quiet=quiet)
+    except OutOfTimeError:
+        learned = None
+    if anyone(learned is None) or learned is None:
+        return TrainReport(output, False, time.monotonic() - started, 0, 0, None, {})
+    developments, pairs = learned
     with in_turn():
         record = RunRecord.open(folder, recipe, pairs, writes=is_first())
-    deadline = None if stop_after is None else started + stop_after
     run = TrainingRun(
         recipe,
         pairs,

@@ -53,6 +53,7 @@ def score(
     try:
         from training.develop import load_learned
         from training.distillation import teach
+        from training.mining.parts import OutOfTimeError
     except ImportError as missing:
         package = (missing.name or "pyarrow").partition(".")[0]
         raise MissingExtra("scoring", extra="train", package=package) from None
@@ -62,16 +63,20 @@ def score(
     how = replace(loaded.distillation, cache=str(output.absolute()), in_batch=False)
     loaded = replace(loaded, distillation=how)
     work = output.with_name(f"{output.name}.work")
-    _, pairs = load_learned(loaded, cache=work / "mined", quiet=False)
     deadline = None if stop_after is None else started + stop_after
-    scores = teach(loaded, pairs, work, deadline=deadline)
+    try:
+        _, pairs = load_learned(loaded, cache=work / "mined", deadline=deadline, quiet=False)
+        scores = teach(loaded, pairs, work, deadline=deadline)
+    except OutOfTimeError:
+        scores = None  # while mining
     seconds = time.monotonic() - started
     if scores is None or scores.cache is None:
         if json:
             out.as_json({"finished": False, "output": str(output), "seconds": seconds})
             return
         out.fact(
-            "stopped", f"after {out.duration(seconds)}; what is scored is kept beside {output}"
+            "stopped",
+            f"after {out.duration(seconds)}; what is mined and scored is kept beside {output}",
         )
         again = [word for text in settings for word in ("--set", text)]
         out.next_step("lsr", "score", recipe, str(output), *again)
