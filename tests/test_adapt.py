@@ -33,6 +33,7 @@ from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.errors import DatasetError, EncoderError, RecipeError  # noqa: E402
 from training import adapt  # noqa: E402
 from training.adapting.measure import interval  # noqa: E402
+from training.adapting.run import AdaptReport  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
 from training.sections import Scratch  # noqa: E402
 
@@ -233,6 +234,46 @@ def test_given_queries_take_the_place_of_those_from_documents(
     assert right == len(pairs)
     card = json.loads((tmp_path / "out" / "lsr.json").read_text())
     assert card["training"]["recipe"]["stage"]["ranking"]["losses"]["kl"] == 1.0
+
+
+def test_it_stops_while_negatives_are_mined_and_goes_on(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline was not looked at before all negatives were there, and a kill lost them all."""
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    looks = iter([0.0, 0.0])
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return next(looks, float("inf"))
+
+    def once(output: Path) -> AdaptReport:
+        return adapt(
+            str(corpus),
+            output,
+            encoder=encoder,
+            teacher="bm25",
+            steps=1,
+            batch=4,
+            progress=False,
+            stop_after=3600,
+        )
+
+    monkeypatch.setattr("training.mining.negatives._BLOCK", 16)
+    with monkeypatch.context() as patched:
+        patched.setattr("training.mining.parts.time", Clock)
+        stopped = once(tmp_path / "stormy")
+    assert (stopped.finished, stopped.step) == (False, "negatives")
+    assert len(list((tmp_path / "stormy.adapt" / "negatives").glob("*.npz"))) == 2
+    assert once(tmp_path / "stormy").finished
+    assert once(tmp_path / "quiet").finished
+    mined = [
+        (tmp_path / f"{name}.adapt" / "collection" / "negatives.jsonl.gz").read_bytes()
+        for name in ("stormy", "quiet")
+    ]
+    assert mined[0] == mined[1]
+    assert not (tmp_path / "stormy.adapt" / "negatives").exists()
 
 
 @pytest.mark.parametrize("kind", ["siamese", "separate"])

@@ -2,22 +2,30 @@
 
 import gzip
 import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lsr.__main__ import run
 from lsr.commands.mine import mine as mine_command
 from lsr.encoders import BM25Encoder
 from lsr.errors import DatasetError, EncoderError, MissingExtra, RecipeError, UsageError
 from training import load_recipe, mine
 from training.data import load_pairs
+from training.mining import negatives
 from training.mining.cleaning import Copies
 from training.mining.judges import judged
-from training.mining.negatives import MiningPlan, mine_texts
-from training.mining.rankers import DenseRanker, SparseRanker, open_miner
+from training.mining.negatives import Mined, MiningPlan, mine_texts
+from training.mining.parts import OutOfTimeError, Parts
+from training.mining.rankers import DenseMiner, DenseRanker, SparseRanker, open_miner
 from training.mining.windows import Window, draw, parse_window
 from training.rows import Rows
 
@@ -219,12 +227,12 @@ def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
         mine(folder, tmp_path / "x.jsonl", split="dev")
 
 
-def recipe_for(folder: Path, data: str, rest: str = ""):
+def recipe_for(folder: Path, data: str, rest: str = "", *, train: str = "./zoo"):
     path = folder / "recipe.toml"
     path.write_text(
         'name = "t"\n[model]\nkind = "siamese"\nmax_length = 16\nquery_length = 8\n'
         "[model.scratch]\nlayers = 1\nhidden = 16\nheads = 2\nvocabulary = 300\n"
-        f'[data]\ntrain = ["./zoo"]\n{data}\n'
+        f'[data]\ntrain = ["{train}"]\n{data}\n'
         "[stage.ranking]\nsteps = 2\nbatch = 2\nmax_length = 16\n[run]\ncheckpoint_every = 50\n"
         + rest
     )
@@ -243,6 +251,36 @@ def test_a_recipe_mines_by_itself_once_a_run(tmp_path: Path) -> None:
     kept.write_text("[0]\n[]\n[1]\n")
     again = load_pairs(recipe, cache=tmp_path / "cache")
     assert [found.tolist() for found in again.negatives] == [[0], [], [1]]
+
+
+@pytest.mark.parametrize(
+    "data", ["[data.mining]\nwindows = ['0-9']", "mined_from = 0\nmined_depth = 9"]
+)
+def test_pairs_without_negatives_are_mined_among_the_texts_of_their_file(
+    data: str, tmp_path: Path
+) -> None:
+    """Mining did nothing for them, and said nothing; given negatives stay what they are."""
+    documents = texts(20)
+    records = [{"query": text.split()[0], "pos": text} for text in documents]
+    records += [{"query": "red fox", "pos": "red fox den", "neg": "old owl"}]
+    records += [{"query": "blue", "pos": ["blue sea", "blue sky"], "neg": []}]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "pairs.jsonl").write_text(lines)
+    recipe = recipe_for(tmp_path, f"negatives = 1\n{data}\n", train="pairs.jsonl")
+    pairs = load_pairs(recipe)
+    assert [pairs.documents[row] for row in pairs.negatives[20]] == ["old owl"]
+    for i, query in enumerate(pairs.queries):
+        found = {pairs.documents[row] for row in pairs.negatives[i]}
+        assert found
+        assert not found & {pairs.documents[row] for row in pairs.positives[i]}
+        assert i == 20 or all(query in text.split() for text in found)
+    assert pairs.sources[0].n_negatives == sum(map(len, pairs.negatives))
+    drawn = f"negatives = 1\nmax_queries = 3\n{data}\n"
+    few = load_pairs(recipe_for(tmp_path, drawn, train="pairs.jsonl"))
+    assert len(few.queries) == 3
+    assert set(few.documents) == set(pairs.documents), (
+        "those of the queries left out are ranked too"
+    )
 
 
 def test_every_part_of_mining_is_heard_of(
@@ -283,6 +321,205 @@ def test_the_short_form_is_bm25_between_two_ranks(tmp_path: Path) -> None:
     assert any(len(r) for r in short.negatives)
 
 
+def test_a_score_cache_is_that_of_the_first_round(tmp_path: Path) -> None:
+    """The second has other candidates: it refused the file, after a whole round of training."""
+    from training.rounds import round_recipe
+
+    collection(tmp_path / "zoo")
+    section = "negatives = 1\n[data.mining]\nrounds = 2\n"
+    rest = '[[teachers]]\nkind = "bm25"\n[distillation]\ncache = "scores.arrow"\n'
+    recipe = recipe_for(tmp_path, section, rest)
+    caches = [round_recipe(recipe, tmp_path / "rounds", n).distillation.cache for n in (1, 2)]
+    assert caches == ["scores.arrow", ""]
+
+
+class Ticks:
+    """A clock that goes on by one whenever somebody looks, so that deadlines fall where we say."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1.0
+        return self.now
+
+    perf_counter = staticmethod(time.perf_counter)
+
+
+class Reader:
+    """A teacher of pairs: the words that both texts have, and how long the document is."""
+
+    name = "reader"
+    fingerprint = "1" * 16
+
+    def score(
+        self, queries: list[str], documents: list[str], *, progress: bool = False
+    ) -> np.ndarray:
+        shared = [
+            len(set(query.split()) & set(document.split())) + len(document) / 100
+            for query, document in zip(queries, documents, strict=True)
+        ]
+        return np.asarray(shared, np.float32)
+
+
+@pytest.mark.parametrize("teacher", [Projection(), Reader()], ids=["vectors", "pairs"])
+def test_mining_stopped_after_every_part_finds_what_it_finds_at_once(
+    teacher: Projection | Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop or a kill lost hours of mining: nothing was kept before all of it was done."""
+    faiss = pytest.importorskip("faiss")
+    documents, queries = texts(40), texts(7, seed=1)
+    embedded: list[str] = []
+
+    class Counting(Projection):
+        def embed_documents(self, batch: list[str], *, progress: bool = False) -> np.ndarray:
+            embedded.extend(batch)
+            return super().embed_documents(batch)
+
+    BM25Encoder.fit(documents).save(tmp_path / "enc")
+    real = open_miner
+    dense = DenseMiner(Counting(), faiss)
+    monkeypatch.setattr(
+        negatives, "open_miner", lambda name, folder: dense if name == "dense" else real(name)
+    )
+    monkeypatch.setattr(negatives, "open_judge", lambda *_, **__: teacher)
+    monkeypatch.setattr(negatives, "_BLOCK", 2)
+    monkeypatch.setattr("training.mining.judges._PART_PAIRS", 25)
+    miners = ["bm25", str(tmp_path / "enc"), "dense"]
+    plan = MiningPlan.of(miners, ["0-9:4", "9-30:3"], margin=0.1, teacher="any")
+
+    def mined(parts: Parts) -> list[Mined]:
+        asked = [rows(i) for i in range(7)]
+        return mine_texts(plan, queries, asked, documents, quiet=True, parts=parts)
+
+    wanted = mined(Parts(tmp_path / "quiet"))
+    assert len(embedded) == 40
+    clock = Ticks()
+    monkeypatch.setattr("training.mining.parts.time", clock)
+    monkeypatch.setattr("lsr.vectors.time", clock)
+    stops = 0
+    found = None
+    while found is None:
+        try:
+            # Looked at before a part, and before vectors that it needs.
+            found = mined(Parts(tmp_path / "stormy", deadline=clock.now + 3))
+        except OutOfTimeError:
+            stops += 1
+            assert stops < 99
+        broken = sorted((tmp_path / "stormy").glob("found-*"))[-1:]
+        if stops == 4:
+            raw = bytearray(broken[0].read_bytes())
+            raw[len(raw) // 2] ^= 1
+            broken[0].write_bytes(raw)  # and is made again
+    assert stops > 6, "each call made two parts"
+    assert len(embedded) == 80
+    for one, other in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_array_equal(one.scores, other.scores)
+    assert sum(len(one.rows) for one in found) > 7
+
+
+def test_parts_of_another_ranker_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder trained anew lies in the folder of the old one."""
+    documents, queries = texts(40), texts(7, seed=1)
+    plan = MiningPlan.of([str(tmp_path / "enc"), "bm25"], ["0-9:4"])
+    nothing = [rows()] * len(queries)
+
+    def mined(parts: Parts) -> list[list[int]]:
+        found = mine_texts(plan, queries, nothing, documents, quiet=True, parts=parts)
+        return [one.rows.tolist() for one in found]
+
+    results = []
+    for corpus in (documents, texts(9, seed=2)):
+        shutil.rmtree(tmp_path / "enc", ignore_errors=True)
+        BM25Encoder.fit(corpus).save(tmp_path / "enc")
+        results.append(mined(Parts(tmp_path / "parts")))
+        assert results[-1] == mined(Parts()) == mined(Parts(tmp_path / "parts"))
+    assert results[0] != results[1]
+
+
+KILLED = """
+import sys, time
+from training import mine
+from training.mining import negatives
+from training.mining.rankers import SparseRanker
+negatives._BLOCK = 1
+search = SparseRanker.search
+def slow(self, queries, depth, asked):
+    print(queries[0], flush=True)
+    time.sleep(0.02)
+    return search(self, queries, depth, asked)
+SparseRanker.search = slow
+mine(sys.argv[1], sys.argv[2], windows=["0-9:3"], progress=False)
+"""
+
+
+def test_sigkill_loses_at_most_the_part_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real process, really killed: the next call asks for what is missing and no more."""
+    folder = collection(tmp_path / "zoo")
+    with (folder / "queries.jsonl").open("a") as file:
+        file.writelines(
+            "\n" + json.dumps({"_id": f"m{i}", "text": texts(20)[i]}) for i in range(20)
+        )
+    with (folder / "qrels" / "train.tsv").open("a") as file:
+        file.writelines(f"m{i}\td{i}\t1\n" for i in range(20))
+    mine(folder, tmp_path / "quiet.jsonl", windows=["0-9:3"], progress=False)
+    output = tmp_path / "out.jsonl"
+    command = [sys.executable, "-c", KILLED, str(folder), str(output)]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        begun = [process.stdout.readline() for _ in range(6)]
+        os.kill(process.pid, signal.SIGKILL)
+        begun += process.stdout.readlines()
+    assert process.returncode == -signal.SIGKILL
+    assert not output.exists()
+    kept = len(list((tmp_path / "out.jsonl.work").glob("*/found-*.npz")))
+    assert kept >= len(begun) - 1 >= 5
+    asked: list[str] = []
+    search = SparseRanker.search
+
+    def counted(self: SparseRanker, queries: list[str], depth: int, rest: list[Rows]) -> list:
+        asked.extend(queries)
+        return search(self, queries, depth, rest)
+
+    monkeypatch.setattr(SparseRanker, "search", counted)
+    monkeypatch.setattr(negatives, "_BLOCK", 1)
+    report = mine(folder, output, windows=["0-9:3"], progress=False)
+    assert report.finished
+    assert len(asked) == 23 - kept
+    assert output.read_bytes() == (tmp_path / "quiet.jsonl").read_bytes()
+    assert not (tmp_path / "out.jsonl.work").exists()
+
+
+def test_the_commands_stop_while_mining_and_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--stop-after` was not looked at before the mining was done."""
+    pytest.importorskip("transformers")
+    folder = collection(tmp_path / "zoo")
+    teacher = '[[teachers]]\nkind = "bm25"\n[stage.ranking.losses]\nkl = 1.0\n'
+    recipe = recipe_for(tmp_path, "negatives = 1\nmined_from = 0\nmined_depth = 9\n", teacher)
+    calls = [
+        ("mine", str(folder), "--output", str(tmp_path / "n.jsonl"), "--window", "0-9"),
+        ("score", str(recipe.path), str(tmp_path / "scores.arrow")),
+        ("train", str(recipe.path), str(tmp_path / "encoder")),
+    ]
+    for verb, *words in calls:
+        assert run([verb, *words, "--stop-after", "0.000001"]) == 0
+        assert "stopped" in capsys.readouterr().out
+        assert run([verb, *words, "--stop-after", "0.000001", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["finished"] is False
+        assert run([verb, *words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["finished"] is True
+    left = ["encoder", "n.jsonl", "recipe.toml", "scores.arrow", "zoo"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
 @pytest.mark.slow
 def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> None:
     """Stopped between rounds or not, the result is one encoder, and nothing is left behind."""
@@ -292,7 +529,8 @@ def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> 
 
     collection(tmp_path / "zoo")
     section = 'negatives = 1\n[data.mining]\nwindows = ["0-9:3"]\nrounds = 2\n'
-    recipe = recipe_for(tmp_path, section)
+    teacher = '[[teachers]]\nkind = "bm25"\n[distillation]\ncache = "scores.arrow"\n'
+    recipe = recipe_for(tmp_path, section, teacher + "[stage.ranking.losses]\nkl = 1.0\n")
     second = round_recipe(recipe, tmp_path / "rounds", 2)
     assert second.data.mining is not None
     assert second.data.mining.miners == ("bm25", str(tmp_path / "rounds" / "1"))
@@ -309,4 +547,5 @@ def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> 
         "1",
         ["bm25", "1"],
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.toml", "zoo"]
+    left = ["out", "recipe.toml", "scores.arrow", "zoo"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left

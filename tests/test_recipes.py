@@ -14,11 +14,26 @@ from index import Index, build_index
 from lsr.encoders import load_encoder
 from lsr.types import Document
 from training import load_recipe, shipped_recipes, train
+from training.card import read_record
 from training.recipe import SHIPPED
 
 
-def toy(name: str) -> dict[str, Any]:
-    """What makes a recipe small: random weights, the pairs of `smoke`, a few steps."""
+def smoke_pairs() -> list[dict[str, str]]:
+    """The 48 pairs that are shipped."""
+    return [orjson.loads(line) for line in (SHIPPED / "smoke.jsonl").read_bytes().splitlines()]
+
+
+def mines(name: str) -> bool:
+    """Whether a recipe finds negatives by itself."""
+    data = tomllib.loads((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"))["data"]
+    return "mining" in data or bool(data.get("mined_depth"))
+
+
+def toy(name: str, folder: Path) -> dict[str, Any]:
+    """What makes a recipe small: random weights, the pairs of `smoke`, a few steps.
+
+    A recipe that mines gets them without their negatives, as a file in `folder`.
+    """
     table = tomllib.loads((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"))
     model, stage = table["model"], table["stage"]
     changes: dict[str, Any] = {
@@ -42,6 +57,12 @@ def toy(name: str) -> dict[str, Any]:
     }
     if "mining" in table["data"]:
         changes |= {"data.mining.miners": ["bm25"], "data.mining.windows": ["0-5:3"]}
+    elif mines(name):
+        changes |= {"data.mined_from": 0, "data.mined_depth": 5}
+    if mines(name):
+        bare = [{"query": pair["query"], "pos": pair["pos"]} for pair in smoke_pairs()]
+        (folder / "bare.jsonl").write_bytes(b"".join(orjson.dumps(pair) + b"\n" for pair in bare))
+        changes["data.train"] = [str(folder / "bare.jsonl")]
     if model.get("query_backbone"):
         changes["model.query_backbone"] = ""
     if "lora" in model:
@@ -85,10 +106,15 @@ def test_a_recipe_says_how_to_run_it_and_what_to_expect(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_trains_an_encoder_that_searches(name: str, tmp_path: Path) -> None:
-    report = train(load_recipe(name, toy(name)), tmp_path / "encoder", progress=False)
+    report = train(load_recipe(name, toy(name, tmp_path)), tmp_path / "encoder", progress=False)
     assert report.measured is not None
+    record = read_record(report.output)
+    assert record is not None
+    (source,) = record["data"]
+    assert source["n_negatives"], "given, or mined where the recipe says so"
+    assert source["name"] == ("bare.jsonl" if mines(name) else "smoke.jsonl")
     encoder = load_encoder(report.output)
-    pairs = [orjson.loads(line) for line in (SHIPPED / "smoke.jsonl").read_bytes().splitlines()]
+    pairs = smoke_pairs()
     documents = [Document(str(i), {"text": pair["pos"]}) for i, pair in enumerate(pairs)]
     build_index(tmp_path / "toy.index", documents, encoder, source="toy")
     with Index.open(tmp_path / "toy.index") as index:

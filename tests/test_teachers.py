@@ -20,8 +20,10 @@ from lsr.encoders.pairwise import load_duo  # noqa: E402
 from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from lsr.reranking import PairwiseReranker  # noqa: E402
 from training import load_recipe, train  # noqa: E402
+from training.batches import draw  # noqa: E402
 from training.candidates import limited  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
+from training.develop import load_learned  # noqa: E402
 from training.distillation import teach  # noqa: E402
 from training.steps import RankingSteps  # noqa: E402
 from training.teachers import EmbeddingTeacher, PairTeacher  # noqa: E402
@@ -420,12 +422,15 @@ def test_affine_gives_the_ensemble_the_scale_of_the_reference(
 
 def test_candidates_limit_what_is_scored(dense: Path, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, entry("dense", dense) + "[distillation]\ncandidates = 3\n")
-    pairs = limited(load_pairs(recipe), recipe.distillation.candidates)
+    _, pairs = load_learned(recipe)
     scores = teach(recipe, pairs, tmp_path / "run", quiet=True)
     assert scores is not None
     everything = np.arange(len(pairs.documents), dtype=np.int32)
     known = ~np.isnan(scores.matrix(np.arange(4, dtype=np.int32), everything))
     assert known.sum(axis=1).tolist() == [3, 3, 3, 3]
+    for q in range(4):
+        drawn = draw(pairs, np.array([q], np.int32), negatives=9, seed=0, number=q).documents
+        assert len(drawn) == 1 + len(pairs.negatives[q]) <= 3, "nor does training draw another"
 
 
 def test_the_command_stops_resumes_extends_and_describes(
@@ -462,6 +467,24 @@ def test_the_command_stops_resumes_extends_and_describes(
     recipe = recipe_of(tmp_path, "")
     assert run(["score", str(recipe.path), str(output)]) == 2
     assert "no [[teachers]]" in capsys.readouterr().err
+
+
+def test_the_file_of_the_command_is_what_training_reads_with_queries_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command scored the queries that training held out, too, and training refused its file."""
+    small = {"model.max_length": 32, "model.scratch.vocabulary": 300}
+    learn = {"stage.ranking.max_length": 32, "stage.ranking.batch": 2}
+    develop = "[develop]\nheld_out = 0.25\n[distillation]\ncandidates = 3\n"
+    recipe = recipe_of(tmp_path, entry("bm25") + develop)
+    output = tmp_path / "scores.arrow"
+    assert run(["score", str(recipe.path), str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["queries"] == 3
+    before = output.read_bytes()
+    cached = {"distillation.cache": str(output), "stage.ranking.losses.kl": 1.0}
+    taught = load_recipe(recipe.path, {**small, **learn, **cached})
+    assert train(taught, tmp_path / "encoder", progress=False).finished
+    assert output.read_bytes() == before
 
 
 def test_a_pairwise_teacher_compares_candidates_and_an_encoder_learns_from_it(

@@ -204,6 +204,57 @@ def test_a_run_folder_of_another_recipe_is_not_resumed(tmp_path: Path) -> None:
     assert train(other, output, progress=False, resume=False).finished
 
 
+def _pair_files(folder: Path, *, word: str) -> list[str]:
+    """Two files of one name, the first of which says `word`."""
+    for side, said in (("a", word), ("b", "left")):
+        (folder / side).mkdir(exist_ok=True)
+        lines = [{"query": f"{said} {i}", "pos": f"the text of {side} {i}"} for i in range(8)]
+        file = folder / side / "pairs.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return [str(folder / side / "pairs.jsonl") for side in "ab"]
+
+
+def _judged(folder: Path, *, negative: str) -> list[str]:
+    """A collection whose file of negatives names one document for every query."""
+    (folder / "zoo" / "qrels").mkdir(parents=True, exist_ok=True)
+    files = {
+        "corpus.jsonl": [{"_id": f"d{i}", "text": f"animal number {i}"} for i in range(8)],
+        "queries.jsonl": [{"_id": f"q{i}", "text": f"which is {i}"} for i in range(6)],
+        "negatives.jsonl": [{"_id": f"q{i}", "neg": [negative]} for i in range(6)],
+    }
+    for name, lines in files.items():
+        (folder / "zoo" / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    judgements = "".join(f"q{i}\td{i}\t1\n" for i in range(6))
+    (folder / "zoo" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + judgements)
+    return [str(folder / "zoo")]
+
+
+@pytest.mark.parametrize("kind", ["negatives", "names"])
+def test_a_run_folder_of_other_data_is_not_resumed(kind: str, tmp_path: Path) -> None:
+    """Replaced negatives, and the first of two files of one name, went unnoticed: half of a run
+    learned from one state of the data and half from another."""
+
+    def data(*, changed: bool) -> list[str]:
+        if kind == "names":
+            return _pair_files(tmp_path, word="other" if changed else "right")
+        return _judged(tmp_path, negative="d7" if changed else "d6")
+
+    settings = QUICK | {"data.negatives": 1, "stage.ranking.batch": 4}
+    recipe = load_recipe("smoke", settings | {"data.train": data(changed=False)})
+    output = tmp_path / "encoder"
+    assert not train(recipe, output, progress=False, stop_after=0.0).finished
+    data(changed=True)
+    with pytest.raises(RecipeError, match="unfinished run whose data is not that of"):
+        train(recipe, output, progress=False)
+    data(changed=False)
+    assert train(recipe, output, progress=False).finished
+    record = read_record(output)
+    assert record is not None
+    assert [bool(source["negatives"]) for source in record["data"]] == (
+        [True] if kind == "negatives" else [False, False]
+    )
+
+
 def test_an_output_that_is_something_else_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(RecipeError, match="is not an encoder folder"):

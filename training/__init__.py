@@ -1,6 +1,7 @@
 """From texts and teachers to an encoder: recipes in, encoder folders out."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,14 +76,18 @@ def mine(
     teacher: str = "",
     near_copy: float = 0.9,
     seed: int = 0,
+    stop_after: float | None = None,
     progress: bool | None = None,
 ) -> MiningReport:
     """Find hard negatives for the queries of a collection and write them to `output`.
 
     `miners` are "bm25", folders of sparse encoders and "dense:FOLDER"; each draws from every window
     of ranks, "FIRST-LAST" or "FIRST-LAST:TAKE". Documents above `margin` or `share` of the best
-    positive, by `teacher` or else by the miner, are left out. See `training.mining`.
+    positive, by `teacher` or else by the miner, are left out. `stop_after` seconds, what was found
+    is kept in `<output>.work` and the report says `finished=False`: call again. See
+    `training.mining`.
     """
+    deadline = None if stop_after is None else time.monotonic() + stop_after
     plan = MiningPlan.of(
         miners,
         windows,
@@ -94,7 +99,7 @@ def mine(
     )
     found = load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
     quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
-    return mine_collection(found, Path(output), plan, split=split, quiet=quiet)
+    return mine_collection(found, Path(output), plan, split=split, deadline=deadline, quiet=quiet)
 
 
 def pseudo_queries(

@@ -8,7 +8,7 @@ files: the same files give the same numbers.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 import orjson
@@ -41,6 +41,9 @@ class Source:
     n_negatives: int
     n_texts: int = 0
     """Documents of a plain corpus."""
+    negatives: str = ""
+    """The fingerprint of the collection's file of negatives, which `fingerprint` leaves out: it is
+    the collection's own, and contamination is known by it. "" if none was read."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +73,38 @@ def load_pairs(
     text_fields: Sequence[str] = ("title", "text"),
     *,
     cache: Path | None = None,
+    deadline: float | None = None,
     quiet: bool = True,
 ) -> Pairs:
-    """Read every collection of the recipe's [data] section; `cache` keeps mined negatives."""
+    """Read every collection of the recipe's [data] section.
+
+    `cache` keeps mined negatives, and what mining has found when `deadline` (`time.monotonic`)
+    ends it: an `OutOfTimeError`.
+    """
     collected = _Collected()
     sources: list[Source] = []
     for name in recipe.data.train:
         first = len(collected.queries)
+        negatives: Path | None = None
         file = _pair_file(name, recipe.path)
         if file is not None:
             fingerprint = fingerprint_files([file], root=file.parent)
-            _read_pair_file(collected, file, recipe)
+            _read_pair_file(collected, file, recipe, cache=cache, deadline=deadline, quiet=quiet)
         else:
             dataset = load_dataset(beside(name, recipe.path))
             fingerprint = dataset.fingerprint
-            given = _given_negatives(dataset) if recipe.data.negatives else {}
-            _read_judged(collected, dataset, recipe, given, text_fields, cache=cache, quiet=quiet)
+            negatives = _negatives_file(dataset) if recipe.data.negatives else None
+            given = {} if negatives is None else _given_negatives(negatives)
+            _read_judged(
+                collected,
+                dataset,
+                recipe,
+                given,
+                text_fields,
+                cache=cache,
+                deadline=deadline,
+                quiet=quiet,
+            )
         n_queries = len(collected.queries) - first
         if n_queries == 0:
             raise RecipeError(
@@ -101,6 +120,9 @@ def load_pairs(
                 n_queries=n_queries,
                 n_positives=sum(map(len, collected.positives[first:])),
                 n_negatives=sum(map(len, collected.negatives[first:])),
+                negatives=fingerprint_files([negatives], root=negatives.parent)
+                if negatives
+                else "",
             )
         )
     corpus: list[str] = []
@@ -163,6 +185,7 @@ def _read_judged(
     text_fields: Sequence[str],
     *,
     cache: Path | None,
+    deadline: float | None,
     quiet: bool,
 ) -> None:
     split, first = recipe.data.split, len(collected.queries)
@@ -198,6 +221,7 @@ def _read_judged(
             rows,
             own=[row_of.get(query.query_id) for query in kept],
             cache=cache,
+            deadline=deadline,
             quiet=quiet,
         )
 
@@ -211,13 +235,15 @@ def _some(items: Sequence[T], most: int, recipe: Recipe) -> Sequence[T]:
     return [items[row] for row in kept]
 
 
-def _given_negatives(dataset: Dataset) -> dict[str, list[str]]:
-    """query_id -> doc_ids from the collection's negatives file, if it has one."""
+def _negatives_file(dataset: Dataset) -> Path | None:
+    """The collection's negatives file, if it has one."""
     if dataset.path is None:
-        return {}
-    file = next((f for n in _NEGATIVES if (f := dataset.path / n).is_file()), None)
-    if file is None:
-        return {}
+        return None
+    return next((f for n in _NEGATIVES if (f := dataset.path / n).is_file()), None)
+
+
+def _given_negatives(file: Path) -> dict[str, list[str]]:
+    """query_id -> doc_ids from a negatives file."""
     given: dict[str, list[str]] = {}
     for line, record in _records(file):
         query_id, doc_ids = record.get("_id"), record.get("neg")
@@ -227,18 +253,57 @@ def _given_negatives(dataset: Dataset) -> dict[str, list[str]]:
     return given
 
 
-def _read_pair_file(collected: _Collected, file: Path, recipe: Recipe) -> None:
-    for line, record in _some(list(_records(file)), recipe.data.max_queries, recipe):
-        query = record.get("query")
-        positives, negatives = _listed(record.get("pos")), _listed(record.get("neg", []))
-        if not isinstance(query, str) or not _are_strings(positives) or not _are_strings(negatives):
-            raise DatasetError(
-                f'{file}:{line}: wanted {{"query": text, "pos": text or [texts], "neg": ...}}, '
-                f"got the keys {', '.join(record)}."
-            )
-        rows = [collected.document(text) for text in positives if text.strip()]
-        if rows and query.strip():
-            collected.add(query, rows, (collected.document(t) for t in negatives if t.strip()))
+def _read_pair_file(
+    collected: _Collected,
+    file: Path,
+    recipe: Recipe,
+    *,
+    cache: Path | None,
+    deadline: float | None,
+    quiet: bool,
+) -> None:
+    """Read a file of pairs; for queries without negatives they are mined among all its texts."""
+    plan, first = mining_plan(recipe), len(collected.queries)
+    pairs = [_pair(file, line, record) for line, record in _records(file)]
+    read = _some(pairs, recipe.data.max_queries, recipe)
+    for pair in read:
+        positives = [collected.document(text) for text in pair.positives]
+        if positives and pair.query.strip():
+            collected.add(pair.query, positives, map(collected.document, pair.negatives))
+    without = [i for i in range(first, len(collected.queries)) if not collected.negatives[i]]
+    if plan is not None and without:
+        texts = (text for pair in pairs for text in (*pair.positives, *pair.negatives))
+        rows = np.asarray(sorted({collected.document(text) for text in texts}), np.int32)
+        mined = mined_negatives(
+            plan,
+            [collected.queries[i] for i in without],
+            [collected.positives[i] for i in without],
+            [collected.documents[row] for row in rows],
+            rows,
+            own=[None] * len(without),
+            cache=cache,
+            deadline=deadline,
+            quiet=quiet,
+        )
+        for i, found in zip(without, mined, strict=True):
+            collected.negatives[i] = found
+
+
+class _Pair(NamedTuple):
+    query: str
+    positives: list[str]
+    negatives: list[str]
+
+
+def _pair(file: Path, line: int, record: Mapping[str, Any]) -> _Pair:
+    query = record.get("query")
+    positives, negatives = _listed(record.get("pos")), _listed(record.get("neg", []))
+    if not isinstance(query, str) or not _are_strings(positives) or not _are_strings(negatives):
+        raise DatasetError(
+            f'{file}:{line}: wanted {{"query": text, "pos": text or [texts], "neg": ...}}, '
+            f"got the keys {', '.join(record)}."
+        )
+    return _Pair(query, [t for t in positives if t.strip()], [t for t in negatives if t.strip()])
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

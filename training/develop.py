@@ -25,7 +25,8 @@ from lsr.errors import RecipeError
 from lsr.measures import evaluate
 from lsr.types import Qrels
 
-from .data import Pairs, Source, beside
+from .candidates import limited
+from .data import Pairs, Source, beside, load_pairs
 from .gather import anyone
 from .recipe import Recipe
 from .sharding import collect
@@ -45,6 +46,23 @@ class Development:
     queries: list[str]
     documents: list[str]
     qrels: Qrels
+
+
+def load_learned(
+    recipe: Recipe,
+    *,
+    cache: Path | None = None,
+    deadline: float | None = None,
+    quiet: bool = True,
+) -> tuple[tuple[Development, ...], Pairs]:
+    """The development collections of the recipe, and the pairs that it learns from.
+
+    Both training and `lsr score` ask here: scores of other queries or candidates are refused.
+    `cache` keeps mined negatives; `OutOfTimeError` if `deadline` ended the mining.
+    """
+    loaded = load_pairs(recipe, cache=cache, deadline=deadline, quiet=quiet)
+    developments, left = load_development(recipe, loaded)
+    return developments, limited(left, recipe.distillation.candidates)
 
 
 def load_development(recipe: Recipe, pairs: Pairs) -> tuple[tuple[Development, ...], Pairs]:

@@ -25,8 +25,9 @@ class TrainReport:
     finished: bool
     """False if `stop_after` came first; the same call continues."""
     seconds: float
-    """Training time over all calls."""
+    """Training time over all calls; of this call if it ended while mining."""
     n_queries: int
+    """0 if it ended while mining."""
     n_documents: int
     measured: Measured | None
     """None while unfinished."""

@@ -70,6 +70,8 @@ def round_recipe(recipe: Recipe, folder: Path, number: int) -> Recipe:
         recipe,
         model=model,
         data=replace(recipe.data, mining=mining),
+        # Other candidates than the first round's: their scores lie in the round's own run folder.
+        distillation=replace(recipe.distillation, cache=""),
         stage=replace(recipe.stage, mlm=None, clm=None, calibrate=None),
     )
 

@@ -17,13 +17,12 @@ from lsr.errors import EncoderError, RecipeError
 
 from .adapters import merge_lora
 from .advice import advice
-from .candidates import limited
 from .card import add_record, measure, training_record
 from .curve import draw, read_log
-from .data import load_pairs
-from .develop import load_development
-from .gather import in_turn, is_first, join, n_processes, wait
+from .develop import load_learned
+from .gather import anyone, in_turn, is_first, join, n_processes, wait
 from .health import Side
+from .mining.parts import OutOfTimeError
 from .models import check_networks, make_encoder
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
@@ -67,12 +66,16 @@ def run_recipe(
     folder = output.with_name(f"{output.name}.training")
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    loaded = load_pairs(recipe, cache=folder / "mined", quiet=quiet)
-    developments, pairs = load_development(recipe, loaded)
-    pairs = limited(pairs, recipe.distillation.candidates)
+    deadline = None if stop_after is None else started + stop_after
+    try:
+        learned = load_learned(recipe, cache=folder / "mined", deadline=deadline, quiet=quiet)
+    except OutOfTimeError:
+        learned = None
+    if anyone(learned is None) or learned is None:
+        return TrainReport(output, False, time.monotonic() - started, 0, 0, None, {})
+    developments, pairs = learned
     with in_turn():
         record = RunRecord.open(folder, recipe, pairs, writes=is_first())
-    deadline = None if stop_after is None else started + stop_after
     run = TrainingRun(
         recipe,
         pairs,

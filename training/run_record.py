@@ -1,7 +1,7 @@
 """The file `run.json` of a run folder: whose run it is, and how long it has been at work."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from lsr.encoders.folder import read_object, write_json
 from lsr.errors import RecipeError
 
-from .data import Pairs
+from .data import Pairs, Source
 from .recipe import Recipe
 
 
@@ -35,7 +35,7 @@ class RunRecord:
         path = folder / "run.json"
         identity = {
             "recipe": recipe.fingerprint(),
-            "data": {source.name: source.fingerprint for source in pairs.sources},
+            "data": _fingerprints(pairs.sources),
         }
         if path.is_file():
             found = read_object(path)
@@ -92,3 +92,12 @@ class RunRecord:
         if self._writes:
             write_json(self._path, {**self._content, "seconds": seconds})
         return seconds
+
+
+def _fingerprints(sources: Sequence[Source]) -> dict[str, str]:
+    """By name, in the order of the recipe; names may be equal, as of files in two folders."""
+    found: dict[str, str] = {}
+    for source in sources:
+        prints = filter(None, (found.get(source.name), source.fingerprint, source.negatives))
+        found[source.name] = " ".join(prints)
+    return found

@@ -137,7 +137,8 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Mining:
-    """Negatives found by rankers, where a collection gives none; see `training.mining`."""
+    """Negatives found by rankers, where a collection or a record of pairs gives none; see
+    `training.mining`."""
 
     miners: tuple[str, ...] = ("bm25",)
     """"bm25" ("bm25:german" and so on for words of another language), "dense:FOLDER", or the folder
@@ -163,7 +164,8 @@ class Data:
     """Which judged collections to learn from."""
 
     train: tuple[str, ...]
-    """Names of collections, folders, or .jsonl files of {"query", "pos", "neg"} records."""
+    """Names of collections, folders, or .jsonl files of {"query", "pos", "neg"} records, of which
+    "neg" may be missing."""
     split: str = "train"
     negatives: int = number(0, low=0)
     """Given negatives drawn per query, where a collection has them; others are in-batch."""
@@ -233,7 +235,8 @@ class Distillation:
     """Multiplies the ensemble; left out, 30 if every teacher is min-max'ed (arXiv 2411.04403), else
     1."""
     candidates: int = number(0, low=0)
-    """Documents scored per query: its positives, and negatives up to this many; 0 = all."""
+    """Documents kept per query: its positives, and negatives up to this many in all; 0 = all. The
+    others are neither scored nor ever drawn for it, with `in_batch` too."""
     in_batch: bool = False
     """Score every pair of the batch with the teachers that embed; a cross-encoder joins in where
     its score is cached. False: a query's own candidates only, by all teachers."""
@@ -241,7 +244,9 @@ class Distillation:
     """Name of the teacher whose mean and deviation the ensemble is given (SPLADE-v3), instead of
     a scale: margins for MarginMSE."""
     cache: str = ""
-    """The score cache, as `lsr score` writes it; left out, one in the run folder."""
+    """The score cache, as `lsr score` writes it; left out, one in the run folder. Of mining in
+    rounds it is the first round's: later ones have other candidates, and score them by themselves.
+    """
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the teachers' networks multiply in."""
     device: str = ""

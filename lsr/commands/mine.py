@@ -8,6 +8,7 @@ import click
 
 from ..errors import UsageError
 from . import _printing as out
+from ._durations import Duration
 
 EXAMPLES = """\b
 Examples:
@@ -63,6 +64,12 @@ Examples:
     help="Leave out documents that share so much of their words with a positive.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--stop-after",
+    type=Duration(),
+    metavar="TIME",
+    help="End after so long (90s, 8m, 2h); the same command goes on.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def mine(
@@ -77,6 +84,7 @@ def mine(
     teacher: str,
     near_copy: float,
     seed: int,
+    stop_after: float | None,
     overwrite: bool,
     json: bool,
 ) -> None:
@@ -84,7 +92,7 @@ def mine(
 
     Relevant documents, their copies and near-copies are left out. Training reads the file as
     negatives.jsonl.gz in the folder of the collection; it does without where the recipe has
-    [data.mining].
+    [data.mining]. A killed or stopped call goes on from what lies in OUTPUT.work.
     """
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
@@ -102,10 +110,15 @@ def mine(
         teacher=teacher,
         near_copy=near_copy,
         seed=seed,
+        stop_after=stop_after,
     )
     took = time.perf_counter() - started
     if json:
         out.as_json({**asdict(report), "seconds": took})
+        return
+    if not report.finished:
+        kept = f"what is found is kept in {output}.work; the same command goes on"
+        out.fact("stopped", f"after {out.duration(took)}; {kept}")
         return
     out.fact(
         "mined",

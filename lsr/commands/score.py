@@ -43,17 +43,18 @@ def score(
 ) -> None:
     """Score the candidates of RECIPE with its teachers and write the cache OUTPUT.
 
-    Candidates are each query's positives and its negatives, given or mined. A killed or stopped
-    call goes on where it was; a teacher added to the recipe later is added to the file. Training
-    reads it with `distillation.cache`. Needs the extra `train`.
+    Candidates are each query's positives and its negatives, given or mined; queries that [develop]
+    holds out have none. A killed or stopped call goes on where it was; a teacher added to the
+    recipe later is added to the file. Training reads it with `distillation.cache`. Needs the extra
+    `train`.
     """
     started = time.monotonic()
     from training import load_recipe
 
     try:
-        from training.candidates import limited
-        from training.data import load_pairs
+        from training.develop import load_learned
         from training.distillation import teach
+        from training.mining.parts import OutOfTimeError
     except ImportError as missing:
         package = (missing.name or "pyarrow").partition(".")[0]
         raise MissingExtra("scoring", extra="train", package=package) from None
@@ -63,16 +64,20 @@ def score(
     how = replace(loaded.distillation, cache=str(output.absolute()), in_batch=False)
     loaded = replace(loaded, distillation=how)
     work = output.with_name(f"{output.name}.work")
-    pairs = limited(load_pairs(loaded, cache=work / "mined", quiet=False), how.candidates)
     deadline = None if stop_after is None else started + stop_after
-    scores = teach(loaded, pairs, work, deadline=deadline)
+    try:
+        _, pairs = load_learned(loaded, cache=work / "mined", deadline=deadline, quiet=False)
+        scores = teach(loaded, pairs, work, deadline=deadline)
+    except OutOfTimeError:
+        scores = None  # while mining
     seconds = time.monotonic() - started
     if scores is None or scores.cache is None:
         if json:
             out.as_json({"finished": False, "output": str(output), "seconds": seconds})
             return
         out.fact(
-            "stopped", f"after {out.duration(seconds)}; what is scored is kept beside {output}"
+            "stopped",
+            f"after {out.duration(seconds)}; what is mined and scored is kept beside {output}",
         )
         again = [word for text in settings for word in ("--set", text)]
         out.next_step("lsr", "score", recipe, str(output), *again)

@@ -76,8 +76,11 @@ def train(
     pairs = out.columns(
         out.counted(report.n_queries, "query"), out.counted(report.n_documents, "document")
     )
-    verb = "trained" if report.finished else "stopped"
-    out.fact(verb, f"{pairs}, {out.duration(report.seconds)} so far")
+    if report.n_queries:
+        verb = "trained" if report.finished else "stopped"
+        out.fact(verb, f"{pairs}, {out.duration(report.seconds)} so far")
+    else:
+        out.fact("stopped", f"while mining, after {out.duration(report.seconds)}")
     if report.last_log:
         parts = (f"{name} {value:.4g}" for name, value in report.last_log.items())
         out.fact("last step", ", ".join(parts))

@@ -18,6 +18,7 @@ from lsr.errors import DatasetError
 from lsr.types import Query
 
 from ..mining.judges import judged, open_judge
+from ..mining.parts import Parts
 from ..mining.rankers import Ranker
 from ..rows import Rows
 from .pseudo_queries import Passage, take_queries
@@ -124,12 +125,18 @@ def read_collection(folder: Path) -> AdaptData:
 
 
 def use_given_queries(
-    folder: Path, file: Path, data: AdaptData, rankers: Sequence[Ranker], *, teacher: str
+    folder: Path,
+    file: Path,
+    data: AdaptData,
+    rankers: Sequence[Ranker],
+    *,
+    teacher: str,
+    parts: Parts,
 ) -> int:
     """Learn from the queries of `file` instead; the number of them that have an answer.
 
     Nobody judged them, so the best of the rankers' first documents is taken for the answer: by the
-    teacher's score if there is one, else by reciprocal rank fusion.
+    teacher's score, which `parts` keeps, if there is one, else by reciprocal rank fusion.
     """
     given = [query for query in read_queries(file) if query.text.strip()]
     if not given:
@@ -143,7 +150,7 @@ def use_given_queries(
                 fused[i][row] = fused[i].get(row, 0.0) + 1 / (_RRF + rank + 1)
     pools = [np.asarray(sorted(scores), np.int32) for scores in fused]
     if teacher:
-        scored = judged(open_judge(teacher, data.texts), texts, data.texts, pools)
+        scored = judged(open_judge(teacher, data.texts), texts, data.texts, pools, parts=parts)
     else:
         scored = [
             np.asarray([fused[i][row] for row in pool.tolist()], np.float32)

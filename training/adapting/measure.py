@@ -16,6 +16,7 @@ from lsr.measures import evaluate
 from lsr.progress import Bar, bar
 from lsr.types import Qrels, Query, Run, SparseMatrix
 
+from ..mining.parts import OutOfTimeError
 from ..mining.rankers import SparseRanker
 from ..rows import Rows
 
@@ -23,10 +24,6 @@ MEASURES = ("nDCG@10", "RR@10", "R@100")
 _PART = 1_024  # documents between two files of vectors: what a kill costs
 _DEPTH = 1_000
 _RESAMPLES = 2_000
-
-
-class OutOfTimeError(Exception):
-    """The deadline came; what is done is on disk."""
 
 
 @dataclass(frozen=True, slots=True)

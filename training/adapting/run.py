@@ -41,12 +41,12 @@ from lsr.types import Qrels, Query
 from ..card import add_record
 from ..mining.judges import open_judge
 from ..mining.negatives import MiningPlan, mine_texts
+from ..mining.parts import OutOfTimeError, Parts
 from ..mining.rankers import SparseRanker
 from ..run import run_recipe
 from .data import HELD_OUT, AdaptData, read_collection, use_given_queries, write_collection
 from .measure import (
     Deadline,
-    OutOfTimeError,
     interval,
     kept_measures,
     kept_vectors,
@@ -218,13 +218,18 @@ class _Adaptation:
                 data,
                 [self._bm25(data.texts), self._ranker_before(data)],
                 teacher=plan.teacher,
+                parts=self._parts("answers"),
             )
             write_json(done, {"queries": n})
+        shutil.rmtree(self._folder / "answers", ignore_errors=True)
 
     def _mine(self) -> None:
         path = self._folder / "collection" / _NEGATIVES
-        if path.is_file():
-            return
+        if not path.is_file():
+            self._write_negatives(path)
+        shutil.rmtree(self._folder / "negatives", ignore_errors=True)
+
+    def _write_negatives(self, path: Path) -> None:
         data = self._data
         qrels = load_dataset(str(self._folder / "collection")).qrels("train")
         row_of = {doc_id: row for row, doc_id in enumerate(data.doc_ids)}
@@ -240,6 +245,7 @@ class _Adaptation:
             data.texts,
             rankers=[self._bm25(data.texts), self._ranker_before(data)],
             quiet=self._quiet,
+            parts=self._parts("negatives"),
         )
         with atomic_write(path) as file:
             for query, found in zip(queries, mined, strict=True):
@@ -367,6 +373,10 @@ class _Adaptation:
             file.write(orjson.dumps(plain, option=orjson.OPT_INDENT_2))
 
     # ---- what steps share
+
+    def _parts(self, name: str) -> Parts:
+        """A folder for what a step has found so far; it goes when the step is done."""
+        return Parts(self._folder / name, self._deadline.at)
 
     @cached_property
     def _data(self) -> AdaptData:

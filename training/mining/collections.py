@@ -1,5 +1,6 @@
 """Mine a judged collection and write the file of negatives that training reads."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from lsr.errors import DatasetError
 from lsr.files import atomic_write
 
 from ..rows import Rows
-from .negatives import MiningPlan, mine_texts
+from .negatives import MiningPlan, mine_texts, mining_key
+from .parts import OutOfTimeError, Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class MiningReport:
     n_negatives: int
     n_without: int
     """Queries for which nothing was left."""
+    finished: bool = True
+    """False if the deadline came first; the same call continues."""
 
 
 def mine_collection(
@@ -33,12 +37,14 @@ def mine_collection(
     *,
     split: str = "train",
     text_fields: Sequence[str] = ("title", "text"),
+    deadline: float | None = None,
     quiet: bool = False,
 ) -> MiningReport:
     """Write a line {"_id": query id, "neg": [doc ids], "scores": [...]} for each judged query.
 
-    The file appears when all is done. Every relevant document of a query is kept out, and the
-    document that has the query's own id.
+    The file appears when all is done; until then what was found lies in `<output>.work`, where the
+    next call goes on, also after a kill. `deadline` is a time of `time.monotonic`. Every relevant
+    document of a query is kept out, and the document that has the query's own id.
     """
     doc_ids: list[str] = []
     texts: list[str] = []
@@ -65,9 +71,13 @@ def mine_collection(
     own: list[Rows] = [
         np.asarray([row_of[q.query_id]] if q.query_id in row_of else [], np.int32) for q in queries
     ]
-    mined = mine_texts(
-        plan, [q.text for q in queries], positives, texts, forbidden=own, quiet=quiet
-    )
+    asked, work = [q.text for q in queries], output.with_name(f"{output.name}.work")
+    key = mining_key(plan, asked, [rows.tolist() for rows in (*positives, *own)], texts)
+    parts = Parts(work / key, deadline)
+    try:
+        mined = mine_texts(plan, asked, positives, texts, forbidden=own, quiet=quiet, parts=parts)
+    except OutOfTimeError:
+        return MiningReport(output, len(queries), 0, 0, finished=False)
     with atomic_write(output) as file:
         for query, found in zip(queries, mined, strict=True):
             line = {
@@ -76,5 +86,6 @@ def mine_collection(
                 "scores": [round(score, 4) for score in found.scores.tolist()],
             }
             file.write(orjson.dumps(line) + b"\n")
+    shutil.rmtree(work, ignore_errors=True)
     sizes = [len(found.rows) for found in mined]
     return MiningReport(output, len(queries), sum(sizes), sizes.count(0))

@@ -1,20 +1,27 @@
 """A teacher that says how good a mined document is, so that unjudged answers are left out."""
 
+import hashlib
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from lsr.errors import EncoderError, imports_of
+from lsr.progress import Bar, bar
 from lsr.systems import BM25, CROSS_ENCODER, DENSE
 
 from ..rows import Rows
+from .parts import KEEP_NOTHING, Found, Parts
 from .rankers import Scores
 
 if TYPE_CHECKING:
-    from ..teachers import Judge
+    from ..teachers import EmbeddingTeacher, Judge, PairTeacher
+
+_PART_PAIRS = 4_096  # what a kill costs: about a minute of a small cross-encoder on one CPU core
 
 
 def open_judge(name: str, documents: Sequence[str], *, folder: Path | None = None) -> "Judge":
@@ -49,30 +56,96 @@ def judged(
     rows: Sequence[Rows],
     *,
     quiet: bool = False,
+    parts: Parts = KEEP_NOTHING,
 ) -> list[Scores]:
-    """Per query the teacher's scores of the documents in `rows[i]`, in their order."""
+    """Per query the teacher's scores of the documents in `rows[i]`, in their order.
+
+    `parts` keeps them; `OutOfTimeError` if its deadline came first.
+    """
     from ..teachers import PairTeacher
 
+    if isinstance(teacher, PairTeacher):
+        return _by_pairs(teacher, queries, documents, rows, quiet=quiet, parts=parts)
+    return _by_vectors(teacher, queries, documents, rows, quiet=quiet, parts=parts)
+
+
+def _by_pairs(
+    teacher: "PairTeacher",
+    queries: Sequence[str],
+    documents: Sequence[str],
+    rows: Sequence[Rows],
+    *,
+    quiet: bool,
+    parts: Parts,
+) -> list[Scores]:
+    def score(block: range) -> list[Found]:
+        scores = teacher.score(
+            [queries[i] for i in block for _ in rows[i]],
+            [documents[row] for i in block for row in rows[i].tolist()],
+        )
+        spans = _spans([len(rows[i]) for i in block])
+        return [(rows[i], scores[a:b]) for i, (a, b) in zip(block, spans, strict=True)]
+
+    scored: list[Scores] = []
+    total = sum(map(len, rows))
+    counter: Bar[None] = bar(
+        None, total=total, unit="pairs", desc=teacher.name, quiet=quiet or None
+    )
+    with counter:
+        for block in _blocks([len(of_query) for of_query in rows]):
+            key = _key(teacher.fingerprint, [rows[i] for i in block])
+            name = f"judged-{block.start:09}-{key}"
+            scored += [scores for _, scores in parts.found(name, partial(score, block))]
+            counter.update(sum(len(rows[i]) for i in block))
+    return scored
+
+
+def _by_vectors(
+    teacher: "EmbeddingTeacher",
+    queries: Sequence[str],
+    documents: Sequence[str],
+    rows: Sequence[Rows],
+    *,
+    quiet: bool,
+    parts: Parts,
+) -> list[Scores]:
     lengths = [len(of_query) for of_query in rows]
     flat = np.concatenate([*rows, np.empty(0, np.int32)]).astype(np.int64)
-    query_of = np.repeat(np.arange(len(queries)), lengths)
-    scores: Scores
-    if isinstance(teacher, PairTeacher):
-        scores = teacher.score(
-            [queries[i] for i in query_of.tolist()],
-            [documents[row] for row in flat.tolist()],
-            progress=not quiet,
-        )
-    else:
-        known, place = np.unique(flat, return_inverse=True)
-        left = teacher.embed_queries(queries, progress=not quiet)
-        right = teacher.embed_documents([documents[row] for row in known], progress=not quiet)
-        scores = np.zeros(len(flat), np.float32)
-        for i, (a, b) in enumerate(_spans(lengths)):
-            product = right[place[a:b]] @ left[[i]].T
-            dense = product if isinstance(product, np.ndarray) else product.toarray()
-            scores[a:b] = dense[:, 0]
+    known, place = np.unique(flat, return_inverse=True)
+    asked = [documents[row] for row in known]
+    sides = (("queries", queries, teacher.embed_queries), ("", asked, teacher.embed_documents))
+    embedded = []
+    for side, texts, embed in sides:
+        name = f"{teacher.fingerprint}-{side or _key('', [known])}"
+        kept = parts.vectors(name, texts, embed, desc=teacher.name, quiet=quiet)
+        embedded.append(embed(texts, progress=not quiet) if kept is None else kept)
+    left, right = embedded
+    scores = np.zeros(len(flat), np.float32)
+    for i, (a, b) in enumerate(_spans(lengths)):
+        product = right[place[a:b]] @ left[[i]].T
+        dense = product if isinstance(product, np.ndarray) else product.toarray()
+        scores[a:b] = dense[:, 0]
     return [scores[a:b] for a, b in _spans(lengths)]
+
+
+def _key(fingerprint: str, lists: Sequence[npt.NDArray[np.integer]]) -> str:
+    """16 hex digits over a teacher and the documents it is asked about."""
+    digest = hashlib.blake2b(fingerprint.encode(), digest_size=8)
+    for rows in lists:
+        digest.update(f" {len(rows)} ".encode() + rows.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _blocks(lengths: Sequence[int]) -> list[range]:
+    """Runs of whole queries of about `_PART_PAIRS` pairs."""
+    blocks: list[range] = []
+    first = n_pairs = 0
+    for i, length in enumerate(lengths):
+        n_pairs += length
+        if n_pairs >= _PART_PAIRS or i == len(lengths) - 1:
+            blocks.append(range(first, i + 1))
+            first, n_pairs = i + 1, 0
+    return blocks
 
 
 def _spans(lengths: Sequence[int]) -> list[tuple[int, int]]:

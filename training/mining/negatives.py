@@ -1,10 +1,13 @@
 """Hard negatives for texts in memory: rank, leave out what may be an answer, draw from windows."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 from lsr.errors import RecipeError
 from lsr.progress import Bar, bar
@@ -13,10 +16,11 @@ from ..filters import false_negatives
 from ..rows import Rows
 from .cleaning import Copies, normalised
 from .judges import judged, open_judge
+from .parts import KEEP_NOTHING, Found, Parts
 from .rankers import Ranked, Ranker, Scores, open_miner
 from .windows import Window, draw, parse_window
 
-_BLOCK = 256  # queries searched between two signs of progress
+_BLOCK = 256  # queries searched between two signs of progress: a part, what a kill costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,21 @@ class MiningPlan:
         )
 
 
+def mining_key(
+    plan: MiningPlan,
+    queries: Sequence[str],
+    positives: Sequence[Sequence[int]],
+    documents: Sequence[str],
+) -> str:
+    """16 hex digits over all that decides what is found but the content of named folders."""
+    digest = hashlib.blake2b(repr(plan).encode(), digest_size=8)
+    for texts in (queries, documents):
+        for text in texts:
+            digest.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest())
+    digest.update(orjson.dumps([list(found) for found in positives]))
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Mined:
     """The negatives of one query."""
@@ -89,6 +108,7 @@ def mine_texts(
     forbidden: Sequence[Rows] | None = None,
     rankers: Sequence[Ranker] | None = None,
     quiet: bool = False,
+    parts: Parts = KEEP_NOTHING,
 ) -> list[Mined]:
     """Negatives for each query among `documents`, which rows number.
 
@@ -97,45 +117,66 @@ def mine_texts(
     be an unjudged answer: a document is compared with the positive that scores best. A miner's own
     scores are looked at before the draw, a teacher's after it, so that it reads only what is drawn.
     Ranks are those of the whole ranking. `rankers` over the same documents stand in for the miners.
+    `parts` keeps what is found, in a folder of this work alone (`mining_key`); `OutOfTimeError` if
+    its deadline came first, and the same call goes on.
     """
     named = plan.miners if rankers is None else ()
     miners = [open_miner(name, folder=plan.folder) for name in named]
-    ready = (miner.rank(documents, quiet=quiet) for miner in miners)
+    ready: list[tuple[str, Callable[[], Ranker]]] = [
+        (miner.fingerprint, partial(miner.rank, documents, quiet=quiet, parts=parts))
+        for miner in miners
+    ] or [("", partial(_itself, ranker)) for ranker in rankers or ()]
     if plan.teacher:
         open_judge(plan.teacher, documents[:1], folder=plan.folder)  # fails before the work
     copies = Copies(documents, near_copy=plan.near_copy)
-    found: list[list[tuple[int, float]]] = [[] for _ in queries]
+    found: list[list[Found]] = [[] for _ in queries]
     seen: list[set[str]] = [{normalised(query)} for query in queries]
     depth = max(window.last for window in plan.windows)
-    for ranker in ready if rankers is None else rankers:
+    # What a miner finds depends on those before it, which took some texts: so does its parts' name.
+    so_far = hashlib.blake2b(digest_size=8)
+    for number, (fingerprint, open_ranker) in enumerate(ready):
+        so_far.update(f"{fingerprint}\n".encode())
+        ranker = cache(open_ranker)  # opened by the first part that is not there yet, if any is not
+
+        def find(block: range, ranker: Callable[[], Ranker] = ranker) -> list[Found]:
+            asked = [positives[i] for i in block]
+            ranked = ranker().search([queries[i] for i in block], depth, asked)
+            taken: list[Found] = []
+            for i, answer in zip(block, ranked, strict=True):
+                out = set(positives[i].tolist())
+                if forbidden is not None:
+                    out.update(forbidden[i].tolist())
+                own = positives[i].tolist()
+                taken.append(_take(plan, answer, queries[i], own, out, seen[i], copies))
+            return taken
+
         counter: Bar[None] = bar(
             None, total=len(queries), unit="queries", desc="mining", quiet=quiet or None
         )
         with counter:
             for at in range(0, len(queries), _BLOCK):
                 block = range(at, min(at + _BLOCK, len(queries)))
-                asked = [positives[i] for i in block]
-                ranked = ranker.search([queries[i] for i in block], depth, asked)
-                for i, answer in zip(block, ranked, strict=True):
-                    out = set(positives[i].tolist())
-                    if forbidden is not None:
-                        out.update(forbidden[i].tolist())
-                    found[i] += _take(
-                        plan, answer, queries[i], positives[i].tolist(), out, seen[i], copies
-                    )
+                name = f"found-{number:03}-{at:09}-{so_far.hexdigest()}"
+                for i, of_query in zip(block, parts.found(name, partial(find, block)), strict=True):
+                    found[i].append(of_query)
+                    seen[i].update(map(copies.text, of_query[0].tolist()))
                 counter.update(len(block))
     mined = [
         Mined(
-            np.asarray([row for row, _ in of_query], np.int32),
-            np.asarray([score for _, score in of_query], np.float32),
+            np.concatenate([np.empty(0, np.int32), *(rows for rows, _ in of_query)]),
+            np.concatenate([np.empty(0, np.float32), *(scores for _, scores in of_query)]),
         )
         for of_query in found
     ]
     return (
         mined
         if not plan.teacher
-        else _by_teacher(plan, mined, queries, positives, documents, quiet=quiet)
+        else _by_teacher(plan, mined, queries, positives, documents, quiet=quiet, parts=parts)
     )
+
+
+def _itself(ranker: Ranker) -> Ranker:
+    return ranker
 
 
 def _take(
@@ -146,7 +187,7 @@ def _take(
     out: set[int],
     seen: set[str],
     copies: Copies,
-) -> list[tuple[int, float]]:
+) -> Found:
     """What one ranking gives; `seen` are the texts taken so far, and grows."""
     suspect = np.zeros(len(answer.rows), np.bool_)
     if not plan.teacher and len(answer.asked):
@@ -164,7 +205,7 @@ def _take(
         return True
 
     taken = draw(len(answer.rows), plan.windows, accept, query=query, seed=plan.seed)
-    return [(int(answer.rows[rank]), float(answer.scores[rank])) for rank in taken]
+    return answer.rows[taken].astype(np.int32), answer.scores[taken].astype(np.float32)
 
 
 def _by_teacher(
@@ -175,6 +216,7 @@ def _by_teacher(
     documents: Sequence[str],
     *,
     quiet: bool,
+    parts: Parts,
 ) -> list[Mined]:
     """Leave out what the teacher finds too good; scores become the teacher's."""
     teacher = open_judge(plan.teacher, documents, folder=plan.folder)
@@ -182,10 +224,9 @@ def _by_teacher(
         np.concatenate([given, of_query.rows]).astype(np.int32)
         for given, of_query in zip(positives, mined, strict=True)
     ]
+    scored = judged(teacher, queries, documents, rows, quiet=quiet, parts=parts)
     kept: list[Mined] = []
-    for given, of_query, scores in zip(
-        positives, mined, judged(teacher, queries, documents, rows, quiet=quiet), strict=True
-    ):
+    for given, of_query, scores in zip(positives, mined, scored, strict=True):
         best = float(scores[: len(given)].max(initial=-np.inf))
         own = scores[len(given) :]
         good = (

@@ -27,6 +27,7 @@ from lsr.systems import BM25, DENSE
 from lsr.types import SparseMatrix
 
 from ..rows import Rows
+from .parts import KEEP_NOTHING, Parts
 
 Scores = npt.NDArray[np.float32]
 
@@ -55,8 +56,15 @@ class Ranker(Protocol):
 class Miner(Protocol):
     """A ranker that has yet to see its documents."""
 
-    def rank(self, documents: Sequence[str], *, quiet: bool = False) -> Ranker:
-        """Encode the documents."""
+    @property
+    def fingerprint(self) -> str:
+        """Says which ranker it is: parts of another's work are not taken for its own."""
+        ...
+
+    def rank(
+        self, documents: Sequence[str], *, quiet: bool = False, parts: Parts = KEEP_NOTHING
+    ) -> Ranker:
+        """Encode the documents; `OutOfTimeError` if the deadline of `parts` came first."""
         ...
 
 
@@ -87,15 +95,30 @@ class SparseMiner:
     encoder: SparseEncoder | None
     analyser: Analyser = ENGLISH
 
-    def rank(self, documents: Sequence[str], *, quiet: bool = False) -> "SparseRanker":
-        """Encode and index the documents in memory."""
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's build, or how BM25 makes words."""
+        return repr(self.analyser) if self.encoder is None else self.encoder.build
+
+    def rank(
+        self, documents: Sequence[str], *, quiet: bool = False, parts: Parts = KEEP_NOTHING
+    ) -> "SparseRanker":
+        """Encode and index the documents in memory.
+
+        Vectors of BM25 are not kept: no network makes them.
+        """
         encoder = self.encoder
         if encoder is None:
-            encoder = BM25Encoder.fit(
+            fitted = BM25Encoder.fit(
                 bar(documents, unit="documents", desc="words", quiet=quiet or None),
                 analyser=self.analyser,
             )
-        return SparseRanker(encoder, documents, quiet=quiet)
+            return SparseRanker(fitted, documents, quiet=quiet)
+        vectors = parts.vectors(
+            encoder.build, documents, encoder.encode_documents, desc=encoder.name, quiet=quiet
+        )
+        kept = None if vectors is None else sparse.csr_array(vectors)
+        return SparseRanker(encoder, documents, vectors=kept, quiet=quiet)
 
 
 class SparseRanker:
@@ -187,21 +210,38 @@ class DenseMiner:
             from lsr.encoders.dense import DenseEncoder
         return cls(DenseEncoder.load(folder, name=folder.resolve().name), faiss)
 
-    def rank(self, documents: Sequence[str], *, quiet: bool = False) -> "DenseRanker":
+    @property
+    def fingerprint(self) -> str:
+        """The network's."""
+        return str(self.teacher.fingerprint)
+
+    def rank(
+        self, documents: Sequence[str], *, quiet: bool = False, parts: Parts = KEEP_NOTHING
+    ) -> "DenseRanker":
         """Embed the documents."""
-        return DenseRanker(self.teacher, documents, self.faiss, quiet=quiet)
+        teacher = self.teacher
+        vectors = parts.vectors(
+            teacher.fingerprint, documents, teacher.embed_documents, desc=teacher.name, quiet=quiet
+        )
+        return DenseRanker(teacher, documents, self.faiss, vectors=vectors, quiet=quiet)
 
 
 class DenseRanker:
     """A flat faiss index: the exact largest dot products."""
 
     def __init__(
-        self, teacher: Any, documents: Sequence[str], faiss: Any, *, quiet: bool = False
+        self,
+        teacher: Any,
+        documents: Sequence[str],
+        faiss: Any,
+        *,
+        vectors: Any = None,
+        quiet: bool = False,
     ) -> None:
         self._teacher = teacher
-        self._vectors: Scores = np.ascontiguousarray(
-            teacher.embed_documents(documents, progress=not quiet), np.float32
-        )
+        if vectors is None:
+            vectors = teacher.embed_documents(documents, progress=not quiet)
+        self._vectors: Scores = np.ascontiguousarray(vectors, np.float32)
         self._index = faiss.IndexFlatIP(self._vectors.shape[1])
         self._index.add(self._vectors)
 

@@ -1,18 +1,19 @@
 """What [data.mining] of a recipe asks for, done once a run: vectors of a network are dear."""
 
-import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from lsr.files import atomic_write, read_lines
+from lsr.files import atomic_write, locked, read_lines
 
 from ..recipe import Recipe
 from ..rows import Rows
 from ..sections import Mining
-from .negatives import MiningPlan, mine_texts
+from .negatives import MiningPlan, mine_texts, mining_key
+from .parts import Parts
 
 
 def mining_plan(recipe: Recipe) -> MiningPlan | None:
@@ -46,43 +47,39 @@ def mined_negatives(
     *,
     own: Sequence[int | None],
     cache: Path | None,
+    deadline: float | None,
     quiet: bool,
 ) -> list[list[int]]:
     """Per query its negatives, sorted, as the numbers in `rows`, which name the `documents`.
 
     `positives` and `own`, the document a query was made from, are such numbers too. `cache` is a
-    folder in which results are kept by everything that decides them.
+    folder in which results are kept by everything that decides them, and their parts until then.
+    `OutOfTimeError` if `deadline` (`time.monotonic`) came first.
     """
-    kept = None if cache is None else cache / f"{_key(plan, queries, positives, documents)}.jsonl"
-    if kept is not None and kept.is_file():
-        return [orjson.loads(line) for _, line in read_lines(kept)]
-    mined = mine_texts(
-        plan,
-        queries,
-        [np.searchsorted(rows, found).astype(np.int32) for found in positives],
-        documents,
-        forbidden=[
-            np.searchsorted(rows, [] if row is None else [row]).astype(np.int32) for row in own
-        ],
-        quiet=quiet,
-    )
-    negatives = [np.sort(rows[found.rows]).tolist() for found in mined]
-    if kept is not None:
-        with atomic_write(kept) as file:
-            for line in negatives:
-                file.write(orjson.dumps(line) + b"\n")
-    return negatives
 
+    def mine(parts: Parts) -> list[list[int]]:
+        mined = mine_texts(
+            plan,
+            queries,
+            [np.searchsorted(rows, found).astype(np.int32) for found in positives],
+            documents,
+            forbidden=[
+                np.searchsorted(rows, [] if row is None else [row]).astype(np.int32) for row in own
+            ],
+            quiet=quiet,
+            parts=parts,
+        )
+        return [np.sort(rows[found.rows]).tolist() for found in mined]
 
-def _key(
-    plan: MiningPlan,
-    queries: Sequence[str],
-    positives: Sequence[Sequence[int]],
-    documents: Sequence[str],
-) -> str:
-    digest = hashlib.blake2b(repr(plan).encode(), digest_size=8)
-    for texts in (queries, documents):
-        for text in texts:
-            digest.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest())
-    digest.update(orjson.dumps([list(found) for found in positives]))
-    return digest.hexdigest()
+    if cache is None:
+        return mine(Parts(None, deadline))
+    key = mining_key(plan, queries, positives, documents)
+    kept, work = cache / f"{key}.jsonl", cache / f"{key}.parts"
+    with locked(work):  # of several processes one mines, and the others find it done
+        if not kept.is_file():
+            negatives = mine(Parts(work, deadline))
+            with atomic_write(kept) as file:
+                for line in negatives:
+                    file.write(orjson.dumps(line) + b"\n")
+        shutil.rmtree(work, ignore_errors=True)
+    return [orjson.loads(line) for _, line in read_lines(kept)]
