@@ -288,7 +288,7 @@ def test_a_hub_that_refuses_is_told_in_one_line(
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     result = CliRunner().invoke(push, [str(encoder), "owner/mini"])
     assert isinstance(result.exception, EncoderError)
-    assert "401 you are nobody. Check the name and your login" in str(result.exception)
+    assert "401 you are nobody. Check the network, the name and your login" in str(result.exception)
 
 
 @pytest.mark.parametrize("arguments", [[], ["name"], ["owner/name", "--to-folder", "x"]])
