@@ -26,6 +26,7 @@ from .browsers import LOOPBACK_NAMES
 from .connections import WAIT_S, Connection
 from .engine import Engine
 from .home import FILE_NAME, Home, keys
+from .home.registry import check_mounts
 from .limits import Limits
 from .listening import address_of, listening
 from .logs import Format, logging_to_stderr
@@ -119,7 +120,8 @@ def serve_settings(
             line = f"insecure   listening on {host} without keys: anyone may read and change it all"
             log.warning("%s", click.style(line, fg="red") if sys.stderr.isatty() else line)
         if settings.home is not None:
-            Home.open(settings.home).close()  # made, or refused, before anything else is started
+            with Home.open(settings.home) as home:  # made, or refused, before anything is started
+                check_mounts(home, settings.indexes)
         if workers > 1 and not hasattr(signal, "sigtimedwait"):
             raise UsageError("several workers need a system with sigtimedwait, such as Linux")
         if workers == 1:
@@ -195,6 +197,9 @@ def _serve_among(reload: Callable[[], Settings], listener: socket.socket, worker
 
     def roles() -> list[Role]:
         settings = reload()
+        if settings.home is not None:  # the file may name another index by now
+            with Home.open(settings.home) as home:
+                check_mounts(home, settings.indexes)
         found = [Role("http", partial(_http_process, settings, listener, folder), GRACE_S + 5)]
         found *= workers
         if settings.home is not None:

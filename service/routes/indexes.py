@@ -73,7 +73,7 @@ def create_index(body: CreateIndex, request: Request) -> Response:
     """An empty index, ready for documents."""
     engine = engine_of(request)
     access_of(request).require("admin", [body.name])
-    making.create(engine.writable_home(), body)
+    making.create(engine.writable_home(), body, mounted=engine.settings.indexes)
     headers = {"Location": f"/v1/indexes/{body.name}"}
     return json(
         _described(collection_of(request, body.name, "admin"), engine, body.name),
