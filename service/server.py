@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from .connections import WAIT_S, Connection
 from .engine import Engine
 from .home import FILE_NAME, Home, keys
 from .home.registry import check_mounts
+from .home.serving import only_server
 from .limits import Limits
 from .listening import address_of, listening
 from .logs import Format, logging_to_stderr
@@ -75,7 +76,8 @@ def serve(
     `host_names`, elsewhere to any; pages of `origins` may use it from a browser.
 
     Raises `UsageError` for an address other than loopback where there is no key, unless `insecure`,
-    and the first error of opening when no index could be opened.
+    `IndexLocked` where another server has the data directory, and the first error of opening when
+    no index could be opened.
     """
     settings = Settings(
         indexes=dict(indexes),
@@ -115,13 +117,18 @@ def serve_settings(
                 f"{path}: no such directory, it was to be served as '{name}'; build it with "
                 f"`lsr index CORPUS {path}`"
             )
-    with listening(host, port) as listener, logging_to_stderr(log_format):
+    with (
+        listening(host, port) as listener,
+        logging_to_stderr(log_format),
+        ExitStack() as held,
+    ):
         if not is_loopback(host) and not _has_keys(settings.home):
             line = f"insecure   listening on {host} without keys: anyone may read and change it all"
             log.warning("%s", click.style(line, fg="red") if sys.stderr.isatty() else line)
         if settings.home is not None:
             with Home.open(settings.home) as home:  # made, or refused, before anything is started
                 check_mounts(home, settings.indexes)
+            held.enter_context(only_server(settings.home))
         if workers > 1 and not hasattr(signal, "sigtimedwait"):
             raise UsageError("several workers need a system with sigtimedwait, such as Linux")
         if workers == 1:
