@@ -75,7 +75,8 @@ _ETAG = re.compile(r'"(\d{1,10})"')
         "requestBody": {
             "required": True,
             "description": "NDJSON: a document a line, with `id` and `fields`, and `tokens` or "
-            "`vector` where it is encoded already. Content-Encoding may be gzip or zstd.",
+            "`vector` where it is encoded already. What is read, `title` and `text`, must be "
+            "strings. Content-Encoding may be gzip or zstd.",
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         }
     },
@@ -223,7 +224,14 @@ async def write_document(
     # As of the commit that wrote it: the newest may be somebody else's, whom the next If-Match of
     # this client would overwrite unseen.
     version = await run_sync(partial(index.version, id, at=generation))
-    written = {"index": name, "id": id, "version": version, "generation": generation}
+    empty = bool((task.details or {}).get("empty"))
+    written = {
+        "index": name,
+        "id": id,
+        "version": version,
+        "generation": generation,
+        "empty": empty,
+    }
     return json(written, headers={"ETag": f'"{version}"'})
 
 
