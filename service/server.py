@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 import uvicorn
 
+from index.shards import FILE_NAME as SHARDS
 from lsr.errors import IndexNotFound, UsageError
 
 from .app import create_app
@@ -65,10 +66,12 @@ def serve(
     host_names: Sequence[str] = (),
     embed_index: str | None = None,
     workers: int = 1,
+    read_only: bool = False,
 ) -> None:
     """Serve `indexes` by name until SIGTERM or SIGINT; running requests finish first.
 
     `home` is the data directory, made where there is none; its tasks run in a process of their own.
+    Documents of `indexes` can be changed over HTTP too where there is one, unless `read_only`.
     More than one of `workers` are processes behind one socket (supervisor.py).
 
     Port 0 takes a free one. All output goes to stderr; the line that begins with `ready` names the
@@ -83,6 +86,7 @@ def serve(
         indexes=dict(indexes),
         encoders=dict(encoders or {}),
         home=home,
+        read_only=read_only,
         limits=limits or Limits(),
         origins=tuple(origins),
         host_names=names_on(host, host_names),
@@ -316,7 +320,8 @@ def is_loopback(host: str) -> bool:
 
 def _ready_lines(engine: Engine, address: str) -> list[str]:
     names = ", ".join(collection.name for collection in engine.collections()) or "no index yet"
-    lines = [f"ready      {address}   {names}; reference at {address}/docs"]
+    lines = writable_lines(engine)
+    lines.append(f"ready      {address}   {names}; reference at {address}/docs")
     if not engine.collections():
         lines.append(
             f"next       curl -s {address}/v1/indexes -H 'Content-Type: application/json' "
@@ -330,6 +335,17 @@ def _ready_lines(engine: Engine, address: str) -> list[str]:
             """-d '{"query": {"text": "your question"}, "limit": 3}'"""
         )
     return lines
+
+
+def writable_lines(engine: Engine) -> list[str]:
+    """What whoever reaches the server may change although it lies outside the data directory."""
+    if engine.home is None or engine.settings.read_only:
+        return []
+    return [
+        f"writable   {name}: HTTP changes {path}; --read-only forbids that"
+        for name, path in engine.settings.indexes.items()
+        if not (path / SHARDS).is_file()
+    ]
 
 
 @contextmanager

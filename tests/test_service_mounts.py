@@ -13,6 +13,7 @@ from lsr.__main__ import run
 from lsr.encoders import BM25Encoder
 from service import Settings, create_app
 from service.home import Home, registry
+from service.server import writable_lines
 
 SLEEP = {"query": {"text": "sleep"}}
 
@@ -26,8 +27,9 @@ def papers(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def served(papers: Path, home: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings({"papers": papers}, home=home, work_inside=True))) as one:
+def served(papers: Path, home: Path, *, read_only: bool = False) -> Iterator[TestClient]:
+    settings = Settings({"papers": papers}, home=home, work_inside=True, read_only=read_only)
+    with TestClient(create_app(settings)) as one:
         assert one.app_state["engine"].wait(30)  # type: ignore[attr-defined]
         yield one
 
@@ -83,3 +85,33 @@ def test_a_start_with_a_name_that_is_taken_is_refused(
     assert len(said.splitlines()) == 1
     assert f"has an index or an alias '{name}' already" in said
     assert f"NAME={papers}" in said
+
+
+def test_documents_of_an_index_of_the_command_line_change_unless_it_is_only_read(
+    papers: Path, tmp_path: Path
+) -> None:
+    def writes(client: TestClient, name: str) -> list[int]:
+        url = f"/v1/indexes/{name}/documents"
+        line = b'{"id": "d9", "fields": {"text": "owls sleep by day"}}'
+        ndjson = {"Content-Type": "application/x-ndjson"}
+        answers = [
+            client.post(url, content=line, headers=ndjson),
+            client.put(f"{url}/d9", json={"fields": {"text": "owls sleep"}}),
+            client.post(f"{url}/delete", json={"ids": ["d1"]}),
+            client.delete(f"{url}/d9"),
+        ]
+        assert {one.json()["code"] for one in answers if one.status_code >= 400} <= {
+            "index_mounted"
+        }
+        return [one.status_code for one in answers]
+
+    with served(papers, tmp_path / "data", read_only=True) as client:
+        assert writes(client, "papers") == [409] * 4
+        assert client.post("/v1/indexes", json={"name": "pets"}).status_code == 201
+        assert writes(client, "pets") == [200, 200, 200, 204]
+        assert len(client.post("/v1/indexes/papers/search", json=SLEEP).json()["hits"]) == 3
+        assert writable_lines(client.app_state["engine"]) == []  # type: ignore[attr-defined]
+    with served(papers, tmp_path / "data") as client:
+        assert writes(client, "papers") == [200, 200, 200, 204]
+        (line,) = writable_lines(client.app_state["engine"])  # type: ignore[attr-defined]
+        assert line.startswith(f"writable   papers: HTTP changes {papers}")
