@@ -320,7 +320,7 @@ def is_loopback(host: str) -> bool:
 
 def _ready_lines(engine: Engine, address: str) -> list[str]:
     names = ", ".join(collection.name for collection in engine.collections()) or "no index yet"
-    lines = writable_lines(engine)
+    lines = writable_lines(engine) + embedding_lines(engine)
     lines.append(f"ready      {address}   {names}; reference at {address}/docs")
     if not engine.collections():
         lines.append(
@@ -335,6 +335,14 @@ def _ready_lines(engine: Engine, address: str) -> list[str]:
             """-d '{"query": {"text": "your question"}, "limit": 3}'"""
         )
     return lines
+
+
+def embedding_lines(engine: Engine) -> list[str]:
+    """That /embed_sparse answers nothing yet, where a data directory lacks the index it is of."""
+    name, registry = engine.settings.embed_index, engine.registry()
+    if name is None or name in registry.entries or name in registry.aliases:
+        return []
+    return [f"embed      {name}: no such index yet; /embed_sparse is refused until there is one"]
 
 
 def writable_lines(engine: Engine) -> list[str]:

@@ -105,6 +105,13 @@ class Settings:
                     f"an encoder is named for the index {name!r}, which is not served "
                     f"(served: {', '.join(self.indexes) or 'none'})"
                 )
+        # A data directory may get it later, over HTTP; nothing else can.
+        lacks = self.embed_index is not None and self.embed_index not in self.indexes
+        if lacks and self.home is None:
+            raise UsageError(
+                f"--embed {self.embed_index}: wanted the name of an index that is served, one of "
+                f"{', '.join(self.indexes) or 'none'}"
+            )
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise UsageError(
