@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .results import Notice
+
 
 @dataclass(frozen=True)
 class IndexSummary:
@@ -87,6 +89,7 @@ class IndexInfo:
     encoder: EncoderInfo | None
     queries: tuple[str, ...]
     passages: Passages | None
+    warnings: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)
