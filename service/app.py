@@ -11,6 +11,7 @@ describing.py, openapi.json the OpenAPI document, with the problems of each rout
 collection.py               one index and the encoder of its queries
 engine.py                   the indexes, opened in a thread of its own
 search/                     one search, from request to answer
+outgrown.py                 BM25 of a collection that has grown
 filters.py                  a filter in the terms of an index
 pages.py, page/             the search page at /, the reference at /docs
 server.py                   all of it behind uvicorn

@@ -36,12 +36,15 @@ from .settings import OnRay, Settings, Watermarks
 
 @dataclass(frozen=True)
 class Server:
-    """Where and how to serve. `data` is the data directory; empty for none."""
+    """Where and how to serve. `data` is the data directory; empty for none. With `read_only` it
+    alone is written to, not the `indexes`.
+    """
 
     host: str = "127.0.0.1"
     port: int = number(8000, low=0, high=65535)
     workers: int = number(1, low=1, high=64)
     data: str = ""
+    read_only: bool = False
     insecure: bool = False
     host_names: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
@@ -109,6 +112,7 @@ class Config:
             indexes={name: Path(path) for name, path in self.indexes.items()},
             encoders={name: Path(path) for name, path in self.encoders.items()},
             home=Path(server.data) if server.data else None,
+            read_only=server.read_only,
             limits=self.limits,
             origins=server.origins,
             host_names=names_on(server.host, server.host_names),

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from index import Index
+from index import Index, query_encoder
 from index.doctor import Finding
+from lsr.encoders import BM25Encoder
 from lsr.errors import LsrError
 
 from .home import Home, queue, registry
 from .home.registry import Entry, Registry
 from .limits import MIB
+from .outgrown import outgrown
 from .pressure import Pressure
 from .problems import ProblemError
 
@@ -67,6 +69,8 @@ def examine_index(home: Home, entry: Entry, *, quick: bool) -> Iterator[Finding]
             yield _whole(entry, index, quick=quick)
             yield _disk(home, entry, index)
             yield _saturation(home, entry, index)
+            if index.encoder is not None and index.encoder.query_strategy == "bm25":
+                yield _counted(home, entry, index)
     except LsrError as error:
         yield Finding(
             f"{entry.name}/integrity",
@@ -299,6 +303,24 @@ def _saturation(home: Home, entry: Entry, index: Index) -> Finding:
             numbers,
         )
     return Finding(name, "ok", f"{100 * share:.3f} % of the weights saturate", numbers=numbers)
+
+
+def _counted(home: Home, entry: Entry, index: Index) -> Finding:
+    name = f"{entry.name}/bm25"
+    encoder = query_encoder(index)
+    told = outgrown(encoder, index.n_docs)
+    n_seen = encoder.statistics.n_docs if isinstance(encoder, BM25Encoder) else None
+    numbers = {"counted": n_seen, "n_docs": index.n_docs}
+    if told is not None:
+        return Finding(
+            name,
+            "warn",
+            told,
+            "statistics are those of the first documents until a rebuild counts anew",
+            ("lsr", "rebuild", entry.name, "--data", str(home.path)),
+            numbers,
+        )
+    return Finding(name, "ok", f"{n_seen:,} documents were counted", numbers=numbers)
 
 
 def _size(path: Path) -> int:

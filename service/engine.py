@@ -76,7 +76,7 @@ class Engine:
         self.home = None if settings.home is None else Home.open(settings.home)
         self.pressure = None if self.home is None else Pressure(self.home, settings.watermarks)
         self._on_opened = on_opened
-        self._registry = Registry.read(self.home, settings.indexes)
+        self._registry = self._read_registry()
         self._places: dict[str, Collection | Failure] = {}
         self._progress: dict[str, Progress] = {}
         self.secret = settings.secret or _secret(self.home)
@@ -122,13 +122,25 @@ class Engine:
         """Which indexes and aliases there are now."""
         if self.home is not None and self.home.changed() != self._registry.version:
             with self._changing:
-                self._registry = Registry.read(self.home, self.settings.indexes)
+                self._registry = self._read_registry(but=self._registry.shadowed)
                 entries = self._registry.entries
                 for name, place in list(self._places.items()):
                     if name not in entries or entries[name].path != place.path:
                         # Closed when the last request that searches it lets go of it.
                         del self._places[name]
         return self._registry
+
+    def _read_registry(self, *, but: tuple[str, ...] = ()) -> Registry:
+        """The registry as it is now; a name that became two indexes is logged once."""
+        read = Registry.read(self.home, self.settings.indexes)
+        for name in read.shadowed:
+            if name not in but:
+                log.error(
+                    "'%s' is now in the data directory too, where nobody reaches it: that name "
+                    "means the index that was named on the command line",
+                    name,
+                )
+        return read
 
     @property
     def names(self) -> list[str]:

@@ -89,7 +89,8 @@ KINDS: Mapping[str, Kind] = {
     "index_mounted": Kind(
         409,
         "Index mounted",
-        "The index was named on the command line, so it cannot be deleted here.",
+        "The index was named on the command line: it cannot be deleted here, nor changed where the "
+        "server only reads such indexes.",
     ),
     "idempotency_conflict": Kind(
         409, "Idempotency conflict", "The Idempotency-Key was used for another request before."

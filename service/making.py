@@ -1,6 +1,7 @@
 """Indexes of the data directory: made, changed and removed, each in one step for everybody."""
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from .problems import Fault, ProblemError, did_you_mean
 from .wire.indexes import ChangeIndex, CreateIndex
 
 
-def create(home: Home, wanted: CreateIndex) -> None:
-    """Make an empty index. Raises the problems `index_exists`, `invalid_request`,
-    `unknown_encoder` and `index_unavailable`.
+def create(home: Home, wanted: CreateIndex, *, mounted: Collection[str] = ()) -> None:
+    """Make an empty index. `mounted` are indexes outside the data directory, whose names are taken.
+
+    Raises the problems `index_exists`, `invalid_request`, `unknown_encoder` and
+    `index_unavailable`.
     """
     if not is_name(wanted.name):
         raise ProblemError(
@@ -26,6 +29,8 @@ def create(home: Home, wanted: CreateIndex) -> None:
             f"'{wanted.name[:100]}' cannot name an index: wanted {NAME_WANTED}.",
             faults=[Fault("/name", NAME_WANTED)],
         )
+    if wanted.name in mounted:
+        raise registry.name_taken(wanted.name)
     settings: dict[str, Any] = {"encoder": wanted.encoder}
     if wanted.passages is not None:
         settings["passages"] = [wanted.passages.length, wanted.passages.overlap]

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 import uvicorn
 
+from index.shards import FILE_NAME as SHARDS
 from lsr.errors import IndexNotFound, UsageError
 
 from .app import create_app
@@ -26,6 +27,8 @@ from .browsers import LOOPBACK_NAMES
 from .connections import WAIT_S, Connection
 from .engine import Engine
 from .home import FILE_NAME, Home, keys
+from .home.registry import check_mounts
+from .home.serving import only_server
 from .limits import Limits
 from .listening import address_of, listening
 from .logs import Format, logging_to_stderr
@@ -63,10 +66,12 @@ def serve(
     host_names: Sequence[str] = (),
     embed_index: str | None = None,
     workers: int = 1,
+    read_only: bool = False,
 ) -> None:
     """Serve `indexes` by name until SIGTERM or SIGINT; running requests finish first.
 
     `home` is the data directory, made where there is none; its tasks run in a process of their own.
+    Documents of `indexes` can be changed over HTTP too where there is one, unless `read_only`.
     More than one of `workers` are processes behind one socket (supervisor.py).
 
     Port 0 takes a free one. All output goes to stderr; the line that begins with `ready` names the
@@ -74,12 +79,14 @@ def serve(
     `host_names`, elsewhere to any; pages of `origins` may use it from a browser.
 
     Raises `UsageError` for an address other than loopback where there is no key, unless `insecure`,
-    and the first error of opening when no index could be opened.
+    `IndexLocked` where another server has the data directory, and the first error of opening when
+    no index could be opened.
     """
     settings = Settings(
         indexes=dict(indexes),
         encoders=dict(encoders or {}),
         home=home,
+        read_only=read_only,
         limits=limits or Limits(),
         origins=tuple(origins),
         host_names=names_on(host, host_names),
@@ -114,12 +121,18 @@ def serve_settings(
                 f"{path}: no such directory, it was to be served as '{name}'; build it with "
                 f"`lsr index CORPUS {path}`"
             )
-    with listening(host, port) as listener, logging_to_stderr(log_format):
+    with (
+        listening(host, port) as listener,
+        logging_to_stderr(log_format),
+        ExitStack() as held,
+    ):
         if not is_loopback(host) and not _has_keys(settings.home):
             line = f"insecure   listening on {host} without keys: anyone may read and change it all"
             log.warning("%s", click.style(line, fg="red") if sys.stderr.isatty() else line)
         if settings.home is not None:
-            Home.open(settings.home).close()  # made, or refused, before anything else is started
+            with Home.open(settings.home) as home:  # made, or refused, before anything is started
+                check_mounts(home, settings.indexes)
+            held.enter_context(only_server(settings.home))
         if workers > 1 and not hasattr(signal, "sigtimedwait"):
             raise UsageError("several workers need a system with sigtimedwait, such as Linux")
         if workers == 1:
@@ -195,6 +208,9 @@ def _serve_among(reload: Callable[[], Settings], listener: socket.socket, worker
 
     def roles() -> list[Role]:
         settings = reload()
+        if settings.home is not None:  # the file may name another index by now
+            with Home.open(settings.home) as home:
+                check_mounts(home, settings.indexes)
         found = [Role("http", partial(_http_process, settings, listener, folder), GRACE_S + 5)]
         found *= workers
         if settings.home is not None:
@@ -304,7 +320,8 @@ def is_loopback(host: str) -> bool:
 
 def _ready_lines(engine: Engine, address: str) -> list[str]:
     names = ", ".join(collection.name for collection in engine.collections()) or "no index yet"
-    lines = [f"ready      {address}   {names}; reference at {address}/docs"]
+    lines = writable_lines(engine) + embedding_lines(engine)
+    lines.append(f"ready      {address}   {names}; reference at {address}/docs")
     if not engine.collections():
         lines.append(
             f"next       curl -s {address}/v1/indexes -H 'Content-Type: application/json' "
@@ -318,6 +335,25 @@ def _ready_lines(engine: Engine, address: str) -> list[str]:
             """-d '{"query": {"text": "your question"}, "limit": 3}'"""
         )
     return lines
+
+
+def embedding_lines(engine: Engine) -> list[str]:
+    """That /embed_sparse answers nothing yet, where a data directory lacks the index it is of."""
+    name, registry = engine.settings.embed_index, engine.registry()
+    if name is None or name in registry.entries or name in registry.aliases:
+        return []
+    return [f"embed      {name}: no such index yet; /embed_sparse is refused until there is one"]
+
+
+def writable_lines(engine: Engine) -> list[str]:
+    """What whoever reaches the server may change although it lies outside the data directory."""
+    if engine.home is None or engine.settings.read_only:
+        return []
+    return [
+        f"writable   {name}: HTTP changes {path}; --read-only forbids that"
+        for name, path in engine.settings.indexes.items()
+        if not (path / SHARDS).is_file()
+    ]
 
 
 @contextmanager

@@ -59,7 +59,8 @@ class Settings:
 
     `encoders` names another encoder folder for some of the indexes; by default each is searched
     with the encoder it was built by. `home` is the data directory (service/home/): without one
-    nothing can be written. `log_queries` is the share of searches whose text the access log holds.
+    nothing can be written, with one the documents of `indexes` can be too unless `read_only`.
+    `log_queries` is the share of searches whose text the access log holds.
     Judged queries of an index are asked every `canary_minutes`, 0 for never; cursors live for
     `cursor_minutes`.
     Tasks of the data directory are run by a process of their own, or with `work_inside` by a
@@ -73,6 +74,7 @@ class Settings:
     indexes: Mapping[str, Path]
     encoders: Mapping[str, Path] = field(default_factory=dict)
     home: Path | None = None
+    read_only: bool = False
     limits: Limits = field(default_factory=Limits)
     origins: tuple[str, ...] = ()
     host_names: tuple[str, ...] | None = None
@@ -103,6 +105,13 @@ class Settings:
                     f"an encoder is named for the index {name!r}, which is not served "
                     f"(served: {', '.join(self.indexes) or 'none'})"
                 )
+        # A data directory may get it later, over HTTP; nothing else can.
+        lacks = self.embed_index is not None and self.embed_index not in self.indexes
+        if lacks and self.home is None:
+            raise UsageError(
+                f"--embed {self.embed_index}: wanted the name of an index that is served, one of "
+                f"{', '.join(self.indexes) or 'none'}"
+            )
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise UsageError(

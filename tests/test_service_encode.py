@@ -18,8 +18,10 @@ from service_world import (
 from starlette.testclient import TestClient
 
 from index import empty_index
+from lsr.__main__ import run
 from lsr.encoders import BM25Encoder
 from service import Settings, create_app
+from service.server import embedding_lines
 from service.wire.encode import MAX_TEXTS, EmbedError, EmbedSparseResponse, EncodeResponse
 
 
@@ -164,6 +166,26 @@ def test_an_index_may_be_named_for_it(indexes: dict[str, Path]) -> None:
     assert queries[0]["value"] == encoder.encode_queries(["cats"]).data[0]
     assert documents[0]["value"] == encoder.encode_documents(["cats"]).data[0]
     assert queries[0]["index"] == documents[0]["index"]
+
+
+def test_an_index_that_is_not_served_cannot_be_named_for_it(
+    indexes: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server said that it was ready, and refused every request. A data directory may get the
+    index later, so that there it is told.
+    """
+    assert run(["serve", "--embed", "nosuch", str(indexes["papers"]), "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "--embed nosuch: wanted the name of an index that is served, one of papers" in said
+    settings = Settings({}, home=tmp_path / "data", embed_index="later")
+    with TestClient(create_app(settings)) as client:
+        engine = client.app_state["engine"]
+        assert engine.wait(30)
+        (line,) = embedding_lines(engine)
+        assert line.startswith("embed      later: no such index yet")
+        assert client.post("/v1/indexes", json={"name": "later"}).status_code == 201
+        assert embedding_lines(engine) == []
+        assert client.post("/embed_sparse", json={"inputs": "cats"}).status_code == 200
 
 
 @pytest.mark.parametrize(

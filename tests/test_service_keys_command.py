@@ -74,3 +74,28 @@ def test_a_directory_without_a_server_has_no_keys_to_list(
 ) -> None:
     assert "no data directory" in out(capsys, "list", "--data", str(tmp_path), code=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_of_a_directory_that_no_server_uses_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in --data made a directory, and was told that the server was closed, which it was not.
+    A key may be made before the first start, so that it is told rather than refused.
+    """
+    data = tmp_path / "sever"
+    assert "no scope" in out(capsys, "create", "--data", str(data), "--scope", "fly:*", code=2)
+    assert not data.exists(), "misuse makes nothing"
+    for arguments in ((), ("--json",)):
+        assert run(["keys", "create", "--data", str(data), *arguments]) == 0
+        said = capsys.readouterr()
+        is_new = not arguments
+        assert (f"{data}: a data directory that no server uses yet" in said.err) is is_new
+        if is_new:
+            assert f"server of {data} needs a key" in said.out
+            assert f"next       lsr serve --data {data}" in said.out
+    other = tmp_path / "empty"
+    other.mkdir()
+    assert run(["keys", "create", "--data", str(other), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "no server uses yet" in said.err
+    assert json.loads(said.out)["state"] == "active"

@@ -213,3 +213,23 @@ def test_headers_are_bounded_and_hosts_are_checked_on_the_wire(index_path: Path)
                 assert connection.recv(100) == b"", "closed without an answer"
         dots = b"GET /v1/indexes/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n"
         assert status(dots) == b"404"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_server_of_a_data_directory_ends_at_once(tmp_path: Path, workers: int) -> None:
+    """It said `ready`, and its worker was turned away every second from then on. One that was
+    killed keeps nobody out.
+    """
+    home = f"home=Path({str(tmp_path / 'data')!r})"
+    arguments = ("{}", home, "port=0", f"workers={workers}")
+    with serving(*arguments) as (first, lines):
+        assert lines[-1].startswith("ready")
+        with serving(*arguments) as (second, said):
+            assert second.wait(TIMEOUT_S) == 1
+        assert "IndexLocked" in said[-1], "the command line turns it into one line and exit 1"
+        assert f"{tmp_path / 'data'}: another server works in this data directory" in said[-1]
+        assert first.poll() is None
+        first.kill()
+        first.wait()
+    with serving(*arguments) as (_, lines):
+        assert lines[-1].startswith("ready")

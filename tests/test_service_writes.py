@@ -113,6 +113,7 @@ def test_documents_are_found_once_they_are_answered_for(start: Callable[..., Ser
         "received": 3,
         "indexed": 3,
         "rejected": 0,
+        "empty": 0,
         "generation": task["details"]["generation"],
     }
     assert (task["progress"]["done"], task["progress"]["total"]) == (3, 3)
@@ -213,6 +214,58 @@ def test_a_body_without_any_good_line_is_a_problem(start: Callable[..., Server])
     server.create(name="pets")
     assert server.add("pets", b"no json\n", status=422)["code"] == "rejected"
     assert server.add("pets", b"\n\n", status=422)["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "pointer", "said"),
+    [
+        ({"fields": {"text": 5}}, "invalid_document", "/fields/text", "'text' is an integer"),
+        ({"fields": {"title": ["a"]}}, "invalid_document", "/fields/title", "'title' is a list"),
+        ({"text": True}, "invalid_document", "/text", "'text' is true or false"),
+        ({"feilds": {"text": "typo"}}, "unknown_field", "/feilds", "wanted 'fields'"),
+        ({"Fields": {"text": "typo"}}, "unknown_field", "/Fields", "wanted 'fields'"),
+    ],
+)
+def test_text_that_no_search_could_find_is_refused(
+    start: Callable[..., Server], line: dict[str, Any], code: str, pointer: str, said: str
+) -> None:
+    """Such lines were counted as indexed, and one that replaced a document hid it for good."""
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS)
+    task = server.add("pets", [{"id": "a", **line}, {"id": "d", "text": "parrots talk"}])
+    assert (task["details"]["indexed"], task["details"]["rejected"]) == (1, 1)
+    (reject,) = task["details"]["rejects"]
+    assert (reject["code"], reject["pointer"]) == (code, pointer)
+    assert said in reject["detail"]
+    assert server.ids("pets", "cats") == ["a"], "the searchable version stays"
+    if "fields" in line:
+        put = server.client.put("/v1/indexes/pets/documents/a", json=line)
+        assert (put.status_code, put.json()["code"]) == (422, "rejected")
+        assert said in put.json()["detail"]
+        assert server.ids("pets", "cats") == ["a"]
+
+
+def test_documents_without_a_term_are_counted(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets")
+    server.create(name="books", passages={"length": 8, "overlap": 2})
+    server.create(name="vectors", encoder=None, n_terms=9, max_weight=3.0)
+    lines = [
+        *PETS,
+        {"id": "e"},
+        {"id": "f", "fields": {"text": None, "year": 1999}},
+        {"_id": "g", "text": " ", "metadata": {}},
+    ]
+    assert server.add("pets", lines)["details"]["empty"] == 3
+    assert server.add("books", lines)["details"]["empty"] == 3
+    given = [{"id": "h", "vector": {"indices": [4], "values": [1.0]}, "fields": {"text": 5}}]
+    given += [{"id": "i", "vector": {"indices": [], "values": []}, "fields": {}}]
+    details = server.add("vectors", given)["details"]
+    assert (details["indexed"], details["rejected"], details["empty"]) == (2, 0, 1)
+    for fields, empty in (({"text": "cats"}, False), ({"year": 1999}, True)):
+        put = server.client.put("/v1/indexes/pets/documents/a", json={"fields": fields})
+        assert put.json()["empty"] is empty
 
 
 def test_words_are_learned_from_the_first_documents_that_have_some(

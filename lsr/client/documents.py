@@ -147,6 +147,7 @@ class _Upload:
     received: int = 0
     indexed: int = 0
     rejected: int = 0
+    empty: int = 0
     generation: int | None = None
     rejects: list[Reject] = field(default_factory=list)
     tasks: list[int] = field(default_factory=list)
@@ -165,6 +166,7 @@ class _Upload:
         details = (yield from wait(number)).details or {}
         self.indexed += int(details.get("indexed", 0))
         self.rejected += int(details.get("rejected", 0))
+        self.empty += int(details.get("empty", 0))
         self.generation = details.get("generation", self.generation)
         for one in details.get("rejects", ()):
             reject = read(Reject, one)
@@ -181,6 +183,7 @@ class _Upload:
             tuple(self.rejects),
             self.generation,
             tuple(self.tasks),
+            self.empty,
         )
 
 

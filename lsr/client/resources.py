@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .results import Notice
+
 
 @dataclass(frozen=True)
 class IndexSummary:
@@ -87,6 +89,7 @@ class IndexInfo:
     encoder: EncoderInfo | None
     queries: tuple[str, ...]
     passages: Passages | None
+    warnings: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,13 @@ class StoredDocument:
 
 @dataclass(frozen=True)
 class WrittenDocument:
-    """A document that is durable and searchable."""
+    """A document that is durable and searchable; `empty` when it has no term to be found by."""
 
     index: str
     id: str
     version: int
     generation: int
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ class Reject:
 @dataclass(frozen=True)
 class Added:
     """What became of documents that were sent: counts over all batches, their tasks, the first
-    rejected documents (by number, from 1).
+    rejected documents (by number, from 1). `empty` were indexed but have no term to be found by.
 
     With `ack="logged"` nothing but `received` is known yet: wait for the tasks.
     """
@@ -183,6 +187,7 @@ class Added:
     rejects: tuple[Reject, ...]
     generation: int | None
     tasks: tuple[int, ...]
+    empty: int = 0
 
 
 @dataclass(frozen=True)

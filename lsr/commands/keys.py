@@ -11,7 +11,7 @@ import click
 import orjson
 
 from ..errors import UsageError
-from ._printing import as_json, columns, counted, fact, next_step
+from ._printing import as_json, columns, command_line, counted, fact, next_step, note
 
 if TYPE_CHECKING:
     from service.home import Home
@@ -76,13 +76,19 @@ def create(
     filter_text: str | None,
     json_output: bool,
 ) -> None:
-    """Make a key; it is shown this once, the server keeps only its SHA-256."""
-    from service.home import Home
+    """Make a key; it is shown this once, the server keeps only its SHA-256.
+
+    DIR may be new or empty, so that a server has a key before it first listens: a data directory
+    is made then, which is said.
+    """
+    from service.home import FILE_NAME, Home
     from service.home import keys as store
 
     until = None if expires is None else time.time() + _seconds(expires)
-    with _misused(), Home.open(home) as opened:
+    with _misused():
         wanted = [store.Scope.read(text) for text in scopes or ("search:*",)]
+    is_new = not (home / FILE_NAME).is_file()
+    with _misused(), Home.open(home) as opened:
         is_first = not store.listed(opened)
         key, secret = store.create(
             opened,
@@ -91,14 +97,20 @@ def create(
             expires=until,
             filter=None if filter_text is None else _filter(filter_text),
         )
+    if is_new:
+        serving = command_line("lsr", "serve", "--data", str(home))
+        note("new", f"{home.resolve()}: a data directory that no server uses yet; {serving} does")
     if json_output:
         as_json({"key": secret, **key.as_info(time.time())})
         return
     fact("key", secret)
     fact("created", columns(key.id, _described(key.as_info(time.time()))))
     if is_first:
-        fact("closed", "from now on every request to this server needs a key")
-    next_step("curl", "-H", "X-API-Key: KEY", "http://127.0.0.1:8000/v1/indexes")
+        fact("closed", f"every request to the server of {home.resolve()} needs a key from now on")
+    if is_new:
+        next_step("lsr", "serve", "--data", str(home))
+    else:
+        next_step("curl", "-H", "X-API-Key: KEY", "http://127.0.0.1:8000/v1/indexes")
 
 
 @keys.command("list", epilog=EXAMPLES)

@@ -30,8 +30,13 @@ Examples:
     "home",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep live collections in DIR, which is made where there is none; without it nothing can "
-    "be written.",
+    help="Keep live collections in DIR, which is made where there is none; documents of each INDEX "
+    "can then be changed too. Without it nothing can be written.",
+)
+@click.option(
+    "--read-only",
+    is_flag=True,
+    help="With --data: change the collections in DIR alone, no INDEX.",
 )
 @click.option(
     "--config",
@@ -120,6 +125,7 @@ def serve(
     *,
     indexes: tuple[str, ...],
     home: Path | None,
+    read_only: bool,
     file: Path | None,
     show: bool,
     json: bool,
@@ -147,6 +153,7 @@ def serve(
     flags: dict[tuple[str, str], Any] = {}
     for name, value in {
         "home": (("server", "data"), str(home)),
+        "read_only": (("server", "read_only"), read_only),
         "host": (("server", "host"), host),
         "port": (("server", "port"), port),
         "insecure": (("server", "insecure"), insecure),

@@ -44,8 +44,8 @@ def read_documents(path: str | Path) -> Iterator[Document]:
             value = row.get(name)
             if value is not None and not isinstance(value, str):
                 raise DatasetError(
-                    f"{path}:{number}: {name!r} of document {doc_id!r} is {_kind(value)}, wanted a "
-                    "string; only strings are searched"
+                    f"{path}:{number}: {name!r} of document {doc_id!r} is {kind_of(value)}, wanted "
+                    "a string; only strings are searched"
                 )
         yield Document(doc_id, row)
 
@@ -57,7 +57,7 @@ def read_queries(path: str | Path) -> Iterator[Query]:
         query_id = _take_id(path, number, row, QUERY_ID_NAMES)
         text = row.get("text", row.get("query"))
         if not isinstance(text, str):
-            got = "nothing" if text is None else _kind(text)
+            got = "nothing" if text is None else kind_of(text)
             raise DatasetError(
                 f"{path}:{number}: the text of query {query_id!r} is {got}, wanted a string "
                 "under 'text'"
@@ -94,7 +94,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from error
         if not isinstance(row, dict):
             raise DatasetError(
-                f"{path}:{number}: got {_kind(row)}, wanted a JSON object such as "
+                f"{path}:{number}: got {kind_of(row)}, wanted a JSON object such as "
                 '{"_id": "d1", "title": "...", "text": "..."}'
             )
         yield number, row
@@ -131,14 +131,19 @@ def _take_id(path: Path, number: int, row: dict[str, Any], names: tuple[str, ...
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
-        got = "an empty string" if value == "" else _kind(value)
+        got = "an empty string" if value == "" else kind_of(value)
         raise DatasetError(
             f"{path}:{number}: {name!r} is {got}, wanted a non-empty string or integer"
         )
     return value
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words.
+
+    >>> kind_of(5), kind_of(None)
+    ('an integer', 'null')
+    """
     names = {
         dict: "an object",
         list: "a list",

@@ -8,6 +8,7 @@
       snapshots/         verified copies of indexes
       tasks/ID/          files of one task, such as rejects.ndjson
       tasks/ID.receiving locked while the body of one is received
+      server.lock        held by the one server
       worker.lock        held by the one process that runs tasks
 
 Any number of processes may have it open; each looks at `changed()` before it trusts what it read.

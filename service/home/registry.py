@@ -40,17 +40,23 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All indexes and aliases of one moment; `version` tells whether it is still true."""
+    """All indexes and aliases of one moment; `version` tells whether it is still true.
+
+    `shadowed` are the names of the data directory that nobody can reach, because an index that was
+    named on the command line has them too.
+    """
 
     version: int
     entries: Mapping[str, Entry]
     aliases: Mapping[str, str]
+    shadowed: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, home: Home | None, mounts: Mapping[str, Path] | None = None) -> "Registry":
         """As the file says now, and the indexes at `mounts` beside those of the data directory.
 
-        Raises `UsageError` when a name is in both.
+        A name that is in both means the index at `mounts`, as it did before another process took
+        it: a server must go on answering, so `check_mounts` refuses at the start, not here.
         """
         mounted = {
             name: Entry(name, path.resolve(), 0.0, {}, mounted=True)
@@ -67,12 +73,10 @@ class Registry:
                 )
             }
             aliases = dict(connection.execute("SELECT alias, target FROM aliases ORDER BY alias"))
-        if both := sorted(mounted.keys() & (entries.keys() | aliases.keys())):
-            raise UsageError(
-                f"the data directory has an index or an alias '{both[0]}' already; serve the other "
-                f"index under another name: NAME={mounted[both[0]].path}"
-            )
-        return cls(version, mounted | entries, aliases)
+        both = mounted.keys() & (entries.keys() | aliases.keys())
+        # An alias of a collection that is out of reach must not answer from its namesake.
+        reached = {a: to for a, to in aliases.items() if not both & {a, to}}
+        return cls(version, entries | mounted, reached, tuple(sorted(both)))
 
     def names_of(self, name: str) -> list[str]:
         """All names of the index that this name or alias means: itself, the index, its aliases."""
@@ -85,6 +89,25 @@ class Registry:
         if target not in self.entries:
             raise unknown_index(name, [*self.entries, *self.aliases])
         return self.entries[target]
+
+
+def check_mounts(home: Home, mounts: Mapping[str, Path]) -> None:
+    """Raise `UsageError` for a name that an index at `mounts` and the data directory both have."""
+    for name in Registry.read(home, mounts).shadowed:
+        raise UsageError(
+            f"{home.path} has an index or an alias '{name}' already; serve the other index under "
+            f"another name: NAME={mounts[name]}"
+        )
+
+
+def name_taken(name: str, where: str = "/name") -> ProblemError:
+    """The problem of a name that is an index or an alias; `where` is its pointer in the request."""
+    return ProblemError(
+        "index_exists",
+        f"There is an index or an alias '{name}' already.",
+        hint="Choose another name, or delete what is there first.",
+        faults=[Fault(where, "wanted a name that is free", name)],
+    )
 
 
 def unknown_index(name: str, known: Sequence[str]) -> ProblemError:
@@ -121,12 +144,7 @@ def enter(
         (name, name),
     ).fetchall()
     if taken:
-        raise ProblemError(
-            "index_exists",
-            f"There is an index or an alias '{name}' already.",
-            hint="Choose another name, or delete what is there first.",
-            faults=[Fault(where, "wanted a name that is free", name)],
-        )
+        raise name_taken(name, where)
     connection.execute(
         "INSERT INTO indexes VALUES(?, ?, ?, ?)",
         (name, folder.name, time.time(), orjson.dumps(dict(settings))),

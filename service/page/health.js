@@ -70,7 +70,8 @@ function card(summary, info, history) {
 
 function progress({ finished, details, progress: far }) {
   if (finished && details?.indexed !== undefined) {
-    return `${count(details.indexed)} indexed, ${count(details.rejected)} rejected`;
+    return `${count(details.indexed)} indexed, ${count(details.rejected)} rejected`
+      + (details.empty ? `, ${count(details.empty)} empty` : "");
   }
   if (!far || finished) return "";
   return `${count(far.done)}${far.total ? ` of ${count(far.total)}` : ""}`

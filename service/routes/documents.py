@@ -17,6 +17,7 @@ from ..bodies import body_lines
 from ..engine import Engine
 from ..filters import check
 from ..home.queue import Task
+from ..home.registry import Entry
 from ..problems import KINDS, ProblemError
 from ..receiving import Upload, finished, submit
 from ..wire.documents import DeleteRequest, DocumentBody, StoredDocument, WrittenDocument
@@ -60,6 +61,7 @@ _ETAG = re.compile(r'"(\d{1,10})"')
         202: {"model": TaskInfo, "description": "Acknowledged; the task goes on."},
         **problems(
             *OF_TASKS,
+            "index_mounted",
             "bad_request",
             "body_too_slow",
             "malformed_body",
@@ -75,7 +77,8 @@ _ETAG = re.compile(r'"(\d{1,10})"')
         "requestBody": {
             "required": True,
             "description": "NDJSON: a document a line, with `id` and `fields`, and `tokens` or "
-            "`vector` where it is encoded already. Content-Encoding may be gzip or zstd.",
+            "`vector` where it is encoded already. What is read, `title` and `text`, must be "
+            "strings. Content-Encoding may be gzip or zstd.",
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         }
     },
@@ -98,7 +101,7 @@ async def add_documents(
     """
     engine = engine_of(request)
     engine.writable_home()
-    entry = await run_sync(entry_of, request, name, "write")
+    entry = await run_sync(_writable, request, name)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in NDJSON:
         raise ProblemError(
@@ -126,7 +129,7 @@ async def add_documents(
     response_model=TaskInfo,
     responses={
         202: {"model": TaskInfo, "description": "Acknowledged; the task goes on."},
-        **problems(*OF_TASKS, *OF_INDEX, *OF_FILTERS),
+        **problems(*OF_TASKS, *OF_INDEX, *OF_FILTERS, "index_mounted"),
     },
 )
 @needs("write")
@@ -136,7 +139,7 @@ async def delete_documents(
     """By id, or all that a filter selects. Ids that are not there are counted out."""
     engine = engine_of(request)
     engine.writable_home()
-    entry = await run_sync(entry_of, request, name, "write")
+    entry = await run_sync(_writable, request, name)
     wanted: dict[str, Any] = {"ids": body.ids}
     if body.ids is None:
         collection = await run_sync(collection_of, request, name, "write")
@@ -181,6 +184,7 @@ def read_document(name: IndexName, id: DocumentId, request: Request) -> Response
     responses=problems(
         *OF_TASKS,
         *OF_INDEX,
+        "index_mounted",
         "version_conflict",
         "backlog_full",
         "index_busy",
@@ -205,7 +209,7 @@ async def write_document(
     """
     engine = engine_of(request)
     engine.writable_home()
-    entry = await run_sync(entry_of, request, name, "write")
+    entry = await run_sync(_writable, request, name)
     line = orjson.dumps({"id": id, **body.model_dump(exclude_none=True)})
     expected = _expected(id, if_match, if_none_match)
 
@@ -223,7 +227,14 @@ async def write_document(
     # As of the commit that wrote it: the newest may be somebody else's, whom the next If-Match of
     # this client would overwrite unseen.
     version = await run_sync(partial(index.version, id, at=generation))
-    written = {"index": name, "id": id, "version": version, "generation": generation}
+    empty = bool((task.details or {}).get("empty"))
+    written = {
+        "index": name,
+        "id": id,
+        "version": version,
+        "generation": generation,
+        "empty": empty,
+    }
     return json(written, headers={"ETag": f'"{version}"'})
 
 
@@ -234,6 +245,7 @@ async def write_document(
     status_code=204,
     responses=problems(
         *OF_TASKS,
+        "index_mounted",
         "unknown_document",
         "invalid_request",
         "version_conflict",
@@ -248,7 +260,7 @@ async def delete_document(
     """204 when it is gone for every search that begins now."""
     engine = engine_of(request)
     engine.writable_home()
-    entry = await run_sync(entry_of, request, name, "write")
+    entry = await run_sync(_writable, request, name)
     if not id:
         raise _unknown(name, id)
     wanted = {"ids": [id], "expect": _expected(id, if_match, None)}
@@ -258,6 +270,23 @@ async def delete_document(
     if not (task.details or {}).get("deleted"):
         raise _unknown(name, id)
     return Response(status_code=204)
+
+
+def _writable(request: Request, name: str) -> Entry:
+    """The index whose documents a request changes.
+
+    Raises what `entry_of` raises, and the problem `index_mounted` where those that were named on
+    the command line are only read.
+    """
+    entry = entry_of(request, name, "write")
+    if entry.mounted and engine_of(request).settings.read_only:
+        raise ProblemError(
+            "index_mounted",
+            f"Index '{entry.name}' was named on the command line, and this server only reads such "
+            "indexes.",
+            hint="Start it without --read-only, or create an index of the data directory.",
+        )
+    return entry
 
 
 def _expected(doc_id: str, if_match: str | None, if_none_match: str | None) -> Mapping[str, Any]:

@@ -9,7 +9,10 @@ from .. import making
 from ..access import needs
 from ..collection import Collection
 from ..engine import Engine
+from ..outgrown import CODE as OUTGROWN
+from ..outgrown import REMEDY, outgrown
 from ..problems import ProblemError
+from ..search.queries import notice
 from ..wire.indexes import ChangeIndex, CreateIndex, IndexInfo, IndexList
 from .answering import (
     OF_CHANGES,
@@ -73,7 +76,7 @@ def create_index(body: CreateIndex, request: Request) -> Response:
     """An empty index, ready for documents."""
     engine = engine_of(request)
     access_of(request).require("admin", [body.name])
-    making.create(engine.writable_home(), body)
+    making.create(engine.writable_home(), body, mounted=engine.settings.indexes)
     headers = {"Location": f"/v1/indexes/{body.name}"}
     return json(
         _described(collection_of(request, body.name, "admin"), engine, body.name),
@@ -145,4 +148,11 @@ def _described(collection: Collection, engine: Engine, name: str) -> dict[str, A
     settings = engine.registry().resolve(name).settings
     windows = settings.get("passages")
     passages = windows and {"length": windows[0], "overlap": windows[1]}
-    return {"name": collection.name, **info, "queries": kinds, "passages": passages}
+    told = outgrown(collection.encoder, collection.index.n_docs)
+    return {
+        "name": collection.name,
+        **info,
+        "queries": kinds,
+        "passages": passages,
+        "warnings": [] if told is None else [notice(OUTGROWN, f"{told}; {REMEDY}")],
+    }

@@ -14,7 +14,10 @@ from lsr.errors import UsageError
 from lsr.types import SparseMatrix
 
 from ..collection import Collection
+from ..outgrown import CODE as OUTGROWN
+from ..outgrown import REMEDY, outgrown
 from ..problems import Fault, ProblemError
+from ..restricted import RestrictedIndex
 from ..wire.queries import Like, QueryInput, Vector
 
 MAX_LISTED = 20
@@ -86,6 +89,10 @@ def _from_text(collection: Collection, text: str) -> ReadQuery:
                 "The query is longer than the encoder reads; only its beginning counts.",
             )
         )
+    # A key with a filter does not learn how many documents there are that it may not see.
+    if not isinstance(collection.index, RestrictedIndex):
+        told = outgrown(collection.encoder, collection.index.n_docs)
+        warnings += [] if told is None else [notice(OUTGROWN, f"{told}; {REMEDY}")]
     return ReadQuery(matrix, collection.encoder.query_strategy, warnings, truncated)
 
 

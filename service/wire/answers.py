@@ -117,6 +117,7 @@ class Notice(Answer):
         "unknown_fields",
         "shortened_query",
         "truncated_query",
+        "bm25_outgrown",
     ]
     message: str
     values: list[str] | None = None

@@ -61,9 +61,10 @@ class StoredDocument(Answer):
 
 
 class WrittenDocument(Answer):
-    """A document that is durable and searchable."""
+    """A document that is durable and searchable; `empty` when it has no term to be found by."""
 
     index: str
     id: str
     version: int
     generation: int
+    empty: bool

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from .answers import Notice
 from .base import Answer, Strict, Text
 
 Kind = Literal["keyword", "int", "float", "bool", "date"]
@@ -132,6 +133,9 @@ class IndexInfo(Answer):
     )
     passages: Passages | None = Field(
         description="How documents added now are split; null keeps them whole."
+    )
+    warnings: list[Notice] = Field(
+        description="What makes its answers worse than they could be, and what to do."
     )
 
 

@@ -36,7 +36,8 @@ class TaskInfo(Answer):
     finished: float | None
     progress: Progress | None
     details: dict[str, Any] | None = Field(
-        description="What it did: of an ingestion received, indexed, rejected, generation."
+        description="What it did: of an ingestion received, indexed, rejected, empty (indexed, but "
+        "without any term, so that no search finds them), generation."
     )
     error: TaskError | None
     cancelable: bool

@@ -22,6 +22,13 @@ class Batch:
     vectors: SparseMatrix
     passages: list[Passage] | None
 
+    def n_empty(self) -> int:
+        """How many documents have no term at all."""
+        rows = np.flatnonzero(np.diff(self.vectors.indptr))
+        if self.passages is None:
+            return len(self.documents) - len(rows)
+        return len(self.documents) - len({self.passages[row].document for row in rows})
+
 
 def encoded(
     lines: Sequence[Line],

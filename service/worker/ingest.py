@@ -34,13 +34,17 @@ SHOWN_REJECTS = 5
 
 @dataclass
 class Counts:
-    """What one task did so far; `chunk` is the last one that is committed."""
+    """What one task did so far; `chunk` is the last one that is committed.
+
+    `empty` are those of the indexed documents that have no term, so that no search finds them.
+    """
 
     task: int
     chunk: int = -1
     received: int = 0
     indexed: int = 0
     rejected: int = 0
+    empty: int = 0
 
     def details(self) -> dict[str, Any]:
         """As clients see it."""
@@ -163,11 +167,12 @@ class _Chunk:
         with self.index.writer() as writer:
             for doc_id, version in expected.items():
                 writer.expect(doc_id, version)
-            n_unfit = self._add(writer, list(latest.values()))
+            n_unfit, n_empty = self._add(writer, list(latest.values()))
             counts.chunk = chunk.number
             counts.received += len(chunk.lines)
             counts.indexed += len(good) - n_unfit
             counts.rejected += len(chunk.lines) - len(good) + n_unfit
+            counts.empty += n_empty
             writer.remember(KEY, asdict(counts))
         assert writer.commit is not None
         self.committed = writer.commit.number
@@ -181,6 +186,7 @@ class _Chunk:
                     n_terms=self.index.n_terms,
                     numbers=numbers.of(text),
                     max_terms=MAX_TERMS,
+                    text_fields=self.encoder.text_fields if self.encoder is not None else (),
                 )
                 if line.terms is None and self.encoder is None:
                     raise RejectedError(
@@ -192,25 +198,27 @@ class _Chunk:
                 good.append(_Good(number, text, line))
         return good
 
-    def _add(self, writer: Writer, lines: list[_Good]) -> int:
-        """Add what the index takes, all at once if it can be; how many lines it does not take."""
+    def _add(self, writer: Writer, lines: list[_Good]) -> tuple[int, int]:
+        """Add what the index takes, all at once if it can be; how many lines it does not take, and
+        how many it takes without any term.
+        """
         if not lines:
-            return 0
+            return 0, 0
         try:
-            self._add_together(writer, lines)
-            return 0
+            return 0, self._add_together(writer, lines)
         except (UsageError, EncoderError):
             pass
-        n_unfit = 0
+        n_unfit, n_empty = 0, 0
         for one in lines:
             try:
-                self._add_together(writer, [one])
+                n_empty += self._add_together(writer, [one])
             except (UsageError, EncoderError) as error:
                 reason = RejectedError("invalid_document", str(error))
                 self.rejects.add(one.number, one.text, reason)
                 n_unfit += 1
-        return n_unfit
+        return n_unfit, n_empty
 
-    def _add_together(self, writer: Writer, lines: Sequence[_Good]) -> None:
+    def _add_together(self, writer: Writer, lines: Sequence[_Good]) -> int:
         batch = encoded([one.line for one in lines], self.index.n_terms, self.encoder, self.windows)
         writer.add(batch.documents, batch.vectors, passages=batch.passages)
+        return batch.n_empty()

@@ -5,10 +5,12 @@
     {"id": "d1", "vector": {"indices": [12, 907], "values": [1.4, 0.9]}, "fields": {}}
     {"_id": "d1", "title": "Cats", "text": "cats sleep all day"}
 
-Where `fields` is absent every other member is a field, as in the collections of BEIR.
+Where `fields` is absent every other member is a field, as in the collections of BEIR. What is to be
+encoded must be strings, here as for `lsr index`: a document whose text is a number would be taken,
+and never found.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from lsr.datasets.records import kind_of
 from lsr.types import Document
+
+from ..problems import did_you_mean
 
 _OURS = {"id", "fields", "tokens", "vector"}
 
@@ -41,9 +46,15 @@ class Line:
 
 
 def read_line(
-    text: bytes, *, n_terms: int, numbers: Mapping[str, int] | None, max_terms: int
+    text: bytes,
+    *,
+    n_terms: int,
+    numbers: Mapping[str, int] | None,
+    max_terms: int,
+    text_fields: Sequence[str] = (),
 ) -> Line:
-    """One line. `numbers` maps vocabulary entries to term numbers, None where none are known.
+    """One line. `numbers` maps vocabulary entries to term numbers, None where none are known;
+    `text_fields` are what the encoder reads.
 
     Raises `RejectedError`.
     """
@@ -79,7 +90,29 @@ def read_line(
         terms, weights = _vector(read["vector"])
     if terms is not None and weights is not None:
         terms, weights = _checked(terms, weights, n_terms, max_terms)
+    else:
+        _check_text(fields, text_fields, is_flat="fields" not in read)
     return Line(Document(doc_id, fields), terms, weights)
+
+
+def _check_text(fields: Mapping[str, Any], text_fields: Sequence[str], *, is_flat: bool) -> None:
+    """Refuse what was meant to be searched and would not be. Null is no text, and allowed."""
+    for name in text_fields:
+        value = fields.get(name)
+        if value is not None and not isinstance(value, str):
+            raise RejectedError(
+                "invalid_document",
+                f"{name!r} is {kind_of(value)}, wanted a string; only strings are searched",
+                f"/{name}" if is_flat else f"/fields/{name}",
+            )
+    if is_flat and not any(fields.get(name) for name in text_fields):
+        for name, value in fields.items():
+            if isinstance(value, dict) and did_you_mean(name.lower(), ["fields"]):
+                raise RejectedError(
+                    "unknown_field",
+                    f"{name[:100]!r} holds nothing that is searched; wanted 'fields'",
+                    f"/{name[:100].replace('~', '~0').replace('/', '~1')}",
+                )
 
 
 def _doc_id(read: Mapping[str, Any]) -> str:
