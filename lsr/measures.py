@@ -124,8 +124,15 @@ def _parse(name: str) -> ir_measures.Measure | SourcesMeasure:
         return ours
     try:
         measure = ir_measures.parse_measure(name)
-    except (NameError, ValueError, SyntaxError) as error:
+    except (NameError, ValueError, SyntaxError, KeyError) as error:
         raise UsageError(
             f"no measure {name!r}; wanted ir_measures' spelling, such as {', '.join(DEFAULT)}"
         ) from error
+    cutoff = measure.params.get("cutoff", 1)
+    # trec_eval answers a cutoff of 0 by abort(), which ends the whole process.
+    if not isinstance(cutoff, int) or cutoff < 1:
+        raise UsageError(
+            f"the measure {name!r} has the cutoff {cutoff!r}; wanted a whole number of documents "
+            f"from 1 on, such as {DEFAULT[0]}"
+        )
     return measure

@@ -93,5 +93,12 @@ def test_a_misspelt_measure_is_a_usage_error_with_the_right_spelling(name):
         evaluate(RUN, QRELS, [name])
 
 
+@pytest.mark.parametrize("name", ["nDCG@0", "P@0", "RBP(p=0.8)@0", "R@1.5", "nDCG@'ten'"])
+def test_a_cutoff_is_a_number_of_documents(name):
+    """trec_eval ended the whole process by an assertion in C when it was asked for nDCG@0."""
+    with pytest.raises(UsageError, match="a whole number of documents from 1 on"):
+        evaluate(RUN, QRELS, [name])
+
+
 def test_means_are_printed_under_their_usual_names():
     assert [printed_name(m) for m in DEFAULT] == ["nDCG@10", "MRR@10", "R@100", "R@1000", "MAP"]
