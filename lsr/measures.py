@@ -5,6 +5,7 @@ A judged query that the run does not answer counts as 0: answering fewer queries
 `holes` says how much of what was found nobody has judged, which every measure counts as irrelevant.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,6 +110,35 @@ def holes(
 def printed_name(measure: str) -> str:
     """The name a mean goes by in tables: MAP for the mean of AP, MRR@10 for that of RR@10."""
     return _PRINTED.get(measure, measure)
+
+
+def spelled(name: str) -> str:
+    """A measure's name as it is written here, whatever its case: what is no measure is refused.
+
+    Raises `UsageError`.
+
+    >>> spelled("mrr@10"), spelled("NDCG(dcg='exp-log2')@10"), spelled("allsources@8")
+    ('RR@10', "nDCG(dcg='exp-log2')@10", 'AllSources@8')
+    """
+    bare = re.match(r"\w*", name)
+    assert bare is not None, "the pattern matches the empty string"
+    ours = _SPELLED.get(bare[0].casefold(), bare[0]) + name[bare.end() :]
+    _parse(ours)
+    return ours
+
+
+def _bare_names() -> dict[str, str]:
+    """Each measure's own name by its names in small letters.
+
+    MAP is AP, but an alias with a setting (SetRelP is SetP(relative=True)) keeps its name.
+    """
+    known = {"allsources": "AllSources", "sources": "Sources"}
+    for alias, measure in ir_measures.measures.registry.items():
+        known[alias.casefold()] = measure.NAME if str(measure) == measure.NAME else alias
+    return known
+
+
+_SPELLED = _bare_names()
 
 
 def _from_grade(measure: ir_measures.Measure, grade: int) -> ir_measures.Measure:

@@ -512,6 +512,32 @@ def test_what_cannot_be_meant_is_misuse(arguments, complaint, drinks, rest, caps
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("verb", "measure"),
+    [
+        (["evaluate", "drinks"], "nonsense"),
+        (["evaluate", "drinks"], "nDCG@0"),
+        (["compare", "bm25", "bm25", "--names", "a,b", "--on", "drinks"], "nonsense"),
+        (["tune", "drinks", "--with", "bm25", "--with", "m", "--output", "o"], "nonsense"),
+    ],
+)
+def test_a_measure_is_checked_before_anything_is_encoded(
+    verb, measure, drinks, tmp_path, monkeypatch, capsys
+):
+    """Hours of encoding and indexing came first, and were all there was to show for it."""
+    monkeypatch.setattr("index.build_index", lambda *_, **__: pytest.fail("built an index"))
+    assert run([*verb, "--measure", measure]) == 2
+    assert f"measure {measure!r}" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_measure_may_be_typed_in_small_letters(drinks, capsys):
+    assert run(["evaluate", "drinks", "--measure", "ndcg@10", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["measures"] == {"nDCG@10": 1.0}
+    assert row["interval"] is not None
+
+
 def test_a_page_has_the_reading_the_figures_and_the_plot_but_no_path(drinks, rest, systems, capsys):
     page = Path("page")
     page.mkdir()

@@ -72,7 +72,8 @@ cqadupstack, nanobeir and beir-13 are groups.
     "--measure",
     "measures",
     multiple=True,
-    help="A measure as ir-measures spells it. Repeatable. Default: nDCG@10 RR@10 R@100 R@1000 AP",
+    help="A measure of ir-measures, in any case; repeatable. Default: "
+    "nDCG@10 RR@10 R@100 R@1000 AP",
 )
 @click.option(
     "--sources",
@@ -110,11 +111,12 @@ def evaluate(
     collection get a mark; means are printed only over sets that every system answered.
     """
     from ..datasets import members
-    from ..measures import DEFAULT
+    from ..measures import DEFAULT, spelled
     from ..trec import write_run
 
     if k < 1:
         raise UsageError(f"-k {k}: wanted at least 1 document a query")
+    measures = tuple(map(spelled, measures))  # before hours of encoding
     names = members(datasets)
     entrants = entrants_of(choice, parts, index_path, from_run, systems_path)
     alone = len(names) == 1 and len(entrants) == 1
