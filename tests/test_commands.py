@@ -199,8 +199,30 @@ class TestIndex:
     def test_an_empty_corpus_is_an_error_and_leaves_nothing_searchable(self, tmp_path, capsys):
         (tmp_path / "none.jsonl").touch()
         assert run(["index", "none.jsonl", "none.index"]) == 1
-        assert "no documents" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "error      none.jsonl: the corpus has no documents" in told
+        assert "fitted" not in told
         assert not (tmp_path / "none.index").exists()
+
+    @pytest.mark.parametrize("options", [(), ("--shards", "2"), ("--encoder", "lsr-mini")])
+    def test_a_corpus_without_any_text_is_refused_with_the_keys_it_has(
+        self, options, tmp_path, capsys
+    ):
+        """It became an index that no search found anything in, and exit code 0."""
+        (tmp_path / "c.jsonl").write_text(
+            '{"_id": "1", "body": "hello world"}\n{"_id": "2", "body": "bye", "text": " "}\n'
+        )
+        assert run(["index", "c.jsonl", "c.index", *options]) == 1
+        told = capsys.readouterr().err
+        assert "c.jsonl: none of 2 documents has any text" in told
+        assert "under 'title' or 'text', got the keys body, text beside the id" in told
+        assert "jq -c '.text = .body'" in told
+        assert [path.name for path in tmp_path.iterdir()] == ["c.jsonl"]
+
+    def test_some_documents_may_have_no_text(self, tmp_path, capsys):
+        (tmp_path / "c.jsonl").write_text('{"_id": "1", "text": "tea"}\n{"_id": "2"}\n')
+        assert run(["index", "c.jsonl", "c.index"]) == 0
+        assert "1 document without text" in capsys.readouterr().out
 
     def test_repeated_ids_are_an_error(self, tmp_path, capsys):
         (tmp_path / "twice.tsv").write_text("a\tone\na\ttwo\n")

@@ -281,7 +281,7 @@ def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
             return Index.open(path)
         except IndexFailure as error:
             out.note("rebuilds", f"{path}, which cannot be opened: {error}")
-    encoder, total = choice.load(source)
+    encoder, census = choice.load(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     report = build_index(
         path,
@@ -289,7 +289,7 @@ def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
         encoder,
         source=f"{source.name} {source.fingerprint}",
         overwrite=path.exists(),
-        total=total,
+        total=census.n_documents,
     )
     if report.n_docs > report.n_resumed and report.encode_s > 0:
         per_s = (report.n_docs - report.n_resumed) / report.encode_s

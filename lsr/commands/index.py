@@ -149,7 +149,8 @@ def index(
         raise UsageError(
             "--origins writes to an index, and shards are not written to; leave out one of them"
         )
-    encoder, n_documents = choice.load(source)
+    encoder, census = choice.load(source)
+    n_documents = census.n_documents
     if origins:
         require_tracing(encoder)
     if not choice.is_bm25 and n_documents >= MANY:
