@@ -219,6 +219,13 @@ class TestIndex:
         assert "jq -c '.text = .body'" in told
         assert [path.name for path in tmp_path.iterdir()] == ["c.jsonl"]
 
+    def test_a_declared_field_that_no_document_has_is_told(self, corpus, tmp_path, capsys):
+        """A misspelt name was found out by filters that let nothing pass."""
+        fields = ("--field", "language:keyword", "--field", "year:int")
+        assert run(["index", str(corpus), "drinks.index", *fields]) == 0
+        told = lines_of(capsys.readouterr().err)["field"]
+        assert told == "language: in 0 of 4 documents; they have title, text, lang, year"
+
     def test_some_documents_may_have_no_text(self, tmp_path, capsys):
         (tmp_path / "c.jsonl").write_text('{"_id": "1", "text": "tea"}\n{"_id": "2"}\n')
         assert run(["index", "c.jsonl", "c.index"]) == 0

@@ -57,3 +57,11 @@ class Census:
             f"string under {wanted}, got the keys {', '.join(names) or '(none)'} beside the id. "
             f"Rename what is to be searched, for example with jq -c '.{text_fields[-1]} = .{name}'"
         )
+
+    def note_absent(self, fields: Sequence[str]) -> None:
+        """Tell of each of the declared `fields` that no document has."""
+        for name in fields:
+            if not self.with_field[name]:
+                documents = out.counted(self.n_documents, "document")
+                had = ", ".join(found for found, _ in self.with_field.most_common(_SHOWN))
+                out.note("field", f"{name}: in 0 of {documents}; they have {had or 'no fields'}")

@@ -151,6 +151,7 @@ def index(
         )
     encoder, census = choice.load(source)
     n_documents = census.n_documents
+    census.note_absent(list(kinds))
     if origins:
         require_tracing(encoder)
     if not choice.is_bm25 and n_documents >= MANY:
