@@ -158,6 +158,29 @@ def test_a_given_run_is_cut_at_k_whatever_the_convention(name, tmp_path, capsys)
         assert row["command"].endswith(f"--measure AP -k {k}")
 
 
+def test_a_run_of_another_collection_is_refused(drinks, capsys):
+    """Every measure was .0000, with exit code 0."""
+    Path("other.trec").write_text("184 Q0 c 1 1 t\n")
+    assert run(["evaluate", "drinks", "--from-run", "other.trec"]) == 1
+    told = capsys.readouterr().err
+    assert "other.trec: answers none of the 1 judged queries of drinks" in told
+    assert "its first query is '184', a judged one 'q1'" in told
+
+
+def test_an_index_of_another_collection_is_refused(drinks, rest, capsys):
+    Path("other.tsv").write_text("184\tcoffee beans\n")
+    assert run(["index", "other.tsv", "other.index", "--encoder", "bm25"]) == 0
+    assert run(["evaluate", "drinks", "--index", "other.index"]) == 1
+    assert "holds none of the first 1 relevant documents of drinks" in capsys.readouterr().err
+
+
+def test_judgements_that_call_nothing_relevant_are_refused(drinks, capsys):
+    """As where the columns of a file are not those that were meant."""
+    Path("ours.tsv").write_text("q1\tc\t0\nq1\ta\t-1\n")
+    assert run(["evaluate", "drinks", "--qrels", "ours.tsv"]) == 1
+    assert "has a grade above 0 (-1 to 0)" in capsys.readouterr().err
+
+
 def test_the_run_of_a_kept_cell_is_copied_out(rest, capsys):
     words = ["evaluate", "rest", "--output", "out", "--run"]
     assert run([*words, "first.trec"]) == 0

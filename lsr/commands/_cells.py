@@ -19,6 +19,7 @@ from ..conventions import Convention, convention_of, conventional, depth
 from ..errors import UsageError
 from ..files import atomic_write
 from . import _printing as out
+from ._belonging import require_relevant
 from ._entrants import Entrant
 from ._rows import Row
 
@@ -131,6 +132,7 @@ def measure_cell(
     from ..significance import interval_of_mean
 
     convention = collection.convention
+    require_relevant(collection.qrels, f"{collection.source.name} {collection.split}")
     texts = {query.query_id: query.text for query in collection.queries}
     answer = entrant.answer(collection.corpus, texts, depth(convention, k))
     run = conventional(answer.run, convention, k)

@@ -11,6 +11,7 @@ import click
 from ..conventions import convention_of
 from ..errors import LsrError, UsageError
 from . import _printing as out
+from ._belonging import require_documents
 from ._cells import Cell, Collection
 from ._drawing import require_matplotlib
 from ._encoders import EncoderChoice, encoder_options
@@ -157,6 +158,11 @@ def evaluate(
     whole = again(datasets, entrants[0] if systems_path is None else None)
     for option, folder in (("--output", output), ("--page", page)):
         whole += f" {option} {shlex.quote(str(folder))}" if folder is not None else ""
+    if index_path is not None:
+        from index import Index
+
+        with Index.open(index_path, read_only=True) as opened:
+            require_documents(opened, collections[0].qrels, collections[0].source.name)
     if page is not None:  # before hours of measuring
         require_matplotlib()
         require_main(measures or DEFAULT)
