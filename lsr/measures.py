@@ -127,6 +127,19 @@ def spelled(name: str) -> str:
     return ours
 
 
+def cutoff_of(name: str) -> int | None:
+    """How many documents a measure looks at; None is all. Raises `UsageError`.
+
+    >>> cutoff_of("nDCG@10"), cutoff_of("AllSources@8"), cutoff_of("AP")
+    (10, 8, None)
+    """
+    measure = _parse(name)
+    if isinstance(measure, SourcesMeasure):
+        return measure.k
+    cutoff: int | None = measure.params.get("cutoff")
+    return cutoff
+
+
 def _bare_names() -> dict[str, str]:
     """Each measure's own name by its names in small letters.
 

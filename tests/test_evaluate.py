@@ -181,6 +181,23 @@ def test_judgements_that_call_nothing_relevant_are_refused(drinks, capsys):
     assert "has a grade above 0 (-1 to 0)" in capsys.readouterr().err
 
 
+def test_what_lies_beyond_k_was_not_measured(drinks, rest, capsys):
+    """R@1000 over 50 documents was printed as if a thousand had been searched for."""
+    words = ["evaluate", "drinks", "-k", "50", "--output", "out", "--per-query", "--json"]
+    for _ in range(2):  # measured, then found again
+        assert run(words) == 0
+        row = json.loads(capsys.readouterr().out)
+        assert (row["measures"]["nDCG@10"], row["measures"]["AP"]) == (1.0, 1.0)
+        assert row["measures"]["R@100"] is row["measures"]["R@1000"] is None
+        assert "R@100" not in row["per_query"]
+    assert run(["evaluate", "drinks", "-k", "50"]) == 0
+    header, values, *_ = capsys.readouterr().out.splitlines()
+    assert values.split()[header.split().index("R@1000")] == "-"
+    assert run(["evaluate", "drinks", "rest", "-k", "50", "--json"]) == 0
+    (mean,) = json.loads(capsys.readouterr().out)["means"]
+    assert (mean["measures"]["nDCG@10"], mean["measures"]["R@1000"]) == (0.75, None)
+
+
 def test_the_run_of_a_kept_cell_is_copied_out(rest, capsys):
     words = ["evaluate", "rest", "--output", "out", "--run"]
     assert run([*words, "first.trec"]) == 0
@@ -202,9 +219,10 @@ def test_a_querys_own_text_is_left_out_of_arguana_and_of_no_other_set(tmp_path, 
     """ "a" is asked for its counterpart "b"; found first is "a" itself."""
     for name in ("arguana", "drinks"):
         collection(tmp_path / name, {"a": "green tea"}, {"a": {"b": 1}})
-    assert run(["evaluate", "arguana", "drinks", "-k", "1", "--json"]) == 0
+    words = ["evaluate", "arguana", "drinks", "-k", "1", "--measure", "nDCG@1", "--json"]
+    assert run(words) == 0
     ours, other = json.loads(capsys.readouterr().out)["rows"]
-    assert (ours["measures"]["nDCG@10"], other["measures"]["nDCG@10"]) == (1.0, 0.0)
+    assert (ours["measures"]["nDCG@1"], other["measures"]["nDCG@1"]) == (1.0, 0.0)
     assert ours["convention"] == ["a document with the query's id is left out"]
     assert other["convention"] == []
 
@@ -526,6 +544,8 @@ def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys)
         (["drinks", "--from-run", "r", "-k", "0"], "-k 0: wanted at least 1"),
         (["drinks", "-k", "-1"], "-k -1: wanted at least 1"),
         (["drinks", "--page", "p", "--measure", "AP"], "--page is about nDCG@10, got --measure AP"),
+        (["drinks", "--page", "p", "-k", "5"], "--page is about nDCG@10, which -k 5 does not"),
+        (["drinks", "--measure", "P@10", "-k", "5"], "P@10 look at more documents than that"),
         (["drinks", "--k1", "2", "--dense", "d", "--fuse", "rrf"], "do not go with --dense"),
         (["drinks", "--dense", "d", "--index", "i"], "two answers to one question"),
     ],

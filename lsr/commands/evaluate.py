@@ -12,7 +12,7 @@ from ..conventions import convention_of
 from ..errors import LsrError, UsageError
 from . import _printing as out
 from ._belonging import require_documents
-from ._cells import Cell, Collection
+from ._cells import Cell, Collection, beyond
 from ._drawing import require_matplotlib
 from ._encoders import EncoderChoice, encoder_options
 from ._entrants import Entrant
@@ -68,7 +68,14 @@ cqadupstack, nanobeir and beir-13 are groups.
 @click.option(
     "--queries", type=click.Path(path_type=Path), help="With --qrels: a file of the queries' texts."
 )
-@click.option("-k", "k", type=int, default=1000, show_default=True, help="Documents a query.")
+@click.option(
+    "-k",
+    "k",
+    type=int,
+    default=1000,
+    show_default=True,
+    help="Documents a query; measures beyond are left out.",
+)
 @click.option(
     "--measure",
     "measures",
@@ -118,6 +125,10 @@ def evaluate(
     if k < 1:
         raise UsageError(f"-k {k}: wanted at least 1 document a query")
     measures = tuple(map(spelled, measures))  # before hours of encoding
+    if all(beyond(name, k) for name in measures or DEFAULT):
+        raise UsageError(
+            f"-k {k}: {', '.join(measures)} look at more documents than that; give a larger -k"
+        )
     names = members(datasets)
     entrants = entrants_of(choice, parts, index_path, from_run, systems_path)
     alone = len(names) == 1 and len(entrants) == 1
@@ -165,7 +176,7 @@ def evaluate(
             require_documents(opened, collections[0].qrels, collections[0].source.name)
     if page is not None:  # before hours of measuring
         require_matplotlib()
-        require_main(measures or DEFAULT)
+        require_main(measures or DEFAULT, k)
     outcome = run_suite(
         collections,
         entrants,
@@ -208,8 +219,8 @@ def _as_json(outcome: Outcome, *, alone: bool, per_query: bool) -> dict[str, Any
 
 
 def _measured(cell: Cell) -> dict[str, dict[str, float]]:
-    """The values of the measures that were asked for."""
-    return {name: cell.per_query[name] for name in cell.row.measures}
+    """The values of the measures that were asked for and are within k."""
+    return {n: cell.per_query[n] for n, mean in cell.row.measures.items() if mean is not None}
 
 
 def _print_one(
@@ -228,7 +239,7 @@ def _print_one(
             [
                 row.dataset if row.split == "test" else f"{row.dataset} {row.split}",
                 system_name(row),
-                *(f"{value:.4f}" for value in row.measures.values()),
+                *("-" if value is None else f"{value:.4f}" for value in row.measures.values()),
                 "-" if row.hole_at_10 is None else f"{row.hole_at_10:.2f}",
                 *("-" if value is None else f"{value:.1f}" for value in numbers),
                 "-" if row.flops is None else f"{row.flops:.2f}",
