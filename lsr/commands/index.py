@@ -12,6 +12,7 @@ from ..errors import IndexExists, UsageError
 from . import _printing as out
 from ._encoders import EncoderChoice, index_encoder_options
 from ._fields import field_kind, field_option
+from ._postings_kept import postings_kept
 from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
 from ._tracing import require_tracing, trace
 
@@ -75,9 +76,8 @@ MANY = 50_000
 )
 @click.option(
     "--prune-postings",
-    type=float,
     metavar="SHARE_OR_N",
-    help="Keep the heaviest postings of every term: a share below 1, or so many.",
+    help="Keep the heaviest postings of every term: a share such as 0.8, or so many, such as 100.",
 )
 @click.option(
     "--binary",
@@ -114,7 +114,7 @@ def index(
     prune_terms: int | None,
     prune_mass: float | None,
     prune_ratio: float | None,
-    prune_postings: float | None,
+    prune_postings: str | None,
     binary: bool,
     origins: bool,
     shards: int | None,
@@ -136,7 +136,8 @@ def index(
     from ..datasets import load_dataset
     from ..encoders import is_binary
 
-    pruning = Pruning(prune_terms, prune_mass, prune_postings, prune_ratio)
+    postings = None if prune_postings is None else postings_kept(prune_postings)
+    pruning = Pruning(prune_terms, prune_mass, postings, prune_ratio)
     settings = Settings(order, pruning, binary)
     kinds = dict(field_kind(text) for text in fields)
     windows = None if passages is None else windows_of(passages)
@@ -242,10 +243,8 @@ def index(
     if report.n_postings < report.given_postings:
         out.fact(
             "pruned",
-            out.columns(
-                f"{report.n_postings:,} postings",
-                f"of {report.given_postings:,}, {100 * report.mass_kept:.1f} % of the weight",
-            ),
+            f"kept {report.n_postings:,} of {out.counted(report.given_postings, 'posting')}, "
+            f"{100 * report.mass_kept:.1f} % of the weight",
         )
     counts = binary or is_binary(encoder)
     if counts:
