@@ -23,7 +23,7 @@ import orjson
 
 from lsr.encoders.protocol import SparseEncoder
 from lsr.encoders.siamese import is_binary
-from lsr.errors import DatasetError, EncoderError, IndexExists, UsageError
+from lsr.errors import DatasetError, EncoderError, IndexExists, RepeatedId, UsageError
 from lsr.files import atomic_write, changing, make_directory
 from lsr.types import Document
 
@@ -293,9 +293,10 @@ def _refuse_double(plan: ShardPlan, numbers: Sequence[int], value: np.uint64) ->
                 if _hash(doc_id) != value:
                     continue
                 if doc_id in seen:
-                    raise UsageError(
+                    raise RepeatedId(
                         f"{plan.source}: document id {doc_id!r} occurs twice, in shards "
-                        f"{seen[doc_id]} and {number}; wanted distinct ids"
+                        f"{seen[doc_id]} and {number}; wanted distinct ids",
+                        doc_id=doc_id,
                     )
                 seen[doc_id] = number
 

@@ -226,16 +226,25 @@ class TestIndex:
         told = lines_of(capsys.readouterr().err)["field"]
         assert told == "language: in 0 of 4 documents; they have title, text, lang, year"
 
-    def test_some_documents_may_have_no_text(self, tmp_path, capsys):
-        (tmp_path / "c.jsonl").write_text('{"_id": "1", "text": "tea"}\n{"_id": "2"}\n')
-        assert run(["index", "c.jsonl", "c.index"]) == 0
-        assert "1 document without text" in capsys.readouterr().out
-
-    def test_repeated_ids_are_an_error(self, tmp_path, capsys):
-        (tmp_path / "twice.tsv").write_text("a\tone\na\ttwo\n")
-        assert run(["index", "twice.tsv", "twice.index"]) in (1, 2)
-        assert "'a'" in capsys.readouterr().err
+    @pytest.mark.parametrize("options", [(), ("--shards", "2"), ("--memory", "1MiB")])
+    def test_repeated_ids_are_an_error_of_the_file_with_its_lines(self, options, tmp_path, capsys):
+        """It was misuse of `document 1` "in one batch", which names no place to look at."""
+        (tmp_path / "twice.tsv").write_text("b\ttea\na\tone\na\ttwo\nc\tthree\n")
+        assert run(["index", "twice.tsv", "twice.index", *options]) == 1
+        told = capsys.readouterr().err
+        assert "twice.tsv:3: the id 'a' occurs twice, first in line 2" in told
         assert not (tmp_path / "twice.index").exists()
+
+    def test_repeated_ids_of_a_collection_are_placed_in_its_corpus_file(self, drinks, capsys):
+        with (drinks / "corpus.jsonl").open("a") as file:
+            file.write('{"_id": "a", "text": "again"}\n')
+        assert run(["evaluate", "drinks"]) == 1
+        assert "drinks/corpus.jsonl:5: the id 'a' occurs twice" in capsys.readouterr().err
+
+    def test_an_id_too_long_is_an_error_of_the_file_with_its_line(self, tmp_path, capsys):
+        (tmp_path / "long.tsv").write_text(f"a\tone\n{5000 * 'x'}\ttwo\n")
+        assert run(["index", "long.tsv", "long.index"]) == 1
+        assert "long.tsv:2: '_id' has 5,000 bytes, wanted at most 4,096" in capsys.readouterr().err
 
     def test_an_interruption_says_that_the_same_command_goes_on(self, corpus, capsys, monkeypatch):
         def interrupted(*_args, **_options):

@@ -63,9 +63,9 @@ def import_vectors(
     if source not in SOURCES:
         raise UsageError(f"no source {source!r}; there are {', '.join(SOURCES)}")
     path = path.resolve()
-    known = holds_index(path)
-    if path.exists() and not (overwrite and known):
-        what = "" if known else " and is no index; it will not be overwritten"
+    replaceable = holds_index(path)
+    if path.exists() and not (overwrite and replaceable):
+        what = "" if replaceable else " and is no index; it will not be overwritten"
         raise IndexExists(f"{path} exists{what or '; choose another path, or give --overwrite'}")
     started = time.perf_counter()
     quiet = None if progress else True

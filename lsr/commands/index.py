@@ -133,7 +133,7 @@ def index(
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM
 
-    from ..datasets import load_dataset
+    from ..datasets import load_dataset, located_in
     from ..encoders import is_binary
 
     postings = None if prune_postings is None else postings_kept(prune_postings)
@@ -163,23 +163,24 @@ def index(
         )
     whole = f"{source.name} {source.fingerprint}"
     try:
-        if shards is None:
-            report = build_index(
-                index,
-                source.documents(),
-                encoder,
-                source=whole,
-                memory=memory,
-                overwrite=overwrite,
-                fields=kinds,
-                passages=windows,
-                settings=settings,
-                threads=threads,
-                order_seconds=order_seconds,
-                total=n_documents,
-            )
-        else:
-            with ExitStack() as stack:
+        with ExitStack() as stack:
+            stack.enter_context(located_in(source))
+            if shards is None:
+                report = build_index(
+                    index,
+                    source.documents(),
+                    encoder,
+                    source=whole,
+                    memory=memory,
+                    overwrite=overwrite,
+                    fields=kinds,
+                    passages=windows,
+                    settings=settings,
+                    threads=threads,
+                    order_seconds=order_seconds,
+                    total=n_documents,
+                )
+            else:
                 run = one_after_the_other(source.documents, encoder)
                 if tasks.wanted:
                     from index.ray_building import on_ray

@@ -8,7 +8,7 @@ import orjson
 
 from ..errors import DatasetError
 from ..files import decode, read_lines
-from ..types import Document, Query
+from ..types import MAX_ID_BYTES, Document, Query
 
 ID_NAMES = ("_id", "id", "doc_id")
 """Names of the id, the first that is present wins; the others remain ordinary fields."""
@@ -63,6 +63,15 @@ def read_queries(path: str | Path) -> Iterator[Query]:
                 "under 'text'"
             )
         yield Query(query_id, text)
+
+
+def lines_of(path: Path, doc_id: str) -> list[int]:
+    """The lines whose document has this id."""
+    return [
+        number
+        for number, row in _rows(path, ID_NAMES)
+        if _take_id(path, number, row, ID_NAMES) == doc_id
+    ]
 
 
 def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -134,6 +143,12 @@ def _take_id(path: Path, number: int, row: dict[str, Any], names: tuple[str, ...
         got = "an empty string" if value == "" else _kind(value)
         raise DatasetError(
             f"{path}:{number}: {name!r} is {got}, wanted a non-empty string or integer"
+        )
+    n_bytes = len(value.encode("utf-8"))
+    if n_bytes > MAX_ID_BYTES:
+        raise DatasetError(
+            f"{path}:{number}: {name!r} has {n_bytes:,} bytes, wanted at most {MAX_ID_BYTES:,}: "
+            f"{value[:40]!r}..."
         )
     return value
 
