@@ -646,7 +646,7 @@ class TestCheckAndInfo:
         assert run(["check", str(index)]) == 1
         out = capsys.readouterr().out
         assert out.startswith("damaged    ")
-        assert "lsr index" in out.splitlines()[-1]
+        assert out.splitlines()[-1] == f"next       lsr repair {index}"
 
     def test_a_catalog_that_is_none_fails_the_check(self, index, capsys):
         (index / "catalog.sqlite").write_bytes(b"not a database at all" * 500)
