@@ -259,6 +259,17 @@ class TestIndex:
         assert run(["index", "c.tsv", "c.index"]) == 0
         assert lines_of(capsys.readouterr().out)["empty"].startswith("1 document without text")
 
+    def test_the_message_about_a_files_name_lists_all_that_are_read(self, tmp_path, capsys):
+        """It left out .txt, which was read all the same."""
+        (tmp_path / "c.csv").write_text("a,x\n")
+        assert run(["index", "c.csv", "c.index"]) == 1
+        names = ".jsonl, .json, .ndjson (JSON lines), .tsv or .txt (id<TAB>text)"
+        assert f"c.csv  (a file that is not named {names})" in capsys.readouterr().err
+        for suffix in (".jsonl", ".json", ".ndjson", ".tsv", ".txt"):
+            line = '{"_id": "a", "text": "x"}\n' if "js" in suffix else "a\tx\n"
+            (tmp_path / f"c{suffix}").write_text(line)
+            assert run(["index", f"c{suffix}", f"c{suffix}.index"]) == 0
+
     def test_a_bad_line_stops_the_build_with_its_number(self, tmp_path, capsys):
         (tmp_path / "c.jsonl").write_text('{"_id": "a", "text": "x"}\n{broken\n')
         assert run(["index", "c.jsonl", "c.index"]) == 1

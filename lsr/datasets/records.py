@@ -18,6 +18,8 @@ QUERY_ID_NAMES = ("_id", "id", "query_id", "qid")
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TSV_SUFFIXES = (".tsv", ".txt")
 COMPRESSED = (".gz", ".zst")
+SUFFIXES = f"{', '.join(JSON_SUFFIXES)} (JSON lines), {' or '.join(TSV_SUFFIXES)} (id<TAB>text)"
+"""For people: what a file of documents or queries may be called, maybe compressed."""
 
 _TEXT_FIELDS = ("title", "text")
 
@@ -82,7 +84,7 @@ def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str
             yield from _tsv_rows(path, id_names)
         case _:
             raise DatasetError(
-                f"{path}: wanted a name ending in .jsonl, .json or .tsv, then maybe .gz or .zst"
+                f"{path}: wanted a name ending in {SUFFIXES}, then maybe {' or '.join(COMPRESSED)}"
             )
 
 
