@@ -41,7 +41,11 @@ MANY = 50_000
     help="Split texts into passages of so many words; searches return documents.",
 )
 @click.option("--memory", default="1GiB", show_default=True, help="Bound on the build.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads to use; all cores by default.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads to use, up to 4 a core; all cores by default.",
+)
 @click.option(
     "--order",
     type=click.Choice(["bp", "none"]),
