@@ -30,6 +30,7 @@ from .catalog import Catalog
 from .changes import abandon_build
 from .database import select
 from .fallback import drop_undo, undos
+from .layout import remedy
 from .maintenance import forget_versions
 from .manifest import File, Manifest
 from .notes import drop_notes
@@ -167,7 +168,7 @@ def _copy_catalog(directory: Path, staging: Path) -> list[tuple[str, OpenSegment
             if attempt == COPY_TRIES - 1:
                 raise IndexCorrupt(
                     f"{error.filename}: the catalog names this segment but the file is gone. "
-                    "Restore a copy or rebuild the index."
+                    f"{remedy(error.filename)}"
                 ) from error
             (staging / CATALOG).unlink()
             continue

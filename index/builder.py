@@ -117,6 +117,7 @@ def surveyed(
     which each thread asks for `size` at a time.
     """
     weights, rounded = weight_table(), rounded_table(scale)
+    threads = max(1, min(threads, -(-n_docs // size)))  # no more than there are parts to count
 
     def count(thread: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
         frequency, histogram = np.zeros(n_terms, np.int64), np.zeros(65536, np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from lsr.errors import IndexFailure, UsageError
+from lsr.errors import IndexFailure, RepeatedId, UsageError
 
 from .database import select
 from .rows import Rows
@@ -81,7 +81,7 @@ def insert_documents(connection: apsw.Connection, rows: Rows, *, first: int, add
     try:
         connection.executemany("INSERT INTO documents VALUES(?,?,?,?,?,?,?,NULL)", records)
     except apsw.ConstraintError as error:
-        raise UsageError(_repeated(connection, ids, first)) from error
+        raise _repeated(connection, ids, first) from error
     connection.executemany("INSERT INTO texts VALUES(?,?)", texts)
     return n_replaced
 
@@ -164,15 +164,18 @@ def abandon_build(connection: apsw.Connection, build: int) -> None:
     connection.execute("DELETE FROM builds WHERE build=?", (build,))
 
 
-def _repeated(connection: apsw.Connection, ids: list[str], first: int) -> str:
+def _repeated(connection: apsw.Connection, ids: list[str], first: int) -> UsageError:
     for doc_id in ids:
         if select(
             connection,
             "SELECT 1 FROM documents WHERE doc_id=? AND deleted IS NULL AND docid<? LIMIT 1",
             (doc_id, first),
         ):
-            return (
+            return RepeatedId(
                 f"the id {doc_id!r} occurs twice in the corpus; ids name documents, so each may "
-                "occur once. Remove or rename one of them and run the same command again"
+                "occur once. Remove or rename one of them and run the same command again",
+                doc_id=doc_id,
             )
-    return "an id occurs twice in the corpus; ids name documents, so each may occur once"
+    return UsageError(
+        "an id occurs twice in the corpus; ids name documents, so each may occur once"
+    )

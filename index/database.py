@@ -54,9 +54,7 @@ def translated(path: Path, connection: apsw.Connection | None = None) -> Iterato
             f"{path}: the disk is full; the last commit is intact. Free some room and try again."
         ) from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise IndexCorrupt(
-            f"{path}: {error}. Run `lsr check` and restore a copy or rebuild."
-        ) from error
+        raise IndexCorrupt(f"{path}: {error}. Restore a copy or rebuild the index.") from error
     except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
         if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
             raise IndexCorrupt(

@@ -33,10 +33,10 @@ from lsr.types import Document
 from .arrival import arrive, emptied, reserved
 from .bulk import BulkBuild, parse_memory
 from .card import encoder_card
-from .catalog import FILE_NAME
 from .effort import Effort
 from .rows import Passage
 from .settings import Settings
+from .shards import holds_index
 from .store import Index
 
 BATCH_DOCUMENTS = 2048
@@ -116,7 +116,7 @@ def build_index(
         )
     if path.exists() and not overwrite:
         raise IndexExists(f"{path} exists; choose another path, or give --overwrite to replace it")
-    if path.exists() and not (path / FILE_NAME).is_file():
+    if path.exists() and not holds_index(path):
         raise IndexExists(f"{path} exists and is not an index; it will not be overwritten")
     with changing(path):
         make_directory(path.parent)

@@ -72,6 +72,7 @@ def invert(
     tail_frequency = np.where(rank >= 0, 0, made.frequency)
     np.cumsum(tail_frequency, out=tail_start[1:])
 
+    threads = max(1, min(threads, counts.n_docs))
     with ThreadPoolExecutor(threads) as pool:
         largest = np.max(
             list(pool.map(lambda span: _largest(forward, n_terms, span), _shares(counts, threads))),

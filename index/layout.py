@@ -187,6 +187,19 @@ def encode_header(counts: Counts, sections: list[tuple[Section, int, int]]) -> b
     return bytes(header)
 
 
+def remedy(path: Path | str | None) -> str:
+    """What to do about a damaged segment, or one that is gone, by where it lies.
+
+    A shard that was mended has another commit than its set was made of: it is built again.
+    """
+    otherwise = "Restore a copy or rebuild the index."
+    if path is None or Path(path).parent.name != "segments":
+        return otherwise
+    index = Path(path).parent.parent
+    is_index = (index / "catalog.sqlite").is_file() and not (index / "shard.json").is_file()
+    return f"Run `lsr repair {index}`. {otherwise}" if is_index else otherwise
+
+
 def decode_header(header: bytes, *, path: Path | str, n_bytes: int) -> Header:
     """Read and check the first 512 bytes of a file that is `n_bytes` long.
 
@@ -195,7 +208,7 @@ def decode_header(header: bytes, *, path: Path | str, n_bytes: int) -> Header:
     """
 
     def corrupt(what: str) -> IndexCorrupt:
-        return IndexCorrupt(f"{path}: {what}. Restore a copy or rebuild the index.")
+        return IndexCorrupt(f"{path}: {what}. {remedy(path)}")
 
     if len(header) < HEADER_BYTES:
         raise corrupt(f"header: the file has {n_bytes} bytes, a segment at least {HEADER_BYTES}")

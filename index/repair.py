@@ -92,9 +92,10 @@ def damage_of(path: Path) -> list[Damage]:
             with Segment.open(path / "segments" / file) as segment:
                 segment.verify()
         except FileNotFoundError:
-            found.append(Damage(file, "the file is gone"))
+            found.append(Damage(file, f"{path / 'segments' / file}: the file is gone"))
         except IndexCorrupt as error:
-            found.append(Damage(file, str(error).partition(". Restore")[0]))
+            why = str(error).partition(". Restore")[0].partition(". Run `lsr repair")[0]
+            found.append(Damage(file, why))
     return found
 
 

@@ -13,13 +13,12 @@ import numpy.typing as npt
 import orjson
 from scipy import sparse
 
-from lsr.errors import UsageError, VectorError
-from lsr.types import Document, SparseMatrix, canonical
+from lsr.errors import RepeatedId, UsageError, VectorError
+from lsr.types import MAX_ID_BYTES, Document, SparseMatrix, canonical
 
 from .columns import WANTED, Kind, belongs
 from .quantize import halves
 
-MAX_ID_BYTES = 4096
 FLOAT16_MAX = 65504.0
 
 
@@ -85,9 +84,10 @@ def checked_rows(
     for number, document in enumerate(documents):
         check_doc_id(document.doc_id, number)
         if document.doc_id in seen:
-            raise UsageError(
+            raise RepeatedId(
                 f"document {number}: the id {document.doc_id!r} occurs twice in one batch; "
-                "ids name documents, so each may occur once"
+                "ids name documents, so each may occur once",
+                doc_id=document.doc_id,
             )
         seen.add(document.doc_id)
         try:

@@ -31,6 +31,7 @@ from .layout import (
     Flag,
     Header,
     decode_header,
+    remedy,
 )
 from .live import Live, WordsCache, count, unpack
 from .mapped import forget
@@ -433,9 +434,7 @@ class Segment:
 
 
 def _corrupt(path: Path | None, section: str, what: str) -> IndexCorrupt:
-    return IndexCorrupt(
-        f"{path or 'segment in memory'}: {section}: {what}. Restore a copy or rebuild the index."
-    )
+    return IndexCorrupt(f"{path or 'segment in memory'}: {section}: {what}. {remedy(path)}")
 
 
 def _check_starts(starts: Array, total: int, corrupt: blobs.Corrupt) -> None:

@@ -23,16 +23,15 @@ import orjson
 
 from lsr.encoders.protocol import SparseEncoder
 from lsr.encoders.siamese import is_binary
-from lsr.errors import DatasetError, EncoderError, IndexExists, UsageError
+from lsr.errors import DatasetError, EncoderError, IndexExists, RepeatedId, UsageError
 from lsr.files import atomic_write, changing, make_directory
 from lsr.types import Document
 
 from .arrival import arrive, emptied, reserved
-from .catalog import FILE_NAME as CATALOG
 from .ingest import BuildReport, build_index
 from .settings import Settings
 from .shard_facts import info
-from .shards import FILE_NAME, Shard, ShardSet, write_member
+from .shards import Shard, ShardSet, holds_index, write_member
 from .store import Index
 
 PLAN = "plan.json"
@@ -127,7 +126,7 @@ def build_shards(
         raise UsageError(
             f"{n_shards} shards of {n_docs} documents: wanted at least one document a shard"
         )
-    known = (path / FILE_NAME).is_file() or (path / CATALOG).is_file()
+    known = holds_index(path)
     if path.exists() and not (overwrite and known):
         what = "" if known else " and is no index; it will not be overwritten"
         raise IndexExists(f"{path} exists{what or '; give --overwrite to replace it'}")
@@ -294,9 +293,10 @@ def _refuse_double(plan: ShardPlan, numbers: Sequence[int], value: np.uint64) ->
                 if _hash(doc_id) != value:
                     continue
                 if doc_id in seen:
-                    raise UsageError(
+                    raise RepeatedId(
                         f"{plan.source}: document id {doc_id!r} occurs twice, in shards "
-                        f"{seen[doc_id]} and {number}; wanted distinct ids"
+                        f"{seen[doc_id]} and {number}; wanted distinct ids",
+                        doc_id=doc_id,
                     )
                 seen[doc_id] = number
 

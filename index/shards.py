@@ -21,11 +21,17 @@ import orjson
 from lsr.errors import IndexCorrupt, IndexNotFound, IndexVersion, ShardMissing
 from lsr.files import atomic_write
 
+from .catalog import FILE_NAME as CATALOG
 from .changes import LAST_DOCID
 
 FILE_NAME = "shards.json"
 MEMBER_NAME = "shard.json"
 FORMAT = 1
+
+
+def holds_index(path: Path) -> bool:
+    """Whether an index, or a set of shards, lies at `path`: only such a directory is replaced."""
+    return any((path / name).is_file() for name in (CATALOG, FILE_NAME))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from lsr.errors import IndexCorrupt
 from .catalog import Catalog
 from .columns import Column, Kind
 from .database import select
+from .layout import remedy
 from .live import Live, count, without
 from .rows import vectors_from_bytes
 from .segment import Segment
@@ -213,7 +214,7 @@ class SnapshotLoader:
                 if attempt == OPEN_TRIES - 1:
                     raise IndexCorrupt(
                         f"{error.filename}: the catalog names this segment but the file is gone. "
-                        "Restore a copy or rebuild the index."
+                        f"{remedy(error.filename)}"
                     ) from error
         raise AssertionError("unreachable")
 

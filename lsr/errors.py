@@ -5,6 +5,7 @@
     | + QueryError               a query, k or filter that cannot be answered
     | | + FilterError            a mistake in a filter, and where in it
     | |   + UnknownField         a field that the index did not declare
+    | + RepeatedId               an id that two documents have
     | + VectorError              NaN, infinite or negative weights, a wrong shape or dtype
     | + RecipeError              an unknown key, a missing file or a bad value in a recipe
     | + MissingExtra             a package of an optional extra is not installed
@@ -98,6 +99,14 @@ class UnknownField(FilterError):
             got=name,
             allowed=declared,
         )
+
+
+class RepeatedId(UsageError):
+    """Two documents of one corpus or batch have the id `doc_id`."""
+
+    def __init__(self, message: str, *, doc_id: str) -> None:
+        super().__init__(message)
+        self.doc_id = doc_id
 
 
 class VectorError(UsageError):

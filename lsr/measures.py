@@ -5,6 +5,7 @@ A judged query that the run does not answer counts as 0: answering fewer queries
 `holes` says how much of what was found nobody has judged, which every measure counts as irrelevant.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -116,6 +117,48 @@ def printed_name(measure: str) -> str:
     return _PRINTED.get(measure, measure)
 
 
+def spelled(name: str) -> str:
+    """A measure's name as it is written here, whatever its case: what is no measure is refused.
+
+    Raises `UsageError`.
+
+    >>> spelled("mrr@10"), spelled("NDCG(dcg='exp-log2')@10"), spelled("allsources@8")
+    ('RR@10', "nDCG(dcg='exp-log2')@10", 'AllSources@8')
+    """
+    bare = re.match(r"\w*", name)
+    assert bare is not None, "the pattern matches the empty string"
+    ours = _SPELLED.get(bare[0].casefold(), bare[0]) + name[bare.end() :]
+    _parse(ours)
+    return ours
+
+
+def cutoff_of(name: str) -> int | None:
+    """How many documents a measure looks at; None is all. Raises `UsageError`.
+
+    >>> cutoff_of("nDCG@10"), cutoff_of("AllSources@8"), cutoff_of("AP")
+    (10, 8, None)
+    """
+    measure = _parse(name)
+    if isinstance(measure, SourcesMeasure):
+        return measure.k
+    cutoff: int | None = measure.params.get("cutoff")
+    return cutoff
+
+
+def _bare_names() -> dict[str, str]:
+    """Each measure's own name by its names in small letters.
+
+    MAP is AP, but an alias with a setting (SetRelP is SetP(relative=True)) keeps its name.
+    """
+    known = {"allsources": "AllSources", "sources": "Sources"}
+    for alias, measure in ir_measures.measures.registry.items():
+        known[alias.casefold()] = measure.NAME if str(measure) == measure.NAME else alias
+    return known
+
+
+_SPELLED = _bare_names()
+
+
 def _from_grade(measure: ir_measures.Measure, grade: int) -> ir_measures.Measure:
     if grade == 1 or "rel" in measure.params or "rel" not in measure.SUPPORTED_PARAMS:
         return measure
@@ -129,8 +172,15 @@ def _parse(name: str) -> ir_measures.Measure | SourcesMeasure:
         return ours
     try:
         measure = ir_measures.parse_measure(name)
-    except (NameError, ValueError, SyntaxError) as error:
+    except (NameError, ValueError, SyntaxError, KeyError) as error:
         raise UsageError(
             f"no measure {name!r}; wanted ir_measures' spelling, such as {', '.join(DEFAULT)}"
         ) from error
+    cutoff = measure.params.get("cutoff", 1)
+    # trec_eval answers a cutoff of 0 by abort(), which ends the whole process.
+    if not isinstance(cutoff, int) or cutoff < 1:
+        raise UsageError(
+            f"the measure {name!r} has the cutoff {cutoff!r}; wanted a whole number of documents "
+            f"from 1 on, such as {DEFAULT[0]}"
+        )
     return measure

@@ -28,6 +28,10 @@ Qrels = dict[str, dict[str, int]]
 """query_id -> doc_id -> grade; grade 0 means judged and not relevant."""
 
 
+MAX_ID_BYTES = 4096
+"""Of the UTF-8 of an id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One document as the corpus gave it: the caller's id and any fields, verbatim.

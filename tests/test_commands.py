@@ -199,14 +199,52 @@ class TestIndex:
     def test_an_empty_corpus_is_an_error_and_leaves_nothing_searchable(self, tmp_path, capsys):
         (tmp_path / "none.jsonl").touch()
         assert run(["index", "none.jsonl", "none.index"]) == 1
-        assert "no documents" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "error      none.jsonl: the corpus has no documents" in told
+        assert "fitted" not in told
         assert not (tmp_path / "none.index").exists()
 
-    def test_repeated_ids_are_an_error(self, tmp_path, capsys):
-        (tmp_path / "twice.tsv").write_text("a\tone\na\ttwo\n")
-        assert run(["index", "twice.tsv", "twice.index"]) in (1, 2)
-        assert "'a'" in capsys.readouterr().err
+    @pytest.mark.parametrize("options", [(), ("--shards", "2"), ("--encoder", "lsr-mini")])
+    def test_a_corpus_without_any_text_is_refused_with_the_keys_it_has(
+        self, options, tmp_path, capsys
+    ):
+        """It became an index that no search found anything in, and exit code 0."""
+        (tmp_path / "c.jsonl").write_text(
+            '{"_id": "1", "body": "hello world"}\n{"_id": "2", "body": "bye", "text": " "}\n'
+        )
+        assert run(["index", "c.jsonl", "c.index", *options]) == 1
+        told = capsys.readouterr().err
+        assert "c.jsonl: none of 2 documents has any text" in told
+        assert "under 'title' or 'text', got the keys body, text beside the id" in told
+        assert "jq -c '.text = .body'" in told
+        assert [path.name for path in tmp_path.iterdir()] == ["c.jsonl"]
+
+    def test_a_declared_field_that_no_document_has_is_told(self, corpus, tmp_path, capsys):
+        """A misspelt name was found out by filters that let nothing pass."""
+        fields = ("--field", "language:keyword", "--field", "year:int")
+        assert run(["index", str(corpus), "drinks.index", *fields]) == 0
+        told = lines_of(capsys.readouterr().err)["field"]
+        assert told == "language: in 0 of 4 documents; they have title, text, lang, year"
+
+    @pytest.mark.parametrize("options", [(), ("--shards", "2"), ("--memory", "1MiB")])
+    def test_repeated_ids_are_an_error_of_the_file_with_its_lines(self, options, tmp_path, capsys):
+        """It was misuse of `document 1` "in one batch", which names no place to look at."""
+        (tmp_path / "twice.tsv").write_text("b\ttea\na\tone\na\ttwo\nc\tthree\n")
+        assert run(["index", "twice.tsv", "twice.index", *options]) == 1
+        told = capsys.readouterr().err
+        assert "twice.tsv:3: the id 'a' occurs twice, first in line 2" in told
         assert not (tmp_path / "twice.index").exists()
+
+    def test_repeated_ids_of_a_collection_are_placed_in_its_corpus_file(self, drinks, capsys):
+        with (drinks / "corpus.jsonl").open("a") as file:
+            file.write('{"_id": "a", "text": "again"}\n')
+        assert run(["evaluate", "drinks"]) == 1
+        assert "drinks/corpus.jsonl:5: the id 'a' occurs twice" in capsys.readouterr().err
+
+    def test_an_id_too_long_is_an_error_of_the_file_with_its_line(self, tmp_path, capsys):
+        (tmp_path / "long.tsv").write_text(f"a\tone\n{5000 * 'x'}\ttwo\n")
+        assert run(["index", "long.tsv", "long.index"]) == 1
+        assert "long.tsv:2: '_id' has 5,000 bytes, wanted at most 4,096" in capsys.readouterr().err
 
     def test_an_interruption_says_that_the_same_command_goes_on(self, corpus, capsys, monkeypatch):
         def interrupted(*_args, **_options):
@@ -220,6 +258,17 @@ class TestIndex:
         (tmp_path / "c.tsv").write_text("a\tone\nb\t\n")
         assert run(["index", "c.tsv", "c.index"]) == 0
         assert lines_of(capsys.readouterr().out)["empty"].startswith("1 document without text")
+
+    def test_the_message_about_a_files_name_lists_all_that_are_read(self, tmp_path, capsys):
+        """It left out .txt, which was read all the same."""
+        (tmp_path / "c.csv").write_text("a,x\n")
+        assert run(["index", "c.csv", "c.index"]) == 1
+        names = ".jsonl, .json, .ndjson (JSON lines), .tsv or .txt (id<TAB>text)"
+        assert f"c.csv  (a file that is not named {names})" in capsys.readouterr().err
+        for suffix in (".jsonl", ".json", ".ndjson", ".tsv", ".txt"):
+            line = '{"_id": "a", "text": "x"}\n' if "js" in suffix else "a\tx\n"
+            (tmp_path / f"c{suffix}").write_text(line)
+            assert run(["index", f"c{suffix}", f"c{suffix}.index"]) == 0
 
     def test_a_bad_line_stops_the_build_with_its_number(self, tmp_path, capsys):
         (tmp_path / "c.jsonl").write_text('{"_id": "a", "text": "x"}\n{broken\n')
@@ -613,7 +662,7 @@ class TestCheckAndInfo:
         assert run(["check", str(index)]) == 1
         out = capsys.readouterr().out
         assert out.startswith("damaged    ")
-        assert "lsr index" in out.splitlines()[-1]
+        assert out.splitlines()[-1] == f"next       lsr repair {index}"
 
     def test_a_catalog_that_is_none_fails_the_check(self, index, capsys):
         (index / "catalog.sqlite").write_bytes(b"not a database at all" * 500)

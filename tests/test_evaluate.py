@@ -158,6 +158,46 @@ def test_a_given_run_is_cut_at_k_whatever_the_convention(name, tmp_path, capsys)
         assert row["command"].endswith(f"--measure AP -k {k}")
 
 
+def test_a_run_of_another_collection_is_refused(drinks, capsys):
+    """Every measure was .0000, with exit code 0."""
+    Path("other.trec").write_text("184 Q0 c 1 1 t\n")
+    assert run(["evaluate", "drinks", "--from-run", "other.trec"]) == 1
+    told = capsys.readouterr().err
+    assert "other.trec: answers none of the 1 judged queries of drinks" in told
+    assert "its first query is '184', a judged one 'q1'" in told
+
+
+def test_an_index_of_another_collection_is_refused(drinks, rest, capsys):
+    Path("other.tsv").write_text("184\tcoffee beans\n")
+    assert run(["index", "other.tsv", "other.index", "--encoder", "bm25"]) == 0
+    assert run(["evaluate", "drinks", "--index", "other.index"]) == 1
+    assert "holds none of the first 1 relevant documents of drinks" in capsys.readouterr().err
+
+
+def test_judgements_that_call_nothing_relevant_are_refused(drinks, capsys):
+    """As where the columns of a file are not those that were meant."""
+    Path("ours.tsv").write_text("q1\tc\t0\nq1\ta\t-1\n")
+    assert run(["evaluate", "drinks", "--qrels", "ours.tsv"]) == 1
+    assert "has a grade above 0 (-1 to 0)" in capsys.readouterr().err
+
+
+def test_what_lies_beyond_k_was_not_measured(drinks, rest, capsys):
+    """R@1000 over 50 documents was printed as if a thousand had been searched for."""
+    words = ["evaluate", "drinks", "-k", "50", "--output", "out", "--per-query", "--json"]
+    for _ in range(2):  # measured, then found again
+        assert run(words) == 0
+        row = json.loads(capsys.readouterr().out)
+        assert (row["measures"]["nDCG@10"], row["measures"]["AP"]) == (1.0, 1.0)
+        assert row["measures"]["R@100"] is row["measures"]["R@1000"] is None
+        assert "R@100" not in row["per_query"]
+    assert run(["evaluate", "drinks", "-k", "50"]) == 0
+    header, values, *_ = capsys.readouterr().out.splitlines()
+    assert values.split()[header.split().index("R@1000")] == "-"
+    assert run(["evaluate", "drinks", "rest", "-k", "50", "--json"]) == 0
+    (mean,) = json.loads(capsys.readouterr().out)["means"]
+    assert (mean["measures"]["nDCG@10"], mean["measures"]["R@1000"]) == (0.75, None)
+
+
 def test_the_run_of_a_kept_cell_is_copied_out(rest, capsys):
     words = ["evaluate", "rest", "--output", "out", "--run"]
     assert run([*words, "first.trec"]) == 0
@@ -179,9 +219,10 @@ def test_a_querys_own_text_is_left_out_of_arguana_and_of_no_other_set(tmp_path, 
     """ "a" is asked for its counterpart "b"; found first is "a" itself."""
     for name in ("arguana", "drinks"):
         collection(tmp_path / name, {"a": "green tea"}, {"a": {"b": 1}})
-    assert run(["evaluate", "arguana", "drinks", "-k", "1", "--json"]) == 0
+    words = ["evaluate", "arguana", "drinks", "-k", "1", "--measure", "nDCG@1", "--json"]
+    assert run(words) == 0
     ours, other = json.loads(capsys.readouterr().out)["rows"]
-    assert (ours["measures"]["nDCG@10"], other["measures"]["nDCG@10"]) == (1.0, 0.0)
+    assert (ours["measures"]["nDCG@1"], other["measures"]["nDCG@1"]) == (1.0, 0.0)
     assert ours["convention"] == ["a document with the query's id is left out"]
     assert other["convention"] == []
 
@@ -503,6 +544,8 @@ def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys)
         (["drinks", "--from-run", "r", "-k", "0"], "-k 0: wanted at least 1"),
         (["drinks", "-k", "-1"], "-k -1: wanted at least 1"),
         (["drinks", "--page", "p", "--measure", "AP"], "--page is about nDCG@10, got --measure AP"),
+        (["drinks", "--page", "p", "-k", "5"], "--page is about nDCG@10, which -k 5 does not"),
+        (["drinks", "--measure", "P@10", "-k", "5"], "P@10 look at more documents than that"),
         (["drinks", "--k1", "2", "--dense", "d", "--fuse", "rrf"], "do not go with --dense"),
         (["drinks", "--dense", "d", "--index", "i"], "two answers to one question"),
     ],
@@ -510,6 +553,32 @@ def test_an_interrupted_encoding_goes_on_where_it_was(rest, monkeypatch, capsys)
 def test_what_cannot_be_meant_is_misuse(arguments, complaint, drinks, rest, capsys):
     assert run(["evaluate", *arguments]) == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "measure"),
+    [
+        (["evaluate", "drinks"], "nonsense"),
+        (["evaluate", "drinks"], "nDCG@0"),
+        (["compare", "bm25", "bm25", "--names", "a,b", "--on", "drinks"], "nonsense"),
+        (["tune", "drinks", "--with", "bm25", "--with", "m", "--output", "o"], "nonsense"),
+    ],
+)
+def test_a_measure_is_checked_before_anything_is_encoded(
+    verb, measure, drinks, tmp_path, monkeypatch, capsys
+):
+    """Hours of encoding and indexing came first, and were all there was to show for it."""
+    monkeypatch.setattr("index.build_index", lambda *_, **__: pytest.fail("built an index"))
+    assert run([*verb, "--measure", measure]) == 2
+    assert f"measure {measure!r}" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_measure_may_be_typed_in_small_letters(drinks, capsys):
+    assert run(["evaluate", "drinks", "--measure", "ndcg@10", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["measures"] == {"nDCG@10": 1.0}
+    assert row["interval"] is not None
 
 
 def test_a_page_has_the_reading_the_figures_and_the_plot_but_no_path(drinks, rest, systems, capsys):

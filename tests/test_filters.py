@@ -331,6 +331,12 @@ def test_every_kind_can_be_asked_for_on_the_command_line() -> None:
         field_kind("name:time")
 
 
+def test_the_id_is_no_field_to_filter_by() -> None:
+    """`--field _id:keyword` was taken, and `--filter _id=2` found nothing."""
+    with pytest.raises(UsageError, match="the id of a document is no field"):
+        field_kind("_id:keyword")
+
+
 def test_dates_compare_as_instants_and_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "i"
     written = ["2024-05-31T01:30:00+02:00", "2024-05-30T23:30:00Z", "2024-05-31", None]

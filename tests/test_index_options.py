@@ -42,12 +42,12 @@ def test_pruning_is_reported_by_index_and_info(
     options = ["--prune-terms", "2", "--prune-mass", "1", "--prune-postings", "2"]
     assert run(["index", str(corpus), "i", *options]) == 0
     line = facts(capsys.readouterr().out)["pruned"]
-    assert " of 11, " in line
+    assert " of 11 postings, " in line
     assert run(["info", "i", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["pruning"] == {"terms": 2, "mass": 1.0, "postings": 2.0, "ratio": None}
     assert info["given_postings"] == 11
-    assert line.split()[1] == str(info["n_postings"])
+    assert line.split()[1:3] == ["kept", str(info["n_postings"])]
     assert info["n_postings"] < 8
     assert 0 < info["mass_kept"] < 1
 
@@ -70,7 +70,10 @@ def test_rounding_is_reported_by_index_and_info(
     [
         (["--prune-mass", "2"], "mass of 2.0"),
         (["--prune-ratio", "0"], "ratio of 0.0"),
-        (["--prune-postings", "-1"], "lists to -1.0"),
+        (["--prune-postings", "-1"], "--prune-postings -1: wanted a share of every list"),
+        (["--prune-postings", "half"], "--prune-postings half: wanted a share of every list"),
+        # It was one posting a term, and read as all of them.
+        (["--prune-postings", "1.0"], "the whole number of postings that each keeps, such as 100"),
     ],
 )
 def test_a_pruning_that_cannot_be_is_named(

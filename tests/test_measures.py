@@ -3,7 +3,7 @@ import math
 import pytest
 
 from lsr.errors import DatasetError, UsageError
-from lsr.measures import DEFAULT, evaluate, printed_name
+from lsr.measures import DEFAULT, evaluate, printed_name, spelled
 from lsr.types import Run
 
 QRELS = {"q1": {"a": 3, "b": 2, "c": 0, "e": 1}}
@@ -91,6 +91,30 @@ def test_judgements_must_exist():
 def test_a_misspelt_measure_is_a_usage_error_with_the_right_spelling(name):
     with pytest.raises(UsageError, match="nDCG@10"):
         evaluate(RUN, QRELS, [name])
+
+
+@pytest.mark.parametrize("name", ["nDCG@0", "P@0", "RBP(p=0.8)@0", "R@1.5", "nDCG@'ten'"])
+def test_a_cutoff_is_a_number_of_documents(name):
+    """trec_eval ended the whole process by an assertion in C when it was asked for nDCG@0."""
+    with pytest.raises(UsageError, match="a whole number of documents from 1 on"):
+        evaluate(RUN, QRELS, [name])
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("ndcg@10", "nDCG@10"),
+        ("MRR@10", "RR@10"),
+        ("recall@100", "R@100"),
+        ("map", "AP"),
+        ("p(rel=2)@5", "P(rel=2)@5"),
+        ("RR(rel=1)@10", "RR(rel=1)@10"),
+        ("setrelp", "SetRelP"),
+        ("sources@5", "Sources@5"),
+    ],
+)
+def test_the_case_of_a_measure_says_nothing(typed, name):
+    assert spelled(typed) == name
 
 
 def test_means_are_printed_under_their_usual_names():

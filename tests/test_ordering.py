@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,32 @@ def test_less_memory_takes_fewer_terms_then_fewer_threads_then_none() -> None:
         used = width and 10**6 * (8 * width + 33) + threads * (20 * 30_000 + 2**18)
         assert used <= megabytes * 10**6
     assert affordable(1000, 10**6, Effort(threads=4, memory=10**8))[1] == 1
+
+
+def test_no_more_threads_are_used_than_four_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`lsr index --threads 99999` of five documents took 13.5 GB and was killed."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    wanted = {None: 2, 1: 1, 8: 8, 9: 8, 99_999: 8}
+    assert {n: Effort(threads=n).n_threads for n in wanted} == wanted
+
+
+def test_no_more_threads_are_used_than_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools: list[int] = []
+
+    class Counted(ThreadPoolExecutor):
+        def __init__(self, n: int) -> None:
+            pools.append(n)
+            super().__init__(n)
+
+    for module in ("builder", "inversion"):
+        monkeypatch.setattr(f"index.{module}.ThreadPoolExecutor", Counted)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    vectors = random_collection(np.random.default_rng(6), 5, 60, mean=9, levels=30)
+    docids = np.arange(5, dtype=np.uint32)
+    made = build_arrays(vectors, docids, scale=SCALE, effort=Effort(threads=64))
+    assert pools == [1, 5]
+    one = build_arrays(vectors, docids, scale=SCALE, effort=Effort(threads=1))
+    assert all(np.array_equal(made.arrays[name], one.arrays[name]) for name in one.arrays)
 
 
 def test_a_build_without_time_keeps_the_order_in_which_documents_came() -> None:

@@ -1,6 +1,7 @@
 """What was damaged is found before it is published, and mended from what is left afterwards."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,44 @@ def test_a_segment_that_does_not_read_back_is_never_published(
         assert contents(opened) == expected
         assert opened.check().problems == ()
         assert len(list((tmp_path / "i" / "segments").iterdir())) == 1
+
+
+@pytest.mark.parametrize("harm", [header, lambda path: flip(path, "tail_impact"), Path.unlink])
+def test_damage_that_can_be_mended_is_told_with_the_command(
+    made: tuple[Path, BM25Encoder, dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    harm: Callable[[Path], None],
+) -> None:
+    """`lsr check` said to restore a copy or to build again what `lsr repair` mends completely."""
+    path, _, expected = made
+    segment = largest(path)
+    harm(segment)
+    assert run(["check", str(path)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"next       lsr repair {path}"
+    advice = re.escape(f"Run `lsr repair {path}`. Restore a copy")
+    with pytest.raises(IndexCorrupt, match=advice), Index.open(path) as opened:
+        opened.scrub()
+    assert run(["repair", str(path)]) == 0
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert str(segment) in told
+    assert "lsr repair" not in told
+    check(path, expected)
+
+
+def test_a_damaged_catalog_is_not_said_to_be_mendable(
+    made: tuple[Path, BM25Encoder, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`lsr check` said: "Run `lsr check`"."""
+    path, _, _ = made
+    raw = bytearray((path / "catalog.sqlite").read_bytes())
+    raw[:16] = bytes(16)
+    (path / "catalog.sqlite").write_bytes(raw)
+    assert run(["check", str(path)]) == 1
+    told = capsys.readouterr().out
+    assert "catalog.sqlite" in told
+    assert "Restore a copy or rebuild" in told
+    assert "lsr check`" not in told
+    assert "repair" not in told
 
 
 def test_lsr_repair_as_somebody_types_it(

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from shards_world import N_DOCS, LookedUp, bm25, build_one, build_set, documents, questions, told
 
-from index import Index, Pruning, Settings, ShardPlan, build_shard, build_shards
+from index import Index, Pruning, Settings, ShardPlan, build_index, build_shard, build_shards
 from index.sharded import ShardedIndex
 from lsr.__main__ import run
 from lsr.encoders.protocol import SparseEncoder
@@ -382,6 +382,18 @@ def test_a_set_is_replaced_in_one_step(tmp_path: Path) -> None:
     with Index.open(place) as index:
         assert index.in_place()
         assert index.info()["n_shards"] == 3
+
+
+def test_a_set_and_an_index_replace_each_other(tmp_path: Path) -> None:
+    """An index in the place of a set was refused: a set "exists and is not an index"."""
+    place = build_set(tmp_path / "i", LookedUp(1), 2)
+    build_index(place, documents(), LookedUp(1), source="c", overwrite=True, progress=False)
+    with Index.open(place) as index:
+        assert not isinstance(index, ShardedIndex)
+        assert index.n_docs == N_DOCS
+    build_set(place, LookedUp(1), 2, overwrite=True)
+    with Index.open(place) as index:
+        assert isinstance(index, ShardedIndex)
 
 
 # ---- commands ----

@@ -16,9 +16,9 @@ from lsr.types import Document, SparseMatrix
 
 from ..arrival import arrive, emptied, reserved, sync_tree
 from ..card import encoder_card
-from ..catalog import FILE_NAME
 from ..quantize import MAX_IMPACT
 from ..settings import Settings
+from ..shards import holds_index
 from ..store import Index
 from .reading import SOURCES, Imported, read_imports
 
@@ -63,8 +63,10 @@ def import_vectors(
     if source not in SOURCES:
         raise UsageError(f"no source {source!r}; there are {', '.join(SOURCES)}")
     path = path.resolve()
-    if path.exists() and not (overwrite and (path / FILE_NAME).is_file()):
-        raise IndexExists(f"{path} exists; choose another path, or give --overwrite")
+    replaceable = holds_index(path)
+    if path.exists() and not (overwrite and replaceable):
+        what = "" if replaceable else " and is no index; it will not be overwritten"
+        raise IndexExists(f"{path} exists{what or '; choose another path, or give --overwrite'}")
     started = time.perf_counter()
     quiet = None if progress else True
     documents = bar(

@@ -6,6 +6,7 @@ run; its key says what it depends on, so that nothing stale is found again.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..conventions import Convention, convention_of, conventional, depth
 from ..errors import UsageError
 from ..files import atomic_write
 from . import _printing as out
+from ._belonging import require_relevant
 from ._entrants import Entrant
 from ._rows import Row
 
@@ -131,6 +133,7 @@ def measure_cell(
     from ..significance import interval_of_mean
 
     convention = collection.convention
+    require_relevant(collection.qrels, f"{collection.source.name} {collection.split}")
     texts = {query.query_id: query.text for query in collection.queries}
     answer = entrant.answer(collection.corpus, texts, depth(convention, k))
     run = conventional(answer.run, convention, k)
@@ -141,6 +144,7 @@ def measure_cell(
         relevant_from=convention.relevant_from,
         sources=collection.sources,
     )
+    measured = {name: v for name, v in evaluation.per_query.items() if not beyond(name, k)}
     unjudged = holes(run, collection.qrels)
     seen = contamination(
         entrant.folders(),
@@ -155,15 +159,13 @@ def measure_cell(
         split=collection.split,
         n_queries=evaluation.n_queries,
         n_unanswered=evaluation.n_unanswered,
-        measures=evaluation.means,
+        measures=_within(evaluation.means, k),
         command=command,
         version=__version__,
         dataset_fingerprint=collection.source.fingerprint,
         hole_at_10=sum(unjudged.values()) / len(unjudged),
         interval=(
-            interval_of_mean([np.array([*evaluation.per_query[_MAIN].values()])])
-            if _MAIN in measures
-            else None
+            interval_of_mean([np.array([*measured[_MAIN].values()])]) if _MAIN in measured else None
         ),
         convention=tuple(convention.words()),
         relevant_from=convention.relevant_from,
@@ -173,7 +175,20 @@ def measure_cell(
         details={name: value for name, value in answer.facts.items() if name not in known},
         **facts,
     )
-    return Cell(row, {**evaluation.per_query, "hole@10": unjudged}, run)
+    return Cell(row, {**measured, "hole@10": unjudged}, run)
+
+
+def beyond(measure: str, k: int) -> bool:
+    """Whether a measure looks at more documents than the k that are searched for."""
+    from ..measures import cutoff_of
+
+    cutoff = cutoff_of(measure)
+    return cutoff is not None and cutoff > k
+
+
+def _within(values: Mapping[str, float | None], k: int) -> dict[str, float | None]:
+    """None for what lies beyond k: the value of R@1000 over 50 documents is that of R@50."""
+    return {name: None if beyond(name, k) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -238,6 +253,10 @@ class Place:
                 row[name] = None if row[name] is None else tuple(row[name])
             if kept["key"] != self.key:
                 return None
+            # Cells that were kept by an earlier version hold a number beyond k as well.
+            row["measures"] = _within(row["measures"], self.k)
+            if beyond(_MAIN, self.k):
+                row["interval"] = None
             return Cell(Row(**row), kept["per_query"], kept=self.run)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             out.note("measures", f"{self.cell} again, which cannot be read: {error}")

@@ -18,6 +18,7 @@ from ..errors import EncoderError, UsageError
 from ..shipped import ENCODERS
 from ..systems import BM25, MINI
 from . import _printing as out
+from ._census import Census
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
@@ -70,13 +71,20 @@ class EncoderChoice:
         code = fingerprint_files([folder / "bm25.py", folder / "analysis.py"], root=folder)
         return " ".join([*self.arguments(), code])
 
-    def load(self, corpus: "Dataset") -> "tuple[SparseEncoder, int]":
-        """The encoder, and the number of documents, so that progress can tell the time left."""
+    def load(self, corpus: "Dataset") -> "tuple[SparseEncoder, Census]":
+        """The encoder, and what the documents hold: their number tells progress the time left.
+
+        Raises `DatasetError` for a corpus without any text.
+        """
         if self.is_bm25:
             return self._fit(corpus)
         encoder = self.load_folder()
+        census = Census()
         # A second reading costs a thousandth of what the network takes for the documents.
-        return encoder, sum(1 for _ in corpus.documents())
+        for _ in census.texts(corpus, encoder.text_fields):
+            pass
+        census.require_text(corpus, encoder.text_fields)
+        return encoder, census
 
     def load_folder(self) -> "SparseEncoder":
         """The encoder of a folder."""
@@ -101,19 +109,21 @@ class EncoderChoice:
             )
         return replace(network, card=replace(network.card, window_overlap=self.windows))
 
-    def _fit(self, corpus: "Dataset") -> "tuple[SparseEncoder, int]":
+    def _fit(self, corpus: "Dataset") -> "tuple[SparseEncoder, Census]":
         from ..encoders.analysis import Analyser
         from ..encoders.bm25 import BM25Encoder
+        from ..encoders.card import DEFAULT_TEXT_FIELDS
         from ..progress import bar
 
         started = time.perf_counter()
-        counter = bar(corpus.documents(), unit="documents", desc="fitting")
+        census = Census()
         encoder = BM25Encoder.fit(
-            (document.text() for document in counter),
+            bar(census.texts(corpus, DEFAULT_TEXT_FIELDS), unit="documents", desc="fitting"),
             k1=0.9 if self.k1 is None else self.k1,
             b=0.4 if self.b is None else self.b,
             analyser=Analyser(self.stemmer or "porter", stop_words=not self.keep_stopwords),
         )
+        census.require_text(corpus, DEFAULT_TEXT_FIELDS)
         n_terms = out.counted(len(encoder.statistics.terms), "term")
         out.note(
             "fitted",
@@ -121,7 +131,7 @@ class EncoderChoice:
             + f"{encoder.statistics.avgdl:.0f} a document, "
             + out.duration(time.perf_counter() - started),
         )
-        return encoder, counter.n
+        return encoder, census
 
 
 def default_encoder(otherwise: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from ..systems import BM25, CROSS_ENCODER, DENSE, System, is_dense
+from ._belonging import require_answers
 from ._encoders import EncoderChoice
 from ._systems import SparseStage, cached_index, encoder_choice, index_fingerprint, open_system
 
@@ -186,7 +187,9 @@ class FromRun:
         """Read the run, the first k documents of each query."""
         from ..trec import read_run
 
-        return Answer(read_run(self.path).cut(k), {"system": str(self.path)})
+        run = read_run(self.path)
+        require_answers(run, texts, place=str(self.path), name=corpus.name)
+        return Answer(run.cut(k), {"system": str(self.path)})
 
 
 def _paced(facts: dict[str, Any], n_queries: int) -> dict[str, Any]:

@@ -25,4 +25,9 @@ def field_kind(text: str) -> tuple[str, str]:
             f"--field {text}: wanted NAME:KIND with a kind of keyword, int, float, bool or date, "
             "for example lang:keyword"
         )
+    if name == "_id":  # read as the id wherever it stands, so no document keeps it as a field
+        raise UsageError(
+            f"--field {text}: the id of a document is no field; to filter by it, have it in the "
+            "corpus once more under another name"
+        )
     return name, kind

@@ -14,7 +14,7 @@ from ..errors import DatasetError, UsageError
 from ..files import atomic_write
 from ._drawing import LINES, saved
 from ._markdown import markdown_table
-from ._rows import Row
+from ._rows import Mean, Row
 from ._suite import Outcome
 from ._tables import (
     MARK,
@@ -28,6 +28,7 @@ from ._tables import (
 
 READING = "reading.md"
 _MAIN = "nDCG@10"
+_DEPTH = 10
 _COLUMNS = 3
 _LEGEND = f"""\
 Bold: the highest of its row, which need not be a difference that counts; the plot has 95 %
@@ -35,11 +36,13 @@ bootstrap intervals, and `lsr compare` tests differences. {MARK}: the system is 
 the collection (hollow in the plot)."""
 
 
-def require_main(measures: Sequence[str]) -> None:
-    """Raise `UsageError` where the measures asked for lack the one that a page is about."""
+def require_main(measures: Sequence[str], k: int) -> None:
+    """Raise `UsageError` where the one that a page is about is not measured."""
     if _MAIN not in measures:
         asked = ", ".join(measures)
         raise UsageError(f"--page is about {_MAIN}, got --measure {asked}; add --measure {_MAIN}")
+    if k < _DEPTH:
+        raise UsageError(f"--page is about {_MAIN}, which -k {k} does not reach; give {_DEPTH}")
 
 
 def write_page(folder: Path, outcome: Outcome, *, command: str) -> list[Path]:
@@ -49,7 +52,7 @@ def write_page(folder: Path, outcome: Outcome, *, command: str) -> list[Path]:
     nDCG@10 was not measured.
     """
     rows = outcome.rows
-    if not rows or any(_MAIN not in row.measures for row in rows):
+    if not rows or any(row.measures.get(_MAIN) is None for row in rows):
         raise UsageError(f"a page is about {_MAIN}; measure it for at least one collection")
     folder.mkdir(parents=True, exist_ok=True)
     plots = saved(
@@ -96,10 +99,10 @@ def _text(outcome: Outcome, *, command: str, reading: str) -> str:
     lines = []
     for dataset in datasets:
         own = [by.get((dataset, system)) for system in systems]
-        best = max(row.measures[_MAIN] for row in own if row is not None)
+        best = max(_main(row) for row in own if row is not None)
         lines.append([dataset, *(_cell(row, best) for row in own)])
     for over in dict.fromkeys(mean.over for mean in found.rows):
-        values = {mean.system: mean.measures[_MAIN] for mean in found.rows if mean.over == over}
+        values = {mean.system: _main(mean) for mean in found.rows if mean.over == over}
         lines.append([f"{over}", *(f"{values[system]:.3f}" for system in systems)])
     header, whole = quality(rows)
     parts = [
@@ -124,9 +127,15 @@ def _text(outcome: Outcome, *, command: str, reading: str) -> str:
 def _cell(row: Row | None, best: float) -> str:
     if row is None:
         return "-"
-    value = f"{row.measures[_MAIN]:.3f}"
+    value = f"{_main(row):.3f}"
     shown = f"**{value}**" if value == f"{best:.3f}" else value
     return f"{shown} {MARK}" if row.contamination else shown
+
+
+def _main(row: Row | Mean) -> float:
+    value = row.measures[_MAIN]
+    assert value is not None, "write_page wants it of every row"
+    return value
 
 
 def _panel_height(rows: Sequence[Row]) -> float:
@@ -138,10 +147,10 @@ def _draw(axes: Sequence[Any], rows: Sequence[Row]) -> None:
     places = {system: len(systems) - 1 - i for i, system in enumerate(systems)}
     for axis, dataset in zip(axes, datasets, strict=True):
         own = [row for row in rows if dataset_name(row) == dataset]
-        first = own[0].measures[_MAIN]
+        first = _main(own[0])
         axis.axvline(first, color="#BBBBBB", linewidth=1, zorder=1)
         for row in own:
-            value, colour = row.measures[_MAIN], LINES[systems.index(row.system) % len(LINES)]
+            value, colour = _main(row), LINES[systems.index(row.system) % len(LINES)]
             y = places[row.system]
             if row.interval is not None:
                 axis.plot(row.interval, [y, y], color=colour, linewidth=1.6, zorder=2)

@@ -222,4 +222,4 @@ def _measured(
         return _Failure("absent", str(error))
     except LsrError as error:
         return _Failure("fail", str(error))
-    return cell.row.measures
+    return {name: value for name, value in cell.row.measures.items() if value is not None}

@@ -16,7 +16,8 @@ class Row:
     system: str
     n_queries: int
     n_unanswered: int
-    measures: dict[str, float]
+    measures: dict[str, float | None]
+    """None where the cutoff is beyond `k`: what was not searched for was not measured."""
     command: str
     version: str
     dataset_fingerprint: str
@@ -59,7 +60,7 @@ class Mean:
 
     system: str
     over: str
-    measures: dict[str, float]
+    measures: dict[str, float | None]
     n_collections: int
     n_marked: int
     """How many of the rows have a mark for contamination."""
@@ -95,8 +96,13 @@ def means(rows: Sequence[Row]) -> Means:
     return Means(rows=tuple(found))
 
 
-def _mean(system: str, over: str, values: list[dict[str, float]], rows: Sequence[Row]) -> Mean:
-    averaged = {name: sum(value[name] for value in values) / len(values) for name in values[0]}
+def _mean(
+    system: str, over: str, values: list[dict[str, float | None]], rows: Sequence[Row]
+) -> Mean:
+    averaged: dict[str, float | None] = {}
+    for name in values[0]:
+        known = [value for one in values if (value := one[name]) is not None]
+        averaged[name] = sum(known) / len(known) if len(known) == len(values) else None
     marked = sum(bool(row.contamination) for row in rows)
     return Mean(system, over, averaged, len(values), marked)
 

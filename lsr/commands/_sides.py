@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..conventions import conventional, depth
-from ..errors import DatasetError, UsageError
+from ..errors import UsageError
 from ..shipped import encoder_place
 from ..systems import BM25, DENSE, System, is_dense, read_systems
+from ._belonging import require_answers, require_documents
 from ._entrants import OfFile
 from ._explaining import Question
 from ._judged import Judged
@@ -29,8 +30,6 @@ WANTED = (
     "DATASET=RUN,DATASET=RUN"
 )
 _RUN_SUFFIX = re.compile(r"\.(trec|run|txt|res|index)?(\.gz|\.zst)?$")
-_ENOUGH = 100
-"""Relevant documents looked up before an index is said to be of another collection."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def opened(
         from index import Index, query_encoder
 
         with Index.open(place, read_only=True) as index:
-            _check_belongs(index, judged)
+            require_documents(index, judged.qrels, judged.name)
             side = _live(name, place, index, query_encoder(index), judged, k)
             yield replace(side, contamination=_seen([Path(place) / "encoder"], judged))
         return
@@ -159,11 +158,7 @@ def _from_file(name: str, path: Path, judged: Judged, k: int) -> Side:
     from ..trec import read_run
 
     run = conventional(read_run(path), judged.convention, k)
-    if not any(query_id in judged.qrels for query_id in run):
-        raise DatasetError(
-            f"{path}: answers none of the {len(judged.qrels)} judged queries of {judged.name}; its "
-            f"first query is {next(iter(run), None)!r}, a judged one {next(iter(judged.qrels))!r}"
-        )
+    require_answers(run, judged.qrels, place=str(path), name=judged.name)
     marks = marks_of(path)
     asked_all = marks is not None
     return Side(name, str(path), run, asked_all=asked_all, contamination=marks or ())
@@ -203,17 +198,6 @@ def _seen(models: Sequence[Path], judged: Judged) -> tuple[str, ...]:
         fingerprint=judged.source.fingerprint,
     )
     return tuple(map(str, found))
-
-
-def _check_belongs(index: "Index", judged: Judged) -> None:
-    relevant = [
-        doc_id for grades in judged.qrels.values() for doc_id, grade in grades.items() if grade > 0
-    ]
-    if relevant and not any(index.get(doc_id) for doc_id in relevant[:_ENOUGH]):
-        raise DatasetError(
-            f"{index.path}: holds none of the first {min(_ENOUGH, len(relevant))} relevant "
-            f"documents of {judged.name}, such as {relevant[0]!r}; is it an index of it?"
-        )
 
 
 def _source(target: str, judged: Judged) -> "Dataset":

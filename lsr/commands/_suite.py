@@ -83,8 +83,9 @@ def run_suite(
         cells.append(cell)
         if total > 1:
             name, value = next(iter(cell.row.measures.items()))
+            shown = "-" if value is None else f"{value:.4f}"
             verb = "found" if kept else "measured"
-            out.note(verb, out.columns(where, f"{name} {value:.4f}, {number} of {total}"))
+            out.note(verb, out.columns(where, f"{name} {shown}, {number} of {total}"))
     return Outcome(tuple(cells), tuple(failed))
 
 

@@ -119,7 +119,7 @@ class Build:
         )
         words: list[str] = []
         for name, value in given:
-            words += [] if value is None else [name, f"{value:g}"]
+            words += [] if value is None else [name, f"{value:.15g}"]
         return [*words, "--binary"] if self.quantise == "binary" else words
 
 

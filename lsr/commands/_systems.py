@@ -274,6 +274,8 @@ def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
     """The index of this collection and encoder in the cache, built when it is not there."""
     from index import Index, build_index
 
+    from ..datasets import located_in
+
     key = f"{__version__} {source.fingerprint} {choice.key()}"
     path = cached("indexes", source, key)
     if path.exists():
@@ -281,16 +283,17 @@ def cached_index(source: "Dataset", choice: EncoderChoice) -> "Index":
             return Index.open(path)
         except IndexFailure as error:
             out.note("rebuilds", f"{path}, which cannot be opened: {error}")
-    encoder, total = choice.load(source)
+    encoder, census = choice.load(source)
     path.parent.mkdir(parents=True, exist_ok=True)
-    report = build_index(
-        path,
-        source.documents(),
-        encoder,
-        source=f"{source.name} {source.fingerprint}",
-        overwrite=path.exists(),
-        total=total,
-    )
+    with located_in(source):
+        report = build_index(
+            path,
+            source.documents(),
+            encoder,
+            source=f"{source.name} {source.fingerprint}",
+            overwrite=path.exists(),
+            total=census.n_documents,
+        )
     if report.n_docs > report.n_resumed and report.encode_s > 0:
         per_s = (report.n_docs - report.n_resumed) / report.encode_s
         with atomic_write(_pace(path)) as file:

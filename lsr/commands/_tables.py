@@ -67,8 +67,8 @@ def mean_lines(found: Means, header: Sequence[str], rows: Sequence[Row]) -> list
         marked = f" {MARK}" if mean.n_marked else ""
         line = [f"{mean.over} of {mean.n_collections}", f"{mean.system}{marked}", ""]
         for column in header[3:]:
-            value = mean.measures.get(measures.get(column, ""))
-            line.append("" if value is None else f"{value:.4f}")
+            name = measures.get(column)
+            line.append("" if name is None else _number(mean.measures.get(name), ".4f"))
         lines.append(line)
     return lines
 

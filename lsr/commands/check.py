@@ -2,10 +2,14 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import _printing as out
+
+if TYPE_CHECKING:
+    from index import CheckReport
 
 EXAMPLES = """\b
 Examples:
@@ -47,5 +51,20 @@ def check(ctx: click.Context, *, indexes: tuple[Path, ...], json: bool) -> None:
                 out.fact("damaged", f"{path}: {problem}")
     damaged = [path for path, report in reports if not report.sound]
     if damaged and not json:
-        out.fact("next", f"restore a copy of {damaged[0]}, or build it again with lsr index")
+        mended = next((path for path, report in reports if _is_mendable(path, report)), None)
+        if mended is not None:
+            out.next_step("lsr", "repair", str(mended))
+        else:
+            out.fact("next", f"restore a copy of {damaged[0]}, or build it again with lsr index")
     ctx.exit(1 if damaged else 0)
+
+
+def _is_mendable(path: Path, report: "CheckReport") -> bool:
+    """Whether every damage is to segments of an index of its own: broken ones are named by their
+    whole path, sound ones that contradict the catalog by `segments/...`.
+    """
+    return (
+        (path / "catalog.sqlite").is_file()
+        and not report.sound
+        and all("/segments/" in one or ".seg: missing" in one for one in report.problems)
+    )

@@ -63,7 +63,7 @@ MEASURES = ("nDCG@10", "RR@10", "R@100")
     "--measure",
     "measures",
     multiple=True,
-    help=f"As ir-measures spells it; repeatable, the first one ranks queries. "
+    help=f"A measure of ir-measures; repeatable, the first one ranks queries. "
     f"Default: {' '.join(MEASURES)}",
 )
 @click.option("--names", metavar="A,B", help="What to call the systems, the baseline first.")
@@ -129,7 +129,9 @@ def compare(
     indexes with the relevant document that decided it, taken apart on both sides.
     """
     from ..datasets import members
+    from ..measures import spelled
 
+    measures = tuple(map(spelled, measures))  # before anything is searched
     if output is not None:
         from ._drawing import require_matplotlib
 

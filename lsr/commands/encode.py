@@ -73,7 +73,11 @@ def encode(
             f"{corpus} has no documents to fit bm25 to; wanted --encoder FOLDER, such as the "
             "folder encoder/ inside an index"
         )
-    encoder, total = choice.load(source)
+    if queries and not choice.is_bm25:
+        encoder, total = choice.load_folder(), 0
+    else:
+        encoder, census = choice.load(source)
+        total = census.n_documents
     texts = _queries(source, split) if queries else _documents(source, encoder.text_fields)
     started = time.perf_counter()
     with ExitStack() as stack:

@@ -11,7 +11,8 @@ import click
 from ..conventions import convention_of
 from ..errors import LsrError, UsageError
 from . import _printing as out
-from ._cells import Cell, Collection
+from ._belonging import require_documents
+from ._cells import Cell, Collection, beyond
 from ._drawing import require_matplotlib
 from ._encoders import EncoderChoice, encoder_options
 from ._entrants import Entrant
@@ -67,12 +68,20 @@ cqadupstack, nanobeir and beir-13 are groups.
 @click.option(
     "--queries", type=click.Path(path_type=Path), help="With --qrels: a file of the queries' texts."
 )
-@click.option("-k", "k", type=int, default=1000, show_default=True, help="Documents a query.")
+@click.option(
+    "-k",
+    "k",
+    type=int,
+    default=1000,
+    show_default=True,
+    help="Documents a query; measures beyond are left out.",
+)
 @click.option(
     "--measure",
     "measures",
     multiple=True,
-    help="A measure as ir-measures spells it. Repeatable. Default: nDCG@10 RR@10 R@100 R@1000 AP",
+    help="A measure of ir-measures, in any case; repeatable. Default: "
+    "nDCG@10 RR@10 R@100 R@1000 AP",
 )
 @click.option(
     "--sources",
@@ -110,11 +119,16 @@ def evaluate(
     collection get a mark; means are printed only over sets that every system answered.
     """
     from ..datasets import members
-    from ..measures import DEFAULT
+    from ..measures import DEFAULT, spelled
     from ..trec import write_run
 
     if k < 1:
         raise UsageError(f"-k {k}: wanted at least 1 document a query")
+    measures = tuple(map(spelled, measures))  # before hours of encoding
+    if all(beyond(name, k) for name in measures or DEFAULT):
+        raise UsageError(
+            f"-k {k}: {', '.join(measures)} look at more documents than that; give a larger -k"
+        )
     names = members(datasets)
     entrants = entrants_of(choice, parts, index_path, from_run, systems_path)
     alone = len(names) == 1 and len(entrants) == 1
@@ -155,9 +169,14 @@ def evaluate(
     whole = again(datasets, entrants[0] if systems_path is None else None)
     for option, folder in (("--output", output), ("--page", page)):
         whole += f" {option} {shlex.quote(str(folder))}" if folder is not None else ""
+    if index_path is not None:
+        from index import Index
+
+        with Index.open(index_path, read_only=True) as opened:
+            require_documents(opened, collections[0].qrels, collections[0].source.name)
     if page is not None:  # before hours of measuring
         require_matplotlib()
-        require_main(measures or DEFAULT)
+        require_main(measures or DEFAULT, k)
     outcome = run_suite(
         collections,
         entrants,
@@ -200,8 +219,8 @@ def _as_json(outcome: Outcome, *, alone: bool, per_query: bool) -> dict[str, Any
 
 
 def _measured(cell: Cell) -> dict[str, dict[str, float]]:
-    """The values of the measures that were asked for."""
-    return {name: cell.per_query[name] for name in cell.row.measures}
+    """The values of the measures that were asked for and are within k."""
+    return {n: cell.per_query[n] for n, mean in cell.row.measures.items() if mean is not None}
 
 
 def _print_one(
@@ -220,7 +239,7 @@ def _print_one(
             [
                 row.dataset if row.split == "test" else f"{row.dataset} {row.split}",
                 system_name(row),
-                *(f"{value:.4f}" for value in row.measures.values()),
+                *("-" if value is None else f"{value:.4f}" for value in row.measures.values()),
                 "-" if row.hole_at_10 is None else f"{row.hole_at_10:.2f}",
                 *("-" if value is None else f"{value:.1f}" for value in numbers),
                 "-" if row.flops is None else f"{row.flops:.2f}",

@@ -13,6 +13,7 @@ from ..shipped import ENCODERS
 from . import _printing as out
 from ._encoders import EncoderChoice, index_encoder_options
 from ._fields import field_kind, field_option
+from ._postings_kept import postings_kept
 from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
 from ._tracing import require_tracing, trace
 
@@ -41,7 +42,11 @@ MANY = 50_000
     help="Split texts into passages of so many words; searches return documents.",
 )
 @click.option("--memory", default="1GiB", show_default=True, help="Bound on the build.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads to use; all cores by default.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads to use, up to 4 a core; all cores by default.",
+)
 @click.option(
     "--order",
     type=click.Choice(["bp", "none"]),
@@ -76,9 +81,8 @@ MANY = 50_000
 )
 @click.option(
     "--prune-postings",
-    type=float,
     metavar="SHARE_OR_N",
-    help="Keep the heaviest postings of every term: a share below 1, or so many.",
+    help="Keep the heaviest postings of every term: a share such as 0.8, or so many, such as 100.",
 )
 @click.option(
     "--binary",
@@ -115,7 +119,7 @@ def index(
     prune_terms: int | None,
     prune_mass: float | None,
     prune_ratio: float | None,
-    prune_postings: float | None,
+    prune_postings: str | None,
     binary: bool,
     origins: bool,
     shards: int | None,
@@ -125,19 +129,20 @@ def index(
 ) -> None:
     """Build INDEX, a directory, of the documents of CORPUS.
 
-    CORPUS is a BEIR folder, a .jsonl or .tsv file (also .gz, .zst), or the name of a dataset. The
-    encoder lsr-mini comes with this package and reads some 200 short documents a second on two
-    cores; `--encoder bm25` ten thousand, by words alone. A build that was interrupted goes on when
-    the same command is given again. Of --shards, INDEX holds several indexes and the file
-    shards.json.
+    CORPUS is a BEIR folder, a .jsonl file or a .tsv or .txt of id<TAB>text (also .gz, .zst), or the
+    name of a dataset. The encoder lsr-mini comes with this package and reads some 200 short
+    documents a second on two cores; `--encoder bm25` ten thousand, by words alone. A build that was
+    interrupted goes on when the same command is given again. Of --shards, INDEX holds several
+    indexes and the file shards.json.
     """
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM
 
-    from ..datasets import load_dataset
+    from ..datasets import load_dataset, located_in
     from ..encoders import is_binary
 
-    pruning = Pruning(prune_terms, prune_mass, prune_postings, prune_ratio)
+    postings = None if prune_postings is None else postings_kept(prune_postings)
+    pruning = Pruning(prune_terms, prune_mass, postings, prune_ratio)
     settings = Settings(order, pruning, binary)
     kinds = dict(field_kind(text) for text in fields)
     windows = None if passages is None else windows_of(passages)
@@ -150,7 +155,9 @@ def index(
         raise UsageError(
             "--origins writes to an index, and shards are not written to; leave out one of them"
         )
-    encoder, n_documents = choice.load(source)
+    encoder, census = choice.load(source)
+    n_documents = census.n_documents
+    census.note_absent(list(kinds))
     if origins:
         require_tracing(encoder)
     if not choice.is_bm25 and n_documents >= MANY:
@@ -161,23 +168,24 @@ def index(
         )
     whole = f"{source.name} {source.fingerprint}"
     try:
-        if shards is None:
-            report = build_index(
-                index,
-                source.documents(),
-                encoder,
-                source=whole,
-                memory=memory,
-                overwrite=overwrite,
-                fields=kinds,
-                passages=windows,
-                settings=settings,
-                threads=threads,
-                order_seconds=order_seconds,
-                total=n_documents,
-            )
-        else:
-            with ExitStack() as stack:
+        with ExitStack() as stack:
+            stack.enter_context(located_in(source))
+            if shards is None:
+                report = build_index(
+                    index,
+                    source.documents(),
+                    encoder,
+                    source=whole,
+                    memory=memory,
+                    overwrite=overwrite,
+                    fields=kinds,
+                    passages=windows,
+                    settings=settings,
+                    threads=threads,
+                    order_seconds=order_seconds,
+                    total=n_documents,
+                )
+            else:
                 run = one_after_the_other(source.documents, encoder)
                 if tasks.wanted:
                     from index.ray_building import on_ray
@@ -241,10 +249,8 @@ def index(
     if report.n_postings < report.given_postings:
         out.fact(
             "pruned",
-            out.columns(
-                f"{report.n_postings:,} postings",
-                f"of {report.given_postings:,}, {100 * report.mass_kept:.1f} % of the weight",
-            ),
+            f"kept {report.n_postings:,} of {out.counted(report.given_postings, 'posting')}, "
+            f"{100 * report.mass_kept:.1f} % of the weight",
         )
     counts = binary or is_binary(encoder)
     if counts:

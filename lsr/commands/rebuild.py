@@ -21,16 +21,6 @@ Examples:
   lsr rebuild papers --data server --encoder v2 --gate ndcg@10:-0.005
 """
 
-_MEASURES = {
-    "ndcg": "nDCG",
-    "mrr": "RR",
-    "rr": "RR",
-    "r": "R",
-    "recall": "R",
-    "map": "AP",
-    "p": "P",
-}
-
 
 @click.command(epilog=EXAMPLES)
 @click.argument("index", metavar="INDEX|NAME")
@@ -208,18 +198,19 @@ def parsed_gate(text: str) -> tuple[str, float]:
     >>> parsed_gate("ndcg@10:-0.005")
     ('nDCG@10', -0.005)
     """
+    from ..measures import spelled
+
     measure, _, change = text.rpartition(":")
-    name, at, cutoff = measure.partition("@")
     try:
         least = float(change)
     except ValueError:
         least = float("nan")
-    if not name or not -1 <= least <= 1:
+    if not measure or not -1 <= least <= 1:
         raise UsageError(
             f"--gate {text}: wanted MEASURE:CHANGE with a change from -1 to 1, for example "
             "ndcg@10:-0.005"
         )
-    return _MEASURES.get(name.lower(), name) + at + cutoff, least
+    return spelled(measure), least
 
 
 def admitted(gate: "Gate", old: "Index", new: "Index") -> dict[str, Any]:

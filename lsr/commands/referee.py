@@ -83,7 +83,11 @@ class _Asked:
 )
 @click.option("--encoder", help="Another folder of the encoder that built the index.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Lucene's."
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Lucene's, up to 4 a core.",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON list, a report a referee.")
 @click.pass_context
@@ -104,10 +108,11 @@ def referee(
     scipy must give the same documents, order and integer scores; lucene the same up to ties of its
     float32 scores; lucene-bm25 the same nDCG@10 within 0.01. Passages are compared one by one.
     """
-    from index import Index
+    from index import Effort, Index
 
     from ..datasets import load_dataset
 
+    threads = Effort(threads=threads).n_threads
     source = load_dataset(dataset)
     with Index.open(index, read_only=True) as opened:
         asked = _asked(opened, encoder, source, split=split, k=k)

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..systems import BM25
 from . import _printing as out
 from ._encoders import EncoderChoice
+from ._postings_kept import postings_kept
 
 if TYPE_CHECKING:
     from ..encoders.side import Precision
@@ -46,7 +47,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Listed(click.ParamType[tuple[int | float | str, ...]]):
     """Values separated by commas, e.g. `32,64`."""
 
-    def __init__(self, kind: type[int] | type[float] | type[str], name: str) -> None:
+    def __init__(self, kind: Callable[[str], int | float | str], name: str) -> None:
         self.kind = kind
         self.name = name
 
@@ -61,11 +62,12 @@ class _Listed(click.ParamType[tuple[int | float | str, ...]]):
 
 
 _NUMBERS, _SHARES, _NAMES = _Listed(int, "N,..."), _Listed(float, "X,..."), _Listed(str, "NAME,...")
+_POSTINGS = _Listed(postings_kept, "X,...")
 _AXES = (
     ("--prune-terms", _NUMBERS, "Keep the N heaviest terms of a document."),
     ("--prune-mass", _SHARES, "Keep the heaviest terms that hold this share of its weight."),
     ("--prune-ratio", _SHARES, "Keep the terms above this share of its heaviest."),
-    ("--prune-postings", _SHARES, "Keep a share below 1, or so many, of every posting list."),
+    ("--prune-postings", _POSTINGS, "Keep a share below 1, or so many, of every posting list."),
     ("--quantise", _NAMES, "8bit, binary; 4bit and 2bit are simulated, their saving is not."),
     ("--query-terms", _NUMBERS, "Keep the N heaviest terms of a query."),
     ("--recall", _SHARES, "Search approximately, aiming at this recall."),

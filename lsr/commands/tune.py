@@ -102,6 +102,7 @@ def tune(
     the other four fifths.
     """
     from ..datasets import load_dataset
+    from ..measures import spelled
     from ..retrieval import Development
     from ..retrieval import tune as choose
     from ..systems import write_systems
@@ -109,6 +110,7 @@ def tune(
 
     if bool(names) == bool(runs) or len(names) + len(runs) < 2:
         raise UsageError("wanted two or more retrievers (--with), or two or more runs (--run)")
+    measure = spelled(measure)  # before anything is searched
     source = load_dataset(dataset)
     development = Development.of(source, split or _default_split(source), limit=limit, seed=seed)
     answers = (

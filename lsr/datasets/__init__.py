@@ -6,6 +6,7 @@ from .dataset import CorpusFile, Dataset
 from .judged import JudgedBy
 from .names import available, load_dataset
 from .records import read_documents, read_queries
+from .repeated import located_in
 
 __all__ = [
     "BeirFolder",
@@ -14,6 +15,7 @@ __all__ = [
     "JudgedBy",
     "available",
     "load_dataset",
+    "located_in",
     "members",
     "read_documents",
     "read_queries",

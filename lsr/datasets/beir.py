@@ -37,9 +37,14 @@ class BeirFolder:
         ]
         return fingerprint_files([file for file in files if file is not None], root=self.path)
 
+    @property
+    def corpus_file(self) -> Path:
+        """The file of the documents."""
+        return self._wanted(_CORPUS)
+
     def documents(self) -> Iterator[Document]:
         """Stream the corpus."""
-        return read_documents(self._wanted(_CORPUS))
+        return read_documents(self.corpus_file)
 
     def splits(self) -> list[str]:
         """The splits with a qrels file, test first."""

@@ -12,7 +12,7 @@ from .beir import BeirFolder
 from .catalogue import GROUPS, archive_of, irds_id
 from .dataset import CorpusFile, Dataset
 from .irds import IrDataset
-from .records import record_format
+from .records import SUFFIXES, record_format
 from .shipped_sets import PYTHON_DOCS, PythonDocs
 
 IRDS_PREFIX = "irds:"
@@ -110,7 +110,7 @@ def _what_is_at(path: Path) -> str:
     if path.is_dir():
         return "a folder without corpus.jsonl"
     if path.is_file():
-        return "a file that is not named .jsonl, .json or .tsv"
+        return f"a file that is not named {SUFFIXES}"
     return "not there"
 
 

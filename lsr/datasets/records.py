@@ -8,7 +8,7 @@ import orjson
 
 from ..errors import DatasetError
 from ..files import decode, read_lines
-from ..types import Document, Query
+from ..types import MAX_ID_BYTES, Document, Query
 
 ID_NAMES = ("_id", "id", "doc_id")
 """Names of the id, the first that is present wins; the others remain ordinary fields."""
@@ -18,6 +18,8 @@ QUERY_ID_NAMES = ("_id", "id", "query_id", "qid")
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TSV_SUFFIXES = (".tsv", ".txt")
 COMPRESSED = (".gz", ".zst")
+SUFFIXES = f"{', '.join(JSON_SUFFIXES)} (JSON lines), {' or '.join(TSV_SUFFIXES)} (id<TAB>text)"
+"""For people: what a file of documents or queries may be called, maybe compressed."""
 
 _TEXT_FIELDS = ("title", "text")
 
@@ -65,6 +67,15 @@ def read_queries(path: str | Path) -> Iterator[Query]:
         yield Query(query_id, text)
 
 
+def lines_of(path: Path, doc_id: str) -> list[int]:
+    """The lines whose document has this id."""
+    return [
+        number
+        for number, row in _rows(path, ID_NAMES)
+        if _take_id(path, number, row, ID_NAMES) == doc_id
+    ]
+
+
 def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     match record_format(path):
         case "json":
@@ -73,7 +84,7 @@ def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str
             yield from _tsv_rows(path, id_names)
         case _:
             raise DatasetError(
-                f"{path}: wanted a name ending in .jsonl, .json or .tsv, then maybe .gz or .zst"
+                f"{path}: wanted a name ending in {SUFFIXES}, then maybe {' or '.join(COMPRESSED)}"
             )
 
 
@@ -134,6 +145,12 @@ def _take_id(path: Path, number: int, row: dict[str, Any], names: tuple[str, ...
         got = "an empty string" if value == "" else kind_of(value)
         raise DatasetError(
             f"{path}:{number}: {name!r} is {got}, wanted a non-empty string or integer"
+        )
+    n_bytes = len(value.encode("utf-8"))
+    if n_bytes > MAX_ID_BYTES:
+        raise DatasetError(
+            f"{path}:{number}: {name!r} has {n_bytes:,} bytes, wanted at most {MAX_ID_BYTES:,}: "
+            f"{value[:40]!r}..."
         )
     return value
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ir_measures
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +18,7 @@ from ..conventions import Convention, convention_of, conventional
 from ..conventions import depth as depth_for
 from ..datasets import Dataset
 from ..errors import UsageError
-from ..measures import evaluate
+from ..measures import cutoff_of, evaluate
 from ..progress import bar
 from ..systems import Fusion, System, Tuning
 from ..types import Qrels, Query, Run
@@ -128,7 +127,7 @@ def tune(
         )
     points = np.array(list(simplex(len(runs), steps)))
     pooled = [pool for pool in pools(runs, method, depth=depth) if pool.query_id in qrels]
-    cutoff = _cutoff(measure)
+    cutoff = cutoff_of(measure)
     searched = None if cutoff is None else depth_for(development.convention, cutoff)
 
     def values(weights: npt.NDArray[np.float64]) -> list[float]:
@@ -203,15 +202,6 @@ def _held_out(table: npt.NDArray[np.float64], points: npt.NDArray[np.float64], s
         mine = fold == number
         values[mine] = table[_best(table[:, ~mine].mean(axis=1), points)][mine]
     return float(values.mean())
-
-
-def _cutoff(measure: str) -> int | None:
-    """How many documents a measure looks at; None is all."""
-    try:
-        cutoff = ir_measures.parse_measure(measure).params.get("cutoff")
-    except (NameError, ValueError, SyntaxError):
-        return None  # `evaluate` says what is wrong
-    return None if cutoff is None else int(cutoff)
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,48 @@
+"""Whether what is to be measured and what it is measured on belong together.
+
+Ids of one collection mean nothing in another: every measure would be 0, which looks like a finding.
+"""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from ..errors import DatasetError
+
+if TYPE_CHECKING:
+    from index import Index
+    from lsr.types import Qrels, Run
+
+_ENOUGH = 100
+"""Relevant documents looked up before an index is said to be of another collection."""
+
+
+def require_relevant(qrels: "Qrels", name: str) -> None:
+    """Raises `DatasetError` for judgements that call no document relevant."""
+    grades = {grade for of_query in qrels.values() for grade in of_query.values()}
+    if grades and max(grades) <= 0:
+        raise DatasetError(
+            f"{name}: none of the judgements of its {len(qrels)} queries has a grade above 0 "
+            f"({min(grades)} to {max(grades)}), so that every measure would be 0; wanted the "
+            "columns query, document and grade, with grades from 1 on for what is relevant"
+        )
+
+
+def require_answers(run: "Run", query_ids: Collection[str], *, place: str, name: str) -> None:
+    """Raises `DatasetError` for a run without any of the judged queries."""
+    if not any(query_id in query_ids for query_id in run):
+        raise DatasetError(
+            f"{place}: answers none of the {len(query_ids)} judged queries of {name}; its first "
+            f"query is {next(iter(run), None)!r}, a judged one {next(iter(query_ids))!r}"
+        )
+
+
+def require_documents(index: "Index", qrels: "Qrels", name: str) -> None:
+    """Raises `DatasetError` for an index without any of the first relevant documents."""
+    relevant = [
+        doc_id for grades in qrels.values() for doc_id, grade in grades.items() if grade > 0
+    ]
+    if relevant and not any(index.get(doc_id) for doc_id in relevant[:_ENOUGH]):
+        raise DatasetError(
+            f"{index.path}: holds none of the first {min(_ENOUGH, len(relevant))} relevant "
+            f"documents of {name}, such as {relevant[0]!r}; is it an index of it?"
+        )
