@@ -55,7 +55,7 @@ def list_(*, data: Path, index: str | None, state: str | None, limit: int, json:
         out.fact(str(task.id), _line(task))
     if not found:
         out.fact("none", "no such tasks")
-        out.next_step("lsr", "doctor", str(data))
+        out.next_step("lsr", "doctor", "--data", str(data))
         return
     out.next_step("lsr", "tasks", "show", str(found[0].id), "--data", str(data))
 

@@ -19,7 +19,6 @@ def download(name: str, *, revision: str | None = None) -> Path:
     `name` may end in `@revision`: a branch, tag or commit. Without a network the cache answers.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     repository, _, written = name.partition("@")
     try:
@@ -31,7 +30,7 @@ def download(name: str, *, revision: str | None = None) -> Path:
                 ignore_patterns=_UNWANTED,
             )
         )
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError, *_unreachable()) as error:
+    except _refusals() as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
             f"there is no folder {name}, and the hub gave no encoder of this name: {reason}. Check "
@@ -39,13 +38,16 @@ def download(name: str, *, revision: str | None = None) -> Path:
         ) from error
 
 
-def _unreachable() -> tuple[type[Exception], ...]:
-    """What the hub's client raises without a network, where that is no OSError."""
+def _refusals() -> tuple[type[Exception], ...]:
+    """What the hub's client raises for a name, a login or a network that will not do."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    told = (OSError, ValueError, HfHubHTTPError, HFValidationError)
     try:
         from httpx import HTTPError
     except ImportError:  # clients before 1.0 have requests, whose errors are OSErrors
-        return ()
-    return (HTTPError,)
+        return told
+    return (*told, HTTPError)
 
 
 def cached(name: str) -> Path | None:
@@ -92,7 +94,6 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
     The repository is made if it is not there. Credentials are the hub client's own business.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi()
     try:
@@ -105,7 +106,7 @@ def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
             allow_patterns=[f"*{suffix}" for suffix in _PUBLISHED],
             ignore_patterns=[".*", "*/.*"],
         )
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError, *_unreachable()) as error:
+    except _refusals() as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
             f"the hub did not take {name}: {reason}. Check the network, the name and your login "
