@@ -167,6 +167,20 @@ def test_a_run_of_another_collection_is_refused(drinks, capsys):
     assert "its first query is '184', a judged one 'q1'" in told
 
 
+def test_a_run_of_another_collection_with_the_same_numbers_for_queries_is_refused(drinks, capsys):
+    """Queries are called 1, 2, 3 in many collections."""
+    Path("other.trec").write_text("q1 Q0 184 1 1 t\n")
+    assert run(["evaluate", "drinks", "--from-run", "other.trec"]) == 1
+    told = capsys.readouterr().err
+    assert "drinks has none of the documents that are first in its rankings, such as '184'" in told
+
+
+def test_a_run_that_found_nothing_judged_is_told(drinks, capsys):
+    Path("poor.trec").write_text("q1 Q0 a 1 1 t\n")
+    assert run(["evaluate", "drinks", "--from-run", "poor.trec"]) == 0
+    assert "poor.trec: nothing that it found on drinks is judged" in capsys.readouterr().err
+
+
 def test_an_index_of_another_collection_is_refused(drinks, rest, capsys):
     Path("other.tsv").write_text("184\tcoffee beans\n")
     assert run(["index", "other.tsv", "other.index", "--encoder", "bm25"]) == 0

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..errors import DatasetError
+from . import _printing as out
 
 if TYPE_CHECKING:
     from index import Index
+    from lsr.datasets import Dataset
     from lsr.types import Qrels, Run
 
 _ENOUGH = 100
@@ -33,6 +35,33 @@ def require_answers(run: "Run", query_ids: Collection[str], *, place: str, name:
         raise DatasetError(
             f"{place}: answers none of the {len(query_ids)} judged queries of {name}; its first "
             f"query is {next(iter(run), None)!r}, a judged one {next(iter(query_ids))!r}"
+        )
+
+
+def require_known(run: "Run", corpus: "Dataset", *, place: str) -> None:
+    """Raises `DatasetError` for a run whose first documents are not in the corpus.
+
+    The ids of queries are small numbers in many collections, those of documents less often. One
+    document that is found ends the reading of the corpus.
+    """
+    firsts = [doc_id for query_id in run for doc_id, _ in run.ranked(query_id)[:1]][:_ENOUGH]
+    wanted = set(firsts)
+    if firsts and not any(document.doc_id in wanted for document in corpus.documents()):
+        raise DatasetError(
+            f"{place}: {corpus.name} has none of the documents that are first in its rankings, "
+            f"such as {firsts[0]!r}; is it a run over this collection?"
+        )
+
+
+def note_unjudged(run: "Run", qrels: "Qrels", *, label: str, name: str) -> None:
+    """Tell of a run that found no document that anybody judged: ids may mean something else."""
+    if not any(
+        run[query_id].keys() & grades.keys()
+        for query_id, grades in qrels.items()
+        if query_id in run
+    ):
+        out.note(
+            "warning", f"{label}: nothing that it found on {name} is judged, so every measure is 0"
         )
 
 

@@ -20,7 +20,7 @@ from ..conventions import Convention, convention_of, conventional, depth
 from ..errors import UsageError
 from ..files import atomic_write
 from . import _printing as out
-from ._belonging import require_relevant
+from ._belonging import note_unjudged, require_relevant
 from ._entrants import Entrant
 from ._rows import Row
 
@@ -137,6 +137,7 @@ def measure_cell(
     texts = {query.query_id: query.text for query in collection.queries}
     answer = entrant.answer(collection.corpus, texts, depth(convention, k))
     run = conventional(answer.run, convention, k)
+    note_unjudged(run, collection.qrels, label=entrant.label, name=collection.source.name)
     evaluation = evaluate(
         run,
         collection.qrels,
