@@ -7,7 +7,7 @@ with the caller's consent. Everything else stays as it is, and all of it is one 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from .proving import proven
 from .retriever import check_same_space
 from .rows import rounded_to_float16
 from .segment import Segment, write_segment
+from .shards import ShardSet, check_member, holds_shard
 from .snapshot import columns_of, meaningful_groups
 from .store import Index
 
@@ -118,13 +119,38 @@ def repair(
         try:
             settle(path, catalog)  # what can be undone needs no repair
             damaged = damage_of(path)
-            if not damaged:
-                return Repaired((), 0, 0, ())
-            if problems := catalog.integrity_problems():
-                raise IndexCorrupt(f"{path}: {problems[0]}. Restore a snapshot of the index.")
-            return _repaired(path, catalog, damaged, encoder, accept_loss, progress)
+            report = Repaired((), 0, 0, ())
+            if damaged:
+                if problems := catalog.integrity_problems():
+                    raise IndexCorrupt(f"{path}: {problems[0]}. Restore a snapshot of the index.")
+                report = _repaired(path, catalog, damaged, encoder, accept_loss, progress)
+            _publish(path, catalog)
+            return report
         finally:
             catalog.close()
+
+
+def _publish(path: Path, catalog: Catalog) -> None:
+    """Where `path` is a shard of a set: let `shards.json` name the commit of its repairs.
+
+    A set refuses a shard that anything else has written to, and goes on doing so. Done for a sound
+    shard as well: a repair may have been killed before it came to this.
+    """
+    if not holds_shard(path):
+        return
+    members = ShardSet.read(path.parent)
+    numbers = [n for n, shard in enumerate(members.shards) if shard.name == path.name]
+    for number in numbers:
+        check_member(path, set_name=members.name, number=number)
+        published = members.shards[number]
+        sql = "SELECT number, kind FROM commits WHERE number > ?"
+        later = catalog.rows(sql, (published.generation,))
+        if later and all(kind == "repair" for _, kind in later):
+            commit = max(commit for commit, _ in later)
+            n_docs = Index(path, catalog).n_docs
+            shards = list(members.shards)
+            shards[number] = replace(published, generation=commit, n_docs=n_docs)
+            replace(members, shards=tuple(shards)).write(path.parent)
 
 
 def _repaired(

@@ -34,6 +34,11 @@ def holds_index(path: Path) -> bool:
     return any((path / name).is_file() for name in (CATALOG, FILE_NAME))
 
 
+def holds_shard(path: Path) -> bool:
+    """Whether the index at `path` is a shard of a set beside it."""
+    return (path / MEMBER_NAME).is_file() and (path.parent / FILE_NAME).is_file()
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """One shard of a set, a directory beside `shards.json`.

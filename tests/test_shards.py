@@ -509,3 +509,38 @@ def test_what_no_set_can_do_says_what_to_do(pair: Path, capsys: pytest.CaptureFi
     assert "is a set of shards, each an index of its own" in capsys.readouterr().err
     with Index.open(many) as index, pytest.raises(UsageError, match=r"such as .*shard-000.index"):
         index.refresh()
+
+
+def test_a_repaired_shard_is_of_its_set_again_and_a_written_one_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The set names the commit of the repair, whenever the repair comes to saying so."""
+    encoder = bm25()
+    copy = build_set(tmp_path / "set.index", encoder, 3)
+    with Index.open(copy) as opened:
+        before = [told(hits) for hits in opened.search_batch(questions(encoder), 10)]
+    shard = sorted(copy.glob("shard-*"))[1]
+    segment = max((shard / "segments").iterdir(), key=lambda one: one.stat().st_size)
+    raw = bytearray(segment.read_bytes())
+    raw[40] ^= 1
+    segment.write_bytes(raw)
+    published = (copy / "shards.json").read_bytes()
+
+    def answers() -> list[Any]:
+        with Index.open(copy) as opened:
+            return [told(hits) for hits in opened.search_batch(questions(encoder), 10)]
+
+    assert run(["repair", str(shard)]) == 0, capsys.readouterr().err
+    assert answers() == before
+    # As a kill leaves it: the shard repaired, the set not told.
+    (copy / "shards.json").write_bytes(published)
+    with pytest.raises(IndexCorrupt, match="somebody wrote to it"):
+        answers()
+    assert run(["repair", str(shard)]) == 0
+    assert answers() == before
+
+    with Index.open(shard) as opened:
+        opened.delete([opened.search(questions(encoder)[[0], :], 1).doc_ids[0]])
+    assert run(["repair", str(shard)]) == 0
+    with pytest.raises(IndexCorrupt, match="somebody wrote to it"):
+        answers()

@@ -45,12 +45,15 @@ def repair(
     """
     from index.repair import damage_of
     from index.repair import repair as repaired
+    from index.shards import holds_shard
 
     from ..progress import Bar, bar
 
     path = Path(index) if data is None else _place_of(index, data)
     damaged = damage_of(path)
     if not damaged:
+        if holds_shard(path):
+            repaired(path)  # a repair that was killed may not have told the set of it
         if json:
             out.as_json({"path": path, "damaged": []})
             return
