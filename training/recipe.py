@@ -44,6 +44,7 @@ from .teacher_checks import check_teachers
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _LATER: dict[tuple[str, str], object] = {
+    ("model", "pool_special"): True,
     ("ranking", "windows"): 1,
     ("ranking", "window_overlap"): 32,
     ("data", "draw"): "uniform",
@@ -95,7 +96,12 @@ class Recipe:
         for aside in ("cache", "device"):
             del content["distillation"][aside]
         stages = content["stage"]
-        added = {"data": content["data"], "mlm": stages["mlm"] or {}, "ranking": stages["ranking"]}
+        added = {
+            "model": content["model"],
+            "data": content["data"],
+            "mlm": stages["mlm"] or {},
+            "ranking": stages["ranking"],
+        }
         for (section, key), default in _LATER.items():
             if added[section].get(key) == default:
                 del added[section][key]
