@@ -184,6 +184,8 @@ class IndexNotFound(IndexFailure):
 class IndexExists(IndexFailure):
     """There already is an index at this path."""
 
+    exit_code = 2
+
 
 class IndexVersion(IndexFailure):
     """The index was written in a format version that this release does not read."""

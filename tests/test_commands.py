@@ -190,7 +190,7 @@ class TestIndex:
         assert (report["n_docs"], report["n_empty"], report["encoder"]) == (4, 0, "bm25")
 
     def test_an_existing_index_is_kept_unless_told_otherwise(self, corpus, index, capsys):
-        assert run(["index", str(corpus), str(index)]) == 1
+        assert run(["index", str(corpus), str(index)]) == 2
         assert "--overwrite" in capsys.readouterr().err
         corpus.write_text('{"_id": "only", "text": "one"}\n')
         assert run(["index", str(corpus), str(index), "--overwrite", "--json"]) == 0
