@@ -44,7 +44,7 @@ def test_create_verify_list_restore_search(
     assert told.splitlines()[-1].startswith("next")
     (hits,) = [as_json(capsys, "search", tmp_path / "again.index", "number1", "-k", "1")]
     assert "d1" in json.dumps(hits)
-    again = said(capsys, "snapshot", "create", papers, "--to", tmp_path / "b", code=1)
+    again = said(capsys, "snapshot", "create", papers, "--to", tmp_path / "b", code=2)
     assert "exists" in again
 
 
