@@ -188,15 +188,12 @@ def encode_header(counts: Counts, sections: list[tuple[Section, int, int]]) -> b
 
 
 def remedy(path: Path | str | None) -> str:
-    """What to do about a damaged segment, or one that is gone, by where it lies.
-
-    A shard that was mended has another commit than its set was made of: it is built again.
-    """
+    """What to do about a damaged segment, or one that is gone, by where it lies."""
     otherwise = "Restore a copy or rebuild the index."
     if path is None or Path(path).parent.name != "segments":
         return otherwise
     index = Path(path).parent.parent
-    is_index = (index / "catalog.sqlite").is_file() and not (index / "shard.json").is_file()
+    is_index = (index / "catalog.sqlite").is_file()
     return f"Run `lsr repair {index}`. {otherwise}" if is_index else otherwise
 
 

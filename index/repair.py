@@ -139,18 +139,17 @@ def _publish(path: Path, catalog: Catalog) -> None:
     if not holds_shard(path):
         return
     members = ShardSet.read(path.parent)
-    numbers = [n for n, shard in enumerate(members.shards) if shard.name == path.name]
-    for number in numbers:
-        check_member(path, set_name=members.name, number=number)
-        published = members.shards[number]
-        sql = "SELECT number, kind FROM commits WHERE number > ?"
-        later = catalog.rows(sql, (published.generation,))
-        if later and all(kind == "repair" for _, kind in later):
-            commit = max(commit for commit, _ in later)
-            n_docs = Index(path, catalog).n_docs
-            shards = list(members.shards)
-            shards[number] = replace(published, generation=commit, n_docs=n_docs)
-            replace(members, shards=tuple(shards)).write(path.parent)
+    shards = {shard.name: shard for shard in members.shards}
+    if path.name not in shards:
+        return
+    published = shards[path.name]
+    check_member(path, set_name=members.name, number=members.shards.index(published))
+    sql = "SELECT number, kind FROM commits WHERE number > ? ORDER BY number"
+    later = catalog.rows(sql, (published.generation,))
+    if later and all(kind == "repair" for _, kind in later):
+        n_docs = Index(path, catalog).n_docs
+        shards[path.name] = replace(published, generation=later[-1][0], n_docs=n_docs)
+        replace(members, shards=tuple(shards.values())).write(path.parent)
 
 
 def _repaired(

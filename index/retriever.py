@@ -53,7 +53,7 @@ class SparseRetriever:
         if not isinstance(texts, Mapping):
             raise QueryError(
                 f"wanted queries as {{query_id: text}}, got a {type(texts).__name__}; number them: "
-                "dict(enumerate(texts)) with keys of str"
+                "{str(i): text for i, text in enumerate(texts)}"
             )
         queries = self.encoder.encode_queries(list(texts.values()))
         hits = self.index.search_batch(queries, k, threads=self._threads, algorithm=self._algorithm)

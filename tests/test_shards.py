@@ -1,6 +1,7 @@
 """A set of shards answers as one index of all its documents does, and is whole or refused."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -530,6 +531,8 @@ def test_a_repaired_shard_is_of_its_set_again_and_a_written_one_is_not(
         with Index.open(copy) as opened:
             return [told(hits) for hits in opened.search_batch(questions(encoder), 10)]
 
+    with pytest.raises(IndexCorrupt, match=rf"Run `lsr repair {re.escape(str(shard))}`"):
+        answers()
     assert run(["repair", str(shard)]) == 0, capsys.readouterr().err
     assert answers() == before
     # As a kill leaves it: the shard repaired, the set not told.

@@ -209,12 +209,12 @@ def test_every_recipe_takes_the_advice_it_is_given(illness: Illness, name: str) 
             "documents",
             ["stage.ranking.controller.documents"],
         ),
-        # Queries start from a checkpoint that no stage before ranking changes.
+        # Stages before ranking reach a query network with a checkpoint of its own as well.
         (
             {"model.kind": "separate", "model.query_backbone": "a/b", "stage.calibrate": None},
             "all-on",
             "queries",
-            ["stage.ranking.sparsity.queries"],
+            ["stage.ranking.sparsity.queries", "stage.calibrate.active_terms"],
         ),
         # What is quantized multiplies in bfloat16.
         (

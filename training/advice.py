@@ -26,12 +26,12 @@ def advice(illness: Illness, recipe: Recipe, side: Side = "documents") -> str:
                 "set run.bf16 = false, " if free else ""
             ) + f"set stage.ranking.learning_rate = {rate / 10:g}"
         case "all-zero":
-            parts = [_lighter(recipe, side), _calibrated(recipe, side)]
+            parts = [_lighter(recipe, side), _calibrated(recipe)]
             if not (ranking.sparsity.anti_zero or ranking.sampled_terms):
                 parts.append("set stage.ranking.sparsity.anti_zero = 1")
             return "; ".join(part for part in parts if part)
         case "all-on":
-            start = _calibrated(recipe, side)
+            start = _calibrated(recipe)
             heavier = _heavier(recipe, side)
             return f"{start}; if that is not enough, {heavier}" if start else heavier
         case "constant":
@@ -39,7 +39,7 @@ def advice(illness: Illness, recipe: Recipe, side: Side = "documents") -> str:
                 f"set stage.ranking.learning_rate = {rate / 4:g} and "
                 f"stage.ranking.batch = {2 * ranking.batch}"
             )
-            head = _warmed_up(recipe, side)
+            head = _warmed_up(recipe)
             return f"{changed}; {head}" if head else changed
         case "stop-words":
             return _less_frequent(recipe)
@@ -89,24 +89,17 @@ def _less_frequent(recipe: Recipe) -> str:
     return f"set stage.ranking.sparsity.documents = {3 * sparsity.documents or _START:g}"
 
 
-def _calibrated(recipe: Recipe, side: Side) -> str:
-    if recipe.stage.calibrate is not None or not _has_head(recipe, side):
+def _calibrated(recipe: Recipe) -> str:
+    if recipe.stage.calibrate is not None or recipe.model.uhd is not None:
         return ""
     return "add [stage.calibrate] active_terms = 256"
 
 
-def _warmed_up(recipe: Recipe, side: Side) -> str:
+def _warmed_up(recipe: Recipe) -> str:
     stage = recipe.stage
-    if stage.mlm is not None or stage.clm is not None or not _has_head(recipe, side):
+    if stage.mlm is not None or stage.clm is not None or recipe.model.uhd is not None:
         return ""
     name, kind = ("clm", ClmStage) if recipe.model.decoder else ("mlm", MlmStage)
     longest = recipe.model.max_length
     length = f", max_length = {longest}" if kind(_HEAD_STEPS).max_length > longest else ""
     return f"a new head wants [stage.{name}] steps = {_HEAD_STEPS}{length} first"
-
-
-def _has_head(recipe: Recipe, side: Side) -> bool:
-    """Whether stages before ranking reach this side: they change the documents' head, of which a
-    query network is a copy unless it has a checkpoint of its own."""
-    own = side == "queries" and recipe.model.query_backbone
-    return recipe.model.uhd is None and not own

@@ -7,6 +7,7 @@ reached is its own to find in the run folder (`run_stage` does).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -20,6 +21,7 @@ from .gather import anyone, in_turn, n_processes
 from .network import learn_last, silence_terms
 from .objectives import MaskedLanguageModel, Ranking
 from .recipe import Recipe
+from .stage_sections import ClmStage, MlmStage
 from .stage_settings import StageSettings
 from .steps import MlmSteps, RankingSteps
 from .training_run import RANKING, TrainingRun
@@ -50,19 +52,9 @@ def run_stages(run: TrainingRun) -> bool:
     return True
 
 
-def _mlm(run: TrainingRun) -> bool:
+def _mlm(run: TrainingRun, name: str, *, of_queries: bool) -> bool:
     """Teach the head to name hidden and visible tokens."""
-    return _learn_mlm(run, run.model, "mlm")
-
-
-def _mlm_of_queries(run: TrainingRun) -> bool:
-    """The same for the queries' own network."""
-    assert isinstance(run.queries, SparseModel)
-    return _learn_mlm(run, run.queries, "mlm-queries")
-
-
-def _learn_mlm(run: TrainingRun, model: SparseModel, name: str) -> bool:
-    recipe, stage = run.recipe, run.recipe.stage.mlm
+    model, recipe, stage = _network(run, of_queries), run.recipe, run.recipe.stage.mlm
     assert stage is not None
     learn_last(model, stage.layers)
     steps = MlmSteps(
@@ -73,43 +65,36 @@ def _learn_mlm(run: TrainingRun, model: SparseModel, name: str) -> bool:
         n_steps=stage.steps,
         parts=n_processes(),
     )
-    settings = StageSettings(
-        name,
-        steps=stage.steps,
-        learning_rate=stage.learning_rate,
-        warmup_steps=stage.warmup_steps,
-        run=recipe.run,
-    )
-    return run.train(MaskedLanguageModel(model), steps, settings)
+    return run.train(MaskedLanguageModel(model), steps, _language(run, name, stage))
 
 
-def _clm(run: TrainingRun) -> bool:
+def _clm(run: TrainingRun, name: str, *, of_queries: bool) -> bool:
     """Teach a decoder to name next tokens behind the ReLU."""
-    return _learn_clm(run, run.model, "clm")
-
-
-def _clm_of_queries(run: TrainingRun) -> bool:
-    """The same for the queries' own decoder."""
-    assert isinstance(run.queries, SparseModel)
-    return _learn_clm(run, run.queries, "clm-queries")
-
-
-def _learn_clm(run: TrainingRun, model: SparseModel, name: str) -> bool:
-    recipe, stage = run.recipe, run.recipe.stage.clm
+    model, recipe, stage = _network(run, of_queries), run.recipe, run.recipe.stage.clm
     assert stage is not None
     assert isinstance(model, DecoderModel)
     learn_last(model, stage.layers)
     steps = ClmSteps(
         run.pairs.texts, model.tokenizer, stage, seed=recipe.run.seed, parts=n_processes()
     )
-    settings = StageSettings(
+    objective = CausalLanguageModel(model, relu_weight=stage.relu_weight)
+    return run.train(objective, steps, _language(run, name, stage))
+
+
+def _network(run: TrainingRun, of_queries: bool) -> SparseModel:
+    model = run.queries if of_queries else run.model
+    assert isinstance(model, SparseModel)
+    return model
+
+
+def _language(run: TrainingRun, name: str, stage: MlmStage | ClmStage) -> StageSettings:
+    return StageSettings(
         name,
         steps=stage.steps,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
-        run=recipe.run,
+        run=run.recipe.run,
     )
-    return run.train(CausalLanguageModel(model, relu_weight=stage.relu_weight), steps, settings)
 
 
 def _silence(run: TrainingRun) -> bool:
@@ -194,27 +179,32 @@ def _always(_: Recipe) -> bool:
     return True
 
 
-def _mlm_wanted(recipe: Recipe) -> bool:
+def _wants_mlm(recipe: Recipe) -> bool:
     return recipe.stage.mlm is not None
 
 
-def _clm_wanted(recipe: Recipe) -> bool:
+def _wants_clm(recipe: Recipe) -> bool:
     return recipe.stage.clm is not None
 
 
-def _own_queries(recipe: Recipe) -> bool:
-    return bool(recipe.model.query_backbone)
+def _twice(
+    name: str, wanted: Callable[[Recipe], bool], work: Callable[..., bool]
+) -> tuple[Stage, Stage]:
+    """A stage for the documents' network, and one for queries' own from a checkpoint."""
+
+    def wanted_of_queries(recipe: Recipe) -> bool:
+        return wanted(recipe) and bool(recipe.model.query_backbone)
+
+    own = f"{name}-queries"
+    return (
+        Stage(name, wanted, partial(work, name=name, of_queries=False)),
+        Stage(own, wanted_of_queries, partial(work, name=own, of_queries=True)),
+    )
 
 
 STAGES = (
-    Stage("mlm", _mlm_wanted, _mlm),
-    Stage(
-        "mlm-queries", lambda recipe: _mlm_wanted(recipe) and _own_queries(recipe), _mlm_of_queries
-    ),
-    Stage("clm", _clm_wanted, _clm),
-    Stage(
-        "clm-queries", lambda recipe: _clm_wanted(recipe) and _own_queries(recipe), _clm_of_queries
-    ),
+    *_twice("mlm", _wants_mlm, _mlm),
+    *_twice("clm", _wants_clm, _clm),
     Stage("silence", _always, _silence),
     Stage("calibrate", lambda recipe: recipe.stage.calibrate is not None, _calibrate),
     Stage("teachers", lambda recipe: bool(recipe.teachers), _teachers, keeps=False),

@@ -56,7 +56,7 @@ def search_over_http(
         out.fact("query", out.printable(text))
         if not answer.hits:
             why = "that may be returned shares a term with this query"
-            out.fact("found", f"nothing {why}" if answer.exact else "nothing yet: time ran out")
+            out.fact("found", "nothing yet: time ran out" if answer.timed_out else f"nothing {why}")
         for hit in answer.hits:
             title, body = (str(hit.fields.get(field) or "") for field in ("title", "text"))
             head = f"{hit.rank:>4}  {hit.score:8.3f}  {out.printable(hit.id)}"
