@@ -6,9 +6,7 @@ a sample of others, so that a look takes seconds; its scores compare one step wi
 not those of the whole collection.
 """
 
-import hashlib
-import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lsr.datasets import load_dataset
+from lsr.datasets import draw_pool, load_dataset
 from lsr.datasets.catalogue import known, members
 from lsr.encoders.folder import read_object, write_json
 from lsr.encoders.protocol import SparseEncoder
@@ -89,50 +87,29 @@ def _from_collection(recipe: Recipe, name: str, learned: Sequence[Source]) -> De
                 "weights that know them by heart; name another split or collection, or take "
                 "develop.held_out = 0.1 in place of dataset and split."
             )
-    judged = dataset.qrels(wanted.split)
-    answerable = [
-        query
-        for query in dataset.queries(wanted.split)
-        if any(grade > 0 for grade in judged[query.query_id].values())
-    ]
-    rng = np.random.default_rng([recipe.run.seed, 0x6465])
-    rows = rng.choice(len(answerable), size=min(wanted.queries, len(answerable)), replace=False)
-    queries = [answerable[row] for row in np.sort(rows)]
-    if not queries:
+    pool = draw_pool(
+        dataset,
+        wanted.split,
+        queries=wanted.queries,
+        documents=wanted.documents,
+        rng=np.random.default_rng([recipe.run.seed, 0x6465]),
+        seed=recipe.run.seed,
+    )
+    if not pool.queries:
         raise RecipeError(
             f"{recipe.path}: develop.dataset = '{name}' has no query with a relevant "
             f"document in split '{wanted.split}'; it has {', '.join(dataset.splits()) or 'none'}."
         )
-    needed = {doc_id for query in queries for doc_id in judged[query.query_id]}
-    texts: dict[str, str] = {}
-
-    def others() -> Iterator[tuple[bytes, str, str]]:
-        for document in dataset.documents():
-            text = document.text(("title", "text"))
-            if document.doc_id in needed:
-                texts[document.doc_id] = text
-            else:
-                key = f"{recipe.run.seed} {document.doc_id}".encode()
-                yield hashlib.blake2b(key, digest_size=8).digest(), document.doc_id, text
-
-    # The smallest hashes are a random sample that does not depend on the order of the corpus.
-    sample = heapq.nsmallest(wanted.documents, others())
-    for _, doc_id, text in sample[: max(0, wanted.documents - len(texts))]:
-        texts[doc_id] = text
-    row_of = {doc_id: str(row) for row, doc_id in enumerate(texts)}
+    row_of = {doc_id: str(row) for row, doc_id in enumerate(pool.texts)}
     return Development(
         name=name if name in known() else Path(name).name,
         split=wanted.split,
         fingerprint=dataset.fingerprint,
-        queries=[query.text for query in queries],
-        documents=list(texts.values()),
+        queries=[query.text for query in pool.queries],
+        documents=list(pool.texts.values()),
         qrels={
-            str(row): {
-                row_of[doc_id]: grade
-                for doc_id, grade in judged[query.query_id].items()
-                if doc_id in row_of
-            }
-            for row, query in enumerate(queries)
+            str(row): {row_of[doc_id]: grade for doc_id, grade in graded.items()}
+            for row, graded in enumerate(pool.qrels.values())
         },
     )
 

@@ -5,6 +5,7 @@ from .catalogue import members
 from .dataset import CorpusFile, Dataset
 from .judged import JudgedBy
 from .names import available, load_dataset
+from .pools import draw_pool
 from .records import read_documents, read_queries
 from .repeated import located_in
 
@@ -14,6 +15,7 @@ __all__ = [
     "Dataset",
     "JudgedBy",
     "available",
+    "draw_pool",
     "load_dataset",
     "located_in",
     "members",

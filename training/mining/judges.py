@@ -113,11 +113,13 @@ def _by_vectors(
     flat = np.concatenate([*rows, np.empty(0, np.int32)]).astype(np.int64)
     known, place = np.unique(flat, return_inverse=True)
     asked = [documents[row] for row in known]
-    sides = (("queries", queries, teacher.embed_queries), ("", asked, teacher.embed_documents))
     embedded = []
-    for side, texts, embed in sides:
-        name = f"{teacher.fingerprint}-{side or _key('', [known])}"
-        kept = parts.vectors(name, texts, embed, desc=teacher.name, quiet=quiet)
+    for name, texts, embed in (
+        ("queries", queries, teacher.embed_queries),
+        (_key("", [known]), asked, teacher.embed_documents),
+    ):
+        key = f"{teacher.fingerprint}-{name}"
+        kept = parts.vectors(key, texts, embed, desc=teacher.name, quiet=quiet)
         embedded.append(embed(texts, progress=not quiet) if kept is None else kept)
     left, right = embedded
     scores = np.zeros(len(flat), np.float32)
