@@ -15,7 +15,7 @@ from ir_measures import nDCG
 from lsr.encoders import Analyser, BM25Encoder, load_encoder
 from lsr.encoders.analysis import REVISION
 from lsr.encoders.bm25 import N_BUCKETS, Statistics
-from lsr.errors import EncoderError
+from lsr.errors import EncoderError, UsageError
 from lsr.types import canonical
 
 CORPUS = [
@@ -106,9 +106,11 @@ def test_terms_are_named_for_people() -> None:
 
 
 @pytest.mark.parametrize(("k1", "b"), [(-1.0, 0.4), (0.9, 1.5), (math.nan, 0.4)])
-def test_impossible_parameters_are_refused(k1: float, b: float) -> None:
-    with pytest.raises(EncoderError, match="BM25 wants"):
-        BM25Encoder.fit(CORPUS, k1=k1, b=b)
+def test_impossible_parameters_are_misuse_before_a_text_is_read(k1: float, b: float) -> None:
+    """They were an error of the encoder, found when all of the corpus had been counted."""
+    texts = (pytest.fail("read a text") for _ in CORPUS)
+    with pytest.raises(UsageError, match="BM25 wants"):
+        BM25Encoder.fit(texts, k1=k1, b=b)
 
 
 def test_a_saved_encoder_loads_equal(tmp_path: Path) -> None:
@@ -156,6 +158,7 @@ def damage_settings(folder: Path, key: str, value: object) -> None:
         ("format", 99, "format 99"),
         ("n_buckets", 7, "7 buckets"),
         ("k1", "large", "k1 must be a number"),
+        ("b", 1.5, "bm25.json: BM25 wants k1 >= 0 and 0 <= b <= 1, got k1 = 0.9, b = 1.5"),
         ("n_docs", -3, "cannot be true"),
         ("n_docs", 1, "documents of 1"),
         ("avgdl", 0, "cannot be true"),

@@ -284,6 +284,8 @@ class TestIndex:
             (["--passages", "8/8"], "overlap < length"),
             (["--memory", "lots"], "lots"),
             (["--encoder", "folder", "--k1", "2"], "--k1 belongs to bm25"),
+            (["--k1", "-1"], "wants k1 >= 0 and 0 <= b <= 1, got k1 = -1.0, b = 0.4"),
+            (["--b", "nan", "--shards", "2"], "got k1 = 0.9, b = nan"),
             (["--stemmer", "klingon"], "stemmer"),
         ],
     )

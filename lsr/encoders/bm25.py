@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from ..errors import EncoderError
+from ..errors import EncoderError, UsageError
 from ..types import SparseMatrix
 from .analysis import ENGLISH, REVISION, Analyser, word_places, words
 from .card import DEFAULT_TEXT_FIELDS, Card
@@ -67,8 +67,7 @@ class BM25Encoder:
         text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
         folder: Path | None = None,
     ) -> None:
-        if not (np.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
-            raise EncoderError(f"BM25 wants k1 >= 0 and 0 <= b <= 1, got k1 = {k1}, b = {b}")
+        _require_possible(k1, b)
         self.statistics = statistics
         self.k1, self.b, self.analyser = float(k1), float(b), analyser
         self.name, self.text_fields = name, tuple(text_fields)
@@ -93,12 +92,15 @@ class BM25Encoder:
     ) -> "BM25Encoder":
         """Count terms in one pass over `texts`; memory grows with the vocabulary, not the corpus.
 
+        Raises `UsageError` for a k1 or b that cannot be, before it reads any text.
+
         >>> encoder = BM25Encoder.fit(["sleep and caffeine", "coffee"])
         >>> encoder.term_strings(encoder.encode_documents(["Caffeine!"]).indices)
         ['caffein']
         """
         if isinstance(texts, str):
             raise EncoderError("BM25 is fitted to texts, got one str; wanted a list of documents")
+        _require_possible(k1, b)
         df: Counter[str] = Counter()
         n_docs = n_tokens = 0
         for text in texts:
@@ -227,6 +229,10 @@ class BM25Encoder:
                 f"buckets, this release reads {FORMAT} with {N_BUCKETS}; fit the encoder again"
             )
         k1, b, avgdl = (_number(path, settings, key) for key in ("k1", "b", "avgdl"))
+        try:
+            _require_possible(k1, b)
+        except UsageError as error:
+            raise EncoderError(f"{path}: {error}; fit the encoder again") from None
         n_docs = settings.get("n_docs")
         if not isinstance(n_docs, int) or n_docs < 0 or avgdl <= 0:
             raise EncoderError(f"{path}: n_docs = {n_docs!r}, avgdl = {avgdl} cannot be true")
@@ -273,6 +279,11 @@ class _TermNumbers(dict[str, int]):
             number = self._fitted.get(term, bucket)
         self[word] = number
         return number
+
+
+def _require_possible(k1: float, b: float) -> None:
+    if not (np.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
+        raise UsageError(f"BM25 wants k1 >= 0 and 0 <= b <= 1, got k1 = {k1}, b = {b}")
 
 
 def _number(path: Path, settings: Mapping[str, Any], key: str) -> float:
