@@ -6,8 +6,10 @@ A judged query that the run does not answer counts as 0: answering fewer queries
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from subprocess import CalledProcessError
 
 import ir_measures
 
@@ -70,10 +72,15 @@ def evaluate(
             values[name][query_id] = measure.value(
                 judged.get(query_id, {}), grades, needed, relevant_from=relevant_from
             )
-    # ir_measures fails when it is asked for nothing.
-    for metric in ir_measures.iter_calc(list(theirs), qrels, judged) if theirs else ():
-        for name in theirs[metric.measure]:
-            values[name][metric.query_id] = float(metric.value)
+    try:
+        for query_id, measure, value in _calculated(list(theirs), qrels, judged):
+            for name in theirs[measure]:
+                values[name][query_id] = value
+    except CalledProcessError as error:
+        raise DatasetError(
+            f"{', '.join(measures)}: gdeval, which ERR and dcg='exp-log2' need, refused the run or "
+            "the judgements; wanted grades up to 4 and ids without blanks. Name other measures"
+        ) from error
     for name, row in values.items():
         assert row.keys() == qrels.keys(), f"{name} is missing queries"
         assert all(0.0 <= value <= 1.0 + 1e-9 for value in row.values()), f"{name} leaves [0, 1]"
@@ -108,7 +115,7 @@ def holes(
 
 
 def check_measure(name: str) -> None:
-    """Raise `UsageError` for what is no measure's name, before there is anything to evaluate."""
+    """Raise `UsageError` for what cannot be computed, before there is anything to evaluate."""
     _parse(name)
 
 
@@ -118,7 +125,7 @@ def printed_name(measure: str) -> str:
 
 
 def spelled(name: str) -> str:
-    """A measure's name as it is written here, whatever its case: what is no measure is refused.
+    """A measure's name as it is written here, whatever its case; others are refused.
 
     Raises `UsageError`.
 
@@ -166,6 +173,48 @@ def _from_grade(measure: ir_measures.Measure, grade: int) -> ir_measures.Measure
     return graded
 
 
+def _calculated(
+    measures: Sequence[ir_measures.Measure],
+    qrels: Qrels,
+    run: Mapping[str, Mapping[str, float]],
+) -> Iterator[tuple[str, ir_measures.Measure, float]]:
+    """(query_id, measure, value) of ir_measures."""
+    if not measures:  # it fails when it is asked for nothing
+        return
+    ids = list(qrels)
+    numbers = {query_id: str(number) for number, query_id in enumerate(ids)}
+    # gdeval, one of the programs that it calls, takes no query ids but numbers.
+    judged = {numbers[query_id]: grades for query_id, grades in qrels.items()}
+    found = {numbers[query_id]: row for query_id, row in run.items()}
+    for metric in ir_measures.iter_calc(measures, judged, found):
+        yield ids[int(metric.query_id)], metric.measure, float(metric.value)
+
+
+def _computed(measure: ir_measures.Measure) -> bool:
+    """Whether every query gets a value in [0, 1], be it answered or not.
+
+    Tried, for nothing tells it: ir_measures has names that nobody computes (RBP), counts (NumRet),
+    measures that leave queries out (Accuracy), and some for packages that may be missing.
+    """
+    qrels = {"answered": {"a": 1, "b": 2, "c": 0}, "not": {"a": 1}}
+    run = {"answered": {"a": 3.0, "c": 2.0, "b": 1.0}}
+    try:
+        values = {q: value for q, _, value in _calculated([measure], qrels, run)}
+    except Exception:  # each of the programs behind it fails in its own way
+        return False
+    return values.keys() == qrels.keys() and all(0 <= value <= 1 for value in values.values())
+
+
+def _computed_names() -> list[str]:
+    """A name of every measure that can be computed; the cutoffs are examples."""
+    names = ["AllSources@10", "Sources@10"]
+    for bare in {measure.NAME for measure in ir_measures.measures.registry.values()}:
+        spellings = (f"{bare}{ending}" for ending in ("", "@10", "@0.1"))
+        names += [name for name in spellings if _computed(ir_measures.parse_measure(name))][:1]
+    return sorted(names, key=str.casefold)
+
+
+@lru_cache(maxsize=256)
 def _parse(name: str) -> ir_measures.Measure | SourcesMeasure:
     ours = parse_sources_measure(name)
     if ours is not None:
@@ -182,5 +231,10 @@ def _parse(name: str) -> ir_measures.Measure | SourcesMeasure:
         raise UsageError(
             f"the measure {name!r} has the cutoff {cutoff!r}; wanted a whole number of documents "
             f"from 1 on, such as {DEFAULT[0]}"
+        )
+    if not _computed(measure):
+        raise UsageError(
+            f"the measure {name!r} cannot be computed; wanted one of {', '.join(_computed_names())}"
+            ", with other cutoffs as well"
         )
     return measure

@@ -574,6 +574,7 @@ def test_what_cannot_be_meant_is_misuse(arguments, complaint, drinks, rest, caps
     [
         (["evaluate", "drinks"], "nonsense"),
         (["evaluate", "drinks"], "nDCG@0"),
+        (["evaluate", "drinks"], "RBP"),
         (["compare", "bm25", "bm25", "--names", "a,b", "--on", "drinks"], "nonsense"),
         (["tune", "drinks", "--with", "bm25", "--with", "m", "--output", "o"], "nonsense"),
     ],

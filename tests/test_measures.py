@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import pytest
 
@@ -7,6 +8,7 @@ from lsr.measures import DEFAULT, evaluate, printed_name, spelled
 from lsr.types import Run
 
 QRELS = {"q1": {"a": 3, "b": 2, "c": 0, "e": 1}}
+needs_perl = pytest.mark.skipif(not shutil.which("perl"), reason="gdeval is written in Perl")
 RUN = Run.from_rows([("q1", ["c", "b", "x", "a"], [4.0, 3.0, 2.0, 1.0])])
 
 
@@ -98,6 +100,40 @@ def test_a_cutoff_is_a_number_of_documents(name):
     """trec_eval ended the whole process by an assertion in C when it was asked for nDCG@0."""
     with pytest.raises(UsageError, match="a whole number of documents from 1 on"):
         evaluate(RUN, QRELS, [name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["RBP", "ERR", "P", "Bpref@10", "nDCG(dcg='x')@10", "P(rel='x')@5", "NumRet", "Accuracy@10"],
+)
+def test_a_measure_that_parses_and_has_no_values_is_refused_with_those_that_have(name):
+    """Each ended in an error about a defect of ours, after everything had been encoded."""
+    for refused in (spelled, lambda name: evaluate(RUN, QRELS, [name])):
+        with pytest.raises(
+            UsageError, match=r"cannot be computed; wanted one of AllS.* nDCG, .*RR"
+        ):
+            refused(name)
+
+
+@needs_perl
+def test_gdeval_takes_queries_of_any_name():
+    """It read only numbers, and queries named otherwise ended as a defect of ours."""
+    qrels = {"q-7": {"a": 1, "b": 3}, "no answer": {"a": 1}, "7": {"b": 2}}
+    run = {"q-7": {"a": 2.0, "b": 1.0}, "7": {"b": 1.0}}
+    first = 1 / 16 + (7 / 16) * (15 / 16) / 2  # Chapelle et al., CIKM 2009, with grades up to 4
+    values = evaluate(run, qrels, ["ERR@10"]).per_query["ERR@10"]
+    assert values == pytest.approx(
+        {"q-7": first, "no answer": 0, "7": 3 / 16}, abs=5e-6
+    )  # 5 digits
+
+
+@needs_perl
+@pytest.mark.parametrize(("doc_id", "grade"), [("a", 5), ("a b", 1)])
+def test_what_gdeval_refuses_is_an_error_of_the_data(doc_id, grade):
+    with pytest.raises(
+        DatasetError, match=r"ERR@5: gdeval.* wanted grades up to 4 and ids without"
+    ):
+        evaluate({"q": {doc_id: 1.0}}, {"q": {doc_id: grade}}, ["ERR@5"])
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,11 @@ def test_a_measure_that_is_none_is_refused_with_the_recipe() -> None:
     wanted = r"smoke\.toml: develop\.measure: no measure 'nDGC@10'; wanted .* such as nDCG@10"
     with pytest.raises(RecipeError, match=wanted):
         developing(held_out=0.2, measure="nDGC@10")
+    wanted = (
+        r"smoke\.toml: develop\.measure: the measure 'RBP@10' cannot be computed; wanted one of"
+    )
+    with pytest.raises(RecipeError, match=wanted):
+        developing(held_out=0.2, measure="RBP@10")
     for measure in ("RR@10", "AllSources@5"):
         assert developing(held_out=0.2, measure=measure).develop is not None
 
