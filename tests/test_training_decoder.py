@@ -403,6 +403,22 @@ def test_a_sink_that_is_no_token_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_mask_that_is_no_token_is_refused_before_anything_is_written(
+    given: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    """It was missed when its stage began, after negatives had been mined."""
+    changes: dict[str, Any] = {"stage.mlm.mask_token": "[HIDE]"}
+    message = r"smoke\.toml: stage\.mlm\.mask_token = '\[HIDE\]' is no special token .* \[MASK\]"
+    if given:
+        changes |= {"model.decoder": {"attention": "bidirectional"}, "stage.mlm.shifted": True}
+        changes |= {"model.scratch": None, "model.backbone": str(checkpoint)}
+        message = r"smoke\.toml: stage\.mlm\.mask_token = '\[HIDE\]' is no token of the vocabulary"
+    with pytest.raises(RecipeError, match=message):
+        train(load_recipe("smoke", changes), tmp_path / "e", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_vocabulary_made_from_nothing_has_a_token_to_put_first(tmp_path: Path) -> None:
     settings = {
         "model.decoder.sink": "[CLS]",

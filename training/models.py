@@ -28,6 +28,7 @@ from .queries import TableQueries
 from .recipe import Recipe, backbone_folder, checkpoint_folder, encoder_folder
 from .scratch import SPECIAL, make_backbone
 from .sections import Decoder
+from .steps import mask_id
 
 _ACTIVATIONS: dict[str, Activation] = {"log1p": "relu", "double-log1p": "log1p_relu"}
 """From the words of recipes to those of the stock `SpladePooling`."""
@@ -80,22 +81,28 @@ def make_queries(
 def check_networks(recipe: Recipe) -> SparseModel | None:
     """The network of the documents; raises what its checkpoint or the queries' side lacks.
 
-    Raises as well where the folder of a teacher, which is loaded much later, is missing. Called
-    before a run writes anything, so that a refused recipe leaves nothing behind. None with
-    [model.scratch], whose vocabulary is learned from the documents first.
+    Raises as well where the folder of a teacher, which is loaded much later, is missing, or the
+    mask is no token. Called before a run writes anything, so that a refused recipe leaves nothing
+    behind. None with [model.scratch], whose vocabulary is learned from the documents first.
     """
+    mask = recipe.stage.mlm.mask_token if recipe.stage.mlm else ""
     for teacher in recipe.teachers:
         if teacher.model:
             checkpoint_folder(recipe, teacher.model, key="teachers.model")
     if recipe.model.scratch is not None:
         sink = recipe.model.decoder.sink if recipe.model.decoder else ""
-        if sink and sink not in SPECIAL:
-            raise RecipeError(
-                f"{recipe.path}: model.decoder.sink = '{sink}' is no special token of the "
-                f"vocabulary that [model.scratch] makes; it has {', '.join(SPECIAL)}."
-            )
+        for key, token in (("model.decoder.sink", sink), ("stage.mlm.mask_token", mask)):
+            if token and token not in SPECIAL:
+                raise RecipeError(
+                    f"{recipe.path}: {key} = '{token}' is no special token of the "
+                    f"vocabulary that [model.scratch] makes; it has {', '.join(SPECIAL)}."
+                )
         return None
     documents = _load(recipe, backbone_folder(recipe), new_head=recipe.model.new_head)
+    try:
+        mask_id(documents.tokenizer, mask)
+    except RecipeError as error:
+        raise RecipeError(f"{recipe.path}: {error}") from None
     if recipe.model.query_backbone:
         _query_network(recipe, documents)
     if recipe.model.query_table == "kept":

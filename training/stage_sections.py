@@ -24,7 +24,7 @@ class MlmStage:
     where they have always named the next (MNTP, arXiv 2404.05961)."""
     mask_token: str = ""
     """What stands for a hidden token; left out, [MASK] or <mask>, or padding where a tokenizer
-    has neither. "_" in the paper."""
+    has neither. "_" in the paper. A token of the vocabulary; with [model.scratch] a special one."""
     layers: int = number(-1, low=-1)
     """How many of the last layers learn, beside the head; -1 = everything, embeddings included."""
 

@@ -61,7 +61,7 @@ class MlmSteps(Dataset[Batch]):
         self._seed = seed
         self._n_steps = n_steps
         self._special = np.asarray(tokenizer.special_ids(), np.int64)
-        self._mask_id = _mask_id(tokenizer, stage.mask_token)
+        self._mask_id = mask_id(tokenizer, stage.mask_token)
         self._n_tokens = tokenizer.n_tokens
         rng = np.random.default_rng([seed, 0x6D6C])
         passes = math.ceil(n_steps * stage.batch / len(documents))
@@ -102,8 +102,11 @@ class MlmSteps(Dataset[Batch]):
         }
 
 
-def _mask_id(tokenizer: TextTokenizer, wanted: str) -> int:
-    """The token number that stands for what is hidden: BERT's or RoBERTa's name for it."""
+def mask_id(tokenizer: TextTokenizer, wanted: str) -> int:
+    """The token number that stands for what is hidden: BERT's or RoBERTa's name for it.
+
+    Raises `RecipeError` for a `wanted` token that is none of the vocabulary.
+    """
     names = (wanted,) if wanted else ("[MASK]", "<mask>")
     for name in names:
         if (found := tokenizer.tokenizer.token_to_id(name)) is not None:
