@@ -167,8 +167,8 @@ def _copy_catalog(directory: Path, staging: Path) -> list[tuple[str, OpenSegment
         except FileNotFoundError as error:
             if attempt == COPY_TRIES - 1:
                 raise IndexCorrupt(
-                    f"{error.filename}: the catalog names this segment but the file is gone. "
-                    f"{remedy(error.filename)}"
+                    f"{error.filename}: the catalog names this segment but the file is gone",
+                    remedy=remedy(error.filename),
                 ) from error
             (staging / CATALOG).unlink()
             continue

@@ -205,7 +205,7 @@ def decode_header(header: bytes, *, path: Path | str, n_bytes: int) -> Header:
     """
 
     def corrupt(what: str) -> IndexCorrupt:
-        return IndexCorrupt(f"{path}: {what}. {remedy(path)}")
+        return IndexCorrupt(f"{path}: {what}", remedy=remedy(path))
 
     if len(header) < HEADER_BYTES:
         raise corrupt(f"header: the file has {n_bytes} bytes, a segment at least {HEADER_BYTES}")

@@ -95,8 +95,7 @@ def damage_of(path: Path) -> list[Damage]:
         except FileNotFoundError:
             found.append(Damage(file, f"{path / 'segments' / file}: the file is gone"))
         except IndexCorrupt as error:
-            why = str(error).partition(". Restore")[0].partition(". Run `lsr repair")[0]
-            found.append(Damage(file, why))
+            found.append(Damage(file, error.what))  # its remedy is the repair at hand
     return found
 
 

@@ -434,7 +434,8 @@ class Segment:
 
 
 def _corrupt(path: Path | None, section: str, what: str) -> IndexCorrupt:
-    return IndexCorrupt(f"{path or 'segment in memory'}: {section}: {what}. {remedy(path)}")
+    place = path or "segment in memory"
+    return IndexCorrupt(f"{place}: {section}: {what}", remedy=remedy(path))
 
 
 def _check_starts(starts: Array, total: int, corrupt: blobs.Corrupt) -> None:

@@ -213,8 +213,8 @@ class SnapshotLoader:
                 # A merge retired the file between our reading of the catalog and our opening it.
                 if attempt == OPEN_TRIES - 1:
                     raise IndexCorrupt(
-                        f"{error.filename}: the catalog names this segment but the file is gone. "
-                        f"{remedy(error.filename)}"
+                        f"{error.filename}: the catalog names this segment but the file is gone",
+                        remedy=remedy(error.filename),
                     ) from error
         raise AssertionError("unreachable")
 

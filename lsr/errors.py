@@ -192,7 +192,15 @@ class IndexVersion(IndexFailure):
 
 
 class IndexCorrupt(IndexFailure):
-    """Bytes that contradict the format or their checksum; such a file is never searched."""
+    """Bytes that contradict the format or their checksum; such a file is never searched.
+
+    `what` is the message without the `remedy` that was given, a sentence or more on what to do.
+    """
+
+    def __init__(self, what: str, *, remedy: str = "") -> None:
+        super().__init__(f"{what}. {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
 
 
 class IndexLocked(IndexFailure):

@@ -250,6 +250,21 @@ def test_a_segment_that_does_not_read_back_is_never_published(
         assert len(list((tmp_path / "i" / "segments").iterdir())) == 1
 
 
+def test_damage_is_told_without_what_to_do_about_it_wherever_the_index_lies(
+    made: tuple[Path, BM25Encoder, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The remedy was cut off at the first ". Restore", which a folder's name may hold."""
+    path = made[0].rename(tmp_path / "old disk. Restored")
+    harmed = largest(path)
+    flip(harmed, "tail_impact")
+    (damage,) = damage_of(path)
+    assert damage.why == f"{harmed}: tail_impact: its checksum does not match its bytes"
+    with pytest.raises(IndexCorrupt) as told, Segment.open(harmed) as segment:
+        segment.verify()
+    assert str(told.value) == f"{damage.why}. {told.value.remedy}"
+    assert told.value.remedy.startswith(f"Run `lsr repair {path}`. Restore a copy")
+
+
 @pytest.mark.parametrize("harm", [header, lambda path: flip(path, "tail_impact"), Path.unlink])
 def test_damage_that_can_be_mended_is_told_with_the_command(
     made: tuple[Path, BM25Encoder, dict[str, Any]],
