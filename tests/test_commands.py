@@ -403,6 +403,25 @@ class TestSearch:
         assert run(["search", str(index), text]) == 0
         assert "found      nothing" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("build", [(), ("--shards", "2"), ("--encoder", "lsr-mini")])
+    def test_words_of_a_query_that_no_document_has_are_named(self, build, corpus, capsys):
+        """Only a query of which no word matched was told; beside one that did, the rest went by."""
+        assert run(["index", str(corpus), "words.index", *build]) == 0
+        capsys.readouterr()
+        assert run(["search", "words.index", "The tea, guitar and pizza?", "sleep guitar"]) == 0
+        out, err = capsys.readouterr()
+        assert err == "unmatched  guitar, pizza: no document has a term of these words\n"
+        assert out.splitlines()[1].split()[2] == "a"
+        assert run(["search", "words.index", "tea guitar", "--json"]) == 0
+        answer, err = capsys.readouterr()
+        assert (err, set(json.loads(answer)["queries"][0])) == (
+            "",
+            {"query_id", "text", "hits", "report"},
+        )
+        assert run(["search", "words.index", "guitar"]) == 0
+        out, err = capsys.readouterr()
+        assert ("found      nothing" in out, err) == (True, "")
+
     def test_k_beyond_the_corpus_gives_all_that_match(self, index, capsys):
         assert run(["search", str(index), "caffeine", "-k", "1000000", "--json"]) == 0
         assert len(json.loads(capsys.readouterr().out)["queries"][0]["hits"]) == 3

@@ -12,6 +12,7 @@ from ..errors import QueryError, UsageError
 from . import _printing as out
 from ._explaining import SNIPPET, matched, print_products
 from ._origins import traced
+from ._unmatched import note_unmatched
 
 if TYPE_CHECKING:
     from index import Hits, Index
@@ -90,7 +91,7 @@ def search(
     http://HOST/NAME, an index of a server.
 
     The answer is exact unless --recall, --pages or --timeout ask for less; then it says whether it
-    is exact all the same.
+    is exact all the same. Words of which no document has a term are named on standard error.
     """
     from index import Approximate, Index, query_encoder
     from index.pruning import prune_terms
@@ -182,6 +183,9 @@ def search(
                 out.fact("found", _nothing(hits, known=known))
             if less or timeout is not None:
                 out.fact("certificate", _certificate(hits))
+        answered = [row for row, rows in enumerate(found) if rows]  # the others have been told
+        texts = tuple(asked.values())
+        note_unmatched(opened, encodes, [texts[row] for row in answered], vectors[answered, :])
         n_docs = out.counted(opened.n_docs, "document")
         out.fact("searched", out.columns(n_docs, _times(timing)))
         if origin is not None:
