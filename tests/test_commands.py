@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from index import Index
 from lsr.__main__ import VERBS, cli, run
 from lsr.trec import read_run
+from lsr.types import Document
 from training import Measured, TrainReport
 
 DOCUMENTS = [
@@ -559,6 +562,42 @@ class TestEncode:
         assert matrix.dtype == np.float32
         card = json.loads((tmp_path / "vectors" / "encoder.json").read_text())
         assert (card["n_terms"], card["rows"]) == (matrix.shape[1], 4)
+
+    def test_the_next_step_reads_the_vectors_and_does_not_make_them_again(self, drinks, capsys):
+        """It was `lsr index CORPUS`, which encodes the corpus anew."""
+        assert run(["index", str(drinks), "d.index"]) == 0
+        assert run(["encode", str(drinks), "v.jsonl.gz", "--encoder", "d.index/encoder"]) == 0
+        told = lines_of(capsys.readouterr().out)["next"]
+        assert told == "lsr import v.jsonl.gz drinks.index --from jsonl --encoder d.index/encoder"
+        assert run(shlex.split(told)[1:]) == 0
+        hits = []
+        for name in ("d.index", "drinks.index"):
+            capsys.readouterr()
+            assert run(["search", name, "tea caffeine", "--json"]) == 0
+            rows = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
+            hits.append([(row["doc_id"], row["score"]) for row in rows])
+        assert hits[0] == hits[1]
+        assert run(["encode", str(drinks), "fitted.jsonl"]) == 0
+        told = lines_of(capsys.readouterr().out)["next"]
+        assert told == "lsr import fitted.jsonl drinks.index --from jsonl"
+        assert run([*shlex.split(told)[1:], "--overwrite"]) == 0
+
+    def test_a_folder_of_vectors_says_what_reads_it(self, drinks, capsys):
+        options = ["--encoder", "d.index/encoder"]
+        assert run(["index", str(drinks), "d.index"]) == 0
+        for name, more, takes in (("v", [], "add"), ("q", ["--queries"], "search_batch")):
+            assert run(["encode", str(drinks), name, *options, *more]) == 0
+            told = lines_of(capsys.readouterr().out)["next"]
+            assert told == (
+                f"scipy.sparse.load_npz('{name}/vectors.npz'): a row for each line of ids.txt, as "
+                f"Index.{takes} takes them"
+            )
+        with Index.open("d.index") as opened:
+            ids = Path("v/ids.txt").read_text().split()
+            before = opened.search_batch(sparse.load_npz("q/vectors.npz"), 3)
+            opened.add([Document(name) for name in ids], sparse.load_npz("v/vectors.npz"))
+            after = opened.search_batch(sparse.load_npz("q/vectors.npz"), 3)
+        assert [list(hits) for hits in before] == [list(hits) for hits in after]
 
     def test_queries_are_encoded_by_the_encoder_of_an_index(self, drinks, tmp_path, capsys):
         assert run(["index", str(drinks), "d.index"]) == 0

@@ -55,9 +55,10 @@ def encode(
     """Encode the documents or queries of CORPUS into OUTPUT.
 
     An OUTPUT that ends in .jsonl (also .gz, .zst) gets a line {"id", "vector": {term: weight}}
-    each. Any other becomes a folder: vectors.npz (scipy.sparse, a row each), ids.txt, encoder.json,
-    encoder/. With --queries, CORPUS may also be a file of queries. With --ray the pieces that are
-    done wait in OUTPUT.parts, where the same command goes on after a kill.
+    each; `lsr import --from jsonl` makes an index of them. Any other becomes a folder: vectors.npz
+    (scipy.sparse, a row each), ids.txt, encoder.json, encoder/. With --queries, CORPUS may also be
+    a file of queries. With --ray the pieces that are done wait in OUTPUT.parts, where the same
+    command goes on after a kill.
     """
     from ..datasets import load_dataset
 
@@ -116,8 +117,14 @@ def encode(
     )
     written = output if output.is_file() else output / VECTORS
     out.fact("wrote", out.columns(str(output), out.size(written.stat().st_size)))
-    if not queries:
-        out.next_step("lsr", "index", corpus, f"{source.name}.index", *choice.arguments())
+    if output.is_dir():
+        takes = "Index.search_batch" if queries else "Index.add"
+        rows = f"scipy.sparse.load_npz({str(written)!r})"
+        out.fact("next", f"{rows}: a row for each line of ids.txt, as {takes} takes them")
+    elif not queries:
+        # bm25 was fitted here and is kept in folders alone; its index is searched with vectors.
+        by = () if choice.is_bm25 else ("--encoder", choice.encoder)
+        out.next_step("lsr", "import", str(output), f"{source.name}.index", "--from", "jsonl", *by)
 
 
 def _documents(source: "Dataset", text_fields: tuple[str, ...]) -> Iterator[tuple[str, str]]:
