@@ -14,7 +14,7 @@ from .manifest import Manifest
 from .quantised import Quantised, quantised_documents, quantised_queries
 from .quantize import MAX_QUERY_TERMS
 from .restoring import Verdict, restore, snapshots_in, verify_backup
-from .retriever import SparseRetriever, check_same_space, query_encoder
+from .retriever import SparseRetriever, as_built, check_same_space, query_encoder
 from .rows import Passage
 from .searching import Hits
 from .settings import Pruning, Settings
@@ -54,6 +54,7 @@ __all__ = [
     "TracingEncoder",
     "Verdict",
     "Writer",
+    "as_built",
     "backup_into",
     "build_index",
     "build_shard",

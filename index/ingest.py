@@ -97,8 +97,9 @@ def build_index(
     and settings come again. `passages=(256, 32)` splits texts into windows of 256 words that
     overlap by 32; searches then return documents by their best passage. `settings` say how
     documents are ordered, what is pruned, and whether only presence is kept, as it always is of an
-    encoder whose weights are all 1. `memory` bounds the build, whatever the size of the
-    corpus; `order_seconds` bounds the ordering.
+    encoder whose weights are all 1. What is read of a document are `encoder.text_fields`; others by
+    `lsr.encoders.with_text_fields(encoder, ["body"])`. `memory` bounds the build, whatever the size
+    of the corpus; `order_seconds` bounds the ordering.
 
     Raises `IndexExists` unless `overwrite`, `DatasetError` for a corpus without documents,
     `UsageError` for repeated ids. Whatever happens, `path` holds either what it held before or the
@@ -121,8 +122,10 @@ def build_index(
     with changing(path):
         make_directory(path.parent)
     staging = path.with_name(path.name + ".building")
+    card = encoder_card(encoder)
     key = (
         f"{source} {encoder.space} {encoder.build} {encoder.max_weight} "
+        f"{card.text_fields} {card.window_overlap} "
         f"{sorted((fields or {}).items())} {passages} {settings.to_json()}"
     )
     phases = _Phases(progress)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from lsr.encoders import load_encoder
+from lsr.encoders import load_encoder, with_text_fields
 from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import EncoderError, EncoderMismatch, QueryError
 from lsr.types import Run
@@ -99,7 +99,16 @@ def query_encoder(index: Index, folder: str | Path | None = None) -> SparseEncod
             "search it with vectors, or name one with --encoder FOLDER"
         )
     check_same_space(index, encoder)
-    return encoder
+    return as_built(index, encoder)
+
+
+def as_built(index: Index, encoder: SparseEncoder) -> SparseEncoder:
+    """The encoder, for documents of `index`: it reads the fields that were read for it, which may
+    be others than those of the card in the encoder's folder.
+    """
+    return (
+        encoder if index.encoder is None else with_text_fields(encoder, index.encoder.text_fields)
+    )
 
 
 def check_same_space(index: Index, encoder: SparseEncoder) -> None:

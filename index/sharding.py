@@ -28,6 +28,7 @@ from lsr.files import atomic_write, changing, make_directory
 from lsr.types import Document
 
 from .arrival import arrive, emptied, reserved
+from .card import encoder_card
 from .ingest import BuildReport, build_index
 from .settings import Settings
 from .shard_facts import info
@@ -230,11 +231,13 @@ def build_shard(
 
 def _resumed(plan: ShardPlan, encoder: SparseEncoder) -> ShardPlan:
     """The plan under the name of an interrupted one that is the same; its finished shards stay."""
+    card = encoder_card(encoder)
     key = [
         plan.source,
         plan.n_docs,
         plan.n_shards,
         [encoder.space, encoder.build, encoder.max_weight],
+        [card.text_fields, card.window_overlap],
         sorted(plan.fields.items()),
         plan.passages,
         plan.settings.to_json(),

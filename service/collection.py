@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from index import Index, check_same_space, query_encoder, whole_encoder
+from index import Index, as_built, check_same_space, query_encoder, whole_encoder
 from index.shards import FILE_NAME as SHARDS
 from lsr.encoders import SparseEncoder, load_encoder
 
@@ -113,7 +113,7 @@ class Collection:
             return None
         whole = load_encoder(folder)
         check_same_space(self.index, whole)
-        return whole
+        return as_built(self.index, whole)
 
 
 def _opened(name: str, path: Path, ray: OnRay | None) -> Index:

@@ -222,6 +222,35 @@ class TestIndex:
         assert "jq -c '.text = .body'" in told
         assert [path.name for path in tmp_path.iterdir()] == ["c.jsonl"]
 
+    @pytest.mark.parametrize("options", [(), ("--shards", "2"), ("--encoder", "lsr-mini")])
+    def test_the_fields_that_are_read_can_be_named(self, options, tmp_path, capsys):
+        """`lsr queries` could and `lsr index` could not: the corpus had to be written anew."""
+        rows = [{"_id": "a", "body": "green tea", "kind": "drink", "text": "nothing"}]
+        rows += [{"_id": "b", "body": "sleep", "kind": "rest", "text": "nothing"}]
+        (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        fields = ("--text-field", "kind", "--text-field", "body", "--text-field", "boddy")
+        assert run(["index", "c.jsonl", "c.index", *options, *fields]) == 0
+        told = lines_of(capsys.readouterr().err)["field"]
+        assert told == "boddy: in 0 of 2 documents; they have body, kind, text"
+        with Index.open("c.index", read_only=True) as opened:
+            assert opened.encoder.text_fields == ("kind", "body", "boddy")
+        found = {}
+        for text in ("tea", "drink", "nothing"):
+            assert run(["search", "c.index", text]) == 0
+            found[text] = capsys.readouterr().out.splitlines()
+        assert [found[text][1].split()[-1] for text in ("tea", "drink")] == ["a", "a"]
+        assert found["tea"][2].strip() == "drink green tea"
+        assert found["nothing"][1].startswith("found      nothing")
+
+    @pytest.mark.parametrize("options", [(), ("--shards", "2")])
+    def test_named_fields_that_hold_no_text_are_refused(self, options, corpus, tmp_path, capsys):
+        words = ["index", str(corpus), "c.index", *options, "--text-field", "year"]
+        assert run([*words, "--text-field", "body"]) == 1
+        told = capsys.readouterr().err
+        assert "none of 4 documents has any text; wanted a string under 'year' or 'body'" in told
+        assert "--text-field title" in told
+        assert not Path("c.index").exists()
+
     def test_a_declared_field_that_no_document_has_is_told(self, corpus, tmp_path, capsys):
         """A misspelt name was found out by filters that let nothing pass."""
         fields = ("--field", "language:keyword", "--field", "year:int")

@@ -3,13 +3,15 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from index import Index, SparseRetriever, build_index
+from index import Index, SparseRetriever, as_built, build_index, encoder_card, query_encoder
 from index.ingest import split_words
+from lsr.encoders import JoinedEncoder, SparseEncoder, load_encoder, with_text_fields
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.errors import (
     DatasetError,
@@ -60,6 +62,59 @@ def test_an_existing_index_is_replaced_only_on_demand(tmp_path: Path) -> None:
     with Index.open(tmp_path / "i") as index:
         assert index.n_docs == 1
     assert [path.name for path in tmp_path.iterdir()] == ["i"]
+
+
+def test_other_fields_are_read_of_the_documents_of_one_index(tmp_path: Path) -> None:
+    """Whoever loads the encoder of an index has it read what was read for the index."""
+    documents = [Document(str(i), {"title": "x", "body": f"cat{i} sleeps"}) for i in range(4)]
+    encoder = fitted(documents)
+    encoder.save(tmp_path / "e")
+    loaded = load_encoder(tmp_path / "e")
+    assert loaded.text_fields == ("title", "text")
+    other = with_text_fields(loaded, ["body", "body"])
+    assert (other.text_fields, other.space) == (("body",), loaded.space)
+    assert with_text_fields(other, ["body"]) is other
+    build_index(tmp_path / "i", documents, other, source="pets")
+    with Index.open(tmp_path / "i") as index:
+        assert index.encoder is not None
+        assert index.encoder.text_fields == ("body",)
+        assert query_encoder(index).text_fields == ("body",)
+        assert query_encoder(index, tmp_path / "e").text_fields == ("body",)
+        assert as_built(index, loaded).text_fields == ("body",)
+        hits = index.search(loaded.encode_queries(["cat2"]), 4)
+    assert hits.doc_ids == ["2"]
+    with pytest.raises(UsageError, match="at least one field"):
+        with_text_fields(loaded, [])
+
+
+def windowed(encoder: SparseEncoder) -> SparseEncoder:
+    assert isinstance(encoder, JoinedEncoder)
+    return encoder.with_windows(8)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [("bm25", lambda encoder: with_text_fields(encoder, ["body"])), ("lsr-mini", windowed)],
+)
+def test_a_build_that_reads_otherwise_does_not_go_on_with_an_interrupted_one(
+    name: str, changed: Callable[[SparseEncoder], SparseEncoder], tmp_path: Path
+) -> None:
+    """Half of the documents were left as the first build had read them."""
+    documents = [Document(str(i), {"text": "one", "body": "two"}) for i in range(16)]
+
+    def stopped() -> Iterator[Document]:
+        yield from documents[:8]
+        raise KeyboardInterrupt
+
+    encoder = BM25Encoder.fit(["one two"]) if name == "bm25" else load_encoder(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("index.ingest.BATCH_DOCUMENTS", 8)
+        with pytest.raises(KeyboardInterrupt):
+            build_index(tmp_path / "i", stopped(), encoder, source="x")
+    again = changed(encoder)
+    assert build_index(tmp_path / "i", documents, again, source="x").n_resumed == 0
+    with Index.open(tmp_path / "i") as index:
+        assert index.encoder == replace(encoder_card(again), copy=index.encoder.copy)
 
 
 def test_a_folder_that_is_no_index_is_never_overwritten(tmp_path: Path) -> None:

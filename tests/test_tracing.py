@@ -211,3 +211,25 @@ def test_the_command_keeps_what_the_network_says(
     assert command.run(["index", str(corpus), str(tmp_path / "b.index"), "--origins"]) == 2
     assert "no origins to keep" in capsys.readouterr().err
     assert not (tmp_path / "b.index").exists()
+
+
+def test_the_command_reads_the_fields_that_the_index_was_built_of(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder of the encoder says title and text, which these documents do not have."""
+    pytest.importorskip("torch")
+    from lsr.encoders.splade import SpladeModel
+
+    model = SpladeModel.from_checkpoint(tiny_checkpoint)
+    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32), name="tiny")
+    encoder.save(tmp_path / "tiny")
+    (tmp_path / "docs.jsonl").write_bytes(b'{"_id": "d", "body": "the cat sat on the mat"}')
+    path = str(tmp_path / "docs.index")
+    words = ["index", str(tmp_path / "docs.jsonl"), path, "--encoder", str(tmp_path / "tiny")]
+    assert command.run([*words, "--text-field", "body"]) == 0
+    assert command.run(["trace", path]) == 0
+    with Index.open(path) as index:
+        (known,) = index.origins_of([docid_of(index, "d")])
+        assert known
+    told = encoder.origins("the cat sat on the mat", sorted(known))
+    assert known == {origin.term: origin.span for origin in told}

@@ -55,11 +55,12 @@ class Census:
         raise DatasetError(
             f"{place}: none of {out.counted(self.n_documents, 'document')} has any text; wanted a "
             f"string under {wanted}, got the keys {', '.join(names) or '(none)'} beside the id. "
-            f"Rename what is to be searched, for example with jq -c '.{text_fields[-1]} = .{name}'"
+            f"Let `lsr index` read it by --text-field {name}, or rename what is to be searched, for"
+            f" example with jq -c '.{text_fields[-1]} = .{name}'"
         )
 
     def note_absent(self, fields: Sequence[str]) -> None:
-        """Tell of each of the declared `fields` that no document has."""
+        """Tell of each of the `fields` that were named and that no document has."""
         for name in fields:
             if not self.with_field[name]:
                 documents = out.counted(self.n_documents, "document")

@@ -44,6 +44,8 @@ class EncoderChoice:
     precision: "Precision" = "float32"
     windows: int | None = None
     """Tokens that windows of a long document share; None leaves it to the encoder's card."""
+    text_fields: tuple[str, ...] = ()
+    """Fields that are read; none leaves it to the encoder's card."""
 
     @property
     def is_bm25(self) -> bool:
@@ -88,6 +90,12 @@ class EncoderChoice:
 
     def load_folder(self) -> "SparseEncoder":
         """The encoder of a folder."""
+        from ..encoders import with_text_fields
+
+        encoder = self._windowed()
+        return with_text_fields(encoder, self.text_fields or encoder.text_fields)
+
+    def _windowed(self) -> "SparseEncoder":
         from ..encoders import JoinedEncoder, learned_part, load_encoder
 
         hub_name = self.encoder.count("/") == 1 and not self.encoder.startswith((".", "/"))
@@ -117,13 +125,15 @@ class EncoderChoice:
 
         started = time.perf_counter()
         census = Census()
+        fields = self.text_fields or DEFAULT_TEXT_FIELDS
         encoder = BM25Encoder.fit(
-            bar(census.texts(corpus, DEFAULT_TEXT_FIELDS), unit="documents", desc="fitting"),
+            bar(census.texts(corpus, fields), unit="documents", desc="fitting"),
             k1=0.9 if self.k1 is None else self.k1,
             b=0.4 if self.b is None else self.b,
             analyser=Analyser(self.stemmer or "porter", stop_words=not self.keep_stopwords),
+            text_fields=fields,
         )
-        census.require_text(corpus, DEFAULT_TEXT_FIELDS)
+        census.require_text(corpus, fields)
         n_terms = out.counted(len(encoder.statistics.terms), "term")
         out.note(
             "fitted",

@@ -2,7 +2,7 @@
 
 import math
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ Examples:
   lsr index scifact words.index --encoder bm25
   lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
   lsr index books/ books.index --passages 256/32
+  lsr index patents.jsonl patents.index --text-field abstract --text-field claims
   lsr index corpus.jsonl.gz small.index --prune-terms 64 --prune-postings 0.8
   lsr index corpus.jsonl.gz big.index --shards 4 --ray
 """
@@ -35,6 +36,14 @@ MANY = 50_000
 @click.argument("corpus")
 @click.argument("index", type=click.Path(path_type=Path))
 @index_encoder_options
+@click.option(
+    "--text-field",
+    "text_fields",
+    multiple=True,
+    metavar="NAME",
+    help="Fields that are read; repeatable. Default: those of the encoder's card, title and text "
+    "unless it names others",
+)
 @field_option
 @click.option(
     "--passages",
@@ -110,6 +119,7 @@ def index(
     corpus: str,
     index: Path,
     choice: EncoderChoice,
+    text_fields: tuple[str, ...],
     fields: tuple[str, ...],
     passages: str | None,
     memory: str,
@@ -155,9 +165,10 @@ def index(
         raise UsageError(
             "--origins writes to an index, and shards are not written to; leave out one of them"
         )
+    choice = replace(choice, text_fields=tuple(dict.fromkeys(text_fields)))
     encoder, census = choice.load(source)
     n_documents = census.n_documents
-    census.note_absent(list(kinds))
+    census.note_absent([*choice.text_fields, *kinds])
     if origins:
         require_tracing(encoder)
     if not choice.is_bm25 and n_documents >= MANY:

@@ -1,7 +1,7 @@
 """`lsr search`: questions in, ranked documents out, for people or as a TREC run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,8 +176,9 @@ def search(
                 }
             )
             return
+        read = () if opened.encoder is None else opened.encoder.text_fields
         for row, (text, rows, hits) in enumerate(zip(asked.values(), found, answers, strict=True)):
-            _print_answer(text, rows, explain=explain)
+            _print_answer(text, rows, read or ("title", "text"), explain=explain)
             if not rows:
                 known = vectors[[row], :].nnz > 0
                 out.fact("found", _nothing(hits, known=known))
@@ -312,11 +313,17 @@ def _nothing(hits: "Hits", *, known: bool) -> str:
     return "nothing: no document that may be returned shares a term with this query"
 
 
-def _print_answer(text: str, rows: list[dict[str, Any]], *, explain: bool) -> None:
+def _print_answer(
+    text: str, rows: list[dict[str, Any]], read: Sequence[str], *, explain: bool
+) -> None:
+    """A title, and what else was `read` of each document."""
+    from ..types import Document
+
     out.fact("query", out.printable(text))
     for row in rows:
         fields = row["fields"]
-        title, body = (str(fields.get(name) or "") for name in ("title", "text"))
+        title = str(fields.get("title") or "")
+        body = Document("", fields).text([name for name in read if name != "title"])
         head = f"{row['rank']:>4}  {row['score']:8.3f}  {out.printable(row['doc_id'])}"
         click.echo(f"{head}  {out.shortened(title, SNIPPET)}".rstrip())
         if body:

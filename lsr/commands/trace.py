@@ -28,7 +28,7 @@ def trace(*, index: Path, encoder: Path | None, json: bool) -> None:
     Its network reads every document that was not traced yet a second time; vectors and searches
     stay as they are. What was interrupted goes on when the command is given again.
     """
-    from index import Index, check_same_space, trace_all, whole_encoder
+    from index import Index, as_built, check_same_space, trace_all, whole_encoder
 
     from ..encoders import load_encoder
     from ..errors import EncoderError
@@ -46,7 +46,7 @@ def trace(*, index: Path, encoder: Path | None, json: bool) -> None:
                 f"{index}: the encoder that built it is not at {built.path}; name its folder with "
                 "--encoder"
             )
-        whole = require_tracing(load_encoder(folder))
+        whole = require_tracing(as_built(opened, load_encoder(folder)))
         check_same_space(opened, whole)
         n_traced = trace_all(opened, whole)
     if json:

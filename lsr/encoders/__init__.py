@@ -15,6 +15,7 @@ from .parts import (
     learned_part,
     query_idf,
     query_tokenizer,
+    with_text_fields,
     word_terms,
     words_part,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "query_idf",
     "query_tokenizer",
     "said",
+    "with_text_fields",
     "word_terms",
     "words_part",
 ]

@@ -4,9 +4,14 @@ An encoder with a network may have BM25's words in columns behind it (`JoinedEnc
 for its network, its tokenizer or its idf by these functions need not know.
 """
 
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import UsageError
 from .bm25 import BM25Encoder
 from .inference_free import InferenceFreeEncoder
 from .joined import JoinedEncoder
@@ -34,6 +39,31 @@ def words_part(encoder: SparseEncoder | None) -> tuple[int, BM25Encoder] | None:
     if isinstance(encoder, JoinedEncoder):
         return encoder.learned.n_terms, encoder.words
     return (0, encoder) if isinstance(encoder, BM25Encoder) else None
+
+
+def with_text_fields(encoder: SparseEncoder, names: Sequence[str]) -> SparseEncoder:
+    """The same encoder for documents whose text is in other fields, which it reads in this order.
+
+    Its space stays. BM25 keeps the counts of what it was fitted to. Raises `UsageError`.
+
+    >>> with_text_fields(BM25Encoder.fit(["a cat"]), ["body"]).text_fields
+    ('body',)
+    """
+    wanted = tuple(dict.fromkeys(names))
+    if not wanted:
+        raise UsageError("wanted the name of at least one field to read, got none")
+    if wanted == tuple(encoder.text_fields):
+        return encoder
+    if isinstance(encoder, BM25Encoder):
+        other = copy.copy(encoder)
+        other.text_fields = wanted
+        return other
+    if isinstance(encoder, Learned):
+        return replace(encoder, card=replace(encoder.card, text_fields=wanted))
+    raise UsageError(
+        f"the encoder '{encoder.name}' is not one of ours and reads {encoder.text_fields}; let its "
+        f"text_fields be {wanted}"
+    )
 
 
 def document_network(encoder: SparseEncoder | None) -> NetworkSide | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index import Index, check_same_space, query_encoder, whole_encoder
+from index import Index, as_built, check_same_space, query_encoder, whole_encoder
 from lsr.encoders import SparseEncoder, load_encoder
 from lsr.errors import EncoderError
 
@@ -79,7 +79,7 @@ class Shelf:
                 encoder = there[key] = load_encoder(folder)
                 self._encoders = there
         check_same_space(index, encoder)
-        return encoder
+        return as_built(index, encoder)
 
     def query_encoder(self, entry: Entry, index: Index) -> SparseEncoder | None:
         """What reads queries for this index; None where it was built from vectors."""
