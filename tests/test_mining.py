@@ -227,6 +227,47 @@ def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
         mine(folder, tmp_path / "x.jsonl", split="dev")
 
 
+def test_questions_that_nobody_judged_get_candidates_for_teachers(tmp_path: Path) -> None:
+    folder, output = collection(tmp_path / "zoo"), tmp_path / "asked.jsonl"
+    asked = tmp_path / "questions.jsonl"
+    asked.write_text('{"_id": "d1", "text": "red fox"}\n{"_id": "b", "text": "no such words"}\n')
+    arguments = [str(folder), "--window", "0-1:1", "--window", "1-8:3", "--output", str(output)]
+    call = [*arguments, "--queries", str(asked), "--json"]
+    report = json.loads(CliRunner().invoke(mine_command, call, catch_exceptions=False).stdout)
+    (line,) = map(json.loads, output.read_text().splitlines())
+    documents = texts(40)
+    encoder = BM25Encoder.fit(documents)
+    scores = (
+        encoder.encode_queries(["red fox"]) @ encoder.encode_documents(documents).T
+    ).toarray()[0]
+    assert line["query"] == "red fox"
+    best = scores[documents.index(line["pos"][0])]
+    assert best == pytest.approx(scores.max(), rel=0.01)
+    eighth = np.sort(scores)[-8]
+    others = [scores[documents.index(text)] for text in line["neg"]]
+    assert len(set(line["neg"])) == 3
+    assert all(0.99 * eighth <= score <= 1.01 * best for score in others)
+    assert (report["n_queries"], report["n_negatives"], report["n_without"]) == (2, 4, 1)
+    (pairs,) = load_pairs(recipe_for(tmp_path, "negatives = 3", train="asked.jsonl")).queries
+    assert pairs == "red fox"
+
+
+def test_of_a_collections_own_queries_the_answers_are_left_out(tmp_path: Path) -> None:
+    folder, output = collection(tmp_path / "zoo"), tmp_path / "asked.jsonl"
+    report = mine(folder, output, queries=folder, windows=["0-40:30"], progress=False)
+    found = {line["query"]: line for line in map(json.loads, output.read_text().splitlines())}
+    documents = texts(40)
+    line = found["blue sea"]
+    assert not {documents[2], documents[3]} & {*line["pos"], *line["neg"]}
+    assert report.n_queries == len(found) == 3
+    mine(folder, output, queries=folder, most=1, progress=False)
+    assert len(output.read_text().splitlines()) == 1
+    with pytest.raises(UsageError, match="judged answers"):
+        mine(folder, output, queries=folder, share=0.9)
+    with pytest.raises(UsageError, match="most"):
+        mine(folder, output, most=3)
+
+
 def recipe_for(folder: Path, data: str, rest: str = "", *, train: str = "./zoo"):
     path = folder / "recipe.toml"
     path.write_text(

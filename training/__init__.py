@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsr.datasets import Dataset, load_dataset
+import numpy as np
+
+from lsr.datasets import CorpusFile, Dataset, load_dataset, read_queries
 from lsr.errors import MissingExtra, UsageError
+from lsr.types import Query
 
 from .adapting.data import MadeCollection, write_collection
 from .mining.collections import MiningReport, mine_collection
 from .mining.negatives import MiningPlan
+from .mining.unjudged import mine_unjudged
 from .recipe import Recipe, load_recipe, shipped_recipes
 from .report import Measured, TrainReport
 
@@ -68,6 +72,8 @@ def mine(
     dataset: str | Path | Dataset,
     output: str | Path,
     *,
+    queries: str | Path | Dataset | None = None,
+    most: int = 0,
     miners: Sequence[str] = ("bm25",),
     split: str = "train",
     windows: Sequence[str] = ("10-50",),
@@ -86,6 +92,11 @@ def mine(
     positive, by `teacher` or else by the miner, are left out. `stop_after` seconds, what was found
     is kept in `<output>.work` and the report says `finished=False`: call again. See
     `training.mining`.
+
+    With `queries`, a collection or a file of queries, `most` of these are asked instead (0: all),
+    and `output` is a file of pairs for teachers to judge (`training.mining.unjudged`). If it is the
+    collection itself, relevant documents are left out. `margin` and `share`, which compare with
+    judged answers, are then a `UsageError`.
     """
     deadline = None if stop_after is None else time.monotonic() + stop_after
     plan = MiningPlan.of(
@@ -99,7 +110,37 @@ def mine(
     )
     found = load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
     quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
-    return mine_collection(found, Path(output), plan, split=split, deadline=deadline, quiet=quiet)
+    if queries is None:
+        if most:
+            raise UsageError("most draws of the queries that are named; name them, or leave it out")
+        return mine_collection(
+            found, Path(output), plan, split=split, deadline=deadline, quiet=quiet
+        )
+    if margin is not None or share is not None:
+        raise UsageError(
+            "margin and share compare with judged answers, and these queries have none"
+        )
+    asking, same = _asked(queries, found, split)
+    if most and most < len(asking):
+        rows = np.random.default_rng([seed, 0x7175]).choice(len(asking), size=most, replace=False)
+        asking = [asking[row] for row in np.sort(rows)]
+    return mine_unjudged(
+        found,
+        asking,
+        Path(output),
+        plan,
+        split=split if same else None,
+        deadline=deadline,
+        quiet=quiet,
+    )
+
+
+def _asked(source: str | Path | Dataset, of: Dataset, split: str) -> tuple[list[Query], bool]:
+    """Queries of a file or of a collection's split, and whether that is the collection `of`."""
+    found = load_dataset(source) if isinstance(source, str | Path) else source
+    if isinstance(found, CorpusFile):
+        return list(read_queries(found.path)), False
+    return found.queries(split), found.fingerprint == of.fingerprint
 
 
 def pseudo_queries(

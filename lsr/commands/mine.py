@@ -17,6 +17,8 @@ Examples:
       --share 0.95 --output mine/negatives.jsonl.gz
   lsr mine scifact --with dense:models/gte-small --teacher cross-encoder:models/minilm-ce \\
       --margin 3 --output negatives.jsonl.gz
+  lsr mine wikipedia.jsonl.gz --queries boolq --most 1000 --window 0-8:2 --window 8-60:3 \\
+      --output asked.jsonl
 """
 
 
@@ -34,6 +36,15 @@ Examples:
 )
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), help="A .jsonl[.gz|.zst]."
+)
+@click.option(
+    "--queries",
+    metavar="SOURCE",
+    help="Ask these instead, a collection's or a file's, and write a file of pairs that nobody "
+    "judged, for `lsr train` with teachers.",
+)
+@click.option(
+    "--most", type=click.IntRange(min=1), metavar="N", help="Draw N of --queries. Default: all"
 )
 @click.option("--split", default="train", show_default=True, help="Whose queries.")
 @click.option(
@@ -77,6 +88,8 @@ def mine(
     dataset: str,
     miners: tuple[str, ...],
     output: Path,
+    queries: str | None,
+    most: int | None,
     split: str,
     windows: tuple[str, ...],
     margin: float | None,
@@ -93,6 +106,10 @@ def mine(
     Relevant documents, their copies and near-copies are left out. Training reads the file as
     negatives.jsonl.gz in the folder of the collection; it does without where the recipe has
     [data.mining]. A killed or stopped call goes on from what lies in OUTPUT.work.
+
+    With --queries, OUTPUT has a line {"query", "pos", "neg"} for each. "pos" is what the first
+    window gives and no answer: name the file in data.train of a recipe that learns from teachers by
+    kl. Of DATASET's own queries the relevant documents are left out.
     """
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
@@ -102,6 +119,8 @@ def mine(
     report = run_mining(
         dataset,
         output,
+        queries=queries,
+        most=most or 0,
         miners=miners,
         split=split,
         windows=windows,
@@ -124,12 +143,17 @@ def mine(
         "mined",
         out.columns(
             out.counted(report.n_queries, "query"),
-            f"{report.n_negatives / report.n_queries:.1f} negatives each on average, "
+            f"{report.n_negatives / report.n_queries:.1f} "
+            f"{'negatives' if queries is None else 'documents'} each on average, "
             f"{report.n_without:,} without any, {out.duration(took)}",
         ),
     )
     out.fact("wrote", out.columns(str(output), out.size(output.stat().st_size)))
-    if output.name != "negatives.jsonl.gz":
+    if queries is not None:
+        out.next_step(
+            "lsr", "train", "RECIPE", "OUTPUT", "--set", f'data.train=["{output.resolve()}"]'
+        )
+    elif output.name != "negatives.jsonl.gz":
         out.next_step("mv", str(output), "COLLECTION/negatives.jsonl.gz")
     else:
         out.next_step("lsr", "train", "RECIPE", "OUTPUT", "--set", "data.negatives=1")

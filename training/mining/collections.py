@@ -46,14 +46,8 @@ def mine_collection(
     next call goes on, also after a kill. `deadline` is a time of `time.monotonic`. Every relevant
     document of a query is kept out, and the document that has the query's own id.
     """
-    doc_ids: list[str] = []
-    texts: list[str] = []
-    row_of: dict[str, int] = {}
-    for document in dataset.documents():
-        if text := document.text(tuple(text_fields)).strip():
-            row_of[document.doc_id] = len(texts)
-            doc_ids.append(document.doc_id)
-            texts.append(text)
+    doc_ids, texts = read_texts(dataset, text_fields)
+    row_of = {doc_id: row for row, doc_id in enumerate(doc_ids)}
     relevant = dataset.qrels(split)
     queries = [query for query in dataset.queries(split) if query.text.strip()]
     if not queries or not texts:
@@ -89,3 +83,14 @@ def mine_collection(
     shutil.rmtree(work, ignore_errors=True)
     sizes = [len(found.rows) for found in mined]
     return MiningReport(output, len(queries), sum(sizes), sizes.count(0))
+
+
+def read_texts(dataset: Dataset, text_fields: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Ids and texts of the documents that have any text, in their order."""
+    doc_ids: list[str] = []
+    texts: list[str] = []
+    for document in dataset.documents():
+        if text := document.text(tuple(text_fields)).strip():
+            doc_ids.append(document.doc_id)
+            texts.append(text)
+    return doc_ids, texts
