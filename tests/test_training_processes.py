@@ -79,6 +79,9 @@ def test_two_processes_train_the_encoder_of_one_and_resume_it(tmp_path: Path) ->
     two = train(recipe, tmp_path / "two", processes=2)
     for part in ("rank_loss", "penalty", "document_terms", "query_terms", "documents_weight"):
         assert two["last_log"][part] == pytest.approx(one["last_log"][part], rel=1e-3), part
+    records = [json.loads((tmp_path / name / "lsr.json").read_text()) for name in ("one", "two")]
+    tokens = [record["training"]["tokens"] for record in records]
+    assert tokens[0] == tokens[1] != {}
     whole, parted = weights(tmp_path / "one"), weights(tmp_path / "two")
     apart = np.sqrt(sum(np.square(whole[k] - parted[k]).sum() for k in whole))
     # Four steps of at most 1e-4 for each parameter.

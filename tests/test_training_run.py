@@ -15,10 +15,11 @@ pytest.importorskip("accelerate")
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from lsr.encoders import InferenceFreeEncoder, SeparateEncoder, load_encoder  # noqa: E402
+from lsr.encoders.tokens import TextTokenizer  # noqa: E402
 from lsr.errors import EncoderError, MissingHead, RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.card import measure, read_record  # noqa: E402
-from training.objectives import Ranking  # noqa: E402
+from training.objectives import MaskedLanguageModel, Ranking  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
 from training.sections import Scratch  # noqa: E402
 from training.trainer import StageTrainer  # noqa: E402
@@ -128,6 +129,40 @@ def test_stopped_at_every_step_and_resumed_is_the_same_bit_for_bit(
     resumed, whole = weights(output), weights(uninterrupted)
     assert resumed.keys() == whole.keys()
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
+    one, other = read_record(output), read_record(uninterrupted)
+    assert one is not None
+    assert other is not None
+    assert one["tokens"] == other["tokens"]
+    assert one["tokens"].keys() == {"mlm", "ranking"}
+
+
+def test_the_card_counts_the_tokens_that_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: what is no padding in the ids that the networks are given."""
+    counted = {"mlm": 0, "ranking": 0}
+    read_by, rank = MaskedLanguageModel.forward, Ranking.forward
+
+    def given(ids: torch.Tensor, tokenizer: TextTokenizer) -> int:
+        return int((ids != tokenizer.tokenizer.token_to_id("[PAD]")).sum())
+
+    def masked(self: MaskedLanguageModel, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        counted["mlm"] += given(batch["input_ids"], self.model.tokenizer)
+        return read_by(self, **batch)
+
+    def ranked(self: Ranking, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        for name in ("document_ids", "query_ids"):
+            counted["ranking"] += given(batch[name], self.documents.tokenizer)
+        return rank(self, **batch)
+
+    monkeypatch.setattr(MaskedLanguageModel, "forward", masked)
+    monkeypatch.setattr(Ranking, "forward", ranked)
+    recipe = load_recipe("smoke", QUICK | {"model.kind": "siamese"})
+    output = train(recipe, tmp_path / "encoder", progress=False).output
+    record = read_record(output)
+    assert record is not None
+    assert record["tokens"] == counted
+    assert f"tokens read: mlm {counted['mlm']:,}, ranking" in (output / "README.md").read_text()
 
 
 @pytest.mark.slow

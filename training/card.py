@@ -96,6 +96,7 @@ def training_record(
         "development": development,
         "seconds": round(run.seconds),
         "stages": {name: round(seconds) for name, seconds in run.stage_seconds.items()},
+        "tokens": run.stage_tokens,
         "processes": processes,
         "resumes": run.resumes,
         "measured": asdict(measured),

@@ -59,6 +59,15 @@ def most(mine: int) -> int:
     return int(number)
 
 
+def total(mine: int) -> int:
+    """The sum of the processes' numbers."""
+    if n_processes() == 1:
+        return mine
+    number = torch.tensor(mine, device=PartialState().device)
+    dist.all_reduce(number, op=dist.ReduceOp.SUM)
+    return int(number)
+
+
 @contextmanager
 def in_turn() -> Iterator[None]:
     """The first process goes through the block before the others: it makes what they then find."""

@@ -281,6 +281,7 @@ def _made(record: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {seconds:,}" for name, seconds in record["stages"].items())
         + f"; {record['seconds']:,} in all, on {record['processes']} "
         + ("process" if record["processes"] == 1 else "processes"),
+        *_read(record),
         (
             f"- resumes: {record['resumes']['exact']} exact, {record['resumes']['weights']} from "
             "weights alone"
@@ -290,6 +291,14 @@ def _made(record: Mapping[str, Any]) -> str:
     if record["commit"]:
         rows.append(f"- commit: {record['commit']}")
     return "\n".join(rows)
+
+
+def _read(record: Mapping[str, Any]) -> list[str]:
+    """A line on the tokens that were read; records of before 2026-11-29 do not know."""
+    tokens = record.get("tokens")
+    if not tokens:
+        return []
+    return ["- tokens read: " + ", ".join(f"{name} {n:,}" for name, n in tokens.items())]
 
 
 def _table(head: Sequence[str], rows: Sequence[str]) -> str:

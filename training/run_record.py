@@ -74,6 +74,16 @@ class RunRecord:
             self.save()
 
     @property
+    def stage_tokens(self) -> dict[str, int]:
+        """How many tokens of texts each stage that takes steps has read, in the order they ran."""
+        return dict(self._content.get("tokens", {}))
+
+    def has_read(self, stage: str, tokens: int) -> None:
+        """Put down how many tokens a stage has read so far, all calls together."""
+        self._content["tokens"] = {**self.stage_tokens, stage: tokens}
+        self.save()
+
+    @property
     def resumes(self) -> dict[str, int]:
         """How many calls went on from a full state ("exact"), or from "weights" alone."""
         return {"exact": 0, "weights": 0, **self._content.get("resumes", {})}

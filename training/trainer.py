@@ -26,7 +26,7 @@ from lsr.errors import MissingExtra, RecipeError
 
 from .adapted_weights import load_weights, save_weights
 from .callbacks import Deadline, OnSave, Report
-from .gather import is_first
+from .gather import is_first, total
 from .run_record import RunRecord
 from .sharding import WithinBounds, collect, in_precision, on_cpus, share_out, to_share_out
 from .shards import INDEX, read_into, write_learned
@@ -100,6 +100,8 @@ def run_stage(
     with _quiet():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     collect(trainer.model, objective)
+    if record is not None:
+        record.has_read(settings.name, trainer.state.num_input_tokens_seen)
     return trainer.state.global_step >= settings.steps
 
 
@@ -172,7 +174,13 @@ class StageTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Run the objective; remember its parts for the log."""
+        """Run the objective; remember its parts for the log, and how many tokens it has read.
+
+        The state counts them, which is in every checkpoint: steps that are taken again count once.
+        """
+        masks = [mask for name, mask in inputs.items() if name.endswith("_mask")]
+        read = sum(int((mask != 0).sum()) for mask in masks)
+        self.state.num_input_tokens_seen += total(read)
         extra = self._penalties(self.state.global_step) if self._penalties else {}
         with in_precision(self.args):
             parts: dict[str, Tensor] = model(**inputs, **extra)
