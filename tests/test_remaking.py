@@ -18,46 +18,86 @@ def listed(capsys: pytest.CaptureFixture[str], *more: str) -> list[list[str]]:
 
 def test_each_stage_reads_what_the_one_before_wrote(capsys: pytest.CaptureFixture[str]) -> None:
     every = listed(capsys, "--into", "here", "--corpora", "there", "--backbone", "mini lm")
-    *asking, warm, train, words, average, again, third, last, mean, onnx, join, evaluate = every
+    asking, mining = every[:3], every[12:20]
+    warm, train, words, average, again, third, last, mean, before = every[3:12]
+    teacher, taught, final, onnx, join, evaluate = every[20:]
     assert [one[1] for one in every] == [
         *("queries", "queries", "queries", "train", "train", "train", "average"),
-        *("train", "average", "train", "average", "onnx", "join", "evaluate"),
+        *("train", "average", "train", "average", "join", *["mine"] * 8),
+        *("train", "train", "average", "onnx", "join", "evaluate"),
     ]
     assert {one[1] for one in every} <= set(VERBS)
 
     def given(command: list[str]) -> dict[str, str]:
         return {key: value for text in command[5::2] for key, _, value in [text.partition("=")]}
 
+    def learned(command: list[str]) -> set[str]:
+        return set(tomllib.loads(f"train = {given(command)['data.train']}")["train"])
+
     for command in (words, again, last):
-        learned = tomllib.loads(f"train = {given(command)['data.train']}")["train"]
-        assert {one[3] for one in asking} <= set(learned)
+        assert {one[3] for one in asking} <= learned(command)
     assert all(one[2].startswith("there/") for one in asking)
+    assert {one[3] for one in asking} <= {one[2] for one in mining}
+    for command in (teacher, taught):
+        assert {one[one.index("--output") + 1] for one in mining} < learned(command)
     assert given(warm)["model.backbone"] == '"mini lm"'
     for command in (train, words):
         start = Path(json.loads(given(command)["model.backbone"]))
         assert (start.parent.name, start.name) == (Path(warm[3]).name, "document_0_Transformer")
     assert [train[3], words[3]] == average[2:4]
-    for command, start in ((again, average[4]), (last, third[4])):
+    for command, start in ((again, average[4]), (last, third[4]), (taught, mean[4])):
         assert json.loads(given(command)["model.backbone"]) == str(Path(start).absolute())
     assert [average[4], again[3]] == third[2:4]
     assert [third[4], last[3]] == mean[2:4]
-    assert mean[4] == onnx[2]
+    assert mean[4] == before[2]
+    start = Path(json.loads(given(teacher)["model.backbone"]))
+    assert start == Path(mean[4]).absolute() / "document_0_Transformer"
+    teachers = tomllib.loads(f"teachers = {given(taught)['teachers']}")["teachers"]
+    sparse = [one["model"] for one in teachers if one["kind"] == "sparse"]
+    assert sparse == [str(Path(folder).absolute()) for folder in (teacher[3], before[3])]
+    assert [taught[3], mean[4]] == final[2:4]
+    assert final[4] == onnx[2]
     assert onnx[3] == join[2]
     assert join[3] == evaluate[-1]
+
+
+def test_the_stages_say_what_the_recipes_do() -> None:
+    """But for where things lie: folders of runs, and files of pairs."""
+    pytest.importorskip("torch")
+    from training import load_recipe
+
+    sources = Sources(
+        Path("c"), "b", "thenlper/gte-small", "sentence-transformers/all-mpnet-base-v2"
+    )
+    for stage in stages(Path("runs/mini"), sources):
+        if stage.command[1] not in ("lsr-mini-teacher", "lsr-mini-asked"):
+            continue
+        recipe = load_recipe(stage.command[1])
+        changes = dict(text.split("=", 1) for text in stage.command[4::2])
+        names = tomllib.loads(f"x = {changes['data.train']}")["x"]
+        assert [Path(name).name for name in names] == [Path(n).name for n in recipe.data.train]
+        told = tomllib.loads(f"x = {changes['teachers']}")["x"]
+        assert [(one["kind"], one.get("weight", 1.0), one.get("max_length")) for one in told] == [
+            (one.kind, one.weight, one.max_length) for one in recipe.teachers
+        ]
+        assert [Path(one.get("model", "")).name for one in told] == [
+            Path(one.model).name for one in recipe.teachers
+        ]
 
 
 def test_the_recipe_is_shipped() -> None:
     pytest.importorskip("torch")
     from training import load_recipe
 
-    for name in ("lsr-mini", "lsr-mini-words", "lsr-mini-again", "lsr-mini-again-words"):
+    rounds = ("again", "again-words", "asked", "teacher", "words")
+    for name in ("lsr-mini", *(f"lsr-mini-{end}" for end in rounds)):
         assert load_recipe(name).name == name
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mini", "--stage", "15"], "wanted 1 to 14"),
+        (["mini", "--stage", "27"], "wanted 1 to 26"),
         (["mini", "--all", "--stage", "2"], "leave --stage 2 out"),
         (["mini", "--all", "--json"], "leave --json out"),
         (["bm25", "--stage", "1"], "--stage 1 belongs to"),
@@ -84,7 +124,8 @@ def test_all_goes_on_after_the_results_that_are_there(
             return 4
         if command[0] != "evaluate":
             places = {"train": 2, "average": 3, "queries": 2, "onnx": 2, "join": 2}
-            Path(command[places[command[0]]]).mkdir(parents=True)
+            at = places.get(command[0]) or command.index("--output") + 1
+            Path(command[at]).mkdir(parents=True)
         return 0
 
     arguments = ["reproduce", "mini", "--all", "--into", str(tmp_path)]
@@ -94,9 +135,9 @@ def test_all_goes_on_after_the_results_that_are_there(
     assert run(arguments) == 0
     assert "there" in capsys.readouterr().err
     assert [one[0] for one in ran[5:7]] == ["train", "train"]
-    assert len(ran) == 5 + 10
+    assert len(ran) == 5 + 22
     assert run(arguments) == 0
-    assert [one[0] for one in ran[15:]] == ["evaluate"]
+    assert [one[0] for one in ran[27:]] == ["evaluate"]
 
 
 def test_a_rehearsal_has_the_same_commands_with_few_steps(
@@ -105,7 +146,7 @@ def test_a_rehearsal_has_the_same_commands_with_few_steps(
     whole, brief = listed(capsys), listed(capsys, "--rehearse")
     assert [one[1] for one in whole] == [one[1] for one in brief]
     results = [
-        {str(one.result) for one in stages(place, Sources(Path("c"), "b", "t"), briefly=few)}
+        {str(one.result) for one in stages(place, Sources(Path("c"), "b", "t", "u"), briefly=few)}
         for place, few in ((Path("here"), False), (Path("here/rehearsal"), True))
     ]
     assert results[0] & results[1] == {"None"}, "a rehearsal never passes for the real thing"

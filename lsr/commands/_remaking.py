@@ -17,6 +17,20 @@ CORPORA = {
 }
 """Texts without labels whose titles and first sentences ask: file, and documents drawn."""
 _LABELLED = ("insuranceqa", "medquad", "boolq", "pubmed-title2abstract", "debian-descriptions")
+_ASKED = (
+    ("wikipedia-boolq", "wikipedia", "boolq"),
+    ("wikipedia", "", "wikipedia"),
+    ("pubmed-nfcorpus", "pubmed-title2abstract", "nfcorpus-stopped"),
+    ("pubmed-medquad", "pubmed-title2abstract", "medquad"),
+    ("pubmed", "pubmed-title2abstract", "pubmed-title2abstract"),
+    ("glosses", "", "glosses"),
+    ("manuals", "", "manuals"),
+    ("debian", "debian-descriptions", "debian-descriptions"),
+)
+"""Questions asked of texts that nobody judged for them: the file they go to, the texts, and whose
+questions. No texts are those that the questions were made of, without what was taken."""
+_WINDOWS = ("0-4:1", "2-8:1", "6-16:1", "14-30:1", "28-60:1")
+"""Ranks of BM25 that candidates are drawn from: from near answers to shared words."""
 _EVERY = (
     *("scifact", "nfcorpus-stopped", "insuranceqa", "medquad", "boolq", "wikiqa"),
     *("acl-title2abstract", "pubmed-title2abstract", "debian-descriptions"),
@@ -44,6 +58,8 @@ class Sources:
     """all-MiniLM-L6-v2: a folder, or its name on the hub."""
     teacher: str
     """gte-small, likewise."""
+    second_teacher: str
+    """all-mpnet-base-v2, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +79,13 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
     minutes whether each of them works on this machine; what it makes is no encoder.
     """
     brief = _BRIEFLY if briefly else {}
-    warm, science, words, both, again, third, last, mean, small, whole = (
+    warm, science, words, both, again, third, last, mean = (
         str(folder / name)
-        for name in (
-            *("warm", "science", "words", "both", "again", "third", "again-words", "mean"),
-            *("int8", "lsr-mini"),
-        )
+        for name in ("warm", "science", "words", "both", "again", "third", "again-words", "mean")
+    )
+    before, sparse, taught, final, small, whole = (
+        str(folder / name)
+        for name in ("before", "teacher", "asked-network", "final", "int8", "lsr-mini")
     )
     made = {name: str((folder / "queries" / name).absolute()) for name in CORPORA}
     asking = [
@@ -107,6 +124,40 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         "model.backbone": _toml(str(Path(third).absolute())),
         "teachers": _teachers(sources.teacher, 112, 0.3),
     }
+    pairs = {name: str((folder / "asked" / f"{name}.jsonl").absolute()) for name, _, _ in _ASKED}
+    mining = [
+        Stage(
+            f"ask unjudged {name}",
+            (
+                *("mine", paragraphs if texts == "wikipedia" else texts or made[name]),
+                *("--queries", made.get(asked, asked), "--most", "16" if briefly else "500"),
+                *(word for window in _WINDOWS for word in ("--window", window)),
+                *("--output", pairs[name]),
+            ),
+            Path(pairs[name]),
+        )
+        for name, texts, asked in _ASKED
+    ]
+    unjudged = {
+        "data.train": _toml(
+            ["nfcorpus-stopped", "insuranceqa", "medquad", "boolq", *pairs.values()]
+        )
+    }
+    teaching = unjudged | {
+        "model.backbone": _toml(str(Path(mean, "document_0_Transformer").absolute())),
+        "teachers": _teachers(sources.teacher, 112, 0.3),
+    }
+    several = [
+        _dense(sources.teacher, 112),
+        _sparse(sparse, 0.7),
+        _sparse(before, 1.0),
+        '{kind="bm25",weight=0.3}',
+        _dense(sources.second_teacher, 112, 0.7),
+    ]
+    fifth = unjudged | {
+        "model.backbone": _toml(str(Path(mean).absolute())),
+        "teachers": f"[{','.join(several)}]",
+    }
     counted = [word for name in (paragraphs, *_LABELLED) for word in ("--words", name)]
 
     def training(says: str, recipe: str, into: str, settings: Mapping[str, str]) -> Stage:
@@ -115,8 +166,10 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
     def averaging(says: str, *parts: str) -> Stage:
         return Stage(says, ("average", *parts), Path(parts[-1]))
 
-    rounding = ("onnx", mean, small, "--int8", "--texts", "medquad")
-    joining = ("join", small, whole, *counted, "--most", "30000", "--name", "lsr-mini")
+    counting = (*counted, "--most", "30000")
+    joining_before = ("join", mean, before, *counting)
+    rounding = ("onnx", final, small, "--int8", "--texts", "medquad")
+    joining = ("join", small, whole, *counting, "--weight", "1.5", "--name", "lsr-mini")
     return [
         *asking,
         training("warm up", "inference-free-mini", warm, warming),
@@ -126,7 +179,12 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         training("train again", "lsr-mini-again", again, second),
         averaging("average again", both, again, third),
         training("train again words", "lsr-mini-again-words", last, ending),
-        averaging("average at last", third, last, mean),
+        averaging("average four", third, last, mean),
+        Stage("join four", joining_before, Path(before)),
+        *mining,
+        training("train a teacher", "lsr-mini-teacher", sparse, teaching),
+        training("train asked", "lsr-mini-asked", taught, fifth),
+        averaging("average at last", taught, mean, final),
         Stage("round", rounding, Path(small)),
         Stage("join", joining, Path(whole)),
         Stage("measure", ("evaluate", *(UNSEEN[3:4] if briefly else UNSEEN), "--encoder", whole)),
@@ -142,8 +200,16 @@ def stage(number: int, every: Sequence[Stage]) -> Stage:
 
 def _teachers(model: str, length: int, words: float) -> str:
     """gte-small at weight 1 and BM25 at `words`, as TOML."""
-    dense = f'{{kind="dense",model={_toml(model)},max_length={length}}}'
-    return f'[{dense},{{kind="bm25",weight={words}}}]'
+    return f'[{_dense(model, length)},{{kind="bm25",weight={words}}}]'
+
+
+def _dense(model: str, length: int, weight: float = 1.0) -> str:
+    weighs = "" if weight == 1.0 else f",weight={weight}"
+    return f'{{kind="dense",model={_toml(model)},max_length={length}{weighs}}}'
+
+
+def _sparse(folder: str, weight: float) -> str:
+    return f'{{kind="sparse",model={_toml(str(Path(folder).absolute()))},weight={weight}}}'
 
 
 def _set(settings: Mapping[str, str]) -> list[str]:

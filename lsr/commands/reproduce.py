@@ -82,6 +82,12 @@ Examples:
     show_default=True,
     help="Of mini: its name on the hub, or a folder.",
 )
+@click.option(
+    "--second-teacher",
+    default="sentence-transformers/all-mpnet-base-v2",
+    show_default=True,
+    help="Of mini: its name on the hub, or a folder.",
+)
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def reproduce(
     *,
@@ -100,6 +106,7 @@ def reproduce(
     corpora: Path,
     backbone: str,
     teacher: str,
+    second_teacher: str,
     json: bool,
 ) -> int:
     """Show what is published about each SYSTEM (all if none is named), and check it with --check.
@@ -116,7 +123,8 @@ def reproduce(
             raise UsageError(f"--all runs many commands; leave {other} out, or --all")
         # A rehearsal's results must never pass for those of the real thing.
         place = into / "rehearsal" if rehearse else into
-        every = stages(place, Sources(corpora, backbone, teacher), briefly=rehearse)
+        sources = Sources(corpora, backbone, teacher, second_teacher)
+        every = stages(place, sources, briefly=rehearse)
         if whole:
             return _remake_all(every)
         asked = [] if into == DEFAULT_PLACE else ["--into", str(into)]
