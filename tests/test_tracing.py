@@ -168,17 +168,24 @@ def test_highlights_show_what_an_expansion_came_from(path: Path) -> None:
     }
 
 
+def saved(checkpoint: Path, folder: Path) -> InferenceFreeEncoder:
+    """An encoder around a tiny network; skips without torch."""
+    pytest.importorskip("torch")
+    from lsr.encoders.splade import SpladeModel
+
+    model = SpladeModel.from_checkpoint(checkpoint)
+    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32), name="tiny")
+    encoder.save(folder)
+    return encoder
+
+
 def test_the_command_keeps_what_the_network_says(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A real network, passages and all: each kept span is the one that it names when asked."""
-    pytest.importorskip("torch")
     from lsr.encoders import said
-    from lsr.encoders.splade import SpladeModel
 
-    model = SpladeModel.from_checkpoint(tiny_checkpoint)
-    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32), name="tiny")
-    encoder.save(tmp_path / "tiny")
+    encoder = saved(tiny_checkpoint, tmp_path / "tiny")
     corpus = tmp_path / "docs.jsonl"
     texts = ["the cat sat on the mat", "the dog sat the cat sat the dog sat on a mat"]
     rows = [{"_id": f"d{i}", "title": "a dog", "text": text} for i, text in enumerate(texts)]
@@ -217,12 +224,7 @@ def test_the_command_reads_the_fields_that_the_index_was_built_of(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The folder of the encoder says title and text, which these documents do not have."""
-    pytest.importorskip("torch")
-    from lsr.encoders.splade import SpladeModel
-
-    model = SpladeModel.from_checkpoint(tiny_checkpoint)
-    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32), name="tiny")
-    encoder.save(tmp_path / "tiny")
+    encoder = saved(tiny_checkpoint, tmp_path / "tiny")
     (tmp_path / "docs.jsonl").write_bytes(b'{"_id": "d", "body": "the cat sat on the mat"}')
     path = str(tmp_path / "docs.index")
     words = ["index", str(tmp_path / "docs.jsonl"), path, "--encoder", str(tmp_path / "tiny")]
