@@ -43,28 +43,24 @@ def wait() -> None:
 
 def anyone(mine: bool) -> bool:
     """Whether any process says so: those that disagreed about stopping would wait for ever."""
-    if n_processes() == 1:
-        return mine
-    flag = torch.tensor(float(mine), device=PartialState().device)
-    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-    return bool(flag.item())
+    return bool(most(int(mine)))
 
 
 def most(mine: int) -> int:
     """The largest of the processes' numbers."""
-    if n_processes() == 1:
-        return mine
-    number = torch.tensor(mine, device=PartialState().device)
-    dist.all_reduce(number, op=dist.ReduceOp.MAX)
-    return int(number)
+    return _of_all(mine, dist.ReduceOp.MAX)
 
 
 def total(mine: int) -> int:
     """The sum of the processes' numbers."""
+    return _of_all(mine, dist.ReduceOp.SUM)
+
+
+def _of_all(mine: int, operation: dist.ReduceOp.RedOpType) -> int:
     if n_processes() == 1:
         return mine
     number = torch.tensor(mine, device=PartialState().device)
-    dist.all_reduce(number, op=dist.ReduceOp.SUM)
+    dist.all_reduce(number, op=operation)
     return int(number)
 
 
