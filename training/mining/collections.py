@@ -1,7 +1,8 @@
 """Mine a judged collection and write the file of negatives that training reads."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import orjson
 from lsr.datasets import Dataset
 from lsr.errors import DatasetError
 from lsr.files import atomic_write
+from lsr.types import Qrels, Query
 
 from ..rows import Rows
-from .negatives import MiningPlan, mine_texts, mining_key
+from .negatives import Mined, MiningPlan, mine_texts, mining_key
 from .parts import OutOfTimeError, Parts
 
 
@@ -46,51 +48,88 @@ def mine_collection(
     next call goes on, also after a kill. `deadline` is a time of `time.monotonic`. Every relevant
     document of a query is kept out, and the document that has the query's own id.
     """
-    doc_ids, texts = read_texts(dataset, text_fields)
-    row_of = {doc_id: row for row, doc_id in enumerate(doc_ids)}
     relevant = dataset.qrels(split)
-    queries = [query for query in dataset.queries(split) if query.text.strip()]
-    if not queries or not texts:
-        raise DatasetError(
-            f"{dataset.name}: split '{split}' has {len(queries)} queries with text and "
-            f"{len(texts)} documents; wanted at least one of each"
-        )
-    positives = [
-        np.asarray(
-            [row_of[d] for d, grade in relevant[q.query_id].items() if grade > 0 and d in row_of],
-            np.int32,
-        )
-        for q in queries
-    ]
-    own: list[Rows] = [
-        np.asarray([row_of[q.query_id]] if q.query_id in row_of else [], np.int32) for q in queries
-    ]
-    asked, work = [q.text for q in queries], output.with_name(f"{output.name}.work")
-    key = mining_key(plan, asked, [rows.tolist() for rows in (*positives, *own)], texts)
-    parts = Parts(work / key, deadline)
-    try:
-        mined = mine_texts(plan, asked, positives, texts, forbidden=own, quiet=quiet, parts=parts)
-    except OutOfTimeError:
-        return MiningReport(output, len(queries), 0, 0, finished=False)
-    with atomic_write(output) as file:
-        for query, found in zip(queries, mined, strict=True):
-            line = {
-                "_id": query.query_id,
-                "neg": [doc_ids[row] for row in found.rows.tolist()],
-                "scores": [round(score, 4) for score in found.scores.tolist()],
-            }
-            file.write(orjson.dumps(line) + b"\n")
-    shutil.rmtree(work, ignore_errors=True)
-    sizes = [len(found.rows) for found in mined]
-    return MiningReport(output, len(queries), sum(sizes), sizes.count(0))
+    asking = [query for query in dataset.queries(split) if query.text.strip()]
+    with searched(
+        dataset,
+        asking,
+        output,
+        plan,
+        whose=f"split '{split}'",
+        relevant=relevant,
+        text_fields=text_fields,
+        deadline=deadline,
+        quiet=quiet,
+    ) as found:
+        if found.mined is None:
+            return MiningReport(output, len(asking), 0, 0, finished=False)
+        with atomic_write(output) as file:
+            for query, negatives in zip(asking, found.mined, strict=True):
+                line = {
+                    "_id": query.query_id,
+                    "neg": [found.doc_ids[row] for row in negatives.rows.tolist()],
+                    "scores": [round(score, 4) for score in negatives.scores.tolist()],
+                }
+                file.write(orjson.dumps(line) + b"\n")
+        sizes = [len(negatives.rows) for negatives in found.mined]
+    return MiningReport(output, len(asking), sum(sizes), sizes.count(0))
 
 
-def read_texts(dataset: Dataset, text_fields: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Ids and texts of the documents that have any text, in their order."""
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The documents of a collection that have text, and what was mined among them."""
+
+    doc_ids: list[str]
+    texts: list[str]
+    mined: list[Mined] | None
+    """For each query; None if the deadline came first."""
+
+
+@contextmanager
+def searched(
+    dataset: Dataset,
+    asking: Sequence[Query],
+    output: Path,
+    plan: MiningPlan,
+    *,
+    whose: str,
+    relevant: Qrels,
+    text_fields: Sequence[str],
+    deadline: float | None,
+    quiet: bool,
+) -> Iterator[Searched]:
+    """Mine `dataset` for queries with text; for the block, which writes down what was found.
+
+    What is `relevant` to a query that is named in it is kept out, and the document of its own id.
+    `whose` names the queries in the error for none of them.
+    Parts lie in `<output>.work` until the block ends with everything found.
+    """
     doc_ids: list[str] = []
     texts: list[str] = []
     for document in dataset.documents():
         if text := document.text(tuple(text_fields)).strip():
             doc_ids.append(document.doc_id)
             texts.append(text)
-    return doc_ids, texts
+    if not asking or not texts:
+        raise DatasetError(
+            f"{dataset.name}: {whose} has {len(asking)} queries with text and "
+            f"{len(texts)} documents; wanted at least one of each"
+        )
+    row_of = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+
+    def rows(ids: Iterable[str]) -> Rows:
+        return np.asarray([row_of[doc_id] for doc_id in ids if doc_id in row_of], np.int32)
+
+    answers = [relevant.get(query.query_id, {}) for query in asking]
+    positives = [rows(d for d, grade in judged.items() if grade > 0) for judged in answers]
+    own = [rows([q.query_id] if q.query_id in relevant else []) for q in asking]
+    asked, work = [q.text for q in asking], output.with_name(f"{output.name}.work")
+    key = mining_key(plan, asked, [found.tolist() for found in (*positives, *own)], texts)
+    parts = Parts(work / key, deadline)
+    try:
+        mined = mine_texts(plan, asked, positives, texts, forbidden=own, quiet=quiet, parts=parts)
+    except OutOfTimeError:
+        yield Searched(doc_ids, texts, None)
+        return
+    yield Searched(doc_ids, texts, mined)
+    shutil.rmtree(work, ignore_errors=True)

@@ -7,22 +7,17 @@ queries are asked of their own corpus, relevant documents are left out: the othe
 where a known item stands out from all.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import orjson
 
 from lsr.datasets import Dataset
-from lsr.errors import DatasetError
 from lsr.files import atomic_write
 from lsr.types import Query
 
-from ..rows import Rows
-from .collections import MiningReport, read_texts
-from .negatives import MiningPlan, mine_texts, mining_key
-from .parts import OutOfTimeError, Parts
+from .collections import MiningReport, searched
+from .negatives import MiningPlan
 
 _LEAST = 2
 """Documents a query must have found: of one there is nothing to tell."""
@@ -47,40 +42,28 @@ def mine_unjudged(
     documents are left out and counted in `n_without`. The file appears when all is done, as in
     `mine_collection`.
     """
-    doc_ids, texts = read_texts(dataset, text_fields)
     queries = [query for query in asking if query.text.strip()]
-    if not queries or not texts:
-        raise DatasetError(
-            f"{dataset.name}: {len(queries)} queries with text and {len(texts)} documents; wanted "
-            "at least one of each"
-        )
-    row_of = {doc_id: row for row, doc_id in enumerate(doc_ids)}
-    judged = {} if split is None else dataset.qrels(split)
-    answers = [[d for d, grade in judged.get(q.query_id, {}).items() if grade > 0] for q in queries]
-    relevant = [_rows([row_of[d] for d in ids if d in row_of]) for ids in answers]
-    own = [
-        _rows([row_of[q.query_id]] if split is not None and q.query_id in row_of else [])
-        for q in queries
-    ]
-    asked, work = [q.text for q in queries], output.with_name(f"{output.name}.work")
-    key = mining_key(plan, asked, [rows.tolist() for rows in (*relevant, *own)], texts)
-    parts = Parts(work / key, deadline)
-    try:
-        mined = mine_texts(plan, asked, relevant, texts, forbidden=own, quiet=quiet, parts=parts)
-    except OutOfTimeError:
-        return MiningReport(output, len(queries), 0, 0, finished=False)
     n_documents = n_without = 0
-    with atomic_write(output) as file:
-        for text, found in zip(asked, mined, strict=True):
-            first, *others = [texts[row] for row in found.rows.tolist()] or [""]
-            if len(others) + 1 < _LEAST:
-                n_without += 1
-                continue
-            n_documents += len(others) + 1
-            file.write(orjson.dumps({"query": text, "pos": [first], "neg": others}) + b"\n")
-    shutil.rmtree(work, ignore_errors=True)
+    with searched(
+        dataset,
+        queries,
+        output,
+        plan,
+        whose="what is asked",
+        relevant={} if split is None else dataset.qrels(split),
+        text_fields=text_fields,
+        deadline=deadline,
+        quiet=quiet,
+    ) as found:
+        if found.mined is None:
+            return MiningReport(output, len(queries), 0, 0, finished=False)
+        with atomic_write(output) as file:
+            for query, candidates in zip(queries, found.mined, strict=True):
+                texts = [found.texts[row] for row in candidates.rows.tolist()]
+                if len(texts) < _LEAST:
+                    n_without += 1
+                    continue
+                n_documents += len(texts)
+                pair = {"query": query.text, "pos": texts[:1], "neg": texts[1:]}
+                file.write(orjson.dumps(pair) + b"\n")
     return MiningReport(output, len(queries), n_documents, n_without)
-
-
-def _rows(numbers: Sequence[int]) -> Rows:
-    return np.asarray(numbers, np.int32)
