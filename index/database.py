@@ -10,6 +10,7 @@ Left out: what is stored in it (`catalog.py`, and the service's own file).
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -360,8 +361,26 @@ def _connect_reader(path: Path, options: str) -> apsw.Connection:
 
 def _configure_writer(connection: apsw.Connection) -> None:
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-    connection.execute("PRAGMA journal_mode=WAL")
+    _begin_log(connection)
     connection.execute("PRAGMA synchronous=FULL")
     # A big WAL slows each reader's page look-up; 16 MB keeps bulk transactions in few checkpoints.
     connection.execute("PRAGMA wal_autocheckpoint=2048")
     connection.execute("PRAGMA cache_size=-16384")
+
+
+def _begin_log(connection: apsw.Connection) -> None:
+    """Go from the journal mode of a closed file to WAL, whoever else does so now.
+
+    The change reads before it writes, and of two that have read SQLite refuses one at once instead
+    of waiting, for they would wait for each other: of four threads that opened a closed index
+    together one failed in four of a hundred rounds. Asked again it finds the change made.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.001)

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -810,3 +811,20 @@ def test_deleted_documents_leave_the_catalog_when_segments_merge(tmp_path: Path)
         index.merge()
         for table in ("documents", "texts"):
             assert index._catalog.rows(f"SELECT count(*) FROM {table}") == [(1,)]
+
+
+def test_a_closed_index_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Closed files have no write-ahead log, and two that began one together made SQLite refuse."""
+    path, n = tmp_path / "i", 4
+    Index.create(path, n_terms=8, max_weight=4.0).close()
+    for _ in range(150):
+        ready, opened = threading.Barrier(n), threading.Barrier(n)
+
+        def opening(ready: threading.Barrier = ready, opened: threading.Barrier = opened) -> None:
+            ready.wait()
+            with Index.open(path):
+                opened.wait(timeout=30)
+
+        with ThreadPoolExecutor(n) as pool:
+            for done in [pool.submit(opening) for _ in range(n)]:
+                done.result()
