@@ -2,13 +2,15 @@
 
 Blocks of rows, `000007-<crc32c>.npy` (dense, float16, memory-mapped) or `.npz` (sparse rows,
 float32, read into memory). A block is durable before the next is begun; a kill costs one. float16
-moves a cosine by at most some 0.0005.
+moves a cosine by at most some 0.0005. `update_vectors` is for one list of texts; `kept_vectors`
+finds a text whatever list it was embedded with.
 """
 
 import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,6 +32,8 @@ BLOCK = 256
 
 _PACE = "pace.txt"
 """Texts and seconds, over all calls that filled the folder."""
+_KEYS = "keys.npy"
+"""Of a list that `kept_vectors` embedded: the key of each of its texts."""
 
 Embed = Callable[[Sequence[str]], Vectors]
 
@@ -39,21 +43,28 @@ class VectorStore:
     """All rows of one side of one encoder, in the order of the texts."""
 
     dense: tuple[npt.NDArray[np.float16], ...] = ()
-    """Memory maps of `block` rows each, but for the last."""
+    """Memory maps, end to end."""
     sparse_rows: SparseMatrix | None = None
-    block: int = BLOCK
+    places: npt.NDArray[np.int64] | None = None
+    """Of each text, its row above; None where they are in the same order."""
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        return np.cumsum([len(block) for block in self.dense], dtype=np.int64)
 
     def rows(self, which: npt.NDArray[np.integer]) -> Vectors:
         """The vectors of these texts, float32, in the order asked for."""
+        at = which if self.places is None else self.places[which]
         if self.sparse_rows is not None:
-            chosen: SparseMatrix = self.sparse_rows[which]
+            chosen: SparseMatrix = self.sparse_rows[at]
             return chosen
         width = self.dense[0].shape[1] if self.dense else 0
-        found = np.empty((len(which), width), np.float32)
-        home = which // self.block
+        found = np.empty((len(at), width), np.float32)
+        home = np.searchsorted(self._ends, at, side="right")
         for number in np.unique(home):
+            block = self.dense[number]
             mine = np.flatnonzero(home == number)
-            found[mine] = self.dense[number][which[mine] - number * self.block]
+            found[mine] = block[at[mine] - (self._ends[number] - len(block))]
         return found
 
 
@@ -74,7 +85,7 @@ def update_vectors(
     """
     with locked(folder):
         starts = range(0, len(texts), block)
-        there = {int(path.name[:6]): path for path in sorted(folder.glob("[0-9]*-*.np[yz]"))}
+        there = _blocks(folder)
         left = [number for number in range(len(starts)) if number not in there]
         total = sum(len(texts[starts[n] : starts[n] + block]) for n in left)
         done: Bar[None] = bar(total=total, unit="texts", desc=desc, quiet=quiet or None)
@@ -88,6 +99,76 @@ def update_vectors(
                 _add_to_pace(folder, len(part), time.perf_counter() - started)
                 done.update(len(part))
         return _open([there[number] for number in range(len(starts))], len(texts), block)
+
+
+def kept_vectors(
+    folder: Path,
+    keys: npt.NDArray[np.uint64],
+    texts: Sequence[str],
+    embed: Embed,
+    *,
+    desc: str,
+    deadline: float | None = None,
+    quiet: bool = False,
+) -> VectorStore | None:
+    """The vectors of these texts; only those that no earlier call embedded are embedded now.
+
+    `folder` belongs to one side of one encoder, and `keys`, (len(texts),) uint64, tell texts apart
+    for good. A call that finds texts without vectors adds a folder of its own with their keys and
+    blocks, so a kill costs one block. What a text is batched with may move the last bit of a
+    vector. None if `deadline` (of `time.monotonic`) came first. Raises `ScoresError` for a block
+    that contradicts its checksum.
+    """
+    with locked(folder):
+        known, _ = _kept(folder)
+        _, first = np.unique(keys, return_index=True)
+        new = np.sort(first[~np.isin(keys[first], known)])
+        if len(new):
+            digest = google_crc32c.value(keys[new].astype("<u8").tobytes())
+            added = folder / f"{len(list(folder.glob('*/'))):04}-{digest:08x}"
+            with atomic_write(added / _KEYS) as out:
+                np.save(out, keys[new], allow_pickle=False)
+            lacking = [texts[row] for row in new]
+            if (
+                update_vectors(added, lacking, embed, desc=desc, deadline=deadline, quiet=quiet)
+                is None
+            ):
+                return None
+        return _gathered(folder, keys)
+
+
+def _blocks(folder: Path) -> dict[int, Path]:
+    return {int(path.name[:6]): path for path in sorted(folder.glob("[0-9]*-*.np[yz]"))}
+
+
+def _kept(folder: Path) -> tuple[npt.NDArray[np.uint64], list[tuple[Path, int]]]:
+    """The keys of all rows in the blocks of all lists, and each block with its number of rows."""
+    keys, blocks = [np.empty(0, np.uint64)], []
+    for path in sorted(folder.glob(f"*/{_KEYS}")):
+        of_list = np.load(path, allow_pickle=False)
+        for number, block in sorted(_blocks(path.parent).items()):
+            keys.append(of_list[number * BLOCK : (number + 1) * BLOCK])
+            blocks.append((block, len(keys[-1])))
+    return np.concatenate(keys), blocks
+
+
+def _gathered(folder: Path, keys: npt.NDArray[np.uint64]) -> VectorStore:
+    """A store of the blocks that hold these keys, all of which some block holds."""
+    known, blocks = _kept(folder)
+    distinct, first = np.unique(known, return_index=True)
+    rows = first[np.searchsorted(distinct, keys)]
+    ends = np.cumsum([length for _, length in blocks], dtype=np.int64)
+    home = np.searchsorted(ends, rows, side="right")
+    needed, nth = np.unique(home, return_inverse=True)
+    opened = [_open([blocks[n][0]], blocks[n][1], BLOCK) for n in needed]
+    lengths = np.asarray([blocks[n][1] for n in needed], np.int64)
+    places = rows - (ends[needed] - np.cumsum(lengths))[nth]
+    held = [store.sparse_rows for store in opened if store.sparse_rows is not None]
+    return VectorStore(
+        tuple(block for store in opened for block in store.dense),
+        stacked(held) if held else None,
+        places,
+    )
 
 
 def pace(folder: Path) -> float | None:
@@ -150,7 +231,7 @@ def _open(blocks: Sequence[Path], n_texts: int, size: int) -> VectorStore:
                 f"{path} holds {n_rows} texts, wanted {min(size, n_texts - number * size)}: it was "
                 f"written in blocks of another size; remove {path.parent}"
             )
-    return VectorStore(tuple(dense), stacked(rows) if rows else None, size)
+    return VectorStore(tuple(dense), stacked(rows) if rows else None)
 
 
 def stacked(blocks: Sequence[SparseMatrix]) -> SparseMatrix:

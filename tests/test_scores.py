@@ -13,7 +13,7 @@ import pytest
 pa = pytest.importorskip("pyarrow")
 
 from lsr.errors import LsrError, ScoresError  # noqa: E402
-from lsr.vectors import update_vectors  # noqa: E402
+from lsr.vectors import kept_vectors, update_vectors  # noqa: E402
 from training.candidates import Candidates, limited, text_keys  # noqa: E402
 from training.data import Pairs, Source  # noqa: E402
 from training.scores import ScoreCache  # noqa: E402
@@ -336,3 +336,66 @@ def test_vectors_are_embedded_once_and_come_back_in_any_order(tmp_path: Path, ki
     with pytest.raises(ScoresError, match="blocks of another size"):
         update_vectors(tmp_path / "v", texts, embed, desc="t", quiet=True, block=5)
     assert issubclass(ScoresError, LsrError)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_kept_vectors_of_many_lists_are_embedded_once_a_text(tmp_path: Path, kind: str) -> None:
+    """Twelve lists that overlap, with texts named twice: each text is asked for once, ever."""
+    from scipy import sparse
+
+    rng = np.random.default_rng(4)
+    held = rng.integers(0, 5, (2_000, 6)).astype(np.float32)  # exact in float16
+    asked: list[str] = []
+
+    def embed(part):
+        asked.extend(part)
+        rows = held[[int(text) for text in part]]
+        return rows if kind == "dense" else sparse.csr_array(rows)
+
+    for size in (700, 1, 300, 256, 512, 900, 0, 40, 700, 513, 255, 1_000):
+        drawn = rng.integers(0, len(held), size)
+        texts = [str(row) for row in drawn]
+        store = kept_vectors(tmp_path / "v", text_keys(texts), texts, embed, desc="t", quiet=True)
+        assert store is not None
+        which = rng.permutation(size)
+        if size:
+            rows = store.rows(which)
+            rows = rows if kind == "dense" else rows.toarray()
+            np.testing.assert_array_equal(rows, held[drawn[which]])
+        assert len(set(asked)) == len(asked)
+        assert set(texts) <= set(asked)
+
+
+def test_kept_vectors_lose_a_block_to_a_kill_and_name_a_damaged_one(tmp_path: Path) -> None:
+    texts = [str(i) for i in range(600)]
+    asked: list[str] = []
+
+    def embed(part, dies_at="none"):
+        if dies_at in part:
+            raise KeyboardInterrupt
+        asked.extend(part)
+        return np.array([[float(text), 1.0] for text in part], np.float32)
+
+    def kept(of, embed=embed, **more):
+        keys = text_keys(of)
+        return kept_vectors(tmp_path / "v", keys, of, embed, desc="t", quiet=True, **more)
+
+    with pytest.raises(KeyboardInterrupt):
+        kept(texts, lambda part: embed(part, dies_at="300"))
+    assert asked == texts[:256]
+    assert kept(texts, deadline=time.monotonic() - 1) is None
+    assert asked == texts[:256]
+    store = kept(texts[::-1])
+    assert asked[:256] == texts[:256]
+    assert asked[256:] == texts[:255:-1]
+    np.testing.assert_array_equal(store.rows(np.arange(600))[:, 0], np.arange(600.0)[::-1])
+    block = min((tmp_path / "v").glob("0000-*/000000-*.npy"))
+    raw = bytearray(block.read_bytes())
+    raw[-1] ^= 1
+    block.write_bytes(raw)
+    with pytest.raises(ScoresError, match=block.name):
+        kept(texts[:5])
+    assert kept(texts[256:]) is not None  # they lie in other blocks
+    block.unlink()
+    assert kept(texts[:5]) is not None
+    assert asked[600:] == texts[:5]

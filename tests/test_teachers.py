@@ -558,6 +558,41 @@ def test_a_deadline_stops_and_the_next_call_computes_no_text_again(
     assert teach(recipe, pairs, tmp_path / "run", quiet=True) is not None
 
 
+def test_kept_vectors_serve_other_recipes_and_teach_the_same(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = entry("bm25") + entry("dense", dense)
+    plain = recipe_of(tmp_path, teachers + "[distillation]\nin_batch = true\nscale = 1\n")
+    kept = load_recipe(plain.path, {"distillation.vectors": "vectors"})
+    assert kept.fingerprint() == plain.fingerprint()
+    pairs = load_pairs(plain)
+    before, first = (
+        teach(recipe, pairs, tmp_path / folder, quiet=True)
+        for recipe, folder in ((plain, "plain"), (kept, "kept"))
+    )
+    asked: list[str] = []
+    embed = DenseEncoder._embed
+
+    def listening(self: DenseEncoder, texts: list[str], *more: str, **how: bool) -> object:
+        asked.extend(texts)
+        return embed(self, texts, *more, **how)
+
+    monkeypatch.setattr(DenseEncoder, "_embed", listening)
+    where = {"distillation.vectors": "vectors", "distillation.candidates": 2, "run.seed": 9}
+    other = load_recipe(plain.path, where)
+    assert teach(other, limited(load_pairs(other), 2), tmp_path / "other", quiet=True) is not None
+    assert asked == []
+    queries, documents = np.array([0, 1, 2, 3], np.int32), np.array([0, 1], np.int32)
+    assert before is not None
+    assert first is not None
+    wanted = before.matrix(queries, documents)
+    np.testing.assert_array_equal(first.matrix(queries, documents), wanted)
+    assert {path.name.partition("-")[2] for path in (tmp_path / "vectors").iterdir()} == {
+        "documents",
+        "queries",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -66,7 +66,8 @@ def training_record(
     # Where things lay on the machine that trained is nobody's business; their names are.
     for key in ("backbone", "query_backbone"):
         settings["model"][key] = _last_name(settings["model"][key])
-    settings["distillation"]["cache"] = Path(recipe.distillation.cache).name
+    for key in ("cache", "vectors"):
+        settings["distillation"][key] = Path(settings["distillation"][key]).name
     if recipe.data.mining is not None:
         settings["data"]["mining"]["miners"] = [
             Path(name).name for name in recipe.data.mining.miners

@@ -15,12 +15,12 @@ import numpy as np
 
 from lsr.encoders.analysis import Analyser
 from lsr.reranking import KeptPreferences, PairwiseReranker
-from lsr.vectors import VectorStore, update_vectors
+from lsr.vectors import VectorStore, kept_vectors, update_vectors
 
 from .candidates import Candidates, keys_fingerprint, text_keys
 from .data import Pairs
 from .ensemble import FEW, Normalize, Scores, affine
-from .recipe import Recipe, checkpoint_folder
+from .recipe import SHIPPED, Recipe, checkpoint_folder
 from .scores import ScoreCache
 from .scoring import NewScores, update_cache
 from .sections import TeacherSettings
@@ -44,13 +44,12 @@ def teach(
 ) -> TeacherScores | None:
     """Make the teachers of the recipe ready; None if `deadline` (`time.monotonic`) came first.
 
-    `pairs` must be `candidates.limited` already. Vectors, and the score cache unless the recipe
-    names one, lie in `folder`; call again after an interruption and what is done is kept.
+    `pairs` must be `candidates.limited` already. Vectors and the score cache lie where the recipe
+    says, or in `folder`; call again after an interruption and what is done is kept.
     """
     how, names = recipe.distillation, teacher_names(recipe.teachers)
-    cache_path = folder / "scores.arrow"
-    if how.cache:
-        cache_path = (recipe.path.parent / Path(how.cache).expanduser()).absolute()
+    cache_path = _named(recipe, how.cache) or folder / "scores.arrow"
+    kept = _named(recipe, how.vectors)
     candidates = Candidates.of(pairs)
     few = int((candidates.lengths < FEW).sum())
     norms: list[Normalize] = [t.normalize or how.normalize for t in recipe.teachers]
@@ -69,7 +68,17 @@ def teach(
             teacher = _remembering(teacher, folder / "preferences")
         vectors = None
         if isinstance(teacher, EmbeddingTeacher):
-            vectors = _vectors(folder, teacher, pairs, candidates, deadline=deadline, quiet=quiet)
+            # BM25 is fitted to the documents at hand: nothing of it is of use to another run.
+            lasting = kept if settings.kind != "bm25" else None
+            vectors = _vectors(
+                lasting or folder / "vectors",
+                teacher,
+                pairs,
+                candidates,
+                lasting=lasting is not None,
+                deadline=deadline,
+                quiet=quiet,
+            )
             if vectors is None:
                 return None
         live.append(vectors if how.in_batch else None)
@@ -107,6 +116,15 @@ def teach(
         )
     )
     return _scaled(recipe, TeacherScores(members, candidates, cache, how.in_batch))
+
+
+def _named(recipe: Recipe, place: str) -> Path | None:
+    """What a key of the recipe names, None where it names nothing.
+
+    It is beside the recipe's file; of a shipped recipe, whose folder is ours, it is where we are.
+    """
+    beside = Path() if recipe.path.parent == SHIPPED else recipe.path.parent
+    return (beside / Path(place).expanduser()).absolute() if place else None
 
 
 def _scaled(recipe: Recipe, scores: TeacherScores) -> TeacherScores:
@@ -190,10 +208,11 @@ def _vectors(
     pairs: Pairs,
     candidates: Candidates,
     *,
+    lasting: bool,
     deadline: float | None,
     quiet: bool,
 ) -> Vectors | None:
-    """Both sides of a teacher on disk, in folders named by teacher and texts.
+    """Both sides of a teacher on disk, in folders named by teacher and, but for `lasting`, texts.
 
     Of the documents only candidates: no batch ever draws another, and with mined negatives
     `pairs.documents` is the whole corpus.
@@ -204,15 +223,15 @@ def _vectors(
         ("documents", [pairs.documents[row] for row in known], teacher.embed_documents),
         ("queries", pairs.queries, teacher.embed_queries),
     ):
-        texts_key = keys_fingerprint(text_keys(texts))
-        store = update_vectors(
-            folder / "vectors" / f"{teacher.fingerprint}-{side}-{texts_key}",
-            texts,
-            embed,
-            desc=f"{teacher.name} {side}",
-            deadline=deadline,
-            quiet=quiet,
-        )
+        keys, desc = text_keys(texts), f"{teacher.name} {side}"
+        home = folder / f"{teacher.fingerprint}-{side}"
+        if lasting:
+            store = kept_vectors(
+                home, keys, texts, embed, desc=desc, deadline=deadline, quiet=quiet
+            )
+        else:
+            home = home.with_name(f"{home.name}-{keys_fingerprint(keys)}")
+            store = update_vectors(home, texts, embed, desc=desc, deadline=deadline, quiet=quiet)
         if store is None:
             return None
         stores.append(store)

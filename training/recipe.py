@@ -93,7 +93,7 @@ class Recipe:
         for aside in _ASIDE:
             del content["run"][aside]
         del content["data"]["licences"], content["model"]["licence"], content["model"]["seen"]
-        for aside in ("cache", "device"):
+        for aside in ("cache", "vectors", "device"):
             del content["distillation"][aside]
         stages = content["stage"]
         added = {

@@ -247,6 +247,9 @@ class Distillation:
     """The score cache, as `lsr score` writes it; left out, one in the run folder. Of mining in
     rounds it is the first round's: later ones have other candidates, and score them by themselves.
     """
+    vectors: str = ""
+    """A folder where the vectors of teachers stay: a later run embeds only texts that none before
+    it did. Left out, they are in the run folder and go with it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the teachers' networks multiply in."""
     device: str = ""

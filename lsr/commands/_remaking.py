@@ -110,12 +110,13 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         "stage.ranking.steps": "1",
         "stage.ranking.learning_rate": "0.0",
     }
-    learning = {
+    keeping = {"distillation.vectors": _toml(str((folder / "vectors").absolute()))}
+    learning = keeping | {
         "model.backbone": start,
         "data.train": _toml([*_LABELLED, *made.values()]),
         "teachers": _teachers(sources.teacher, 128, 0.3),
     }
-    everything = {"data.train": _toml([*_EVERY, *made.values()])}
+    everything = keeping | {"data.train": _toml([*_EVERY, *made.values()])}
     second = everything | {
         "model.backbone": _toml(str(Path(both).absolute())),
         "teachers": _teachers(sources.teacher, 112, 0.5),
@@ -138,7 +139,7 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         )
         for name, texts, asked in _ASKED
     ]
-    unjudged = {
+    unjudged = keeping | {
         "data.train": _toml(
             ["nfcorpus-stopped", "insuranceqa", "medquad", "boolq", *pairs.values()]
         )
