@@ -20,11 +20,14 @@ def test_each_stage_reads_what_the_one_before_wrote(capsys: pytest.CaptureFixtur
     every = listed(capsys, "--into", "here", "--corpora", "there", "--backbone", "mini lm")
     asking, mining = every[:3], every[12:20]
     warm, train, words, average, again, third, last, mean, before = every[3:12]
-    teacher, taught, final, onnx, join, evaluate = every[20:]
+    teacher, taught, five, standing = every[20:24]
+    mining_again = every[24:35]
+    latest, final, onnx, join, evaluate = every[35:]
     assert [one[1] for one in every] == [
         *("queries", "queries", "queries", "train", "train", "train", "average"),
         *("train", "average", "train", "average", "join", *["mine"] * 8),
-        *("train", "train", "average", "onnx", "join", "evaluate"),
+        *("train", "train", "average", "join", *["mine"] * 11),
+        *("train", "average", "onnx", "join", "evaluate"),
     ]
     assert {one[1] for one in every} <= set(VERBS)
 
@@ -38,27 +41,36 @@ def test_each_stage_reads_what_the_one_before_wrote(capsys: pytest.CaptureFixtur
         assert {one[3] for one in asking} <= learned(command)
     assert all(one[2].startswith("there/") for one in asking)
     assert {one[3] for one in asking} <= {one[2] for one in mining}
-    for command in (teacher, taught):
-        assert {one[one.index("--output") + 1] for one in mining} < learned(command)
+    for command in (teacher, taught, latest):
+        assert {one[-1] for one in mining} < learned(command)
+    assert {one[-1] for one in mining_again} < learned(latest)
+    assert {one[one.index("--seed") + 1] for one in mining} == {"0"}
+    assert {one[one.index("--seed") + 1] for one in mining_again} == {"8"}
     assert given(warm)["model.backbone"] == '"mini lm"'
     for command in (train, words):
         start = Path(json.loads(given(command)["model.backbone"]))
         assert (start.parent.name, start.name) == (Path(warm[3]).name, "document_0_Transformer")
     assert [train[3], words[3]] == average[2:4]
-    for command, start in ((again, average[4]), (last, third[4]), (taught, mean[4])):
+    for command, start in ((again, average[4]), (last, third[4]), (taught, mean[4]), (latest, five[4])):
         assert json.loads(given(command)["model.backbone"]) == str(Path(start).absolute())
     assert [average[4], again[3]] == third[2:4]
     assert [third[4], last[3]] == mean[2:4]
     assert mean[4] == before[2]
     start = Path(json.loads(given(teacher)["model.backbone"]))
     assert start == Path(mean[4]).absolute() / "document_0_Transformer"
-    teachers = tomllib.loads(f"teachers = {given(taught)['teachers']}")["teachers"]
-    sparse = [one["model"] for one in teachers if one["kind"] == "sparse"]
-    assert sparse == [str(Path(folder).absolute()) for folder in (teacher[3], before[3])]
-    assert [taught[3], mean[4]] == final[2:4]
+    for command, wanted in ((taught, (teacher[3], before[3])), (latest, (standing[3],))):
+        teachers = tomllib.loads(f"teachers = {given(command)['teachers']}")["teachers"]
+        sparse = [one["model"] for one in teachers if one["kind"] == "sparse"]
+        assert sparse == [str(Path(folder).absolute()) for folder in wanted]
+    assert [taught[3], mean[4]] == five[2:4]
+    assert five[4] == standing[2]
+    assert [latest[3], five[4]] == final[2:4]
     assert final[4] == onnx[2]
     assert onnx[3] == join[2]
     assert join[3] == evaluate[-1]
+
+
+_TAUGHT = ("lsr-mini-teacher", "lsr-mini-asked", "lsr-mini-asked-again")
 
 
 def test_the_stages_say_what_the_recipes_do() -> None:
@@ -70,7 +82,7 @@ def test_the_stages_say_what_the_recipes_do() -> None:
         Path("c"), "b", "thenlper/gte-small", "sentence-transformers/all-mpnet-base-v2"
     )
     for stage in stages(Path("runs/mini"), sources):
-        if stage.command[1] not in ("lsr-mini-teacher", "lsr-mini-asked"):
+        if stage.command[1] not in _TAUGHT:
             continue
         recipe = load_recipe(stage.command[1])
         changes = dict(text.split("=", 1) for text in stage.command[4::2])
@@ -89,7 +101,7 @@ def test_the_recipe_is_shipped() -> None:
     pytest.importorskip("torch")
     from training import load_recipe
 
-    rounds = ("again", "again-words", "asked", "teacher", "words")
+    rounds = ("again", "again-words", "asked", "asked-again", "teacher", "words")
     for name in ("lsr-mini", *(f"lsr-mini-{end}" for end in rounds)):
         assert load_recipe(name).name == name
 
@@ -97,7 +109,7 @@ def test_the_recipe_is_shipped() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mini", "--stage", "27"], "wanted 1 to 26"),
+        (["mini", "--stage", "41"], "wanted 1 to 40"),
         (["mini", "--all", "--stage", "2"], "leave --stage 2 out"),
         (["mini", "--all", "--json"], "leave --json out"),
         (["bm25", "--stage", "1"], "--stage 1 belongs to"),
@@ -135,9 +147,9 @@ def test_all_goes_on_after_the_results_that_are_there(
     assert run(arguments) == 0
     assert "there" in capsys.readouterr().err
     assert [one[0] for one in ran[5:7]] == ["train", "train"]
-    assert len(ran) == 5 + 22
+    assert len(ran) == 5 + 36
     assert run(arguments) == 0
-    assert [one[0] for one in ran[27:]] == ["evaluate"]
+    assert [one[0] for one in ran[41:]] == ["evaluate"]
 
 
 def test_a_rehearsal_has_the_same_commands_with_few_steps(

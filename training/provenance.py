@@ -131,12 +131,19 @@ def heritage(record: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a record of training that says what the encoder has seen, its starts' too.
 
     An encoder that learns on keeps what it saw before, so its card has to tell it
-    (`lsr.contamination` reads this). What is no record in it, as in a file edited by hand, is left
-    out: training is over by the time that it is read.
+    (`lsr.contamination` reads this). Runs before and beside it stand in one list, each once: means
+    that learn on and are averaged again name the same ones in many places. What is no record in
+    it, as in a file edited by hand, is left out: training is over by the time that it is read.
     """
+    others: list[dict[str, Any]] = []
+    for run in map(_seen, earlier(record)):
+        if run not in others:
+            others.append(run)
+    return _seen(record) | {"averaged": {"others": others}}
+
+
+def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
     recipe, started = _mapping(record.get("recipe")), _mapping(record.get("backbone"))
-    before = _mapping(started.get("training"))
-    averaged = _mapping(record.get("averaged"))
     return {
         "recipe": {
             "model": {"seen": list(_mapping(recipe.get("model")).get("seen", []))},
@@ -144,8 +151,7 @@ def heritage(record: Mapping[str, Any]) -> dict[str, Any]:
                 {"model": one.get("model", "")} for one in _mappings(recipe.get("teachers"))
             ],
         },
-        "backbone": {key: started[key] for key in ("name", "licence") if key in started}
-        | ({"training": heritage(before)} if before else {}),
+        "backbone": {key: started[key] for key in ("name", "licence") if key in started},
         "data": [
             {
                 key: one[key]
@@ -155,7 +161,6 @@ def heritage(record: Mapping[str, Any]) -> dict[str, Any]:
             for one in _mappings(record.get("data"))
         ],
         "development": record.get("development"),
-        "averaged": {"others": [heritage(one) for one in _mappings(averaged.get("others"))]},
     }
 
 

@@ -18,17 +18,32 @@ CORPORA = {
 """Texts without labels whose titles and first sentences ask: file, and documents drawn."""
 _LABELLED = ("insuranceqa", "medquad", "boolq", "pubmed-title2abstract", "debian-descriptions")
 _ASKED = (
-    ("wikipedia-boolq", "wikipedia", "boolq"),
-    ("wikipedia", "", "wikipedia"),
-    ("pubmed-nfcorpus", "pubmed-title2abstract", "nfcorpus-stopped"),
-    ("pubmed-medquad", "pubmed-title2abstract", "medquad"),
-    ("pubmed", "pubmed-title2abstract", "pubmed-title2abstract"),
-    ("glosses", "", "glosses"),
-    ("manuals", "", "manuals"),
-    ("debian", "debian-descriptions", "debian-descriptions"),
+    ("wikipedia-boolq", "wikipedia", "boolq", 500),
+    ("wikipedia", "", "wikipedia", 500),
+    ("pubmed-nfcorpus", "pubmed-title2abstract", "nfcorpus-stopped", 500),
+    ("pubmed-medquad", "pubmed-title2abstract", "medquad", 500),
+    ("pubmed", "pubmed-title2abstract", "pubmed-title2abstract", 500),
+    ("glosses", "", "glosses", 500),
+    ("manuals", "", "manuals", 500),
+    ("debian", "debian-descriptions", "debian-descriptions", 500),
 )
-"""Questions asked of texts that nobody judged for them: the file they go to, the texts, and whose
-questions. No texts are those that the questions were made of, without what was taken."""
+"""Questions asked of texts that nobody judged for them: the file they go to, the texts, whose
+questions, and how many. No texts are those that the questions were made of, without what was taken.
+"""
+_ASKED_AGAIN = (
+    ("again-wikipedia-boolq", "wikipedia", "boolq", 700),
+    ("again-wikipedia-wikiqa", "wikipedia", "wikiqa", 700),
+    ("again-wikipedia", "", "wikipedia", 700),
+    ("again-pubmed-scifact", "pubmed-title2abstract", "scifact", 600),
+    ("again-pubmed-nfcorpus", "pubmed-title2abstract", "nfcorpus-stopped", 400),
+    ("again-pubmed", "pubmed-title2abstract", "pubmed-title2abstract", 600),
+    ("again-acl", "acl-title2abstract", "acl-title2abstract", 600),
+    ("again-boolq-wikiqa", "boolq", "wikiqa", 300),
+    ("again-nfcorpus-pubmed", "nfcorpus-stopped", "pubmed-title2abstract", 300),
+    ("again-glosses", "", "glosses", 200),
+    ("again-manuals", "", "manuals", 200),
+)
+"""Likewise, drawn with another seed, for the last network."""
 _WINDOWS = ("0-4:1", "2-8:1", "6-16:1", "14-30:1", "28-60:1")
 """Ranks of BM25 that candidates are drawn from: from near answers to shared words."""
 _EVERY = (
@@ -83,10 +98,11 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         str(folder / name)
         for name in ("warm", "science", "words", "both", "again", "third", "again-words", "mean")
     )
-    before, sparse, taught, final, small, whole = (
+    before, sparse, taught, five, standing, latest = (
         str(folder / name)
-        for name in ("before", "teacher", "asked-network", "final", "int8", "lsr-mini")
+        for name in ("before", "teacher", "asked-network", "five", "standing", "asked-again")
     )
+    final, small, whole = (str(folder / name) for name in ("final", "int8", "lsr-mini"))
     made = {name: str((folder / "queries" / name).absolute()) for name in CORPORA}
     asking = [
         Stage(
@@ -125,26 +141,31 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         "model.backbone": _toml(str(Path(third).absolute())),
         "teachers": _teachers(sources.teacher, 112, 0.3),
     }
-    pairs = {name: str((folder / "asked" / f"{name}.jsonl").absolute()) for name, _, _ in _ASKED}
-    mining = [
-        Stage(
-            f"ask unjudged {name}",
-            (
-                *("mine", paragraphs if texts == "wikipedia" else texts or made[name]),
-                *("--queries", made.get(asked, asked), "--most", "16" if briefly else "500"),
-                *(word for window in _WINDOWS for word in ("--window", window)),
-                *("--output", pairs[name]),
-            ),
-            Path(pairs[name]),
-        )
-        for name, texts, asked in _ASKED
-    ]
-    unjudged = keeping | {
-        "data.train": _toml(
-            ["nfcorpus-stopped", "insuranceqa", "medquad", "boolq", *pairs.values()]
-        )
-    }
-    teaching = unjudged | {
+    def asking_unjudged(rows: Sequence[tuple[str, str, str, int]], seed: str) -> list[Stage]:
+        return [
+            Stage(
+                f"ask unjudged {name}",
+                (
+                    *("mine", paragraphs if texts == "wikipedia" else texts or made[asked]),
+                    *("--queries", made.get(asked, asked), "--seed", seed),
+                    *("--most", "16" if briefly else str(most)),
+                    *(word for window in _WINDOWS for word in ("--window", window)),
+                    *("--output", str(place)),
+                ),
+                place,
+            )
+            for name, texts, asked, most in rows
+            for place in ((folder / "asked" / f"{name}.jsonl").absolute(),)
+        ]
+
+    mining, mining_again = asking_unjudged(_ASKED, "0"), asking_unjudged(_ASKED_AGAIN, "8")
+
+    def unjudged(*asked: Stage) -> dict[str, str]:
+        files = [stage.command[-1] for stage in asked]
+        own = ["nfcorpus-stopped", "insuranceqa", "medquad", "boolq"]
+        return keeping | {"data.train": _toml([*own, *files])}
+
+    teaching = unjudged(*mining) | {
         "model.backbone": _toml(str(Path(mean, "document_0_Transformer").absolute())),
         "teachers": _teachers(sources.teacher, 112, 0.3),
     }
@@ -155,9 +176,18 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         '{kind="bm25",weight=0.3}',
         _dense(sources.second_teacher, 112, 0.7),
     ]
-    fifth = unjudged | {
+    fifth = unjudged(*mining) | {
         "model.backbone": _toml(str(Path(mean).absolute())),
         "teachers": f"[{','.join(several)}]",
+    }
+    three = [
+        _dense(sources.teacher, 112),
+        _dense(sources.second_teacher, 112),
+        _sparse(standing, 1.0),
+    ]
+    sixth = unjudged(*mining, *mining_again) | {
+        "model.backbone": _toml(str(Path(five).absolute())),
+        "teachers": f"[{','.join(three)}]",
     }
     counted = [word for name in (paragraphs, *_LABELLED) for word in ("--words", name)]
 
@@ -169,6 +199,7 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
 
     counting = (*counted, "--most", "30000")
     joining_before = ("join", mean, before, *counting)
+    joining_five = ("join", five, standing, *counting, "--weight", "1.5")
     rounding = ("onnx", final, small, "--int8", "--texts", "medquad")
     joining = ("join", small, whole, *counting, "--weight", "1.5", "--name", "lsr-mini")
     return [
@@ -185,7 +216,11 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         *mining,
         training("train a teacher", "lsr-mini-teacher", sparse, teaching),
         training("train asked", "lsr-mini-asked", taught, fifth),
-        averaging("average at last", taught, mean, final),
+        averaging("average five", taught, mean, five),
+        Stage("join five", joining_five, Path(standing)),
+        *mining_again,
+        training("train asked again", "lsr-mini-asked-again", latest, sixth),
+        averaging("average at last", latest, five, final),
         Stage("round", rounding, Path(small)),
         Stage("join", joining, Path(whole)),
         Stage("measure", ("evaluate", *(UNSEEN[3:4] if briefly else UNSEEN), "--encoder", whole)),
