@@ -51,7 +51,12 @@ def test_each_stage_reads_what_the_one_before_wrote(capsys: pytest.CaptureFixtur
         start = Path(json.loads(given(command)["model.backbone"]))
         assert (start.parent.name, start.name) == (Path(warm[3]).name, "document_0_Transformer")
     assert [train[3], words[3]] == average[2:4]
-    for command, start in ((again, average[4]), (last, third[4]), (taught, mean[4]), (latest, five[4])):
+    for command, start in (
+        (again, average[4]),
+        (last, third[4]),
+        (taught, mean[4]),
+        (latest, five[4]),
+    ):
         assert json.loads(given(command)["model.backbone"]) == str(Path(start).absolute())
     assert [average[4], again[3]] == third[2:4]
     assert [third[4], last[3]] == mean[2:4]

@@ -132,6 +132,24 @@ def test_a_start_without_a_record_tells_what_its_readme_states(tmp_path: Path) -
     ]
 
 
+def test_a_mean_that_learns_on_and_is_averaged_again_names_each_run_once() -> None:
+    def run(name: str, **more: object) -> dict[str, Any]:
+        start = {"name": "start", "licence": "mit"}
+        data = [{"name": name, "split": "train", "fingerprint": "0", "n_queries": 3}]
+        return {"recipe": {"name": name}, "backbone": start, "data": data, **more}
+
+    mean = run("a", averaged={"others": [run("b")]})
+    for name in ("c", "d", "e"):
+        learned_on = run(name)
+        learned_on["backbone"]["training"] = heritage(mean)
+        others = mean["averaged"]["others"]
+        mean = mean | {"averaged": {"others": [*others, learned_on]}}
+    told = heritage(mean)
+    names = [one["data"][0]["name"] for one in (told, *earlier(told))]
+    assert sorted(names) == ["a", "b", "c", "d", "e"]
+    assert "n_queries" not in str(told)
+
+
 def test_a_record_that_was_edited_by_hand_ends_no_training() -> None:
     """It is read when everything else is done."""
     told = heritage({"recipe": None, "backbone": "x", "data": ["y"], "averaged": {"others": [1]}})

@@ -135,11 +135,11 @@ def heritage(record: Mapping[str, Any]) -> dict[str, Any]:
     that learn on and are averaged again name the same ones in many places. What is no record in
     it, as in a file edited by hand, is left out: training is over by the time that it is read.
     """
-    others: list[dict[str, Any]] = []
+    runs = [_seen(record)]
     for run in map(_seen, earlier(record)):
-        if run not in others:
-            others.append(run)
-    return _seen(record) | {"averaged": {"others": others}}
+        if run not in runs:
+            runs.append(run)
+    return runs[0] | {"averaged": {"others": runs[1:]}}
 
 
 def _seen(record: Mapping[str, Any]) -> dict[str, Any]:

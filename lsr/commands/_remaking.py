@@ -141,6 +141,7 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         "model.backbone": _toml(str(Path(third).absolute())),
         "teachers": _teachers(sources.teacher, 112, 0.3),
     }
+
     def asking_unjudged(rows: Sequence[tuple[str, str, str, int]], seed: str) -> list[Stage]:
         return [
             Stage(
