@@ -142,24 +142,19 @@ def stages(folder: Path, sources: Sources, *, briefly: bool = False) -> list[Sta
         "teachers": _teachers(sources.teacher, 112, 0.3),
     }
 
-    def asking_unjudged(rows: Sequence[tuple[str, str, str, int]], seed: str) -> list[Stage]:
-        return [
-            Stage(
-                f"ask unjudged {name}",
-                (
-                    *("mine", paragraphs if texts == "wikipedia" else texts or made[asked]),
-                    *("--queries", made.get(asked, asked), "--seed", seed),
-                    *("--most", "16" if briefly else str(most)),
-                    *(word for window in _WINDOWS for word in ("--window", window)),
-                    *("--output", str(place)),
-                ),
-                place,
-            )
-            for name, texts, asked, most in rows
-            for place in ((folder / "asked" / f"{name}.jsonl").absolute(),)
-        ]
+    def ask(seed: str, name: str, texts: str, asked: str, most: int) -> Stage:
+        place = (folder / "asked" / f"{name}.jsonl").absolute()
+        source = paragraphs if texts == "wikipedia" else texts or made[asked]
+        words = (
+            *("mine", source, "--queries", made.get(asked, asked), "--seed", seed),
+            *("--most", "16" if briefly else str(most)),
+            *(word for window in _WINDOWS for word in ("--window", window)),
+            *("--output", str(place)),
+        )
+        return Stage(f"ask unjudged {name}", words, place)
 
-    mining, mining_again = asking_unjudged(_ASKED, "0"), asking_unjudged(_ASKED_AGAIN, "8")
+    mining = [ask("0", *row) for row in _ASKED]
+    mining_again = [ask("8", *row) for row in _ASKED_AGAIN]
 
     def unjudged(*asked: Stage) -> dict[str, str]:
         files = [stage.command[-1] for stage in asked]
