@@ -32,8 +32,9 @@ BLOCK = 256
 
 _PACE = "pace.txt"
 """Texts and seconds, over all calls that filled the folder."""
-_KEYS = "keys.npy"
-"""Of a list that `kept_vectors` embedded: the key of each of its texts."""
+_KEYS = "keys.bin"
+"""Of a list that `kept_vectors` embedded: the key of each of its texts, 8 bytes, little-endian. The
+folder's name ends in their checksum, for another key would give a vector to another text."""
 
 Embed = Callable[[Sequence[str]], Vectors]
 
@@ -117,17 +118,18 @@ def kept_vectors(
     for good. A call that finds texts without vectors adds a folder of its own with their keys and
     blocks, so a kill costs one block. What a text is batched with may move the last bit of a
     vector. None if `deadline` (of `time.monotonic`) came first. Raises `ScoresError` for a block
-    that contradicts its checksum.
+    or keys that contradict their checksum.
     """
     with locked(folder):
         known, _ = _kept(folder)
         _, first = np.unique(keys, return_index=True)
         new = np.sort(first[~np.isin(keys[first], known)])
         if len(new):
-            digest = google_crc32c.value(keys[new].astype("<u8").tobytes())
-            added = folder / f"{len(list(folder.glob('*/'))):04}-{digest:08x}"
+            raw = keys[new].astype("<u8").tobytes()
+            number = len(list(folder.glob("*/")))
+            added = folder / f"{number:04}-{google_crc32c.value(raw):08x}"
             with atomic_write(added / _KEYS) as out:
-                np.save(out, keys[new], allow_pickle=False)
+                out.write(raw)
             lacking = [texts[row] for row in new]
             if (
                 update_vectors(added, lacking, embed, desc=desc, deadline=deadline, quiet=quiet)
@@ -141,11 +143,21 @@ def _blocks(folder: Path) -> dict[int, Path]:
     return {int(path.name[:6]): path for path in sorted(folder.glob("[0-9]*-*.np[yz]"))}
 
 
+def _keys_of(path: Path) -> npt.NDArray[np.uint64]:
+    raw = path.read_bytes()
+    if f"{google_crc32c.value(raw):08x}" != path.parent.name.partition("-")[2]:
+        raise ScoresError(
+            f"{path}: its content contradicts the checksum in the name of its folder; remove "
+            f"{path.parent}, only its texts are embedded again"
+        )
+    return np.frombuffer(raw, "<u8").astype(np.uint64)
+
+
 def _kept(folder: Path) -> tuple[npt.NDArray[np.uint64], list[tuple[Path, int]]]:
     """The keys of all rows in the blocks of all lists, and each block with its number of rows."""
     keys, blocks = [np.empty(0, np.uint64)], []
     for path in sorted(folder.glob(f"*/{_KEYS}")):
-        of_list = np.load(path, allow_pickle=False)
+        of_list = _keys_of(path)
         for number, block in sorted(_blocks(path.parent).items()):
             keys.append(of_list[number * BLOCK : (number + 1) * BLOCK])
             blocks.append((block, len(keys[-1])))

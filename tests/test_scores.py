@@ -1,6 +1,7 @@
 """The score cache and what stands on it: written in parts, damaged, resumed, extended, asked."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -399,3 +400,27 @@ def test_kept_vectors_lose_a_block_to_a_kill_and_name_a_damaged_one(tmp_path: Pa
     block.unlink()
     assert kept(texts[:5]) is not None
     assert asked[600:] == texts[:5]
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+@pytest.mark.parametrize("harm", ["flip", "cut"])
+def test_damaged_keys_give_no_text_the_vector_of_another(
+    tmp_path: Path, place: int, harm: str
+) -> None:
+    texts = [str(i) for i in range(30)]
+
+    def kept():
+        def embed(part):
+            return np.array([[float(text), 1.0] for text in part], np.float32)
+
+        return kept_vectors(tmp_path, text_keys(texts), texts, embed, desc="t", quiet=True)
+
+    kept()
+    (keys,) = tmp_path.glob("*/keys.bin")
+    raw = bytearray(keys.read_bytes())
+    raw[place] ^= 1
+    keys.write_bytes(raw if harm == "flip" else raw[: place % len(raw)])
+    with pytest.raises(ScoresError, match=rf"keys\.bin.*remove {keys.parent},"):
+        kept()
+    shutil.rmtree(keys.parent)
+    assert kept() is not None
