@@ -593,6 +593,17 @@ def test_kept_vectors_serve_other_recipes_and_teach_the_same(
     }
 
 
+def test_a_shipped_recipe_keeps_vectors_in_the_working_directory(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    teachers = [{"kind": "dense", "model": str(dense)}]
+    recipe = load_recipe("smoke", {"teachers": teachers, "distillation.vectors": "vectors"})
+    pairs = load_pairs(recipe)
+    assert teach(recipe, pairs, tmp_path / "run", quiet=True) is not None
+    assert len(list((tmp_path / "vectors").iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
