@@ -330,7 +330,16 @@ def _open_writer(path: Path) -> apsw.Connection:
 def _open_reader(path: Path) -> apsw.Connection:
     try:
         return _connect_reader(path, "")
-    except IndexNotFound:
+    except IndexNotFound as error:
+        if not path.exists():
+            raise
+        if os.access(path.parent, os.W_OK):
+            # Whoever may write here must not read past the log: what is committed to it later
+            # would stay unseen, and its segments be removed as nobody's.
+            raise IndexFailure(
+                f"{path}: its write-ahead log or shared memory could not be made; try again, and "
+                "if that does not help look whether the disk is full or failing"
+            ) from error
         # A WAL-mode file in a directory where its shared memory cannot be made.
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size:

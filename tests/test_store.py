@@ -782,6 +782,28 @@ def test_a_segment_that_vanished_is_named(tmp_path: Path) -> None:
         Index.open(tmp_path / "i")
 
 
+def test_who_can_write_never_reads_past_the_log(tmp_path: Path) -> None:
+    """The log cannot be made for a moment, as on a disk that is full just then. One who read the
+    file alone from then on would not see what is written, and remove it as nobody's.
+    """
+    path = tmp_path / "i"
+    with new_index(path) as index:
+        index.add([Document("a")], row({1: 1.0}))
+        index.seal()
+    log = path / "catalog.sqlite-wal"
+    log.symlink_to(tmp_path / "nowhere" / "log")
+    with pytest.raises(IndexFailure, match="could not be made"):
+        Index.open(path)
+    log.unlink()
+    for name in ("b", "c"):
+        with Index.open(path) as index:
+            index.add([Document(name)], row({1: 1.0}))
+            index.merge()
+    with Index.open(path) as index:
+        assert index.search(row({1: 1.0})).doc_ids == ["a", "b", "c"]
+        assert index.check().sound
+
+
 def test_a_closed_index_leaves_one_catalog_file_and_opens_read_only(tmp_path: Path) -> None:
     with new_index(tmp_path / "i") as index:
         index.add([Document("a")], row({1: 1.0}))

@@ -86,22 +86,28 @@ class Filler:
         self.arm(point, failure)
         world = world_of(self.root, self.plan)
         step = 0
+        failed_at = -1
         while step < len(self.plan.steps):
             try:
                 world.act(self.plan.steps[step])
                 step += 1
                 continue
-            except DiskFull:
+            except DiskFull as error:
+                why = str(error)
                 if failure == "broken":
                     return Verdict("unsound", "a broken disk was called full")
             except LsrError as error:
+                why = f"{type(error).__name__}: {error}"
                 if failure.startswith("full"):
-                    return Verdict("unsound", f"step {step}: {type(error).__name__}: {error}")
+                    return Verdict("unsound", f"step {step}: {why}")
             except OSError as error:
                 return Verdict("unsound", f"step {step}: {type(error).__name__}: {error}")
+            if step == failed_at:
+                return Verdict("unsound", f"step {step} still fails with room: {why}")
             assert isinstance(world, World)
             if problem := self.searches(world, step):
                 return Verdict("unsound", f"searching after step {step}: {problem}")
+            failed_at = step
             self.control.disarm()
         self.control.disarm()
         world.close()
