@@ -30,7 +30,7 @@ from lsr.errors import (
 )
 from lsr.files import NO_ROOM, has_room
 
-from .wal import log_damage
+from .wal import empty_torn_log, log_damage
 
 BUSY_TIMEOUT_MS = 60_000
 
@@ -321,6 +321,7 @@ def _open_writer(path: Path) -> apsw.Connection:
     try:
         with translated(path, connection):
             _configure_writer(connection)
+            empty_torn_log(path.with_name(path.name + "-wal"), connection)
     except BaseException:
         connection.close()
         raise
