@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from lsr.errors import IndexCorrupt
 from service import Settings, create_app
+from service.home.registry import Registry
 from service.wire.health import HealthHistory
 from service.worker.canary import Canary
 from service.worker.job import Shelf
@@ -48,6 +51,24 @@ def gain(ranking: list[str], grades: dict[str, int]) -> float:
     dcg = sum(grades.get(one, 0) / math.log2(i + 2) for i, one in enumerate(ranking[:10]))
     ideal = sorted(grades.values(), reverse=True)[:10]
     return dcg / sum(grade / math.log2(i + 2) for i, grade in enumerate(ideal))
+
+
+def test_judged_queries_go_on_after_a_page_that_could_not_be_read(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = client.app_state["engine"].home  # type: ignore[attr-defined]
+    shelf, stopping, calls = Shelf(home), threading.Event(), []
+
+    def registry() -> Registry:
+        calls.append(1)
+        if len(calls) < 2:
+            raise IndexCorrupt("service.sqlite: a page does not match its checksum")
+        stopping.set()
+        return Registry.read(home)
+
+    monkeypatch.setattr(shelf, "registry", registry)
+    Canary(home, shelf, 0.01).run(stopping)
+    assert len(calls) == 2
 
 
 def test_an_index_is_measured_when_it_is_due(client: TestClient) -> None:

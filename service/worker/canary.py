@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lsr.errors import LsrError
+from lsr.errors import IndexFailure, LsrError
 
 from ..home import Home
 from ..home.registry import Entry
@@ -45,7 +45,10 @@ class Canary:
         except OSError as error:
             log.debug("judged queries run at the usual priority: %s", error)
         while not stopping.is_set():
-            self.look()
+            try:
+                self.look()
+            except IndexFailure as error:  # of the service's own file
+                log.warning("judged queries wait: %s", error)
             stopping.wait(min(LOOK_S, self.every_s))
 
     def look(self) -> None:

@@ -74,9 +74,7 @@ class Worker:
         """
         with self.home.working(), ThreadPoolExecutor(THREADS, "task") as pool:
             started()
-            queue.recover(self.home)
-            for left in registry.orphans(self.home, older_than_s=3600):
-                shutil.rmtree(left, ignore_errors=True)
+            self._recover()
             asking = self._ask_judged()
             prune_at = 0.0
             running: dict[str | None, Future[None]] = {}
@@ -109,6 +107,18 @@ class Worker:
             if asking is not None:
                 asking.join()
         self._shelf.close()
+
+    def _recover(self) -> None:
+        """Clear up after the worker before, as soon as the disk lets it."""
+        while not self._stopping.is_set():
+            try:
+                queue.recover(self.home)
+                for left in registry.orphans(self.home, older_than_s=3600):
+                    shutil.rmtree(left, ignore_errors=True)
+                return
+            except IndexFailure as error:
+                log.error("the worker cannot begin yet: %s", error)
+                self._stopping.wait(RETRY_S)
 
     def _prune(self) -> None:
         """Forget old tasks and their files; a full disk can wait for that."""

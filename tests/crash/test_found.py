@@ -18,7 +18,7 @@ from crash.disk import replayed
 from crash.layer import Control, environment, read_trace
 from index import Index
 from index.restoring import snapshots_in
-from lsr.errors import UsageError
+from lsr.errors import DiskFull, UsageError
 from lsr.types import Document
 from service import making
 from service.home import Home, log, queue
@@ -136,6 +136,39 @@ def test_a_task_that_comes_while_another_ends_is_run(
         finally:
             worker.stop()
             thread.join()
+
+
+def test_a_worker_that_cannot_begin_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It died of a disk that was full, or a page that was damaged, just as it cleared up after the
+    worker before; inside a server nobody started it again.
+    """
+    real, calls = queue.recover, []
+
+    def recover(home: Home) -> None:
+        calls.append(home)
+        if len(calls) < 3:
+            raise DiskFull("the disk is full")
+        real(home)
+
+    monkeypatch.setattr(queue, "recover", recover)
+    monkeypatch.setattr("service.worker.worker.RETRY_S", 0.01)
+    with Home.open(tmp_path / "data") as home:
+        worker = Worker(home)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            with home.transaction() as connection:
+                number = queue.enqueue(connection, "snapshot_verify", None, {"snapshot": "no"})
+            give_up = time.monotonic() + 20
+            while not queue.task_of(home, number).over:
+                assert time.monotonic() < give_up, "still queued"
+                time.sleep(0.01)
+        finally:
+            worker.stop()
+            thread.join()
+    assert len(calls) == 3
 
 
 def test_the_worker_lets_go_of_indexes_that_were_deleted(tmp_path: Path) -> None:
