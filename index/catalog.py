@@ -103,16 +103,18 @@ class Catalog(Database):
         catalog = cls.open_file(path, read_only=read_only)
         try:
             version = catalog.meta("format")
+            problem = catalog.length_problem()
+            if problem:
+                raise IndexCorrupt(f"{path}: {problem}. Restore a copy or rebuild the index.")
         except (apsw.SQLError, TypeError) as error:
-            catalog.close()
+            catalog.abandon()
             raise IndexCorrupt(f"{path}: not a catalog of an lsr index ({error})") from error
+        except IndexCorrupt:
+            catalog.abandon()
+            raise
         except BaseException:
             catalog.close()
             raise
-        problem = catalog.length_problem()
-        if problem:
-            catalog.close()
-            raise IndexCorrupt(f"{path}: {problem}. Restore a copy or rebuild the index.")
         if version != CATALOG_VERSION:
             catalog.close()
             raise IndexVersion(

@@ -67,7 +67,13 @@ def translated(path: Path, connection: apsw.Connection | None = None) -> Iterato
                 "try again."
             ) from error
         if isinstance(error, apsw.CantOpenError):
-            raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
+            if not os.path.exists(path):  # noqa: PTH110 - False, too, where nobody may look
+                raise IndexNotFound(f"{path}: cannot be opened ({error})") from error
+            raise IndexFailure(
+                f"{path}: it, its write-ahead log or its shared memory cannot be opened or made "
+                f"({error}); try again, and if that does not help look whose they are and whether "
+                "the disk is failing"
+            ) from error
         raise IndexFailure(f"{path}: {error}") from error
     except apsw.BusyError as error:
         raise IndexFailure(
@@ -145,10 +151,9 @@ class Database:
         On a full disk a file that was closed well opens, too: to be written once there is room.
         """
         _register_checksum_vfs()
-        changeable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
         writer = None
         waits = False
-        if changeable and not read_only:
+        if not read_only and _may_write(path):
             try:
                 writer = _open_writer(path)
             except DiskFull as error:
@@ -160,6 +165,14 @@ class Database:
             if writer is not None:
                 writer.close()
             raise
+
+    def abandon(self) -> None:
+        """Close what is damaged, and leave all of it as it lies there, the log as well."""
+        with self._writing, self._reading:
+            self._reader.close()
+            if self._writer is not None:
+                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                self._writer.close()
 
     def close(self) -> None:
         """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
@@ -321,7 +334,8 @@ def _open_writer(path: Path) -> apsw.Connection:
     try:
         with translated(path, connection):
             _configure_writer(connection)
-            empty_torn_log(path.with_name(path.name + "-wal"), connection)
+            deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+            empty_torn_log(path.with_name(path.name + "-wal"), connection, deadline)
     except BaseException:
         connection.close()
         raise
@@ -331,16 +345,13 @@ def _open_writer(path: Path) -> apsw.Connection:
 def _open_reader(path: Path) -> apsw.Connection:
     try:
         return _connect_reader(path, "")
-    except IndexNotFound as error:
-        if not path.exists():
+    except IndexFailure as error:
+        if not isinstance(error.__cause__, apsw.CantOpenError | apsw.ReadOnlyError):
             raise
-        if os.access(path.parent, os.W_OK):
-            # Whoever may write here must not read past the log: what is committed to it later
-            # would stay unseen, and its segments be removed as nobody's.
-            raise IndexFailure(
-                f"{path}: its write-ahead log or shared memory could not be made; try again, and "
-                "if that does not help look whether the disk is full or failing"
-            ) from error
+        # Whoever may write here must not read past the log: what is committed to it later would
+        # stay unseen, and its segments be removed as nobody's.
+        if isinstance(error, IndexNotFound) or _may_write(path):
+            raise
         # A WAL-mode file in a directory where its shared memory cannot be made.
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size:
@@ -349,6 +360,10 @@ def _open_reader(path: Path) -> apsw.Connection:
                 "index once as a user who may write to its directory"
             ) from None
         return _connect_reader(path, "&immutable=1")
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
 
 
 def _connect_reader(path: Path, options: str) -> apsw.Connection:

@@ -14,7 +14,9 @@ https://www.sqlite.org/fileformat2.html#walformat tells the format.
 """
 
 import struct
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -27,28 +29,44 @@ BAD_HEADER = "the header of its write-ahead log does not match its checksum"
 
 def log_damage(path: Path, connection: apsw.Connection) -> str:
     """What is wrong with the log at `path`, beside a database that this connection has open."""
-    for _ in range(TRIES):
-        n_frames = _n_frames(connection)
-        try:
+    try:
+        for _ in range(TRIES):
+            n_frames = _n_frames(connection)
             raw = path.read_bytes()
-        except FileNotFoundError:  # somebody else closed the database
-            return ""
-        if _n_frames(connection) == n_frames:
-            if not _header_is_sound(raw):
-                return "" if _is_written_back(raw, path, connection) else BAD_HEADER
-            return _damage(raw, n_frames)
+            if _n_frames(connection) != n_frames:
+                continue
+            if _header_is_sound(raw):
+                return _damage(raw, n_frames)
+            if _is_written_back(raw, path, connection):
+                return ""
+            if path.read_bytes() == raw:
+                return BAD_HEADER
+    except FileNotFoundError:  # somebody else closed the database
+        pass
     return ""  # others commit at this moment, so what was left behind has been read already
 
 
-def empty_torn_log(path: Path, connection: apsw.Connection) -> None:
-    """Cut a log of a torn header and nothing to lose to no bytes, by a connection that writes."""
-    try:
-        with path.open("rb") as log:
-            torn = not _header_is_sound(log.read(HEADER_BYTES + 1))
-    except FileNotFoundError:
-        return
-    if torn and _is_written_back(path.read_bytes(), path, connection):
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+def empty_torn_log(path: Path, connection: apsw.Connection, deadline: float) -> None:
+    """Cut a log of a torn header and nothing to lose to no bytes, by a connection that writes.
+
+    Others who do so at the same moment, or write, are waited for until `deadline` on the monotonic
+    clock: SQLite itself does not wait for a checkpoint's lock.
+    """
+    while True:
+        try:
+            with path.open("rb") as log:
+                if _header_is_sound(log.read(HEADER_BYTES + 1)):
+                    return
+            if not _is_written_back(path.read_bytes(), path, connection):
+                return  # the damage is told of by `log_damage`
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            return
+        except FileNotFoundError:
+            return
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.001)
 
 
 def _n_frames(connection: apsw.Connection) -> int:
@@ -69,9 +87,13 @@ def _header_is_sound(raw: bytes) -> bool:
 def _is_written_back(raw: bytes, path: Path, connection: apsw.Connection) -> bool:
     """Whether the database has all that a log of an unsound header holds.
 
-    The checksum of a page is made anew when it is written back, and is left out.
+    False where that cannot be told. The checksum of a page is made anew when it is written back,
+    and is left out.
     """
-    (page_bytes,) = next(connection.execute("PRAGMA page_size"))
+    page_bytes = int(connection.pragma("page_size"))
+    held = _held(raw, page_bytes)
+    if held is None:
+        return False
     compared = page_bytes - connection.reserve_bytes()
     # By SQLite's own layer: to close a descriptor of ours would let go of the locks of all.
     flags = apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY
@@ -79,58 +101,82 @@ def _is_written_back(raw: bytes, path: Path, connection: apsw.Connection) -> boo
     try:
         return all(
             database.xRead(compared, (number - 1) * page_bytes) == raw[at : at + compared]
-            for order in "<>"
-            for number, at in _committed(raw, page_bytes, order).items()
+            for number, at in held.items()
         )
     finally:
         database.xClose()
 
 
-def _committed(raw: bytes, page_bytes: int, order: str) -> dict[int, int]:
+def _held(raw: bytes, page_bytes: int) -> dict[int, int] | None:
     """Where the last version of each page begins in a log; nothing of its header is believed.
 
     The frames of its last round carry the salts of the first one. What counted are those up to
-    the last commit that the chain of their checksums reaches.
+    the last commit that the chain of their checksums reaches. None where there is no such commit,
+    or one after the end of the chain: the frames are damaged as well.
     """
     frame_bytes = FRAME_HEADER_BYTES + page_bytes
+    starts = range(HEADER_BYTES, len(raw) - frame_bytes + 1, frame_bytes)
     salts = raw[HEADER_BYTES + 8 : HEADER_BYTES + 16]
-    n_pages = 0
-    committed: dict[int, int] = {}
+    order = next(
+        (one for at in starts[1:] for one in "<>" if _follows(raw, at, frame_bytes, one)),
+        "<",  # of a single frame it does not matter
+    )
+    n_pages = n_committed = 0
+    held: dict[int, int] = {}
     waiting: dict[int, int] = {}
-    for at in range(HEADER_BYTES, len(raw) - frame_bytes + 1, frame_bytes):
+    for n, at in enumerate(starts, start=1):
         follows = at == HEADER_BYTES or _follows(raw, at, frame_bytes, order)
         if not follows or raw[at + 8 : at + 16] != salts:
             break
         number, pages_then = struct.unpack_from(">2I", raw, at)
         waiting[number] = at + FRAME_HEADER_BYTES
         if pages_then:
-            n_pages = pages_then
-            committed |= waiting
+            n_pages, n_committed = pages_then, n
+            held |= waiting
             waiting = {}
-    return {number: at for number, at in committed.items() if 0 < number <= n_pages}
+    held = {number: at for number, at in held.items() if 0 < number <= n_pages}
+    if not held or _lost(raw, _Round(order, page_bytes, salts), n_committed):
+        return None
+    return held
 
 
 def _damage(raw: bytes, n_frames: int) -> str:
     if len(raw) <= HEADER_BYTES:
         return ""
-    magic, _, page_bytes, _, *salts = struct.unpack_from(">6I", raw)
-    order = _order(magic)
-    frame_bytes = FRAME_HEADER_BYTES + page_bytes
+    magic, _, page_bytes = struct.unpack_from(">3I", raw)
+    if _lost(raw, _Round(_order(magic), page_bytes, raw[16:24]), n_frames):
+        return (
+            f"frame {n_frames + 1} of its write-ahead log does not match its checksum, and "
+            "commits after it were synced"
+        )
+    return ""
+
+
+class _Round(NamedTuple):
+    """What the frames of one round of a log have in common."""
+
+    order: str
+    page_bytes: int
+    salts: bytes
+
+
+def _lost(raw: bytes, of: _Round, n_frames: int) -> bool:
+    """Whether a commit of this round follows the transaction that the frame after `n_frames` is of,
+    in which the chain of checksums breaks.
+    """
+    frame_bytes = FRAME_HEADER_BYTES + of.page_bytes
     commit_seen = False
     for number in range(n_frames, (len(raw) - HEADER_BYTES) // frame_bytes):
         at = HEADER_BYTES + number * frame_bytes
-        _, n_pages, *its_salts = struct.unpack_from(">4I", raw, at)
-        if its_salts != salts:
+        if raw[at + 8 : at + 16] != of.salts:
             continue  # of an earlier round of the log, or torn
-        intact = number > 0 and _follows(raw, at, frame_bytes, order)
+        intact = number > 0 and _follows(raw, at, frame_bytes, of.order)
         if commit_seen and intact:
-            return (
-                f"frame {n_frames + 1} of its write-ahead log does not match its checksum, and "
-                "commits after it were synced"
-            )
+            return True
         # The first bad frame may itself be the commit of its transaction, if its header says so.
+        (n_pages,) = struct.unpack_from(">I", raw, at + 4)
         commit_seen |= n_pages > 0 and (intact or number == n_frames)
-    return ""
+    return False
 
 
 def _order(magic: int) -> str:

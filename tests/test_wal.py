@@ -2,38 +2,61 @@
 
 import shutil
 import struct
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from test_store import new_index, row
 
 from index import Index
-from index.wal import HEADER_BYTES, _checksum
+from index.database import Database
+from index.wal import FRAME_HEADER_BYTES, HEADER_BYTES, _checksum
 from lsr.errors import IndexCorrupt
 from lsr.types import Document
 
 NAMES = [f"d{number}" for number in range(40)]
+FRAME_BYTES = FRAME_HEADER_BYTES + 8192
 
 
-def left_by_a_kill(folder: Path, *, written_back: bool) -> Path:
+def killed_index(folder: Path, *, written_back: bool) -> Path:
     """An index as it lies there while it is open, with the end of its log in the catalog or not."""
     with new_index(folder / "open") as index:
         for name in NAMES:
             index.add([Document(name)], row({1: 1.0}))
             if name == NAMES[0] or (written_back and name == NAMES[-1]):
-                write_back(index)
+                write_back(index._catalog)
         killed = shutil.copytree(folder / "open", folder / "killed")
     (killed / "catalog.sqlite-shm").unlink()
     return Path(killed)
 
 
-def write_back(index: Index) -> None:
-    """All of the log to the catalog, without beginning it anew."""
-    writer = index._catalog._writer
-    assert writer is not None
-    ((busy, in_log, done),) = writer.execute("PRAGMA wal_checkpoint(FULL)")
+def write_back(database: Database) -> None:
+    """All of the log to the database, without beginning it anew."""
+    assert database._writer is not None
+    ((busy, in_log, done),) = database._writer.execute("PRAGMA wal_checkpoint(FULL)")
     assert not busy
     assert in_log == done > 0
+
+
+def counted(folder: Path, *, written_back: bool) -> Path:
+    """A file whose only page counts to nine, one commit each, as a kill leaves it."""
+    folder.mkdir()
+    path = folder / "counted"
+    schema = "CREATE TABLE counted(n INTEGER)"
+    database = Database.create_file(path, schema, [("INSERT INTO counted VALUES(?)", (0,))])
+    write_back(database)
+    for number in range(1, 10):
+        with database.transaction() as connection:
+            connection.execute("UPDATE counted SET n=?", (number,))
+    if written_back:
+        write_back(database)
+    killed = folder / "killed"
+    killed.mkdir()
+    for end in ("", "-wal"):
+        shutil.copy(f"{path}{end}", killed)
+    database.close()
+    return killed / "counted"
 
 
 def begun_anew(header: bytes) -> bytes:
@@ -53,7 +76,7 @@ def torn_headers(log: Path) -> list[bytes]:
 
 
 def test_a_header_torn_over_a_log_that_was_written_back_loses_nothing(tmp_path: Path) -> None:
-    killed = left_by_a_kill(tmp_path, written_back=True)
+    killed = killed_index(tmp_path, written_back=True)
     wholes = torn_headers(killed / "catalog.sqlite-wal")
     assert len(wholes) > 15
     for number, raw in enumerate(wholes):
@@ -73,9 +96,94 @@ def test_a_header_torn_over_a_log_that_was_written_back_loses_nothing(tmp_path: 
 
 
 def test_a_header_torn_over_what_the_catalog_lacks_is_damage(tmp_path: Path) -> None:
-    killed = left_by_a_kill(tmp_path, written_back=False)
+    """Whoever finds it leaves the log, or the next one to look would find nothing wrong."""
+    killed = killed_index(tmp_path, written_back=False)
     log = killed / "catalog.sqlite-wal"
     for raw in torn_headers(log):
         log.write_bytes(raw)
+        for read_only in (False, True, False):
+            with pytest.raises(IndexCorrupt, match="header of its write-ahead log"):
+                Index.open(killed, read_only=read_only)
+            assert log.read_bytes() == raw
+
+
+@pytest.mark.parametrize("n_bytes", [64, 512, 4096, HEADER_BYTES + FRAME_BYTES, None])
+def test_a_log_that_begins_with_nothing_is_damage(tmp_path: Path, n_bytes: int | None) -> None:
+    killed = killed_index(tmp_path, written_back=False)
+    log = killed / "catalog.sqlite-wal"
+    raw = log.read_bytes()
+    log.write_bytes(bytes(n_bytes or len(raw)) + raw[n_bytes or len(raw) :])
+    for _ in range(2):
         with pytest.raises(IndexCorrupt, match="header of its write-ahead log"):
             Index.open(killed)
+
+
+def test_a_page_that_was_written_again_and_again_is_in_its_last_version(tmp_path: Path) -> None:
+    sound = counted(tmp_path / "sound", written_back=True)
+    lost = counted(tmp_path / "lost", written_back=False)
+    for path in (sound, lost):
+        log = path.with_name("counted-wal")
+        raw = log.read_bytes()
+        assert raw.count(raw[HEADER_BYTES + 8 : HEADER_BYTES + 16]) > 8, "a frame for each commit"
+        for torn in torn_headers(log):
+            log.write_bytes(torn)
+            database = Database.open_file(path)
+            try:
+                assert bool(database.length_problem()) == (path == lost)
+                if path == sound:
+                    assert database.rows("SELECT n FROM counted") == [(9,)]
+            finally:
+                database.abandon()
+
+
+def flipped(raw: bytes, at: int) -> bytes:
+    return raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda raw: flipped(raw, HEADER_BYTES + FRAME_BYTES + FRAME_HEADER_BYTES + 100),
+        lambda raw: flipped(raw, HEADER_BYTES + 16),
+        lambda raw: flipped(raw, HEADER_BYTES + 2 * FRAME_BYTES + 4),
+    ],
+    ids=["second page", "first checksum", "third header"],
+)
+def test_frames_that_are_damaged_as_well_are_not_taken_for_nothing(
+    tmp_path: Path, damaged: Callable[[bytes], bytes]
+) -> None:
+    """Commits go on behind where the chain of checksums breaks."""
+    path = counted(tmp_path / "counted", written_back=False)
+    log = path.with_name("counted-wal")
+    log.write_bytes(damaged(torn_headers(log)[0]))
+    database = Database.open_file(path)
+    assert "header" in database.length_problem()
+    database.abandon()
+
+
+def test_many_open_one_with_a_torn_header_at_the_same_moment(tmp_path: Path) -> None:
+    killed = counted(tmp_path / "counted", written_back=True)
+    torn = torn_headers(killed.with_name("counted-wal"))[0]
+    for number in range(10):
+        path = Path(shutil.copytree(killed.parent, tmp_path / str(number))) / "counted"
+        path.with_name("counted-wal").write_bytes(torn)
+        found: list[object] = []
+        together = threading.Barrier(4)
+
+        def open_it(
+            path: Path = path, found: list[object] = found, together: threading.Barrier = together
+        ) -> None:
+            together.wait()
+            try:
+                database = Database.open_file(path)
+                found.append(database.length_problem() or database.rows("SELECT n FROM counted"))
+                database.close()
+            except Exception as error:  # told by the assertion below
+                found.append(error)
+
+        threads = [threading.Thread(target=open_it) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [[(9,)]] * 4

@@ -163,8 +163,11 @@ class Home:
             if version == 1 and not read_only:
                 version = home._upgraded()
         except apsw.SQLError as error:
-            database.close()
+            database.abandon()
             raise IndexCorrupt(f"{file}: not the file of a data directory ({error})") from error
+        except IndexCorrupt:
+            database.abandon()
+            raise
         except BaseException:
             database.close()
             raise

@@ -19,7 +19,14 @@ from typing import Any
 
 import apsw
 
-from lsr.errors import EncoderError, IndexCorrupt, IndexFailure, LsrError, VersionConflict
+from lsr.errors import (
+    EncoderError,
+    IndexCorrupt,
+    IndexFailure,
+    IndexReplaced,
+    LsrError,
+    VersionConflict,
+)
 
 from ..duties import Duties
 from ..home import Home, queue, registry
@@ -116,6 +123,8 @@ class Worker:
                 for left in registry.orphans(self.home, older_than_s=3600):
                     shutil.rmtree(left, ignore_errors=True)
                 return
+            except IndexReplaced:
+                raise  # nothing comes of this file any more
             except IndexFailure as error:
                 log.error("the worker cannot begin yet: %s", error)
                 self._stopping.wait(RETRY_S)
