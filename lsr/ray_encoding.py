@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-from scipy import sparse
 
+from .encoded_parts import part_files, parts_in_order, write_part
 from .encoders.protocol import SparseEncoder
 from .errors import DatasetError
-from .files import atomic_write
 from .progress import Bar, bar
 from .ray_cluster import unwrapped
 from .types import Document, SparseMatrix
@@ -56,7 +55,7 @@ def encode_on_ray(
     from ray.data import ActorPoolStrategy, DataContext
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    done = {span for span, _ in _files(folder)}
+    done = {span for span, _ in part_files(folder)}
     chunks = [(a, min(a + chunk, n_docs)) for a in range(0, n_docs, chunk)]
     todo = [span for span in chunks if span not in done]
     counter: Bar[None] = bar(total=n_docs, unit="documents", desc="encoding")
@@ -88,7 +87,7 @@ def encode_on_ray(
                     counter.update(int(row["n"]))
             except ray.exceptions.RayError as error:
                 raise unwrapped(error) from None
-    yield from _in_order(folder, n_docs)
+    yield from parts_in_order(folder, n_docs)
 
 
 def _room(resources: Mapping[str, float], cpus: int, gpus: float) -> int:
@@ -140,41 +139,5 @@ class _Encoding:
         for some in np.split(np.arange(len(positions)), edges):
             texts, ids = (batch[name][some].tolist() for name in ("text", "id"))
             first = int(positions[some[0]])
-            _write(self._folder, first, ids, self._encoder.encode_documents(texts))
+            write_part(self._folder, first, ids, self._encoder.encode_documents(texts))
         return {"n": np.array([len(positions)])}
-
-
-def _write(folder: Path, first: int, ids: list[str], vectors: SparseMatrix) -> None:
-    with atomic_write(folder / f"{first:012}-{first + len(ids):012}.npz") as file:
-        np.savez(
-            file,
-            ids=np.frombuffer(orjson.dumps(ids), np.uint8),
-            data=vectors.data,
-            indices=vectors.indices,
-            indptr=vectors.indptr,
-            shape=np.array(vectors.shape),
-        )
-
-
-def _files(folder: Path) -> list[tuple[tuple[int, int], Path]]:
-    """Spans of documents [first, last) and their files, by first and the longest first."""
-    found = []
-    for path in folder.glob("*-*.npz"):
-        first, _, last = path.stem.partition("-")
-        found.append(((int(first), int(last)), path))
-    return sorted(found, key=lambda one: (one[0][0], -one[0][1]))
-
-
-def _in_order(folder: Path, n_docs: int) -> Iterator[tuple[list[str], SparseMatrix]]:
-    at = 0
-    for (first, last), path in _files(folder):
-        if last <= at:
-            continue  # a piece of a chunk that was encoded again
-        assert first == at, f"{path}: wanted a file that begins with document {at}"
-        with np.load(path) as stored:
-            matrix = sparse.csr_array(
-                (stored["data"], stored["indices"], stored["indptr"]), shape=tuple(stored["shape"])
-            )
-            yield orjson.loads(stored["ids"].tobytes()), matrix
-        at = last
-    assert at == n_docs, f"{folder}: documents from {at} to {n_docs} are missing"

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from index import Index
 from lsr.__main__ import VERBS, cli, run
+from lsr.encoders import BM25Encoder
 from lsr.trec import read_run
 from lsr.types import Document
 from training import Measured, TrainReport
@@ -646,6 +647,73 @@ class TestEncode:
         assert run(["encode", str(corpus), "folder", "--overwrite"]) == 2
         assert (tmp_path / "v.jsonl").read_text() == "mine"
         assert run(["encode", str(corpus), "v.jsonl", "--overwrite"]) == 0
+
+    @pytest.mark.parametrize("name", ["v.jsonl", "v"])
+    def test_it_goes_on_after_a_kill_with_what_was_encoded(self, name, drinks, capsys, monkeypatch):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        monkeypatch.setattr("lsr.encoded_parts.PIECE", 2)
+        command = ["encode", str(drinks), name, "--encoder", "d.index/encoder", "--json"]
+        real, asked = BM25Encoder.encode_documents, []
+
+        def encode(self, texts, **settings):
+            if len(asked) == 1:
+                raise KeyboardInterrupt
+            asked.append(list(texts))
+            return real(self, texts, **settings)
+
+        monkeypatch.setattr(BM25Encoder, "encode_documents", encode)
+        assert run(command) == 130
+        assert "the same command goes on from there" in capsys.readouterr().err
+        assert not Path(name).exists()
+        assert len(list(Path(f"{name}.parts").glob("*.npz"))) == 1
+        whole = asked.pop()
+        monkeypatch.setattr(
+            BM25Encoder,
+            "encode_documents",
+            lambda self, texts: asked.append(texts) or real(self, texts),
+        )
+        assert run(command) == 0
+        report = json.loads(capsys.readouterr().out)
+        told = [text for texts in asked for text in texts]
+        assert len(told) == report["rows"] - 2
+        assert not set(whole) & set(told)
+        assert not Path(f"{name}.parts").exists()
+        file = "v.jsonl" if name == "v.jsonl" else "v/ids.txt"
+        before = Path(file).read_bytes()
+        assert run([*command, "--overwrite"]) == 0
+        assert Path(file).read_bytes() == before
+
+    def test_a_damaged_piece_is_named_and_another_encoder_begins_anew(
+        self, drinks, capsys, monkeypatch
+    ):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        assert run(["index", str(drinks), "e.index", "--k1", "2"]) == 0
+        monkeypatch.setattr("lsr.encoded_parts.PIECE", 2)
+        command = ["encode", str(drinks), "v.jsonl", "--encoder"]
+
+        def fail(output, batches, encoder):
+            assert len(list(batches)) == 2
+            raise OSError("no room")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("lsr.commands.encode._write_lines", fail)
+            assert run([*command, "d.index/encoder"]) == 1
+        damaged = sorted(Path("v.jsonl.parts").glob("*.npz"))[1]
+        raw = damaged.read_bytes()
+        damaged.write_bytes(raw[:90] + bytes([raw[90] ^ 1]) + raw[91:])
+        capsys.readouterr()
+        assert run([*command, "d.index/encoder"]) == 1
+        assert f"{damaged.name}: damaged" in capsys.readouterr().err
+        assert run([*command, "e.index/encoder"]) == 0
+        assert not Path("v.jsonl.parts").exists()
+
+    def test_a_folder_of_somebody_where_pieces_would_wait_stays(self, drinks, tmp_path, capsys):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        (tmp_path / "v.parts").mkdir()
+        (tmp_path / "v.parts" / "thesis.txt").write_text("mine")
+        assert run(["encode", str(drinks), "v", "--encoder", "d.index/encoder"]) == 2
+        assert "holds something else" in capsys.readouterr().err
+        assert (tmp_path / "v.parts" / "thesis.txt").read_text() == "mine"
 
     def test_an_id_that_ids_txt_cannot_hold_is_refused(self, tmp_path, capsys):
         (tmp_path / "c.jsonl").write_text(json.dumps({"_id": "a\nb", "text": "x"}) + "\n")

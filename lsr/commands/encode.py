@@ -57,10 +57,11 @@ def encode(
     An OUTPUT that ends in .jsonl (also .gz, .zst) gets a line {"id", "vector": {term: weight}}
     each; `lsr import --from jsonl` makes an index of them. Any other becomes a folder: vectors.npz
     (scipy.sparse, a row each), ids.txt, encoder.json, encoder/. With --queries, CORPUS may also be
-    a file of queries. With --ray the pieces that are done wait in OUTPUT.parts, where the same
-    command goes on after a kill.
+    a file of queries. The pieces that are done wait in OUTPUT.parts, where the same command, with
+    --ray or without, goes on after a kill.
     """
     from ..datasets import load_dataset
+    from ..encoded_parts import encode_in_parts
 
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
@@ -83,9 +84,13 @@ def encode(
     started = time.perf_counter()
     with ExitStack() as stack:
         if tasks.wanted:
+            parts = stack.enter_context(_parts(output, source, encoder))
             batches = stack.enter_context(
-                _encoded_on_ray(corpus, source, choice, encoder, total, output, tasks)
+                _encoded_on_ray(parts, corpus, source, choice, encoder, total, tasks)
             )
+        elif not queries and not choice.is_bm25:
+            parts = stack.enter_context(_parts(output, source, encoder))
+            batches = encode_in_parts(parts, texts, encoder, n_docs=total)
         else:
             batches = _encoded(texts, encoder, queries=queries, total=None if queries else total)
         if ".jsonl" in output.suffixes:
@@ -155,27 +160,45 @@ def _encoded(
 
 
 @contextmanager
-def _encoded_on_ray(
-    corpus: str,
-    source: "Dataset",
-    choice: EncoderChoice,
-    encoder: "SparseEncoder",
-    total: int,
-    output: Path,
-    tasks: RayTasks,
-) -> "Iterator[Iterator[tuple[list[str], SparseMatrix]]]":
-    """What tasks encode, and a place for it that stays when they do not finish."""
+def _parts(output: Path, source: "Dataset", encoder: "SparseEncoder") -> Iterator[Path]:
+    """A folder for the pieces that are encoded, which stays when not all of them are."""
+    from ..encoded_parts import part_files
     from ..files import atomic_write
-    from ..ray_cluster import cluster
-    from ..ray_encoding import encode_on_ray
 
     parts = output.resolve().with_name(f"{output.name}.parts")
     plan = parts / "plan.json"
     wanted = {"corpus": source.fingerprint, "space": encoder.space, "build": encoder.build}
     if not plan.is_file() or orjson.loads(plan.read_bytes()) != wanted:
+        if not plan.is_file() and parts.is_dir() and any(parts.iterdir()):
+            raise UsageError(
+                f"{parts}, where pieces of {output.name} would wait, holds something else; "
+                "choose another OUTPUT"
+            )
         shutil.rmtree(parts, ignore_errors=True)
         with atomic_write(plan) as file:
             file.write(orjson.dumps(wanted))
+    try:
+        yield parts
+    except KeyboardInterrupt:
+        if part_files(parts):
+            out.note("kept", f"what was encoded, in {parts}; the same command goes on from there")
+        raise
+    shutil.rmtree(parts)
+
+
+@contextmanager
+def _encoded_on_ray(
+    parts: Path,
+    corpus: str,
+    source: "Dataset",
+    choice: EncoderChoice,
+    encoder: "SparseEncoder",
+    total: int,
+    tasks: RayTasks,
+) -> "Iterator[Iterator[tuple[list[str], SparseMatrix]]]":
+    from ..ray_cluster import cluster
+    from ..ray_encoding import encode_on_ray
+
     with cluster("lsr encode --ray"):
         yield encode_on_ray(
             parts,
@@ -186,7 +209,6 @@ def _encoded_on_ray(
             cpus=tasks.cpus,
             gpus=tasks.gpus,
         )
-    shutil.rmtree(parts)
 
 
 def _write_lines(

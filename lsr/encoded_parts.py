@@ -1,0 +1,105 @@
+"""Vectors of a corpus in a folder of pieces, so that encoding goes on where it was after a kill.
+
+A piece is a file of its own, `FIRST-LAST.npz`, there as soon as it is encoded and named after the
+documents it holds, counted from 0 in the order of the corpus. The folder belongs to one corpus and
+one encoder; who encodes, one process (here) or a cluster (`ray_encoding.py`), may change between.
+"""
+
+import bisect
+import zipfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import orjson
+from scipy import sparse
+
+from .encoders.protocol import SparseEncoder
+from .errors import DatasetError
+from .files import atomic_write
+from .progress import Bar, bar
+from .types import SparseMatrix
+
+PIECE = 512
+"""Documents of one file that one process writes: what is lost when it is killed."""
+
+
+def encode_in_parts(
+    folder: Path, texts: Iterable[tuple[str, str]], encoder: SparseEncoder, *, n_docs: int
+) -> Iterator[tuple[list[str], SparseMatrix]]:
+    """Ids and vectors of all documents, a piece at a time in order, once all are in `folder`.
+
+    `texts` are ids and texts of the whole corpus; those of pieces that are there are passed over.
+    Raises `DatasetError` where there are not `n_docs`.
+    """
+    there: dict[int, int] = {}
+    for (first, last), _ in part_files(folder):
+        there.setdefault(first, last)
+    firsts = sorted(there)
+    counter: Bar[None] = bar(total=n_docs, unit="documents", desc="encoding")
+    rest = iter(texts)
+    at = 0
+    with counter:
+        while at < n_docs:
+            following = bisect.bisect_right(firsts, at)
+            limits = (at + PIECE, n_docs, *firsts[following : following + 1])
+            end = there.get(at, min(limits))
+            some = list(islice(rest, end - at))
+            if len(some) != end - at:
+                raise DatasetError(
+                    f"the corpus ends before document {end}, of which there were more when they "
+                    "were counted; start again"
+                )
+            if at not in there:
+                vectors = encoder.encode_documents([text for _, text in some])
+                write_part(folder, at, [name for name, _ in some], vectors)
+            counter.update(len(some))
+            at = end
+    yield from parts_in_order(folder, n_docs)
+
+
+def write_part(folder: Path, first: int, ids: list[str], vectors: SparseMatrix) -> None:
+    """The file of the documents from number `first` on."""
+    with atomic_write(folder / f"{first:012}-{first + len(ids):012}.npz") as file:
+        np.savez(
+            file,
+            ids=np.frombuffer(orjson.dumps(ids), np.uint8),
+            data=vectors.data,
+            indices=vectors.indices,
+            indptr=vectors.indptr,
+            shape=np.array(vectors.shape),
+        )
+
+
+def part_files(folder: Path) -> list[tuple[tuple[int, int], Path]]:
+    """Spans of documents [first, last) and their files, by first and the longest first."""
+    found = []
+    for path in folder.glob("*-*.npz"):
+        first, _, last = path.stem.partition("-")
+        found.append(((int(first), int(last)), path))
+    return sorted(found, key=lambda one: (one[0][0], -one[0][1]))
+
+
+def parts_in_order(folder: Path, n_docs: int) -> Iterator[tuple[list[str], SparseMatrix]]:
+    """All that is in the folder, which must hold every one of `n_docs` documents.
+
+    Raises `DatasetError` for a file that is damaged.
+    """
+    at = 0
+    for (first, last), path in part_files(folder):
+        if last <= at:
+            continue  # a piece of a chunk that was encoded again
+        assert first == at, f"{path}: wanted a file that begins with document {at}"
+        try:
+            with np.load(path) as stored:
+                ids = orjson.loads(stored["ids"].tobytes())
+                parts = (stored["data"], stored["indices"], stored["indptr"])
+                matrix = sparse.csr_array(parts, shape=tuple(stored["shape"]))
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DatasetError(
+                f"{path}: damaged ({error}); remove it, and the same command encodes it anew"
+            ) from error
+        yield ids, matrix
+        at = last
+    assert at == n_docs, f"{folder}: documents from {at} to {n_docs} are missing"
