@@ -181,6 +181,24 @@ def test_a_run_that_found_nothing_judged_is_told(drinks, capsys):
     assert "poor.trec: nothing that it found on drinks is judged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("found", "said"), [(["ab", "ba"], True), (["ab", "b"], False), (["abcd", "dcba"], False)]
+)
+def test_a_run_that_was_cut_before_k_is_told(found, said, tmp_path, capsys):
+    """R@1000 was printed as ever, of rankings that ended after a hundred."""
+    texts = {"q1": "coffee", "q2": "tea"}
+    collection(tmp_path / "drinks", texts, {name: {"c": 1, "a": 1} for name in texts})
+    lines = [
+        f"{name} Q0 {doc_id} {i} {-i} t\n"
+        for name, doc_ids in zip(texts, found, strict=True)
+        for i, doc_id in enumerate(doc_ids)
+    ]
+    Path("given.trec").write_text("".join(lines))
+    assert run(["evaluate", "drinks", "--from-run", "given.trec"]) == 0
+    told = "given.trec: its rankings end after 2 documents"
+    assert (told in capsys.readouterr().err) == said
+
+
 def test_an_index_of_another_collection_is_refused(drinks, rest, capsys):
     Path("other.tsv").write_text("184\tcoffee beans\n")
     assert run(["index", "other.tsv", "other.index", "--encoder", "bm25"]) == 0

@@ -4,6 +4,7 @@ Ids of one collection mean nothing in another: every measure would be 0, which l
 """
 
 from collections.abc import Collection
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..errors import DatasetError
@@ -74,4 +75,20 @@ def require_documents(index: "Index", qrels: "Qrels", name: str) -> None:
         raise DatasetError(
             f"{index.path}: holds none of the first {min(_ENOUGH, len(relevant))} relevant "
             f"documents of {name}, such as {relevant[0]!r}; is it an index of it?"
+        )
+
+
+def note_shallow(run: "Run", k: int, corpus: "Dataset", *, place: str) -> None:
+    """Tell of a run that was cut before `k`: measures that look further see nothing there.
+
+    Rankings that end by themselves differ in length, or hold the whole corpus.
+    """
+    lengths = [len(run[query_id]) for query_id in run]
+    deepest = max(lengths, default=0)
+    cut = deepest < k and 1 < lengths.count(deepest) > len(lengths) / 2
+    if cut and len(list(islice(corpus.documents(), deepest + 1))) > deepest:
+        out.note(
+            "cut",
+            f"{place}: its rankings end after {out.counted(deepest, 'document')}; measures that "
+            f"look further, to {k}, see no more",
         )

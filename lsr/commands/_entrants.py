@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from ..systems import BM25, CROSS_ENCODER, DENSE, System, is_dense
-from ._belonging import require_answers, require_known
+from ._belonging import note_shallow, require_answers, require_known
 from ._encoders import EncoderChoice
 from ._systems import SparseStage, cached_index, encoder_choice, index_fingerprint, open_system
 
@@ -190,6 +190,7 @@ class FromRun:
         run = read_run(self.path)
         require_answers(run, texts, place=str(self.path), name=corpus.name)
         require_known(run, corpus, place=str(self.path))
+        note_shallow(run, k, corpus, place=str(self.path))
         return Answer(run.cut(k), {"system": str(self.path)})
 
 
