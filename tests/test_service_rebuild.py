@@ -304,6 +304,11 @@ def test_what_cannot_be_rebuilt_is_told_at_once(server: Server) -> None:
     told = server.rebuild(404, gate={"min_delta": 0.0})
     assert (told["code"], "judged/pets.json" in told["detail"]) == ("unknown_judged", True)
     assert server.rebuild(422, gate={**GATE, "judged": "pets"})["code"] == "invalid_request"
+    # At once: a rebuild takes hours, and its gate measures at the end of it.
+    for measure, why in (("nDGC@10", "no measure"), ("R@2000", "more than 1,000 documents")):
+        problem = server.rebuild(422, gate={**GATE, "measure": measure})
+        assert problem["code"] == "invalid_request"
+        assert why in problem["detail"]
     assert server.rebuild(422, encoder="bm25", max_weight=2.0)["code"] == "invalid_request"
     assert server.rebuild(422, max_weight=-1.0)["code"] == "invalid_request"
     assert ok(server.client.post("/v1/indexes/none/rebuild", json={}), 404)["code"]

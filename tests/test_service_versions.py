@@ -190,6 +190,12 @@ def test_the_gate_refuses_a_drop_and_tells_the_numbers(world: World) -> None:
     assert better["gates"][0]["delta"] == pytest.approx(2 / 3)
 
 
+def test_a_measure_may_be_spelled_as_on_the_command_line(world: World) -> None:
+    gate = {"queries": QUERIES, "qrels": QRELS, "measure": "mrr@10"}
+    told = world.change({"add": {"alias": "pets", "index": "same"}}, gate=gate)
+    assert told["gates"][0]["measure"] == "RR@10"
+
+
 def test_the_same_answers_pass_a_gate_of_zero(world: World) -> None:
     world.change({"add": {"alias": "pets", "index": "good"}})
     gate = {"queries": QUERIES, "qrels": QRELS, "min_delta": 0.0}

@@ -7,11 +7,10 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from ..access import needs
-from ..engine import Engine
 from ..home import aliases
 from ..home.aliases import Action
 from ..versions import gate as gates
-from ..versions.gate import Gate, Judged
+from ..versions.gate import Gate
 from ..wire.aliases import (
     AliasAction,
     AliasChange,
@@ -19,7 +18,6 @@ from ..wire.aliases import (
     AliasHistory,
     AliasList,
     AliasRequest,
-    GateRequest,
 )
 from .answering import (
     OF_CHANGES,
@@ -79,7 +77,7 @@ def change_aliases(body: AliasRequest, request: Request) -> Response:
     if body.gate is None:
         changes = aliases.apply(home, actions, mounted=mounted)
         return json({"changes": [asdict(one) for one in changes], "gates": []})
-    gate = _gate(engine, body.gate)
+    gate = Gate.asked(home, body.gate.model_dump(mode="json"))
     measured: list[dict[str, Any]] = []
     meant = engine.registry().aliases
     expected: dict[str, str | None] = {}
@@ -131,17 +129,6 @@ def _action(one: AliasAction) -> Action:
         return Action("swap", one.swap.alias, one.swap.index, one.swap.must_exist)
     assert one.remove is not None
     return Action("remove", one.remove.alias, None, one.remove.must_exist)
-
-
-def _gate(engine: Engine, wanted: GateRequest) -> Gate:
-    if wanted.judged is not None:
-        judged = gates.judged_of(engine.writable_home(), wanted.judged)
-    else:
-        assert wanted.queries is not None
-        assert wanted.qrels is not None
-        texts = {one.id: one.text for one in wanted.queries}
-        judged = Judged.checked(texts, wanted.qrels, pointer="/gate")
-    return Gate(judged, wanted.measure, wanted.min_delta, wanted.judged)
 
 
 def _measured(request: Request, gate: Gate, old: str | None, new: str) -> dict[str, Any]:

@@ -62,6 +62,35 @@ class Gate:
     name: str | None = None
     """Of a judged set of the data directory."""
 
+    @classmethod
+    def asked(cls, home: Home, wanted: Mapping[str, Any]) -> "Gate":
+        """A gate as JSON holds it: a `wire.aliases.GateRequest`.
+
+        Raises the problems `unknown_judged` and `invalid_request`, the latter too for a measure
+        that nobody knows, before anything is built for it.
+        """
+        if wanted.get("judged") is not None:
+            judged = judged_of(home, wanted["judged"])
+        else:
+            texts = {one["id"]: one["text"] for one in wanted["queries"]}
+            judged = Judged.checked(texts, wanted["qrels"], pointer="/gate")
+        measure = _known(wanted["measure"])
+        return cls(judged, measure, wanted["min_delta"], wanted.get("judged"))
+
+
+def _known(measure: str) -> str:
+    """A measure as it is spelled here, which runs of `DEPTH` documents can be measured by."""
+    from lsr.measures import cutoff_of, evaluate, spelled  # as below
+
+    try:
+        name = spelled(measure)
+        evaluate({"query": {"document": 1.0}}, {"query": {"document": 1}}, [name])
+    except UsageError as error:
+        raise _invalid("/gate/measure", str(error)) from error
+    if (cutoff_of(name) or 0) > DEPTH:
+        raise _invalid("/gate/measure", f"{name} looks at more than {DEPTH:,} documents")
+    return name
+
 
 def judged_of(home: Home, name: str) -> Judged:
     """A judged set of the data directory, `judged/NAME.json`: {"queries": [{"id", "text"}],

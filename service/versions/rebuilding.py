@@ -11,7 +11,7 @@ from ..making import encoder_of
 from ..problems import Fault, ProblemError
 from ..receiving import submit
 from . import gate as gates
-from .gate import Gate, Judged
+from .gate import Gate
 
 
 def ask_rebuild(home: Home, entry: Entry, wanted: Mapping[str, Any]) -> Task:
@@ -37,7 +37,7 @@ def ask_rebuild(home: Home, entry: Entry, wanted: Mapping[str, Any]) -> Task:
         encoder_of(home, asked["encoder"])
     if asked.get("gate") is not None:
         asked["gate"] = _judged_by_name(home, entry.name, asked["gate"])
-        gate_of(home, asked["gate"])
+        Gate.asked(home, asked["gate"])
     # Of no index, so that the index is written meanwhile; its last step is a task of the index.
     return submit(home, "rebuild", None, {"index": entry.name, **asked})
 
@@ -55,16 +55,6 @@ def _judged_by_name(home: Home, name: str, gate: Mapping[str, Any]) -> dict[str,
             extensions={"available": known},
         )
     return {**gate, "judged": name}
-
-
-def gate_of(home: Home, wanted: Mapping[str, Any]) -> Gate:
-    """A gate as JSON holds it: a `wire.aliases.GateRequest`."""
-    if wanted.get("judged") is not None:
-        judged = gates.judged_of(home, wanted["judged"])
-    else:
-        texts = {one["id"]: one["text"] for one in wanted["queries"]}
-        judged = Judged.checked(texts, wanted["qrels"], pointer="/gate")
-    return Gate(judged, wanted["measure"], wanted["min_delta"], wanted.get("judged"))
 
 
 def ask_rollback(home: Home, entry: Entry) -> Task:

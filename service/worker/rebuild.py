@@ -27,7 +27,6 @@ from ..making import encoder_of
 from ..problems import ProblemError
 from ..receiving import submit
 from ..versions import gate as gates
-from ..versions.rebuilding import gate_of
 from .job import CanceledError, Job
 
 ROUNDS = 10
@@ -165,7 +164,7 @@ def _weights(
 def _measured(
     job: Job, entry: Entry, source: Index, target: Index, wanted: Mapping[str, Any]
 ) -> dict[str, Any]:
-    gate = gate_of(job.home, wanted)
+    gate = gates.Gate.asked(job.home, wanted)
     old = gates.values_of(source, job.shelf.query_encoder(entry, source), gate.judged, gate.measure)
     has_encoder = target.encoder is not None or target.encoder_folder.is_dir()
     encoder = query_encoder(target) if has_encoder else None
