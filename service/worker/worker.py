@@ -125,7 +125,7 @@ class Worker:
                 return
             except IndexReplaced:
                 raise  # nothing comes of this file any more
-            except IndexFailure as error:
+            except (IndexFailure, OSError) as error:
                 log.error("the worker cannot begin yet: %s", error)
                 self._stopping.wait(RETRY_S)
 
