@@ -161,6 +161,10 @@ class Database:
                 logging.getLogger(__name__).warning("for reading until it has room: %s", error)
         try:
             return cls(path, _open_reader(path), writer, waits_for_room=waits)
+        except IndexCorrupt:
+            if writer is not None:
+                _leave(writer)
+            raise
         except BaseException:
             if writer is not None:
                 writer.close()
@@ -171,8 +175,7 @@ class Database:
         with self._writing, self._reading:
             self._reader.close()
             if self._writer is not None:
-                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                self._writer.close()
+                _leave(self._writer)
 
     def close(self) -> None:
         """Close; the last one out leaves journal mode DELETE so that a read-only copy opens."""
@@ -336,6 +339,9 @@ def _open_writer(path: Path) -> apsw.Connection:
             _configure_writer(connection)
             deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
             empty_torn_log(path.with_name(path.name + "-wal"), connection, deadline)
+    except IndexCorrupt:
+        _leave(connection)
+        raise
     except BaseException:
         connection.close()
         raise
@@ -360,6 +366,12 @@ def _open_reader(path: Path) -> apsw.Connection:
                 "index once as a user who may write to its directory"
             ) from None
         return _connect_reader(path, "&immutable=1")
+
+
+def _leave(connection: apsw.Connection) -> None:
+    """Close, and write nothing of the log back, which would remove it."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close()
 
 
 def _may_write(path: Path) -> bool:

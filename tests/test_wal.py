@@ -107,6 +107,22 @@ def test_a_header_torn_over_what_the_catalog_lacks_is_damage(tmp_path: Path) -> 
             assert log.read_bytes() == raw
 
 
+def test_a_log_stays_when_the_first_page_is_damaged_as_well(tmp_path: Path) -> None:
+    """Opening itself fails then, before anybody asks about the log."""
+    killed = killed_index(tmp_path, written_back=False)
+    log, catalog = killed / "catalog.sqlite-wal", killed / "catalog.sqlite"
+    page = catalog.read_bytes()
+    catalog.write_bytes(flipped(page, 500))
+    raw = log.read_bytes()
+    for damaged in (raw, torn_headers(log)[0], flipped(raw, HEADER_BYTES + FRAME_HEADER_BYTES)):
+        log.write_bytes(damaged)
+        for _ in range(2):
+            with pytest.raises(IndexCorrupt):
+                Index.open(killed)
+            assert log.read_bytes() == damaged
+            assert catalog.read_bytes() == flipped(page, 500)
+
+
 @pytest.mark.parametrize("n_bytes", [64, 512, 4096, HEADER_BYTES + FRAME_BYTES, None])
 def test_a_log_that_begins_with_nothing_is_damage(tmp_path: Path, n_bytes: int | None) -> None:
     killed = killed_index(tmp_path, written_back=False)
