@@ -15,7 +15,7 @@ import orjson
 
 from index import Index
 from lsr.encoders import SparseEncoder
-from lsr.errors import UsageError
+from lsr.errors import DatasetError, UsageError
 from lsr.types import Qrels
 
 from ..home import Home
@@ -74,18 +74,19 @@ class Gate:
         else:
             texts = {one["id"]: one["text"] for one in wanted["queries"]}
             judged = Judged.checked(texts, wanted["qrels"], pointer="/gate")
-        measure = _known(wanted["measure"])
+        measure = _known(wanted["measure"], judged)
         return cls(judged, measure, wanted["min_delta"], wanted.get("judged"))
 
 
-def _known(measure: str) -> str:
-    """A measure as it is spelled here, which runs of `DEPTH` documents can be measured by."""
+def _known(measure: str, judged: Judged) -> str:
+    """A measure as it is spelled here, which can measure `DEPTH` documents by these judgements."""
     from lsr.measures import cutoff_of, evaluate, spelled  # as below
 
     try:
         name = spelled(measure)
-        evaluate({"query": {"document": 1.0}}, {"query": {"document": 1}}, [name])
-    except UsageError as error:
+        found = {query_id: {next(iter(grades)): 1.0} for query_id, grades in judged.qrels.items()}
+        evaluate(found, judged.qrels, [name])
+    except (UsageError, DatasetError) as error:
         raise _invalid("/gate/measure", str(error)) from error
     if (cutoff_of(name) or 0) > DEPTH:
         raise _invalid("/gate/measure", f"{name} looks at more than {DEPTH:,} documents")
