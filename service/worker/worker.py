@@ -131,7 +131,7 @@ class Worker:
 
     def _prune(self) -> None:
         """Forget old tasks and their files; a full disk can wait for that."""
-        with suppress(IndexFailure):
+        with suppress(IndexFailure, OSError):
             queue.forget_unfinished_bodies(self.home)
             for number in queue.prune(self.home):
                 shutil.rmtree(self.home.path / "tasks" / str(number), ignore_errors=True)
