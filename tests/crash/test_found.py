@@ -107,6 +107,16 @@ def test_a_data_directory_that_was_half_made_is_made_anew(tmp_path: Path) -> Non
     assert (tmp_path / "other" / "thesis.txt").exists()
 
 
+def run_one_task(home: Home) -> None:
+    """Queue a task that ends at once, and not well, and wait until a worker has run it."""
+    with home.transaction() as connection:
+        number = queue.enqueue(connection, "snapshot_verify", None, {"snapshot": "no"})
+    give_up = time.monotonic() + 20
+    while not queue.task_of(home, number).over:
+        assert time.monotonic() < give_up, "still queued"
+        time.sleep(0.01)
+
+
 def test_a_task_that_comes_while_another_ends_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,13 +136,8 @@ def test_a_task_that_comes_while_another_ends_is_run(
         thread = threading.Thread(target=worker.run)
         thread.start()
         try:
-            for _ in range(2):  # two tasks that end at once, and not well
-                with home.transaction() as connection:
-                    number = queue.enqueue(connection, "snapshot_verify", None, {"snapshot": "no"})
-                give_up = time.monotonic() + 20
-                while not queue.task_of(home, number).over:
-                    assert time.monotonic() < give_up, "still queued"
-                    time.sleep(0.01)
+            for _ in range(2):
+                run_one_task(home)
         finally:
             worker.stop()
             thread.join()
@@ -159,12 +164,7 @@ def test_a_worker_that_cannot_begin_tries_again(
         thread = threading.Thread(target=worker.run)
         thread.start()
         try:
-            with home.transaction() as connection:
-                number = queue.enqueue(connection, "snapshot_verify", None, {"snapshot": "no"})
-            give_up = time.monotonic() + 20
-            while not queue.task_of(home, number).over:
-                assert time.monotonic() < give_up, "still queued"
-                time.sleep(0.01)
+            run_one_task(home)
         finally:
             worker.stop()
             thread.join()
