@@ -11,6 +11,7 @@ import pytest
 from scipy import sparse
 
 from index import Index
+from index.arrival import reserved
 from lsr.__main__ import VERBS, cli, run
 from lsr.encoders import BM25Encoder
 from lsr.trec import read_run
@@ -286,6 +287,20 @@ class TestIndex:
         monkeypatch.setattr("index.build_index", interrupted)
         assert run(["index", str(corpus), "new.index"]) == 130
         assert "the same command goes on" in capsys.readouterr().err
+
+    def test_a_build_does_not_go_on_in_another_precision(self, drinks, monkeypatch):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        sources = []
+
+        def interrupted(*_args, source, **_options):
+            sources.append(source)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("index.build_index", interrupted)
+        command = ["index", str(drinks), "new.index", "--encoder", "d.index/encoder"]
+        for precision in ("float32", "bfloat16", "float32"):
+            assert run([*command, "--precision", precision]) == 130
+        assert sources[0] == sources[2] != sources[1]
 
     def test_documents_without_text_are_counted(self, tmp_path, capsys):
         (tmp_path / "c.tsv").write_text("a\tone\nb\t\n")
@@ -707,13 +722,42 @@ class TestEncode:
         assert run([*command, "e.index/encoder"]) == 0
         assert not Path("v.jsonl.parts").exists()
 
-    def test_a_folder_of_somebody_where_pieces_would_wait_stays(self, drinks, tmp_path, capsys):
+    @pytest.mark.parametrize("theirs", [["thesis.txt"], ["plan.json"], ["plan.json", "thesis.txt"]])
+    def test_a_folder_of_somebody_where_pieces_would_wait_stays(
+        self, theirs, drinks, tmp_path, capsys
+    ):
         assert run(["index", str(drinks), "d.index"]) == 0
         (tmp_path / "v.parts").mkdir()
-        (tmp_path / "v.parts" / "thesis.txt").write_text("mine")
+        for name in theirs:
+            (tmp_path / "v.parts" / name).write_text('{"my": "plan"}')
         assert run(["encode", str(drinks), "v", "--encoder", "d.index/encoder"]) == 2
         assert "holds something else" in capsys.readouterr().err
-        assert (tmp_path / "v.parts" / "thesis.txt").read_text() == "mine"
+        left = {path.name: path.read_text() for path in (tmp_path / "v.parts").iterdir()}
+        assert left == dict.fromkeys(theirs, '{"my": "plan"}')
+
+    def test_two_do_not_encode_into_one_place(self, drinks, tmp_path, capsys):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        command = ["encode", str(drinks), "v", "--encoder", "d.index/encoder"]
+        with reserved(tmp_path / "v.parts"):
+            assert run(command) != 0
+            assert "another process" in capsys.readouterr().err
+        assert run(command) == 0
+
+    def test_an_id_with_a_line_end_is_refused_before_anything_is_encoded(
+        self, drinks, tmp_path, monkeypatch, capsys
+    ):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        (tmp_path / "c.jsonl").write_text(
+            "".join(json.dumps({"_id": name, "text": "x"}) + "\n" for name in ("a", "b\nc"))
+        )
+
+        def encode(self, texts):
+            raise AssertionError("it was refused too late")
+
+        monkeypatch.setattr(BM25Encoder, "encode_documents", encode)
+        assert run(["encode", "c.jsonl", "v", "--encoder", "d.index/encoder"]) == 1
+        assert "holds a line end" in capsys.readouterr().err
+        assert not (tmp_path / "v.parts").exists()
 
     def test_an_id_that_ids_txt_cannot_hold_is_refused(self, tmp_path, capsys):
         (tmp_path / "c.jsonl").write_text(json.dumps({"_id": "a\nb", "text": "x"}) + "\n")

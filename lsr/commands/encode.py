@@ -57,8 +57,8 @@ def encode(
     An OUTPUT that ends in .jsonl (also .gz, .zst) gets a line {"id", "vector": {term: weight}}
     each; `lsr import --from jsonl` makes an index of them. Any other becomes a folder: vectors.npz
     (scipy.sparse, a row each), ids.txt, encoder.json, encoder/. With --queries, CORPUS may also be
-    a file of queries. The pieces that are done wait in OUTPUT.parts, where the same command, with
-    --ray or without, goes on after a kill.
+    a file of queries. What a network has encoded of documents waits in OUTPUT.parts, where the
+    same command, with --ray or without, goes on after a kill.
     """
     from ..datasets import load_dataset
     from ..encoded_parts import encode_in_parts
@@ -84,12 +84,12 @@ def encode(
     started = time.perf_counter()
     with ExitStack() as stack:
         if tasks.wanted:
-            parts = stack.enter_context(_parts(output, source, encoder))
+            parts = stack.enter_context(_parts(output, source, choice, encoder))
             batches = stack.enter_context(
                 _encoded_on_ray(parts, corpus, source, choice, encoder, total, tasks)
             )
         elif not queries and not choice.is_bm25:
-            parts = stack.enter_context(_parts(output, source, encoder))
+            parts = stack.enter_context(_parts(output, source, choice, encoder))
             batches = encode_in_parts(parts, texts, encoder, n_docs=total)
         else:
             batches = _encoded(texts, encoder, queries=queries, total=None if queries else total)
@@ -160,30 +160,39 @@ def _encoded(
 
 
 @contextmanager
-def _parts(output: Path, source: "Dataset", encoder: "SparseEncoder") -> Iterator[Path]:
+def _parts(
+    output: Path, source: "Dataset", choice: EncoderChoice, encoder: "SparseEncoder"
+) -> Iterator[Path]:
     """A folder for the pieces that are encoded, which stays when not all of them are."""
-    from ..encoded_parts import part_files
-    from ..files import atomic_write
+    from index.arrival import reserved
 
+    from ..encoded_parts import begin_parts, end_parts, part_files
+
+    if ".jsonl" not in output.suffixes:  # before hours of encoding
+        for document in source.documents():
+            _require_one_line(document.doc_id)
     parts = output.resolve().with_name(f"{output.name}.parts")
-    plan = parts / "plan.json"
-    wanted = {"corpus": source.fingerprint, "space": encoder.space, "build": encoder.build}
-    if not plan.is_file() or orjson.loads(plan.read_bytes()) != wanted:
-        if not plan.is_file() and parts.is_dir() and any(parts.iterdir()):
-            raise UsageError(
-                f"{parts}, where pieces of {output.name} would wait, holds something else; "
-                "choose another OUTPUT"
-            )
-        shutil.rmtree(parts, ignore_errors=True)
-        with atomic_write(plan) as file:
-            file.write(orjson.dumps(wanted))
-    try:
-        yield parts
-    except KeyboardInterrupt:
-        if part_files(parts):
-            out.note("kept", f"what was encoded, in {parts}; the same command goes on from there")
-        raise
-    shutil.rmtree(parts)
+    plan = {
+        "corpus": source.fingerprint,
+        "space": encoder.space,
+        "build": encoder.build,
+        "fields": list(encoder.text_fields),
+        "precision": choice.precision,
+        "windows": choice.windows,
+    }
+    with reserved(parts):
+        begin_parts(parts, plan)
+        try:
+            yield parts
+        except BaseException as error:
+            if not part_files(parts):
+                end_parts(parts)
+            elif isinstance(error, KeyboardInterrupt):
+                out.note(
+                    "kept", f"what was encoded, in {parts}; the same command goes on from there"
+                )
+            raise
+        end_parts(parts)
 
 
 @contextmanager
@@ -242,11 +251,8 @@ def _write_folder(
     all_ids: list[str] = []
     parts: list[SparseMatrix] = []
     for ids, vectors in batches:
-        bad = next((name for name in ids if "\n" in name or "\r" in name), None)
-        if bad is not None:
-            raise DatasetError(
-                f"id {bad!r} holds a line end and ids.txt has an id a line; write .jsonl instead"
-            )
+        for name in ids:
+            _require_one_line(name)
         all_ids += ids
         parts.append(vectors)
     matrix = sparse.vstack(parts, format="csr") if parts else sparse.csr_array((0, encoder.n_terms))
@@ -273,3 +279,10 @@ def _write_folder(
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return len(all_ids), int(matrix.nnz)
+
+
+def _require_one_line(name: str) -> None:
+    if "\n" in name or "\r" in name:
+        raise DatasetError(
+            f"id {name!r} holds a line end and ids.txt has an id a line; write .jsonl instead"
+        )
