@@ -7,7 +7,12 @@ WORDS = ("heart", "attack", "aspirin", "risk", "team", "goal", "the", "a", "of",
 
 
 def make_decoder(
-    folder: Path, family: str = "llama", *, bos: bool = True, tied: bool = True
+    folder: Path,
+    family: str = "llama",
+    *,
+    bos: bool = True,
+    tied: bool = True,
+    positions: int = 64,
 ) -> Path:
     """Write a causal-LM checkpoint of random weights; `bos` makes the tokenizer put <s> first."""
     import torch
@@ -33,7 +38,7 @@ def make_decoder(
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": positions,
         "tie_word_embeddings": tied,
         # Large, so that random weights give features that depend on what was seen.
         "initializer_range": 0.5,

@@ -1,12 +1,15 @@
 """Adapting an encoder: queries from documents, and the whole way on sixty documents."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from decoders import make_decoder
 
+from lsr.datasets import load_dataset
 from lsr.types import Document
 from training.adapting.pseudo_queries import Passage, take_queries, take_query
 
@@ -34,6 +37,7 @@ from lsr.errors import DatasetError, EncoderError, RecipeError  # noqa: E402
 from training import adapt  # noqa: E402
 from training.adapting.measure import interval  # noqa: E402
 from training.adapting.run import AdaptReport  # noqa: E402
+from training.adapting.writer import QuestionWriter  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
 from training.sections import Scratch  # noqa: E402
 
@@ -274,6 +278,52 @@ def test_it_stops_while_negatives_are_mined_and_goes_on(
     ]
     assert mined[0] == mined[1]
     assert not (tmp_path / "stormy.adapt" / "negatives").exists()
+
+
+def test_a_language_model_may_write_the_queries(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once for each document drawn, in blocks between which a deadline ends it."""
+    made = make_decoder(tmp_path / "decoder", positions=512)
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents())
+    asked: list[str] = []
+
+    def write(_: QuestionWriter, passages: Sequence[str], *, seed: int) -> list[str]:
+        asked.extend(passages)
+        return [" ".join(passage.split()[:6]) for passage in passages]
+
+    monkeypatch.setattr(QuestionWriter, "write", write)
+    monkeypatch.setattr("training.adapting.written.BLOCK", 16)
+
+    def once(stop_after: float | None = None) -> AdaptReport:
+        return adapt(
+            str(corpus),
+            tmp_path / "out",
+            encoder=encoder,
+            generator=str(made),
+            steps=1,
+            batch=4,
+            progress=False,
+            stop_after=stop_after,
+        )
+
+    looks = iter([0.0, 0.0])
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return next(looks, float("inf"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.adapting.written.time", Clock)
+        stopped = once(stop_after=3600)
+    assert (stopped.finished, stopped.step, len(asked)) == (False, "queries", 32)
+    assert once().finished
+    assert sorted(asked) == sorted(document.text() for document in documents())
+    collection = load_dataset(tmp_path / "out.adapt" / "collection")
+    whole = [document.text() for document in collection.documents()]
+    assert whole == [document.text() for document in documents()]
+    assert all(query.text in "\n".join(whole) for query in collection.queries("train"))
 
 
 @pytest.mark.parametrize("kind", ["siamese", "separate"])

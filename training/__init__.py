@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lsr.datasets import CorpusFile, Dataset, load_dataset, read_queries
-from lsr.errors import MissingExtra, UsageError
+from lsr.errors import MissingExtra, UsageError, imports_of
 from lsr.types import Query
 
 from .adapting.data import MadeCollection, write_collection
+from .adapting.written import Writing
 from .mining.collections import MiningReport, mine_collection
 from .mining.negatives import MiningPlan
 from .mining.unjudged import mine_unjudged
@@ -109,7 +110,7 @@ def mine(
         seed=seed,
     )
     found = load_dataset(dataset) if isinstance(dataset, str | Path) else dataset
-    quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
+    quiet = _quiet(progress)
     if queries is None:
         if most:
             raise UsageError("most draws of the queries that are named; name them, or leave it out")
@@ -135,6 +136,10 @@ def mine(
     )
 
 
+def _quiet(progress: bool | None) -> bool:
+    return os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
+
+
 def _asked(source: str | Path | Dataset, of: Dataset, split: str) -> tuple[list[Query], bool]:
     """Queries of a file or of a collection's split, and whether that is the collection `of`."""
     found = load_dataset(source) if isinstance(source, str | Path) else source
@@ -151,14 +156,22 @@ def pseudo_queries(
     held_out: float = 0.1,
     seed: int = 0,
     text_fields: Sequence[str] = ("title", "text"),
+    generator: str | Path = "",
+    round_trip: int = 20,
+    progress: bool | None = None,
 ) -> MadeCollection:
     """Make a judged collection of a corpus without labels: a BEIR folder that recipes can name.
 
     A title, heading or first sentence of each document becomes a query and is taken out of its
-    text (inverse cloze task, Lee et al., ACL 2019). `most` draws so many documents, 0 takes all;
-    `held_out` is the share of queries that goes to the split "held-out", 500 at most, the others
-    are "train". Raises `DatasetError` where fewer than 4 documents have a query to give, and
-    `UsageError` where `output` exists.
+    text (inverse cloze task, Lee et al., ACL 2019). With a `generator`, a causal language model
+    (folder, .gguf file or hub name), it writes a query for each document, which stays whole, and
+    `round_trip` keeps those that find it among so many of BM25's first (Promptagator,
+    arXiv 2209.11755). `most` draws so many documents, 0 takes all; `held_out` is the share of
+    queries that goes to the split "held-out", 500 at most, the others are "train".
+
+    Raises `DatasetError` where fewer than 4 documents have a query to give, `UsageError` where
+    `output` exists, `EncoderError` for a generator that is none, and `MissingExtra` where it lacks
+    torch. What was written waits in `<output>.work`, where the same call goes on after a kill.
     """
     folder = Path(output)
     if folder.exists():
@@ -166,9 +179,22 @@ def pseudo_queries(
     if not 0 < held_out < 1:
         raise UsageError(f"held_out is {held_out}; wanted a share between 0 and 1")
     found = load_dataset(corpus) if isinstance(corpus, str | Path) else corpus
+    writing = None
+    if generator:
+        with imports_of("writing queries", extra="train", package="torch"):
+            from .adapting.writer import QuestionWriter
+        quiet = _quiet(progress)
+        work = folder.with_name(f"{folder.name}.work")
+        writing = Writing(QuestionWriter.load(generator), work, round_trip, quiet=quiet)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return write_collection(
-        folder, found, text_fields, max_documents=most, held_out=held_out, seed=seed
+        folder,
+        found,
+        text_fields,
+        max_documents=most,
+        held_out=held_out,
+        seed=seed,
+        writing=writing,
     )
 
 
@@ -178,6 +204,7 @@ def adapt(
     *,
     encoder: str | Path = "lsr-mini",
     queries: Path | None = None,
+    generator: str = "",
     teacher: str = "",
     judged: Sequence[str] = (),
     split: str = "test",
@@ -209,6 +236,7 @@ def adapt(
         corpus,
         str(encoder),
         queries=queries,
+        generator=generator,
         teacher=teacher,
         judged=tuple(judged),
         split=split,
@@ -221,7 +249,7 @@ def adapt(
         seed=seed,
         settings=settings or {},
     )
-    quiet = os.environ.get("LSR_QUIET", "") not in ("", "0") if progress is None else not progress
+    quiet = _quiet(progress)
     return run_adapt(
         plan, Path(output).absolute(), resume=resume, stop_after=stop_after, quiet=quiet
     )

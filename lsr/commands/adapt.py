@@ -43,6 +43,13 @@ _NAMES = {"bm25": "BM25", "before": "before", "idf": "idf refresh only", "after"
     help="Queries without judgements to learn from. Default: taken from the documents",
 )
 @click.option(
+    "--generator",
+    default="",
+    metavar="MODEL",
+    help="A causal language model (folder, .gguf file or hub name) that writes a query for each "
+    "document. Default: titles, headings and first sentences are taken",
+)
+@click.option(
     "--teacher",
     default="",
     metavar="TEACHER",
@@ -98,6 +105,7 @@ def adapt(
     output: Path,
     encoder: str,
     queries: Path | None,
+    generator: str,
     teacher: str,
     judged: tuple[str, ...],
     split: str,
@@ -129,6 +137,7 @@ def adapt(
         output,
         encoder=encoder,
         queries=queries,
+        generator=generator,
         teacher=teacher,
         judged=judged,
         split=split,

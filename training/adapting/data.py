@@ -22,6 +22,7 @@ from ..mining.parts import Parts
 from ..mining.rankers import Ranker
 from ..rows import Rows
 from .pseudo_queries import Passage, take_queries
+from .written import Writing
 
 HELD_OUT = "held-out"
 MOST_HELD_OUT = 500
@@ -38,7 +39,7 @@ class MadeCollection:
     n_train: int
     n_held_out: int
     origins: dict[str, int]
-    """How many queries were a title, a heading, a sentence."""
+    """How many queries were a title, a heading, a sentence, or were written."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,13 @@ def write_collection(
     max_documents: int,
     held_out: float,
     seed: int,
+    writing: Writing | None = None,
 ) -> MadeCollection:
-    """Draw documents, take a query out of each, hold a share of the queries back.
+    """Draw documents, take a query out of each or write one, hold a share of the queries back.
 
     Which documents, queries and shares follows from the seed. Nothing is left half-written. Raises
-    `DatasetError` where fewer than 4 documents have a query to give.
+    `DatasetError` where fewer than 4 documents have a query to give, `OutOfTimeError` as
+    `Writing.queries`.
     """
     total = sum(1 for _ in dataset.documents())
     chosen: set[int] | None = None
@@ -76,14 +79,20 @@ def write_collection(
         if (chosen is None or number in chosen)
         and (passage := Passage.of(document, text_fields)).whole
     ]
-    queries, left = take_queries(passages, seed=seed)
+    if writing is None:
+        queries, left = take_queries(passages, seed=seed)
+    else:
+        queries, left = writing.queries(passages, seed=seed), passages
     n_held = min(MOST_HELD_OUT, max(1, round(held_out * len(queries))))
     if len(queries) < 4:
-        raise DatasetError(
-            f"{dataset.name}: {len(queries)} of {len(passages):,} documents have a title, heading "
-            "or first sentence and text beside it; wanted at least 4. Give queries (--queries), or "
-            "documents with titles or more than one sentence"
+        what = (
+            "have a title, heading or first sentence and text beside it; wanted at least 4. Give "
+            "queries (--queries), or documents with titles or more than one sentence"
+            if writing is None
+            else "had a query written for them that leads back to them; wanted at least 4. Give "
+            "more documents, or another model"
         )
+        raise DatasetError(f"{dataset.name}: {len(queries)} of {len(passages):,} documents {what}")
     rng = np.random.default_rng([seed, 0x686F])
     held = set(rng.choice(len(queries), size=n_held, replace=False).tolist())
     fresh = folder.with_name(f"{folder.name}.partial")

@@ -17,7 +17,7 @@ from lsr.types import Document
 
 from ..mining.cleaning import normalised
 
-Origin = Literal["title", "heading", "sentence"]
+Origin = Literal["title", "heading", "sentence", "written"]
 
 _TITLE_WORDS = (2, 25)
 _SENTENCE_WORDS = (4, 30)

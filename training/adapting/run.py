@@ -53,6 +53,8 @@ from .measure import (
 )
 from .settings import Adaptable, adapt_recipe, training_length
 from .starting import assemble, network_of, refresh_words, terms_in_training
+from .writer import QuestionWriter
+from .written import Writing
 
 SYSTEMS = ("bm25", "before", "idf", "after")
 """What is compared; "idf" is the encoder before training with the refreshed table."""
@@ -73,6 +75,8 @@ class AdaptPlan:
     encoder: str
     queries: Path | None = None
     """Queries without judgements to learn from instead of those taken from documents."""
+    generator: str = ""
+    """A causal language model that writes a query for each document: folder, .gguf, hub name."""
     teacher: str = ""
     """As in `training.mining`: bm25, dense:FOLDER, cross-encoder:FOLDER or a sparse encoder's."""
     judged: tuple[str, ...] = ()
@@ -201,6 +205,14 @@ class _Adaptation:
     def _make_queries(self) -> None:
         plan, place = self._plan, self._folder / "collection"
         if not place.is_dir():
+            writing = None
+            if plan.generator:
+                writing = Writing(
+                    QuestionWriter.load(plan.generator),
+                    self._folder / "written",
+                    deadline=self._deadline.at,
+                    quiet=self._quiet,
+                )
             write_collection(
                 place,
                 self._corpus,
@@ -208,6 +220,7 @@ class _Adaptation:
                 max_documents=plan.max_documents,
                 held_out=plan.held_out,
                 seed=plan.seed,
+                writing=writing,
             )
         done = self._folder / "given.json"
         if plan.queries is not None and not done.is_file():
