@@ -20,6 +20,10 @@ from .types import Qrels
 DEFAULT = ("nDCG@10", "RR@10", "R@100", "R@1000", "AP")
 """Measures as ir_measures spells them."""
 
+MAX_GRADE = 10_000
+"""The programs that compute measures take memory and time in proportion to the highest grade: some
+16 GB and minutes for one of two thousand millions."""
+
 _PRINTED = {"AP": "MAP", "RR@10": "MRR@10"}
 
 
@@ -58,6 +62,14 @@ def evaluate(
         raise DatasetError(
             "there are no judgements to evaluate with; wanted at least one judged query"
         )
+    for query_id, grades in qrels.items():
+        if (
+            doc_id := next((doc for doc, grade in grades.items() if grade > MAX_GRADE), None)
+        ) is not None:
+            raise DatasetError(
+                f"document {doc_id!r} of query {query_id!r} has grade {grades[doc_id]}; grades up "
+                f"to {MAX_GRADE:,} are measured"
+            )
     parsed = {name: _parse(name) for name in measures}
     judged = {query_id: dict(run[query_id]) for query_id in qrels if query_id in run}
     # A fresh evaluator each time: pytrec_eval's keep state from one run to the next.

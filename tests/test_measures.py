@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from lsr.errors import DatasetError, UsageError
-from lsr.measures import DEFAULT, evaluate, printed_name, spelled
+from lsr.measures import DEFAULT, MAX_GRADE, evaluate, printed_name, spelled
 from lsr.types import Run
 
 QRELS = {"q1": {"a": 3, "b": 2, "c": 0, "e": 1}}
@@ -77,6 +77,16 @@ def test_our_tie_order_survives_trec_eval():
         "RR@10": 1.0,
         "nDCG@1": 1.0,
     }
+
+
+@pytest.mark.parametrize("measure", ["nDCG@10", "ERR@20", "RR@10"])
+def test_a_huge_grade_is_refused_at_once(measure):
+    """It took 16 GB and minutes."""
+    qrels = {"q": {"a": 1, "b": MAX_GRADE}}
+    evaluate({"q": {"a": 1.0}}, qrels, ["nDCG@10"])
+    qrels["q"]["b"] = 2**31 - 1
+    with pytest.raises(DatasetError, match="'b' of query 'q' has grade 2147483647; grades up to"):
+        evaluate({"q": {"a": 1.0}}, qrels, [measure])
 
 
 def test_negative_grades_are_judged_and_not_relevant():

@@ -309,9 +309,10 @@ def test_what_cannot_be_rebuilt_is_told_at_once(server: Server) -> None:
         problem = server.rebuild(422, gate={**GATE, "measure": measure})
         assert problem["code"] == "invalid_request"
         assert why in problem["detail"]
-    graded = {**GATE, "qrels": {name: dict.fromkeys(g, 5) for name, g in GATE["qrels"].items()}}
-    problem = server.rebuild(422, gate={**graded, "measure": "ERR@20"})
-    assert (problem["code"], "grade" in problem["detail"]) == ("invalid_request", True)
+    for grade, measure in ((5, "ERR@20"), (2**31 - 1, "nDCG@10")):
+        qrels = {name: dict.fromkeys(judged, grade) for name, judged in GATE["qrels"].items()}
+        problem = server.rebuild(422, gate={**GATE, "qrels": qrels, "measure": measure})
+        assert (problem["code"], "grade" in problem["detail"]) == ("invalid_request", True)
     assert server.rebuild(422, encoder="bm25", max_weight=2.0)["code"] == "invalid_request"
     assert server.rebuild(422, max_weight=-1.0)["code"] == "invalid_request"
     assert ok(server.client.post("/v1/indexes/none/rebuild", json={}), 404)["code"]
