@@ -31,7 +31,7 @@ def sync_tree(path: Path) -> None:
 
 
 @contextmanager
-def reserved(staging: Path) -> Iterator[None]:
+def reserved(staging: Path, purpose: str = "to build this") -> Iterator[None]:
     """Hold the directory `staging`, made if need be; `IndexLocked` when somebody works in it.
 
     The lock is on the directory itself, so there is no lock file to leave behind, and it stays with
@@ -47,7 +47,7 @@ def reserved(staging: Path) -> Iterator[None]:
         except BlockingIOError as error:
             os.close(descriptor)
             raise IndexLocked(
-                f"{staging}: another process is building this; wait for it, or stop it"
+                f"{staging}: another process holds it {purpose}; wait for it, or stop it"
             ) from error
         os.close(descriptor)  # the directory moved between the two calls: take the new one
     try:

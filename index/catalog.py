@@ -104,6 +104,8 @@ class Catalog(Database):
         try:
             version = catalog.meta("format")
             problem = catalog.length_problem()
+            if version is None and not problem:
+                problem = "says nothing of its format"
             if problem:
                 raise IndexCorrupt(f"{path}: {problem}. Restore a copy or rebuild the index.")
         except (apsw.SQLError, TypeError) as error:
@@ -116,7 +118,7 @@ class Catalog(Database):
             catalog.close()
             raise
         if version != CATALOG_VERSION:
-            catalog.close()
+            catalog.abandon()
             raise IndexVersion(
                 f"{path}: catalog format {version}, this release reads {CATALOG_VERSION}; "
                 "open it with the release that wrote it, or rebuild it from its corpus"

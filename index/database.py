@@ -33,6 +33,7 @@ from lsr.files import NO_ROOM, has_room
 from .wal import empty_torn_log, log_damage
 
 BUSY_TIMEOUT_MS = 60_000
+_HEADER_BYTES = 100  # of a SQLite database
 
 
 def _register_checksum_vfs() -> None:
@@ -151,6 +152,13 @@ class Database:
         On a full disk a file that was closed well opens, too: to be written once there is room.
         """
         _register_checksum_vfs()
+        with suppress(OSError):  # SQLite says what is wrong with a file that may not be looked at
+            if (size := path.stat().st_size) < _HEADER_BYTES:
+                # SQLite takes it for a new database, and removes the log of the old one.
+                raise IndexCorrupt(
+                    f"{path}: has {size} bytes, less than the header of such a file. Restore a "
+                    "copy or rebuild the index."
+                )
         writer = None
         waits = False
         if not read_only and _may_write(path):

@@ -143,6 +143,9 @@ class Index(Reader):
                 if read_only or not index._fell_back():
                     raise
                 index.refresh()
+        except IndexCorrupt:
+            index.catalog.abandon()
+            raise
         except BaseException:
             index.close()
             raise

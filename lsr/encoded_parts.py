@@ -1,16 +1,15 @@
 """Vectors of a corpus in a folder of pieces, so that encoding goes on where it was after a kill.
 
 A piece is a file of its own, `FIRST-LAST.npz`, there as soon as it is encoded and named after the
-documents it holds, counted from 0 in the order of the corpus. `plan.json` says which corpus, which
-encoder and which settings the pieces are of; who encodes, one process (here) or a cluster
-(`ray_encoding.py`), may change between.
+documents it holds, counted from 0 in the order of the corpus. Its folder is named after all that
+vectors follow from (`parts_folder`), so that pieces of other settings are neither taken up nor
+removed. Who encodes, one process (here) or a cluster (`ray_encoding.py`), may change between.
 """
 
-import re
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,55 +19,32 @@ import orjson
 from scipy import sparse
 
 from .encoders.protocol import SparseEncoder
-from .errors import DatasetError, UsageError
+from .errors import DatasetError
 from .files import atomic_write
 from .progress import Bar, bar
 from .types import SparseMatrix
 
 PIECE = 512
 """Documents of one file that one process writes: what is lost when it is killed."""
-_PLAN = "plan.json"
-_MINE = re.compile(r"\d{12}-\d{12}\.npz|\.\d{12}-\d{12}\.npz\..*|plan\.json|\.plan\.json\..*")
-"""Pieces, the plan, and what a kill leaves of one that was being written."""
 
 
-def begin_parts(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Keep the pieces in `folder`, which exists, if they are of this plan; remove them if not.
-
-    `plan` is a JSON object with at least `corpus`, `space` and `build`. Raises `UsageError` for a
-    folder that holds anything else.
-    """
-    strange = sorted(path.name for path in folder.iterdir() if not _MINE.fullmatch(path.name))
-    before: Any = None
-    file = folder / _PLAN
-    if file.is_file():
-        with suppress(orjson.JSONDecodeError):
-            before = orjson.loads(file.read_bytes())
-        if not isinstance(before, dict) or not {"corpus", "space", "build"} <= before.keys():
-            strange.append(_PLAN)
-    if strange:
-        raise UsageError(
-            f"{folder}, where encoded pieces would wait, holds something else, such as "
-            f"{strange[0]}; choose another OUTPUT"
-        )
-    if before != dict(plan):
-        _empty(folder)
-        with atomic_write(file) as written:
-            written.write(orjson.dumps(plan))
+def parts_folder(place: Path, plan: Mapping[str, Any]) -> Path:
+    """The folder in `place` of pieces of this plan, a JSON object of all that they follow from."""
+    raw = orjson.dumps(plan, option=orjson.OPT_SORT_KEYS)
+    return place / hashlib.blake2b(raw, digest_size=8).hexdigest()
 
 
-def end_parts(folder: Path) -> None:
-    """Remove the folder, unless somebody put something of theirs into it meanwhile."""
-    _empty(folder)
-    with suppress(OSError):
-        folder.rmdir()
-
-
-def _empty(folder: Path) -> None:
-    """Remove what is ours; the plan goes last, so that no piece is ever without one."""
-    ours = [path for path in folder.iterdir() if _MINE.fullmatch(path.name)]
-    for path in sorted(ours, key=lambda path: path.name == _PLAN):
-        path.unlink()
+def missing_spans(folder: Path, n_docs: int, *, size: int) -> list[tuple[int, int]]:
+    """The documents that no piece holds: spans [first, last) that end at multiples of `size`."""
+    at = 0
+    spans: list[tuple[int, int]] = []
+    for first, last in [*(span for span, _ in part_files(folder)), (n_docs, n_docs)]:
+        while at < first:
+            end = min(first, (at // size + 1) * size)
+            spans.append((at, end))
+            at = end
+        at = max(at, last)
+    return spans
 
 
 def encode_in_parts(
@@ -79,28 +55,23 @@ def encode_in_parts(
     `texts` are ids and texts of the whole corpus; those of pieces that are there are passed over.
     Raises `DatasetError` where there are not `n_docs`.
     """
-    spans = [span for span, _ in part_files(folder)]
     counter: Bar[None] = bar(total=n_docs, unit="documents", desc="encoding")
     rest = iter(texts)
-    at = reach = following = 0
+    at = 0
     with counter:
-        while at < n_docs:
-            while following < len(spans) and spans[following][0] <= at:
-                reach = max(reach, spans[following][1])
-                following += 1
-            limits = (at + PIECE, n_docs, *(first for first, _ in spans[following : following + 1]))
-            end = reach if reach > at else min(limits)
-            some = list(islice(rest, end - at))
-            if len(some) != end - at:
+        for first, last in missing_spans(folder, n_docs, size=PIECE):
+            counter.update(sum(1 for _ in islice(rest, first - at)))
+            some = list(islice(rest, last - first))
+            if len(some) != last - first:
                 raise DatasetError(
-                    f"the corpus ends before document {end}, of which there were more when they "
+                    f"the corpus ends before document {last}, of which there were more when they "
                     "were counted; start again"
                 )
-            if reach <= at:
-                vectors = encoder.encode_documents([text for _, text in some])
-                write_part(folder, at, [name for name, _ in some], vectors)
+            vectors = encoder.encode_documents([text for _, text in some])
+            write_part(folder, first, [name for name, _ in some], vectors)
             counter.update(len(some))
-            at = end
+            at = last
+        counter.update(n_docs - at)
     yield from parts_in_order(folder, n_docs)
 
 
@@ -137,18 +108,19 @@ def parts_in_order(folder: Path, n_docs: int) -> Iterator[tuple[list[str], Spars
         if last <= at:
             continue
         assert first <= at, f"{path}: wanted a file that begins with document {at}"
-        try:
-            with path.open("rb") as file, np.load(file) as stored:
-                ids = orjson.loads(stored["ids"].tobytes())
-                parts = (stored["data"], stored["indices"], stored["indptr"])
-                matrix = sparse.csr_array(parts, shape=tuple(stored["shape"]))
-        except (
-            *(OSError, EOFError, ValueError, KeyError, RuntimeError),
-            *(zipfile.BadZipFile, zlib.error),
-        ) as error:
-            raise DatasetError(
-                f"{path}: damaged ({error}); remove it, and the same command encodes it anew"
-            ) from error
+        with path.open("rb") as file:
+            try:
+                with np.load(file) as stored:
+                    ids = orjson.loads(stored["ids"].tobytes())
+                    parts = (stored["data"], stored["indices"], stored["indptr"])
+                    matrix = sparse.csr_array(parts, shape=tuple(stored["shape"]))
+            except (
+                *(OSError, EOFError, ValueError, KeyError, RuntimeError),
+                *(zipfile.BadZipFile, zlib.error),
+            ) as error:
+                raise DatasetError(
+                    f"{path}: damaged ({error}); remove it, and the same command encodes it anew"
+                ) from error
         yield ids[at - first :], matrix[at - first :]
         at = last
     assert at == n_docs, f"{folder}: documents from {at} to {n_docs} are missing"

@@ -64,14 +64,15 @@ def evaluate(
         )
     for query_id, grades in qrels.items():
         if (
-            doc_id := next((doc for doc, grade in grades.items() if grade > MAX_GRADE), None)
+            doc_id := next((doc for doc, grade in grades.items() if abs(grade) > MAX_GRADE), None)
         ) is not None:
             raise DatasetError(
                 f"document {doc_id!r} of query {query_id!r} has grade {grades[doc_id]}; grades up "
-                f"to {MAX_GRADE:,} are measured"
+                f"to {MAX_GRADE:,} and down to {-MAX_GRADE:,} are measured"
             )
     parsed = {name: _parse(name) for name in measures}
-    judged = {query_id: dict(run[query_id]) for query_id in qrels if query_id in run}
+    # An empty answer is left out: some of those who compute measures divide by its length.
+    judged = {query_id: dict(run[query_id]) for query_id in qrels if run.get(query_id)}
     # A fresh evaluator each time: pytrec_eval's keep state from one run to the next.
     values: dict[str, dict[str, float]] = {name: {} for name in parsed}
     theirs: dict[ir_measures.Measure, list[str]] = {}  # RR@10 and RR(rel=1)@10 are one measure

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from .encoded_parts import part_files, parts_in_order, write_part
+from .encoded_parts import missing_spans, parts_in_order, write_part
 from .encoders.protocol import SparseEncoder
 from .errors import DatasetError
 from .progress import Bar, bar
@@ -47,7 +47,7 @@ def encode_on_ray(
     """Ids and vectors of all documents, a chunk at a time in order, once all are in `folder`.
 
     A pool grows to `workers` encoders of `cpus` cores and `gpus` devices each, by default as many
-    as the cluster has room for; as many tasks read the corpus. Chunks that are in the folder
+    as the cluster has room for; as many tasks read the corpus. Documents that are in the folder
     already are not encoded again: it must belong to this corpus and encoder. Raises `DatasetError`
     where the corpus has not `n_docs` documents.
     """
@@ -55,9 +55,7 @@ def encode_on_ray(
     from ray.data import ActorPoolStrategy, DataContext
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    done = {span for span, _ in part_files(folder)}
-    chunks = [(a, min(a + chunk, n_docs)) for a in range(0, n_docs, chunk)]
-    todo = [span for span in chunks if span not in done]
+    todo = missing_spans(folder, n_docs, size=chunk)
     counter: Bar[None] = bar(total=n_docs, unit="documents", desc="encoding")
     with counter:
         counter.update(n_docs - sum(b - a for a, b in todo))

@@ -13,7 +13,8 @@ from scipy import sparse
 from index import Index
 from index.arrival import reserved
 from lsr.__main__ import VERBS, cli, run
-from lsr.encoders import BM25Encoder
+from lsr.commands._encoders import EncoderChoice
+from lsr.encoders import BM25Encoder, load_encoder
 from lsr.trec import read_run
 from lsr.types import Document
 from training import Measured, TrainReport
@@ -288,7 +289,7 @@ class TestIndex:
         assert run(["index", str(corpus), "new.index"]) == 130
         assert "the same command goes on" in capsys.readouterr().err
 
-    def test_a_build_does_not_go_on_in_another_precision(self, drinks, monkeypatch):
+    def test_the_precision_is_part_of_what_a_build_goes_on_with(self, drinks, monkeypatch):
         assert run(["index", str(drinks), "d.index"]) == 0
         sources = []
 
@@ -680,7 +681,7 @@ class TestEncode:
         assert run(command) == 130
         assert "the same command goes on from there" in capsys.readouterr().err
         assert not Path(name).exists()
-        assert len(list(Path(f"{name}.parts").glob("*.npz"))) == 1
+        assert len(list(Path(f"{name}.parts").rglob("*.npz"))) == 1
         whole = asked.pop()
         monkeypatch.setattr(
             BM25Encoder,
@@ -698,11 +699,8 @@ class TestEncode:
         assert run([*command, "--overwrite"]) == 0
         assert Path(file).read_bytes() == before
 
-    def test_a_damaged_piece_is_named_and_another_encoder_begins_anew(
-        self, drinks, capsys, monkeypatch
-    ):
+    def test_a_damaged_piece_is_named(self, drinks, capsys, monkeypatch):
         assert run(["index", str(drinks), "d.index"]) == 0
-        assert run(["index", str(drinks), "e.index", "--k1", "2"]) == 0
         monkeypatch.setattr("lsr.encoded_parts.PIECE", 2)
         command = ["encode", str(drinks), "v.jsonl", "--encoder"]
 
@@ -713,35 +711,92 @@ class TestEncode:
         with monkeypatch.context() as patched:
             patched.setattr("lsr.commands.encode._write_lines", fail)
             assert run([*command, "d.index/encoder"]) == 1
-        damaged = sorted(Path("v.jsonl.parts").glob("*.npz"))[1]
+        damaged = sorted(Path("v.jsonl.parts").rglob("*.npz"))[1]
         raw = damaged.read_bytes()
         damaged.write_bytes(raw[:90] + bytes([raw[90] ^ 1]) + raw[91:])
         capsys.readouterr()
         assert run([*command, "d.index/encoder"]) == 1
         assert f"{damaged.name}: damaged" in capsys.readouterr().err
-        assert run([*command, "e.index/encoder"]) == 0
+        damaged.unlink()
+        assert run([*command, "d.index/encoder"]) == 0
         assert not Path("v.jsonl.parts").exists()
 
-    @pytest.mark.parametrize("theirs", [["thesis.txt"], ["plan.json"], ["plan.json", "thesis.txt"]])
-    def test_a_folder_of_somebody_where_pieces_would_wait_stays(
-        self, theirs, drinks, tmp_path, capsys
-    ):
+    def test_a_folder_of_somebody_where_pieces_would_wait_stays(self, drinks, tmp_path, capsys):
         assert run(["index", str(drinks), "d.index"]) == 0
         (tmp_path / "v.parts").mkdir()
-        for name in theirs:
-            (tmp_path / "v.parts" / name).write_text('{"my": "plan"}')
-        assert run(["encode", str(drinks), "v", "--encoder", "d.index/encoder"]) == 2
-        assert "holds something else" in capsys.readouterr().err
-        left = {path.name: path.read_text() for path in (tmp_path / "v.parts").iterdir()}
-        assert left == dict.fromkeys(theirs, '{"my": "plan"}')
-
-    def test_two_do_not_encode_into_one_place(self, drinks, tmp_path, capsys):
-        assert run(["index", str(drinks), "d.index"]) == 0
+        (tmp_path / "v.parts" / "thesis.txt").write_text("mine")
         command = ["encode", str(drinks), "v", "--encoder", "d.index/encoder"]
-        with reserved(tmp_path / "v.parts"):
-            assert run(command) != 0
-            assert "another process" in capsys.readouterr().err
         assert run(command) == 0
+        assert "1 entry in" in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "v.parts").iterdir()] == ["thesis.txt"]
+        (tmp_path / "w.parts").write_text("mine")
+        assert run([*command[:2], "w", *command[3:]]) == 2
+        assert "is a file; choose another OUTPUT" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("encoder", ["bm25", "d.index/encoder"])
+    @pytest.mark.parametrize("name", ["v", "v.jsonl"])
+    def test_two_do_not_encode_into_one_place(
+        self, name, encoder, drinks, tmp_path, monkeypatch, capsys
+    ):
+        assert run(["index", str(drinks), "d.index"]) == 0
+        command = ["encode", str(drinks), name, "--encoder", encoder]
+        with reserved(tmp_path / f"{name}.parts"):
+            assert run(command) == 1
+            assert "another process holds it to encode into it" in capsys.readouterr().err
+        load = EncoderChoice.load
+
+        def while_another_finishes(self, corpus):
+            monkeypatch.setattr(EncoderChoice, "load", load)
+            assert run(command) == 0
+            return self.load(corpus)
+
+        monkeypatch.setattr(EncoderChoice, "load", while_another_finishes)
+        assert run(command) == 2
+        assert "exists; choose another path" in capsys.readouterr().err
+
+    def test_pieces_of_other_settings_are_neither_taken_up_nor_removed(
+        self, drinks, tmp_path, monkeypatch, capsys
+    ):
+        """They held nothing of the windows, say, and vectors of both were mixed."""
+        assert run(["index", str(drinks), "d.index"]) == 0
+        assert run(["index", str(drinks), "e.index", "--k1", "2"]) == 0
+        monkeypatch.setattr("lsr.encoded_parts.PIECE", 2)
+        changes = (
+            ["--encoder", "d.index/encoder"],
+            ["--encoder", "d.index/encoder", "--precision", "bfloat16"],
+            ["--encoder", "e.index/encoder"],
+        )
+        encode = BM25Encoder.encode_documents
+        monkeypatch.setattr(EncoderChoice, "_windowed", lambda self: load_encoder(self.encoder))
+        kept = set()
+        for change in (*changes, ["--encoder", "d.index/encoder", "--windows", "3"]):
+            calls = iter(range(2))
+
+            def once(self, texts, calls=calls):
+                if next(calls):
+                    raise OSError("no room")
+                return encode(self, texts)
+
+            monkeypatch.setattr(BM25Encoder, "encode_documents", once)
+            assert run(["encode", str(drinks), "v", *change]) == 1
+            assert "the same command goes on from there" in capsys.readouterr().err
+            now = set((tmp_path / "v.parts").rglob("*.npz"))
+            assert len(now - kept) == 1
+            assert kept < now
+            kept = now
+        monkeypatch.setattr(BM25Encoder, "encode_documents", encode)
+        assert run(["encode", str(drinks), "v", *changes[0]]) == 0
+        assert "3 entries in" in capsys.readouterr().err
+        assert len(kept & set((tmp_path / "v.parts").rglob("*.npz"))) == 3
+
+    def test_what_a_link_leads_to_is_replaced(self, drinks, tmp_path):
+        command = ["encode", str(drinks), "link", "--encoder", "bm25"]
+        (tmp_path / "link").symlink_to("folder")
+        assert run(command) == 0
+        assert run(command) == 2
+        assert run([*command, "--overwrite"]) == 0
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "folder" / "vectors.npz").is_file()
 
     def test_an_id_with_a_line_end_is_refused_before_anything_is_encoded(
         self, drinks, tmp_path, monkeypatch, capsys

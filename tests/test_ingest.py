@@ -167,7 +167,7 @@ def test_two_builds_of_one_index_do_not_meet(tmp_path: Path) -> None:
     class Meeting:
         def __iter__(self) -> Iterator[Document]:
             yield DOCUMENTS[0]
-            with pytest.raises(IndexLocked, match="another process is building"):
+            with pytest.raises(IndexLocked, match="another process holds it to build this"):
                 build_index(tmp_path / "i", DOCUMENTS, fitted(DOCUMENTS), source="other")
             yield DOCUMENTS[1]
 

@@ -84,9 +84,19 @@ def test_a_huge_grade_is_refused_at_once(measure):
     """It took 16 GB and minutes."""
     qrels = {"q": {"a": 1, "b": MAX_GRADE}}
     evaluate({"q": {"a": 1.0}}, qrels, ["nDCG@10"])
-    qrels["q"]["b"] = 2**31 - 1
-    with pytest.raises(DatasetError, match="'b' of query 'q' has grade 2147483647; grades up to"):
-        evaluate({"q": {"a": 1.0}}, qrels, [measure])
+    for grade in (2**31 - 1, -(2**70)):
+        qrels["q"]["b"] = grade
+        with pytest.raises(DatasetError, match=f"'b' of query 'q' has grade {grade}; grades up to"):
+            evaluate({"q": {"a": 1.0}}, qrels, [measure])
+
+
+@pytest.mark.parametrize("measure", ["Judged@10", "Compat", "IPrec@0.1", "nDCG@10", "AP"])
+@pytest.mark.parametrize("grade", [1, 0, -1])
+def test_an_empty_answer_is_none(measure, grade):
+    """Those who compute some of them divided by its length."""
+    qrels = {"q": {"a": grade}, "other": {"a": 1}}
+    found = [evaluate(run, qrels, [measure]).per_query for run in ({"q": {}}, {}, {"other": {}})]
+    assert found[0] == found[1] == found[2]
 
 
 def test_negative_grades_are_judged_and_not_relevant():

@@ -219,6 +219,7 @@ class TestWithRay:
     def test_encoding_goes_on_where_it_was_and_survives_a_kill(
         self, nodes: Any, tmp_path: Path
     ) -> None:
+        from lsr.encoded_parts import part_files, write_part
         from lsr.ray_encoding import encode_on_ray
 
         folder = tmp_path / "parts"
@@ -251,6 +252,14 @@ class TestWithRay:
         encoded()
         after = {path: path.stat().st_ino for path in folder.iterdir()}
         assert {path for path in files if after[path] != files[path]} <= {gone}
+        for path in files:
+            path.unlink()
+        one = [document.doc_id for document in documents()[30:180]]
+        write_part(folder, 30, one, LookedUp(1).documents[30:180])  # by a process without Ray
+        encoded()
+        spans = [span for span, _ in part_files(folder)]
+        assert spans[:3] == [(0, 30), (30, 180), (180, 200)]
+        assert sum(last - first for first, last in spans) == N_DOCS
 
     def test_the_commands_give_what_they_give_without_ray(
         self, nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,7 @@
 import shutil
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -107,20 +107,42 @@ def test_a_header_torn_over_what_the_catalog_lacks_is_damage(tmp_path: Path) -> 
             assert log.read_bytes() == raw
 
 
-def test_a_log_stays_when_the_first_page_is_damaged_as_well(tmp_path: Path) -> None:
-    """Opening itself fails then, before anybody asks about the log."""
+def damaged_catalogs(catalog: Path) -> Iterator[bytes]:
+    """Cut everywhere near its header and in the middle of a page, and each page flipped."""
+    raw = catalog.read_bytes()
+    yield from (raw[:n] for n in (0, 1, 54, 99, 100, 9_678))
+    yield from (flipped(raw, at) for at in range(500, len(raw), 8192))
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_is_refused_is_left_as_it_lies_there(read_only: bool, tmp_path: Path) -> None:
+    """Whatever is damaged beside the log, and whenever that is found: to close in good order, or
+    to take a file of nothing for a new one, had removed the log and every commit in it.
+    """
     killed = killed_index(tmp_path, written_back=False)
     log, catalog = killed / "catalog.sqlite-wal", killed / "catalog.sqlite"
-    page = catalog.read_bytes()
-    catalog.write_bytes(flipped(page, 500))
-    raw = log.read_bytes()
-    for damaged in (raw, torn_headers(log)[0], flipped(raw, HEADER_BYTES + FRAME_HEADER_BYTES)):
-        log.write_bytes(damaged)
-        for _ in range(2):
-            with pytest.raises(IndexCorrupt):
-                Index.open(killed)
-            assert log.read_bytes() == damaged
-            assert catalog.read_bytes() == flipped(page, 500)
+    whole, sound = log.read_bytes(), catalog.read_bytes()
+    logs = (whole, torn_headers(log)[0], flipped(whole, HEADER_BYTES + FRAME_HEADER_BYTES))
+    refused = 0
+    for damaged in damaged_catalogs(catalog):
+        for raw in logs:
+            catalog.write_bytes(damaged)
+            log.write_bytes(raw)
+            for again in range(2):
+                try:
+                    Index.open(killed, read_only=read_only).close()
+                except IndexCorrupt:
+                    assert (log.read_bytes(), catalog.read_bytes()) == (raw, damaged)
+                    refused += 1
+                    continue
+                assert again == 0  # a page that the log has newer
+                break
+            (killed / "catalog.sqlite-shm").unlink(missing_ok=True)
+    assert refused > 30
+    catalog.write_bytes(sound)
+    log.write_bytes(whole)
+    with Index.open(killed) as index:
+        assert index.n_docs == len(NAMES)
 
 
 @pytest.mark.parametrize("n_bytes", [64, 512, 4096, HEADER_BYTES + FRAME_BYTES, None])

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,15 +58,14 @@ def encode(
     each; `lsr import --from jsonl` makes an index of them. Any other becomes a folder: vectors.npz
     (scipy.sparse, a row each), ids.txt, encoder.json, encoder/. With --queries, CORPUS may also be
     a file of queries. What a network has encoded of documents waits in OUTPUT.parts, where the
-    same command, with --ray or without, goes on after a kill.
+    same command, with --ray or without, goes on after a kill; other settings begin anew beside it.
     """
     from ..datasets import load_dataset
     from ..encoded_parts import encode_in_parts
 
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
-    if output.is_dir() and not (output / VECTORS).is_file():
-        raise UsageError(f"{output} is a folder without {VECTORS}; it will not be overwritten")
+    if output.is_symlink():
+        output = output.resolve()  # what it leads to is written, and the link stays
+    _require_room(output, overwrite=overwrite)
     if tasks.wanted and queries:
         raise UsageError("--ray encodes documents: there are few queries; leave out one of them")
     source = load_dataset(corpus)
@@ -83,13 +82,15 @@ def encode(
     texts = _queries(source, split) if queries else _documents(source, encoder.text_fields)
     started = time.perf_counter()
     with ExitStack() as stack:
+        place = stack.enter_context(_alone(output))
+        _require_room(output, overwrite=overwrite)  # another may have finished since
         if tasks.wanted:
-            parts = stack.enter_context(_parts(output, source, choice, encoder))
+            parts = stack.enter_context(_parts(place, output, source, choice, encoder))
             batches = stack.enter_context(
                 _encoded_on_ray(parts, corpus, source, choice, encoder, total, tasks)
             )
         elif not queries and not choice.is_bm25:
-            parts = stack.enter_context(_parts(output, source, choice, encoder))
+            parts = stack.enter_context(_parts(place, output, source, choice, encoder))
             batches = encode_in_parts(parts, texts, encoder, n_docs=total)
         else:
             batches = _encoded(texts, encoder, queries=queries, total=None if queries else total)
@@ -159,40 +160,70 @@ def _encoded(
             counter.update(len(batch))
 
 
+def _require_room(output: Path, *, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
+    if output.is_dir() and not (output / VECTORS).is_file():
+        raise UsageError(f"{output} is a folder without {VECTORS}; it will not be overwritten")
+
+
 @contextmanager
-def _parts(
-    output: Path, source: "Dataset", choice: EncoderChoice, encoder: "SparseEncoder"
-) -> Iterator[Path]:
-    """A folder for the pieces that are encoded, which stays when not all of them are."""
+def _alone(output: Path) -> Iterator[Path]:
+    """OUTPUT.parts, held against others that would write OUTPUT; gone afterwards if it is empty."""
     from index.arrival import reserved
 
-    from ..encoded_parts import begin_parts, end_parts, part_files
+    place = output.resolve().with_name(f"{output.name}.parts")
+    if place.exists() and not place.is_dir():
+        raise UsageError(
+            f"{place}, where encoded pieces would wait, is a file; choose another OUTPUT"
+        )
+    with reserved(place, "to encode into it"):
+        try:
+            yield place
+        finally:
+            with suppress(OSError):  # it is not empty, or no longer ours
+                place.rmdir()
+
+
+@contextmanager
+def _parts(
+    place: Path, output: Path, source: "Dataset", choice: EncoderChoice, encoder: "SparseEncoder"
+) -> Iterator[Path]:
+    """The folder of the pieces that are encoded, which stays when not all of them are."""
+    from ..encoded_parts import part_files, parts_folder
+    from ..files import make_directory
 
     if ".jsonl" not in output.suffixes:  # before hours of encoding
         for document in source.documents():
             _require_one_line(document.doc_id)
-    parts = output.resolve().with_name(f"{output.name}.parts")
-    plan = {
-        "corpus": source.fingerprint,
-        "space": encoder.space,
-        "build": encoder.build,
-        "fields": list(encoder.text_fields),
-        "precision": choice.precision,
-        "windows": choice.windows,
-    }
-    with reserved(parts):
-        begin_parts(parts, plan)
-        try:
-            yield parts
-        except BaseException as error:
-            if not part_files(parts):
-                end_parts(parts)
-            elif isinstance(error, KeyboardInterrupt):
-                out.note(
-                    "kept", f"what was encoded, in {parts}; the same command goes on from there"
-                )
-            raise
-        end_parts(parts)
+    parts = parts_folder(
+        place,
+        {
+            "corpus": source.fingerprint,
+            "space": encoder.space,
+            "build": encoder.build,
+            "fields": list(encoder.text_fields),
+            "precision": choice.precision,
+            "windows": choice.windows,
+        },
+    )
+    others = sorted(path.name for path in place.iterdir() if path != parts)
+    if others:
+        out.note(
+            "beside",
+            f"{out.counted(len(others), 'entry')} in {place} of other settings or of "
+            f"other origin stay there, such as {others[0]}",
+        )
+    make_directory(parts)
+    try:
+        yield parts
+    except BaseException:
+        if part_files(parts):
+            out.note("kept", f"what was encoded, in {place}; the same command goes on from there")
+        else:
+            shutil.rmtree(parts, ignore_errors=True)
+        raise
+    shutil.rmtree(parts)
 
 
 @contextmanager

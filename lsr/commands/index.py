@@ -177,8 +177,9 @@ def index(
             f"{n_documents:,} documents through the network of {encoder.name}, which takes a while "
             "(time left below; what is done survives Ctrl-C); --encoder bm25 takes seconds",
         )
-    # A build that goes on must not mix vectors of two precisions.
-    whole = f"{source.name} {source.fingerprint} {choice.precision}"
+    whole = f"{source.name} {source.fingerprint}"
+    if choice.precision != "float32":  # a build that goes on must not mix vectors of two precisions
+        whole += f" {choice.precision}"
     try:
         with ExitStack() as stack:
             stack.enter_context(located_in(source))

@@ -156,10 +156,12 @@ class Home:
         database = Database.open_file(file, read_only=read_only)
         home = cls(path, database)
         try:
+            version = home.setting("format")
             problem = database.length_problem()
+            if version is None and not problem:
+                problem = "says nothing of its format"
             if problem:
                 raise IndexCorrupt(f"{file}: {problem}. Restore a copy of it.")
-            version = home.setting("format")
             if version == 1 and not read_only:
                 version = home._upgraded()
         except apsw.SQLError as error:
@@ -172,7 +174,7 @@ class Home:
             database.close()
             raise
         if version != FORMAT:
-            database.close()
+            database.abandon()
             advice = "serve it once with this one" if version == 1 else "serve it with that one"
             raise IndexVersion(
                 f"{file}: format {version} of another release, this one reads {FORMAT}; {advice}"

@@ -85,7 +85,8 @@ def _known(measure: str, judged: Judged) -> str:
     try:
         name = spelled(measure)
         found = {query_id: {next(iter(grades)): 1.0} for query_id, grades in judged.qrels.items()}
-        evaluate(found, judged.qrels, [name])
+        for run in (found, {}):
+            evaluate(run, judged.qrels, [name])
     except (UsageError, DatasetError) as error:
         raise _invalid("/gate/measure", str(error)) from error
     if (cutoff_of(name) or 0) > DEPTH:
@@ -158,7 +159,7 @@ def values_of(
             run[query_id] = {doc_id: float(n - i) for i, doc_id in enumerate(hits.doc_ids)}
     try:
         return evaluate(run, judged.qrels, [measure]).per_query[measure]
-    except UsageError as error:
+    except (UsageError, DatasetError) as error:
         raise _invalid("/gate/measure", str(error)) from error
 
 

@@ -157,6 +157,10 @@ def test_a_worker_that_cannot_begin_tries_again(
             raise (DiskFull("the disk is full"), OSError("too many open files"))[len(calls) - 1]
         real(home)
 
+    def prune(home: Home) -> list[int]:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(queue, "prune", prune)  # which can wait
     monkeypatch.setattr(queue, "recover", recover)
     monkeypatch.setattr("service.worker.worker.RETRY_S", 0.01)
     with Home.open(tmp_path / "data") as home:
