@@ -7,11 +7,12 @@ import ctypes
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lsr.errors import IndexFailure, IndexLocked
+from lsr.errors import IndexFailure, IndexLocked, UsageError
 from lsr.files import make_directory, sync_directory
 
 _AT_FDCWD = -100
@@ -32,23 +33,37 @@ def sync_tree(path: Path) -> None:
 
 @contextmanager
 def reserved(staging: Path, purpose: str = "to build this") -> Iterator[None]:
-    """Hold the directory `staging`, made if need be; `IndexLocked` when somebody works in it.
+    """Hold the directory `staging`, made if need be; `IndexLocked` when somebody works in it,
+    `UsageError` where it is a file. `purpose` tells what for.
 
     The lock is on the directory itself, so there is no lock file to leave behind, and it stays with
     the directory when that is moved into place.
     """
     while True:
-        make_directory(staging)
-        descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            make_directory(staging)
+            descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # removed between the two calls
+        except (FileExistsError, NotADirectoryError):
+            with suppress(FileNotFoundError):  # made and removed between the calls
+                if not stat.S_ISDIR(staging.lstat().st_mode) and not staging.is_dir():
+                    raise UsageError(
+                        f"{staging} is a file, wanted a folder there {purpose}; move it, or choose "
+                        "another output"
+                    ) from None
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if staging.exists() and os.path.samestat(os.fstat(descriptor), staging.stat()):
+            if os.path.samestat(os.fstat(descriptor), staging.stat()):
                 break
         except BlockingIOError as error:
             os.close(descriptor)
             raise IndexLocked(
                 f"{staging}: another process holds it {purpose}; wait for it, or stop it"
             ) from error
+        except FileNotFoundError:
+            pass
         os.close(descriptor)  # the directory moved between the two calls: take the new one
     try:
         yield

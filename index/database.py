@@ -106,12 +106,16 @@ class Database:
         writer: apsw.Connection | None,
         *,
         waits_for_room: bool = False,
+        had_log: bool = False,
     ) -> None:
-        """`waits_for_room` says that there is no writer because the disk was full."""
+        """`waits_for_room` says that there is no writer because the disk was full, `had_log` that
+        the file was not closed well.
+        """
         self.path = path
         self._reader = reader
         self._writer = writer
         self._waits_for_room = waits_for_room
+        self._had_log = had_log
         status = path.stat()
         self._inode = (status.st_dev, status.st_ino)
         self._reading = threading.RLock()
@@ -156,9 +160,11 @@ class Database:
             if (size := path.stat().st_size) < _HEADER_BYTES:
                 # SQLite takes it for a new database, and removes the log of the old one.
                 raise IndexCorrupt(
-                    f"{path}: has {size} bytes, less than the header of such a file. Restore a "
-                    "copy or rebuild the index."
+                    f"{path}: has {size} bytes, less than the header of such a file; restore a "
+                    "copy."
                 )
+        log = path.with_name(path.name + "-wal")
+        had_log = log.exists() and log.stat().st_size > 0
         writer = None
         waits = False
         if not read_only and _may_write(path):
@@ -168,7 +174,7 @@ class Database:
                 waits = True
                 logging.getLogger(__name__).warning("for reading until it has room: %s", error)
         try:
-            return cls(path, _open_reader(path), writer, waits_for_room=waits)
+            return cls(path, _open_reader(path), writer, waits_for_room=waits, had_log=had_log)
         except IndexCorrupt:
             if writer is not None:
                 _leave(writer)
@@ -179,7 +185,10 @@ class Database:
             raise
 
     def abandon(self) -> None:
-        """Close what is damaged, and leave all of it as it lies there, the log as well."""
+        """Close what is refused, and leave a log that it came with as it lies there."""
+        if not self._had_log:
+            self.close()
+            return
         with self._writing, self._reading:
             self._reader.close()
             if self._writer is not None:

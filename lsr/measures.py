@@ -15,14 +15,10 @@ import ir_measures
 
 from .errors import DatasetError, UsageError
 from .sources import Sources, SourcesMeasure, parse_sources_measure
-from .types import Qrels
+from .types import MAX_GRADE, Qrels
 
 DEFAULT = ("nDCG@10", "RR@10", "R@100", "R@1000", "AP")
 """Measures as ir_measures spells them."""
-
-MAX_GRADE = 10_000
-"""The programs that compute measures take memory and time in proportion to the highest grade: some
-16 GB and minutes for one of two thousand millions."""
 
 _PRINTED = {"AP": "MAP", "RR@10": "MRR@10"}
 

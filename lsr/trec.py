@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import DatasetError
 from .files import atomic_write, decode, read_lines
-from .types import Qrels, Run
+from .types import MAX_GRADE, Qrels, Run
 
 _HEADER_NAMES = ("query-id", "query_id", "qid", "_id", "topic")
 
@@ -73,6 +73,10 @@ def read_qrels(path: str | Path) -> Qrels:
             if is_header:
                 continue
             raise DatasetError(f"{path}:{number}: grade {text!r}, wanted an integer") from None
+        if abs(grade) > MAX_GRADE:
+            raise DatasetError(
+                f"{path}:{number}: grade {grade}, wanted one from {-MAX_GRADE:,} to {MAX_GRADE:,}"
+            )
         known = qrels.setdefault(query_id, {}).setdefault(doc_id, grade)
         if known != grade:
             raise DatasetError(

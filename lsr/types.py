@@ -26,6 +26,9 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 Qrels = dict[str, dict[str, int]]
 """query_id -> doc_id -> grade; grade 0 means judged and not relevant."""
+MAX_GRADE = 10_000
+"""The programs that compute measures take memory and time in proportion to the highest grade: some
+16 GB and minutes for one of two thousand millions."""
 
 
 MAX_ID_BYTES = 4096

@@ -33,7 +33,7 @@ from lsr.encoders import (  # noqa: E402
 from lsr.encoders.joined import count_words  # noqa: E402
 from lsr.encoders.onnx_side import OnnxSide  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
-from lsr.errors import DatasetError, EncoderError, RecipeError  # noqa: E402
+from lsr.errors import DatasetError, EncoderError, RecipeError, UsageError  # noqa: E402
 from training import adapt  # noqa: E402
 from training.adapting.measure import interval  # noqa: E402
 from training.adapting.run import AdaptReport  # noqa: E402
@@ -441,3 +441,15 @@ def test_what_cannot_be_adapted_is_refused(encoder: Path, tmp_path: Path) -> Non
     bare = write_corpus(tmp_path / "bare.jsonl", [Document("d", {"text": "one"})])
     with pytest.raises(DatasetError, match="Give queries"):
         adapt(str(bare), tmp_path / "none", encoder=encoder, progress=False)
+    (tmp_path / "asked.txt").write_text("fox\n")
+    with pytest.raises(UsageError, match="leave out one"):
+        adapt(
+            str(corpus),
+            tmp_path / "out",
+            encoder=encoder,
+            generator="decoder",
+            queries=tmp_path / "asked.txt",
+        )
+    with pytest.raises(EncoderError, match="neither a checkpoint folder"):
+        adapt(str(corpus), tmp_path / "out", encoder=encoder, generator=str(corpus))
+    assert not (tmp_path / "out.adapt").exists()  # the corrected command is not another one

@@ -731,7 +731,7 @@ class TestEncode:
         assert [path.name for path in (tmp_path / "v.parts").iterdir()] == ["thesis.txt"]
         (tmp_path / "w.parts").write_text("mine")
         assert run([*command[:2], "w", *command[3:]]) == 2
-        assert "is a file; choose another OUTPUT" in capsys.readouterr().err
+        assert "is a file, wanted a folder there to encode into it" in capsys.readouterr().err
 
     @pytest.mark.parametrize("encoder", ["bm25", "d.index/encoder"])
     @pytest.mark.parametrize("name", ["v", "v.jsonl"])
@@ -797,6 +797,10 @@ class TestEncode:
         assert run([*command, "--overwrite"]) == 0
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "folder" / "vectors.npz").is_file()
+        (tmp_path / "abc").write_text("")  # as stores name what they keep
+        (tmp_path / "v.jsonl").symlink_to("abc")
+        assert run(["encode", str(drinks), "v.jsonl", "--encoder", "bm25", "--overwrite"]) == 0
+        assert '"vector"' in (tmp_path / "abc").read_text()
 
     def test_an_id_with_a_line_end_is_refused_before_anything_is_encoded(
         self, drinks, tmp_path, monkeypatch, capsys

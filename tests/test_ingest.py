@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from index import Index, SparseRetriever, as_built, build_index, encoder_card, query_encoder
+from index.arrival import reserved
 from index.ingest import split_words
 from lsr.encoders import JoinedEncoder, SparseEncoder, load_encoder, with_text_fields
 from lsr.encoders.bm25 import BM25Encoder
@@ -174,6 +176,37 @@ def test_two_builds_of_one_index_do_not_meet(tmp_path: Path) -> None:
     build_index(tmp_path / "i", Meeting(), fitted(DOCUMENTS), source="one")
     with Index.open(tmp_path / "i") as index:
         assert index.n_docs == 2
+
+
+def test_a_reserved_folder_may_go_and_come_while_others_want_it(tmp_path: Path) -> None:
+    """Who came between its removal and its making anew was told that a file was missing."""
+    place, held, told = tmp_path / "place", [0], []
+
+    def want() -> None:
+        for _ in range(300):
+            try:
+                with reserved(place):
+                    held[0] += 1
+                    assert held[0] == 1
+                    held[0] -= 1
+                    place.rmdir()
+            except IndexLocked:
+                pass
+            except BaseException as error:
+                told.append(error)
+
+    threads = [threading.Thread(target=want) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == []
+    place.write_text("somebody's")
+    with (
+        pytest.raises(UsageError, match="is a file, wanted a folder there to build this"),
+        reserved(place),
+    ):
+        pass
 
 
 def test_an_index_put_aside_is_never_taken_for_a_finished_build(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import shutil
 import pytest
 
 from lsr.errors import DatasetError, UsageError
-from lsr.measures import DEFAULT, MAX_GRADE, evaluate, printed_name, spelled
-from lsr.types import Run
+from lsr.measures import DEFAULT, evaluate, printed_name, spelled
+from lsr.types import MAX_GRADE, Run
 
 QRELS = {"q1": {"a": 3, "b": 2, "c": 0, "e": 1}}
 needs_perl = pytest.mark.skipif(not shutil.which("perl"), reason="gdeval is written in Perl")

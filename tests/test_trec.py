@@ -108,6 +108,7 @@ def test_beir_ids_may_hold_blanks_and_grades_may_be_negative(tmp_path):
         ("q1\td1\t0.5", r"grade '0\.5', wanted an integer"),
         ("query-id\tcorpus-id\tscore", "grade 'score'"),
         ("ok\tok\t2", "has grade 2 here and 1 above"),
+        ("q1\td1\t99999", "grade 99999, wanted one from -10,000 to 10,000"),
     ],
 )
 def test_a_bad_judgement_is_named_with_its_line(line, complaint, tmp_path):

@@ -12,7 +12,7 @@ from test_store import new_index, row
 from index import Index
 from index.database import Database
 from index.wal import FRAME_HEADER_BYTES, HEADER_BYTES, _checksum
-from lsr.errors import IndexCorrupt
+from lsr.errors import IndexCorrupt, IndexVersion
 from lsr.types import Document
 
 NAMES = [f"d{number}" for number in range(40)]
@@ -143,6 +143,17 @@ def test_what_is_refused_is_left_as_it_lies_there(read_only: bool, tmp_path: Pat
     log.write_bytes(whole)
     with Index.open(killed) as index:
         assert index.n_docs == len(NAMES)
+
+
+def test_a_refusal_of_what_was_closed_well_leaves_no_log(tmp_path: Path) -> None:
+    with new_index(tmp_path / "sound") as index:
+        index.add([Document("d")], row({1: 1.0}))
+        with index.catalog.transaction() as connection:
+            connection.execute("UPDATE meta SET value='99' WHERE key='format'")
+    for _ in range(2):
+        with pytest.raises(IndexVersion, match="format 99"):
+            Index.open(tmp_path / "sound")
+        assert not list((tmp_path / "sound").glob("catalog.sqlite-*"))
 
 
 @pytest.mark.parametrize("n_bytes", [64, 512, 4096, HEADER_BYTES + FRAME_BYTES, None])

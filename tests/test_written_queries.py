@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from decoders import make_decoder
 
+from index.arrival import reserved
 from lsr.__main__ import run
 from lsr.datasets import load_dataset
-from lsr.errors import DatasetError, EncoderError
+from lsr.errors import DatasetError, EncoderError, IndexLocked
 from training import pseudo_queries
-from training.adapting.pseudo_queries import Passage
+from training.adapting.pseudo_queries import Passage, PseudoQuery
 from training.adapting.written import BLOCK, Writing
 from training.mining.parts import OutOfTimeError
 
@@ -50,6 +51,11 @@ class Echo:
         return [self.said.get(word, f"where does {word} grow") for word in words]
 
 
+def written(writing: Writing, passages: Sequence[Passage], *, seed: int = 0) -> list[PseudoQuery]:
+    with writing.queries(passages, seed=seed) as queries:
+        return queries
+
+
 def test_only_queries_that_lead_back_to_their_passage_are_kept(tmp_path: Path) -> None:
     said = {
         "spruce": "",  # did not end
@@ -60,7 +66,7 @@ def test_only_queries_that_lead_back_to_their_passage_are_kept(tmp_path: Path) -
     }
     kept = {"round_trip": 1}, {"round_trip": 0}
     found = [
-        [q.doc_id for q in Writing(Echo(said), tmp_path / "work", **how).queries(PASSAGES, seed=0)]
+        [query.doc_id for query in written(Writing(Echo(said), tmp_path / "work", **how), PASSAGES)]
         for how in kept
     ]
     assert found == [list(NAMES[5:]), list(NAMES[4:])]
@@ -70,47 +76,92 @@ def test_only_queries_that_lead_back_to_their_passage_are_kept(tmp_path: Path) -
 def test_a_kill_costs_a_block_and_damage_another(tmp_path: Path) -> None:
     passages = [Passage(str(n), "", f"The word{n} is here.") for n in range(3 * BLOCK + 5)]
     work = tmp_path / "work"
+    work.mkdir()
+    (work / "thesis.txt").write_text("somebody's")
     with pytest.raises(KeyboardInterrupt):
-        Writing(Echo(fail_after=2 * BLOCK), work, quiet=True).queries(passages, seed=0)
+        written(Writing(Echo(fail_after=2 * BLOCK), work, quiet=True), passages)
     with pytest.raises(OutOfTimeError):
-        Writing(Echo(), work, deadline=0.0, quiet=True).queries(passages, seed=0)
+        written(Writing(Echo(), work, deadline=0.0, quiet=True), passages)
     _, second = sorted(work.rglob("*.json"))
     second.write_bytes(second.read_bytes()[:-9])
     after = Echo()
-    found = Writing(after, work, quiet=True).queries(passages, seed=0)
+    with pytest.raises(OSError, match="no room"), Writing(after, work).queries(passages, seed=0):
+        raise OSError("no room for what becomes of them")
     assert len(after.asked) == 2 * BLOCK + 5  # the damaged one, and what was missing
-    assert [q.doc_id for q in found] == [p.doc_id for p in passages]
-    assert found == Writing(Echo(), work, quiet=True).queries(passages, seed=0)
+    found = written(Writing(Echo(fail_after=0), work, quiet=True), passages)  # all is there
+    assert [query.doc_id for query in found] == [passage.doc_id for passage in passages]
+    assert [path.name for path in work.iterdir()] == ["thesis.txt"]
+    assert found == written(Writing(Echo(), tmp_path / "quiet", quiet=True), passages)
+    with reserved(work), pytest.raises(IndexLocked, match="to write queries there"):
+        written(Writing(Echo(), work), passages)
+
+
+def test_scripts_without_blanks_have_queries_of_one_word(tmp_path: Path) -> None:
+    said = {"spruce": "云杉长得有多高", "larch": "樹"}
+    found = written(Writing(Echo(said), tmp_path / "work", round_trip=0), PASSAGES[:3])
+    assert [query.doc_id for query in found] == ["spruce", "birch"]
 
 
 @pytest.mark.parametrize("change", ["seed", "writer", "texts"])
 def test_what_another_writing_left_is_not_taken(change: str, tmp_path: Path) -> None:
     passages = [Passage(str(n), "", f"The word{n} is here.") for n in range(2 * BLOCK)]
     with pytest.raises(KeyboardInterrupt):
-        Writing(Echo(fail_after=BLOCK), tmp_path, quiet=True).queries(passages, seed=0)
+        written(Writing(Echo(fail_after=BLOCK), tmp_path, quiet=True), passages)
     after = Echo(fingerprint="other" if change == "writer" else "echo")
     if change == "texts":
         passages[0] = Passage("0", "", "The word0 is elsewhere.")
-    Writing(after, tmp_path, quiet=True).queries(passages, seed=int(change == "seed"))
+    written(Writing(after, tmp_path, quiet=True), passages, seed=int(change == "seed"))
     assert len(after.asked) == 2 * BLOCK
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder of bytes and a few words, whose vocabulary has a hundred numbers to spare."""
     pytest.importorskip("torch")
-    return make_decoder(tmp_path_factory.mktemp("models") / "tiny", positions=512)
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig
+
+    folder = make_decoder(tmp_path_factory.mktemp("models") / "tiny", positions=1024)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([f"{text}\n\n" for text in TEXTS] * 9, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = LlamaConfig.from_pretrained(folder)
+    config.vocab_size = tokenizer.get_vocab_size() + 100
+    return random_weights(folder, config)
 
 
-TEXTS = ["the cat", "a dog of the team", "heart attack risk of aspirin the team goal a goal"]
+def random_weights(folder: Path, config: Any, kind: str = "LlamaForCausalLM") -> Path:
+    import torch
+    import transformers
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        getattr(transformers, kind)(config).save_pretrained(folder)
+    return folder
 
 
-def test_the_writer_goes_on_where_the_examples_and_the_passage_end(checkpoint: Path) -> None:
+LONG = " ".join(f"team {n} of the dog" for n in range(200))
+TEXTS = ["the cat", "a dog\n of the\tteam", "heart attack risk of aspirin the team", LONG]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_writer_goes_on_where_the_examples_and_the_passage_end(
+    seed: int, checkpoint: Path
+) -> None:
     """Against the model itself, without padding or what was read before: the likeliest token."""
     import torch
 
     from training.adapting.writer import QuestionWriter
 
-    shown = {"cat risk": "the cat", "dog goal": "a dog of the team"}
+    shown = {"cat risk": "the cat", "dog goal": f"a dog of the team {seed}"}
     writer = QuestionWriter.load(checkpoint, shown=shown)
     seen: list[Any] = []
     real = writer.model.generate
@@ -122,21 +173,82 @@ def test_the_writer_goes_on_where_the_examples_and_the_passage_end(checkpoint: P
         return found
 
     writer.model.generate = generate  # type: ignore[method-assign]
-    written = writer.write(TEXTS, seed=0)
+    told = writer.write(TEXTS, seed=0)
     examples = "".join(f"Passage: {p}\nSearch query: {q}\n\n" for q, p in shown.items())
-    tokenizer = writer.tokenizer
-    for text, numbers, told in zip(TEXTS, seen, written, strict=True):
-        (ids,) = tokenizer.ids([f"{examples}Passage: {text}\nSearch query:"], special=True)
+    tokenizer = writer.tokenizer.tokenizer
+    ends = {n for n in range(tokenizer.get_vocab_size()) if "\n" in tokenizer.decode([n])} | {0, 1}
+    assert len(ends) > 3  # one alone, two, and those that are special
+    for text, numbers, query in zip(TEXTS, seen, told, strict=True):
+        start = tokenizer.encode("Passage: " + " ".join(text.split()[:300])).ids[:100]
+        behind = tokenizer.encode("\nSearch query:").ids
+        ids = [*tokenizer.encode(examples).ids, *start, *behind]
         wanted: list[int] = []
-        for _ in range(20):
+        while len(wanted) < 20 and not ends & set(wanted):
             logits = writer.model(torch.tensor([[*ids, *wanted]])).logits[0, -1]
-            logits[tokenizer.n_tokens :] = -torch.inf
-            wanted.append(int(logits.argmax()))
-            if wanted[-1] in tokenizer.special_ids():
-                break
+            wanted.append(int(logits[: tokenizer.get_vocab_size()].argmax()))
         assert numbers[: len(wanted)] == wanted
-        ended = wanted[-1] in tokenizer.special_ids()
-        assert told == (tokenizer.tokenizer.decode(wanted[:-1]) if ended else "")
+        text = " ".join(tokenizer.decode(wanted[:-1]).split()) if wanted[-1] in ends else ""
+        assert query == text
+
+
+def test_queries_that_were_shown_or_did_not_end_are_none(checkpoint: Path) -> None:
+    import torch
+
+    from training.adapting.writer import QuestionWriter
+
+    writer = QuestionWriter.load(checkpoint, shown={"cat risk": "the cat"})
+    tokenizer = writer.tokenizer.tokenizer
+    written = [f"{text}\n\n" for text in ("cat risk", "dog \t risk", "Cat Risk")] + ["dog goal" * 9]
+    rows = [tokenizer.encode(text).ids for text in written]
+    longest = max(map(len, rows))
+
+    def generate(given: Any, **_: Any) -> Any:
+        return torch.cat(
+            [given, torch.tensor([row + (longest - len(row)) * row[-1:] for row in rows])], dim=1
+        )
+
+    writer.model.generate = generate  # type: ignore[method-assign]
+    assert writer.write(TEXTS, seed=0) == ["", "dog risk", "", ""]
+
+
+@pytest.mark.parametrize("problem", ["masked", "small", "missing"])
+def test_what_cannot_write_is_refused(
+    problem: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from transformers import BertConfig
+
+    from training.adapting.writer import QuestionWriter
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "model"
+    wanted = "no folder"
+    if problem == "small":
+        folder, wanted = make_decoder(folder), "reads 64 tokens; the examples"
+    elif problem == "masked":
+        shutil.copytree(checkpoint, folder)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = BertConfig(vocab_size=500, max_position_embeddings=1024, **sizes)
+        config.initializer_range = 0.5
+        wanted = "sees the words behind a word"
+        random_weights(folder, config, "BertForMaskedLM")
+    with pytest.raises(EncoderError, match=wanted):
+        QuestionWriter.load(folder)
+
+
+def test_a_checkpoints_own_ways_of_writing_are_not_followed(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """They were, and nothing told queries of one from those of another."""
+    import shutil
+
+    from training.adapting.writer import QuestionWriter
+
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    (folder / "generation_config.json").write_text('{"repetition_penalty": 9.5, "min_p": 0.9}')
+    ours, theirs = (QuestionWriter.load(path).write(TEXTS, seed=3) for path in (checkpoint, folder))
+    assert ours == theirs
 
 
 def test_the_seed_decides_what_is_written(checkpoint: Path) -> None:
@@ -150,37 +262,32 @@ def test_the_seed_decides_what_is_written(checkpoint: Path) -> None:
     assert other.fingerprint != writer.fingerprint == QuestionWriter.load(checkpoint).fingerprint
 
 
-def test_a_model_without_room_for_the_examples_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    from training.adapting.writer import QuestionWriter
-
-    with pytest.raises(EncoderError, match="reads 64 tokens; the examples"):
-        QuestionWriter.load(make_decoder(tmp_path / "small"))
-
-
 def test_the_command_makes_a_collection_whose_documents_are_whole(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("torch")
+    decoder = make_decoder(tmp_path / "decoder", positions=512)  # of words, and it ends
     corpus = tmp_path / "corpus.jsonl"
     rows = [
         {"_id": str(n), "title": f"cat {n}", "text": f"the dog {n} of a team"} for n in range(40)
     ]
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = ["queries", str(corpus), str(tmp_path / "made"), "--generator", str(checkpoint)]
+    command = ["queries", str(corpus), str(tmp_path / "made"), "--generator", str(decoder)]
     assert run([*command, "--round-trip", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["origins"] == {"written": report["n_train"] + report["n_held_out"]}
     made = load_dataset(tmp_path / "made")
     assert [d.text() for d in made.documents()] == [f"{r['title']} {r['text']}" for r in rows]
     assert all(len(query.text.split()) > 1 for query in made.queries("train"))
-    assert {path.name for path in tmp_path.iterdir()} == {"corpus.jsonl", "made"}
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.jsonl", "decoder", "made"}
 
 
-def test_too_few_good_queries_are_an_error_and_nothing_is_left(
+def test_too_few_good_queries_are_an_error_and_what_was_written_is_kept(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"_id": "1", "text": "one two"}\n')
-    with pytest.raises(DatasetError, match="leads back to them; wanted at least 4"):
+    with pytest.raises(DatasetError, match=r"the first 20 \(--round-trip\); wanted at least 4"):
         pseudo_queries(corpus, tmp_path / "made", generator=checkpoint, progress=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.jsonl", "made.work"}
+    assert run(["queries", str(corpus), str(tmp_path / "other"), "--round-trip", "3"]) == 2

@@ -170,8 +170,9 @@ def pseudo_queries(
     queries that goes to the split "held-out", 500 at most, the others are "train".
 
     Raises `DatasetError` where fewer than 4 documents have a query to give, `UsageError` where
-    `output` exists, `EncoderError` for a generator that is none, and `MissingExtra` where it lacks
-    torch. What was written waits in `<output>.work`, where the same call goes on after a kill.
+    `output` exists, `EncoderError` for a generator that is none, `MissingExtra` where it lacks
+    torch, and `IndexLocked` while another process writes for the same output. What was written
+    waits in `<output>.work`, where the same call goes on after a kill.
     """
     folder = Path(output)
     if folder.exists():

@@ -47,7 +47,7 @@ _NAMES = {"bm25": "BM25", "before": "before", "idf": "idf refresh only", "after"
     default="",
     metavar="MODEL",
     help="A causal language model (folder, .gguf file or hub name) that writes a query for each "
-    "document. Default: titles, headings and first sentences are taken",
+    "document, instead of the titles, headings and first sentences that are taken.",
 )
 @click.option(
     "--teacher",

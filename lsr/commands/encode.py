@@ -1,5 +1,6 @@
 """`lsr encode`: texts to sparse vectors in a file, for use elsewhere."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -63,8 +64,9 @@ def encode(
     from ..datasets import load_dataset
     from ..encoded_parts import encode_in_parts
 
+    as_lines = ".jsonl" in output.suffixes
     if output.is_symlink():
-        output = output.resolve()  # what it leads to is written, and the link stays
+        output = Path(os.path.realpath(output))  # what it leads to is written, and the link stays
     _require_room(output, overwrite=overwrite)
     if tasks.wanted and queries:
         raise UsageError("--ray encodes documents: there are few queries; leave out one of them")
@@ -84,17 +86,20 @@ def encode(
     with ExitStack() as stack:
         place = stack.enter_context(_alone(output))
         _require_room(output, overwrite=overwrite)  # another may have finished since
+        if not as_lines and not (queries or choice.is_bm25):  # before hours of encoding
+            for document in source.documents():
+                _require_one_line(document.doc_id)
         if tasks.wanted:
-            parts = stack.enter_context(_parts(place, output, source, choice, encoder))
+            parts = stack.enter_context(_parts(place, source, choice, encoder))
             batches = stack.enter_context(
                 _encoded_on_ray(parts, corpus, source, choice, encoder, total, tasks)
             )
         elif not queries and not choice.is_bm25:
-            parts = stack.enter_context(_parts(place, output, source, choice, encoder))
+            parts = stack.enter_context(_parts(place, source, choice, encoder))
             batches = encode_in_parts(parts, texts, encoder, n_docs=total)
         else:
             batches = _encoded(texts, encoder, queries=queries, total=None if queries else total)
-        if ".jsonl" in output.suffixes:
+        if as_lines:
             n_rows, n_weights = _write_lines(output, batches, encoder)
         else:
             n_rows, n_weights = _write_folder(
@@ -173,10 +178,6 @@ def _alone(output: Path) -> Iterator[Path]:
     from index.arrival import reserved
 
     place = output.resolve().with_name(f"{output.name}.parts")
-    if place.exists() and not place.is_dir():
-        raise UsageError(
-            f"{place}, where encoded pieces would wait, is a file; choose another OUTPUT"
-        )
     with reserved(place, "to encode into it"):
         try:
             yield place
@@ -187,15 +188,12 @@ def _alone(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def _parts(
-    place: Path, output: Path, source: "Dataset", choice: EncoderChoice, encoder: "SparseEncoder"
+    place: Path, source: "Dataset", choice: EncoderChoice, encoder: "SparseEncoder"
 ) -> Iterator[Path]:
     """The folder of the pieces that are encoded, which stays when not all of them are."""
     from ..encoded_parts import part_files, parts_folder
     from ..files import make_directory
 
-    if ".jsonl" not in output.suffixes:  # before hours of encoding
-        for document in source.documents():
-            _require_one_line(document.doc_id)
     parts = parts_folder(
         place,
         {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import UsageError
 from . import _printing as out
 
 EXAMPLES = """\b
@@ -53,10 +54,9 @@ Examples:
 @click.option(
     "--round-trip",
     type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
     metavar="N",
-    help="Keep written queries that find their document among BM25's first N; 0 keeps all.",
+    help="Keep written queries that find their document among BM25's first N, in English words; 0 "
+    "keeps all. Default: 20",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def queries(
@@ -68,7 +68,7 @@ def queries(
     seed: int,
     text_fields: tuple[str, ...],
     generator: str,
-    round_trip: int,
+    round_trip: int | None,
     json: bool,
 ) -> None:
     """Write into OUTPUT a collection in BEIR's layout whose queries are made from CORPUS.
@@ -82,17 +82,24 @@ def queries(
     """
     from training import pseudo_queries
 
+    if round_trip is not None and not generator:
+        raise UsageError("--round-trip tries queries that a --generator wrote; name one")
     started = time.perf_counter()
-    made = pseudo_queries(
-        corpus,
-        output,
-        most=most or 0,
-        held_out=held_out,
-        seed=seed,
-        text_fields=text_fields,
-        generator=generator,
-        round_trip=round_trip,
-    )
+    try:
+        made = pseudo_queries(
+            corpus,
+            output,
+            most=most or 0,
+            held_out=held_out,
+            seed=seed,
+            text_fields=text_fields,
+            generator=generator,
+            round_trip=20 if round_trip is None else round_trip,
+        )
+    except KeyboardInterrupt:
+        if generator:
+            out.note("kept", f"what was written, in {output}.work; the same command goes on")
+        raise
     took = time.perf_counter() - started
     if json:
         out.as_json({**asdict(made), "seconds": took})

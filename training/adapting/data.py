@@ -14,14 +14,14 @@ import numpy as np
 import orjson
 
 from lsr.datasets import Dataset, load_dataset, read_queries
-from lsr.errors import DatasetError
+from lsr.errors import DatasetError, UsageError
 from lsr.types import Query
 
 from ..mining.judges import judged, open_judge
 from ..mining.parts import Parts
 from ..mining.rankers import Ranker
 from ..rows import Rows
-from .pseudo_queries import Passage, take_queries
+from .pseudo_queries import Passage, PseudoQuery, take_queries
 from .written import Writing
 
 HELD_OUT = "held-out"
@@ -81,18 +81,36 @@ def write_collection(
     ]
     if writing is None:
         queries, left = take_queries(passages, seed=seed)
-    else:
-        queries, left = writing.queries(passages, seed=seed), passages
-    n_held = min(MOST_HELD_OUT, max(1, round(held_out * len(queries))))
+        return _placed(folder, dataset, queries, left, held_out=held_out, seed=seed)
+    with writing.queries(passages, seed=seed) as queries:
+        return _placed(
+            folder, dataset, queries, passages, held_out=held_out, seed=seed, writing=writing
+        )
+
+
+def _placed(
+    folder: Path,
+    dataset: Dataset,
+    queries: Sequence[PseudoQuery],
+    left: Sequence[Passage],
+    *,
+    held_out: float,
+    seed: int,
+    writing: Writing | None = None,
+) -> MadeCollection:
+    if folder.exists():  # made by another since
+        raise UsageError(f"{folder} exists; choose another path")
     if len(queries) < 4:
         what = (
             "have a title, heading or first sentence and text beside it; wanted at least 4. Give "
             "queries (--queries), or documents with titles or more than one sentence"
             if writing is None
-            else "had a query written for them that leads back to them; wanted at least 4. Give "
-            "more documents, or another model"
+            else "have a query that was written for them, ended, and found them again among the "
+            f"first {writing.round_trip} (--round-trip); wanted at least 4. What was written is "
+            "kept: ask for less, or give more documents or another model"
         )
-        raise DatasetError(f"{dataset.name}: {len(queries)} of {len(passages):,} documents {what}")
+        raise DatasetError(f"{dataset.name}: {len(queries)} of {len(left):,} documents {what}")
+    n_held = min(MOST_HELD_OUT, max(1, round(held_out * len(queries))))
     rng = np.random.default_rng([seed, 0x686F])
     held = set(rng.choice(len(queries), size=n_held, replace=False).tolist())
     fresh = folder.with_name(f"{folder.name}.partial")

@@ -33,7 +33,7 @@ from lsr.encoders import (
 from lsr.encoders.card import CARD
 from lsr.encoders.folder import read_object, write_json
 from lsr.encoders.swapping import save_with_table
-from lsr.errors import RecipeError
+from lsr.errors import RecipeError, UsageError
 from lsr.files import atomic_write
 from lsr.systems import CROSS_ENCODER
 from lsr.types import Qrels, Query
@@ -146,6 +146,11 @@ class _Adaptation:
             dataset.qrels(plan.split)  # a missing split is said now, not after the training
         if plan.teacher:
             open_judge(plan.teacher, ["a text"])
+        self._writer: QuestionWriter | None = None
+        if plan.generator and plan.queries is not None:
+            raise UsageError("a generator writes queries, and queries are given; leave out one")
+        if plan.generator and not (folder / "collection").is_dir():
+            self._writer = QuestionWriter.load(plan.generator)
         self.table: dict[str, dict[str, dict[str, Any]]] = {}
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
@@ -163,6 +168,8 @@ class _Adaptation:
         plan = asdict(self._plan)
         for later in ("judged", "split"):
             del plan[later]
+        if not plan["generator"]:
+            del plan["generator"]  # as adaptations of before there was one have it
         given = self._plan.queries
         plan["queries"] = None if given is None else given.read_text(encoding="utf-8")
         mine = {
@@ -206,9 +213,9 @@ class _Adaptation:
         plan, place = self._plan, self._folder / "collection"
         if not place.is_dir():
             writing = None
-            if plan.generator:
+            if self._writer is not None:
                 writing = Writing(
-                    QuestionWriter.load(plan.generator),
+                    self._writer,
                     self._folder / "written",
                     deadline=self._deadline.at,
                     quiet=self._quiet,

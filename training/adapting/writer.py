@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from lsr.encoders.decoder_loading import find_source, load_backbone, load_tokenizer
 from lsr.encoders.folder import Fingerprint
@@ -58,8 +58,8 @@ class QuestionWriter:
     ) -> "QuestionWriter":
         """Read a checkpoint folder, a `.gguf` file, or `owner/name` of the hub.
 
-        Raises `EncoderError` for what is no causal language model of the Llama, Qwen or SmolLM
-        families, or has no room for the examples, a passage and a query.
+        Raises `EncoderError` for what is no causal language model, or has no room for the examples,
+        a passage and a query.
         """
         path = Path(source).expanduser()
         folder, gguf = find_source(path if path.exists() else download(str(source)), None)
@@ -70,13 +70,28 @@ class QuestionWriter:
         device_of = pick_device(device)
         if device_of.type != "cpu":
             model = model.to(torch.bfloat16)
+        # Nothing of what the checkpoint would have of its own, such as punished repetitions.
+        model.generation_config = GenerationConfig.from_dict({})
         writer = cls(model.to(device_of), tokenizer, shown)
         room = int(model.config.max_position_embeddings)
         if (needed := len(writer._examples) + _PASSAGE_TOKENS + 2 * _QUERY_TOKENS) > room:
             raise EncoderError(
                 f"{source} reads {room} tokens; the examples, a passage and a query take {needed}"
             )
+        if not writer._reads_forward():
+            raise EncoderError(
+                f"{source} sees the words behind a word; wanted a model that writes, such as "
+                "HuggingFaceTB/SmolLM2-135M-Instruct"
+            )
         return writer
+
+    @torch.inference_mode()
+    def _reads_forward(self) -> bool:
+        """Whether what follows changes nothing of what is said of a token before it."""
+        shared = self._examples[:8]
+        both = torch.tensor([[*shared, ends] for ends in self._examples[8:10]])
+        first, second = self.model(both.to(self.model.device)).logits[:, : len(shared)].float()
+        return bool(torch.allclose(first, second, rtol=1e-3, atol=1e-3))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,7 +107,7 @@ class QuestionWriter:
 
     @torch.inference_mode()
     def write(self, passages: Sequence[str], *, seed: int) -> list[str]:
-        """A query for each passage, "" where none came to an end within 20 tokens.
+        """A query for each passage, "" for one that does not end within 20 tokens, or was shown.
 
         One batch, so passages should be of like length. The same passages in the same order and
         the same seed give the same queries, on the same machine.
@@ -111,7 +126,7 @@ class QuestionWriter:
         )  # the examples are read once for all passages
         cache.batch_repeat_interleave(len(passed))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+            torch.manual_seed(seed % 2**63)
             generate: Any = self.model.generate
             given = generate(
                 torch.tensor(rows, device=device),
@@ -130,7 +145,10 @@ class QuestionWriter:
         return [self._text(row, ends) for row in given[:, len(rows[0]) :].tolist()]
 
     def _numbers(self, passage: str) -> list[int]:
-        one_line = _BEFORE + " ".join(passage.split())
+        # Ten characters a token are plenty, and a book takes long to be cut into tokens.
+        one_line = (
+            _BEFORE + " ".join(passage[: 50 * _PASSAGE_TOKENS].split())[: 10 * _PASSAGE_TOKENS]
+        )
         (start,), (end,) = (
             self.tokenizer.ids([text], special=False) for text in (one_line, _BETWEEN)
         )
@@ -140,7 +158,8 @@ class QuestionWriter:
         stop = next((at for at, number in enumerate(numbers) if number in ends), None)
         if stop is None:
             return ""  # cut in the middle of what it had to say
-        return " ".join(self.tokenizer.tokenizer.decode(list(numbers[:stop])).split())
+        text = " ".join(self.tokenizer.tokenizer.decode(list(numbers[:stop])).split())
+        return "" if text.casefold() in self.shown else text
 
     @cached_property
     def _examples(self) -> list[int]:

@@ -8,7 +8,8 @@ import hashlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import orjson
 
+from index.arrival import reserved
 from lsr.files import atomic_write
 from lsr.progress import Bar, bar
 
@@ -26,7 +28,7 @@ from .pseudo_queries import Passage, PseudoQuery
 
 BLOCK = 64
 """Passages that are read at once, and what a kill costs: some twenty seconds of two cores."""
-_LEAST_WORDS = 2
+_LEAST_CHARACTERS = 4  # of Chinese, Japanese or Thai: about two words
 
 
 class Writer(Protocol):
@@ -48,38 +50,47 @@ class Writing:
 
     writer: Writer
     work: Path
-    """A folder for what is written, block by block; removed when all is done."""
+    """A folder, where what is written waits, block by block, in one named after all it is of."""
     round_trip: int = 20
     """A query must find its passage among so many of BM25's first; 0 asks for nothing."""
     deadline: float | None = None
     """A time of `time.monotonic`."""
     quiet: bool = False
 
-    def queries(self, passages: Sequence[Passage], *, seed: int) -> list[PseudoQuery]:
+    @contextmanager
+    def queries(self, passages: Sequence[Passage], *, seed: int) -> Iterator[list[PseudoQuery]]:
         """One query for each passage that a good one was written for, in the order of passages.
 
         Left out are queries that did not end, of one word, whose words are also those of another
-        passage's query, and those that lose the round trip. Raises `OutOfTimeError` when the
-        deadline comes between two blocks; the next call goes on from there.
+        passage's query, and those that lose the round trip. What was written is removed when the
+        block that keeps them ends well. Raises `OutOfTimeError` when the deadline comes between two
+        blocks, `IndexLocked` while another process writes there.
         """
-        written = self._written([passage.whole for passage in passages], seed=seed)
-        times = Counter(map(normalised, written))
-        good = [
-            row
-            for row, text in enumerate(written)
-            if len(text.split()) >= _LEAST_WORDS and times[normalised(text)] == 1
-        ]
-        if self.round_trip and good:
-            good = self._found_again(passages, written, good)
-        shutil.rmtree(self.work, ignore_errors=True)
-        return [PseudoQuery(written[row], passages[row].doc_id, "written") for row in good]
+        with reserved(self.work, "to write queries there"):
+            texts = [passage.whole for passage in passages]
+            folder = self.work / self._key(texts, seed)
+            written = self._written(folder, texts, seed=seed)
+            times = Counter(map(normalised, written))
+            good = [
+                row
+                for row, text in enumerate(written)
+                if _several_words(text) and times[normalised(text)] == 1
+            ]
+            if self.round_trip and good:
+                good = self._found_again(texts, written, good)
+            yield [PseudoQuery(written[row], passages[row].doc_id, "written") for row in good]
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # something else is there
+                self.work.rmdir()
 
-    def _written(self, texts: Sequence[str], *, seed: int) -> list[str]:
-        order = np.argsort([len(text) for text in texts], kind="stable").tolist()
+    def _key(self, texts: Sequence[str], seed: int) -> str:
         digest = hashlib.blake2b(f"{self.writer.fingerprint} {seed}".encode(), digest_size=8)
         for text in texts:
-            digest.update(orjson.dumps(text.encode("utf-16", "surrogatepass").hex()))
-        folder = self.work / digest.hexdigest()
+            digest.update(f" {len(text)} ".encode() + text.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+    def _written(self, folder: Path, texts: Sequence[str], *, seed: int) -> list[str]:
+        order = np.argsort([len(text) for text in texts], kind="stable").tolist()
         written = [""] * len(texts)
         counter: Bar[None] = bar(
             None, total=len(texts), unit="queries", desc="writing", quiet=self.quiet or None
@@ -101,12 +112,17 @@ class Writing:
         return written
 
     def _found_again(
-        self, passages: Sequence[Passage], written: Sequence[str], rows: Sequence[int]
+        self, texts: Sequence[str], written: Sequence[str], rows: Sequence[int]
     ) -> list[int]:
-        ranker = SparseMiner(None).rank([passage.whole for passage in passages], quiet=self.quiet)
+        ranker = SparseMiner(None).rank(texts, quiet=self.quiet)
         nothing = [np.empty(0, np.int32)] * len(rows)
         ranked = ranker.search([written[row] for row in rows], self.round_trip, nothing)
         return [row for row, found in zip(rows, ranked, strict=True) if row in found.rows]
+
+
+def _several_words(text: str) -> bool:
+    """Whether it has two words at least, or a few characters of a script without blanks."""
+    return len(text.split()) > 1 or (not text.isascii() and len(text) >= _LEAST_CHARACTERS)
 
 
 def _read(path: Path, n: int) -> list[str] | None:
