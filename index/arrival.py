@@ -7,9 +7,8 @@ import ctypes
 import fcntl
 import os
 import shutil
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from lsr.errors import IndexFailure, IndexLocked, UsageError
@@ -17,6 +16,7 @@ from lsr.files import make_directory, sync_directory
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_TRIES = 1000
 
 
 def sync_tree(path: Path) -> None:
@@ -39,36 +39,43 @@ def reserved(staging: Path, purpose: str = "to build this") -> Iterator[None]:
     The lock is on the directory itself, so there is no lock file to leave behind, and it stays with
     the directory when that is moved into place.
     """
-    while True:
+    descriptor = _locked(staging, purpose)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(staging: Path, purpose: str) -> int:
+    """A descriptor of the directory, which holds the lock.
+
+    Others may move or remove the directory between any two calls here, and it is then made anew;
+    not for ever, since a parent may be one that nothing can be made in (a link to nothing, /proc).
+    """
+    problem: OSError | None = None
+    for _ in range(_TRIES):
         try:
             make_directory(staging)
             descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # removed between the two calls
-        except (FileExistsError, NotADirectoryError):
-            with suppress(FileNotFoundError):  # made and removed between the calls
-                if not stat.S_ISDIR(staging.lstat().st_mode) and not staging.is_dir():
-                    raise UsageError(
-                        f"{staging} is a file, wanted a folder there {purpose}; move it, or choose "
-                        "another output"
-                    ) from None
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            problem = error
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), staging.stat()):
-                break
+                return descriptor
         except BlockingIOError as error:
             os.close(descriptor)
             raise IndexLocked(
                 f"{staging}: another process holds it {purpose}; wait for it, or stop it"
             ) from error
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)  # the directory moved between the two calls: take the new one
-    try:
-        yield
-    finally:
+        except FileNotFoundError as error:
+            problem = error
         os.close(descriptor)
+    raise UsageError(
+        f"{staging}: wanted a folder there {purpose}, and none can be made ({problem}); move what "
+        "is there, or choose another output"
+    ) from problem
 
 
 def emptied(directory: Path) -> None:

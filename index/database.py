@@ -163,8 +163,7 @@ class Database:
                     f"{path}: has {size} bytes, less than the header of such a file; restore a "
                     "copy."
                 )
-        log = path.with_name(path.name + "-wal")
-        had_log = log.exists() and log.stat().st_size > 0
+        had_log = _has_log(path)
         writer = None
         waits = False
         if not read_only and _may_write(path):
@@ -316,10 +315,9 @@ class Database:
         Beside a write-ahead log any length is right: power may be lost while the log is written
         back, in the middle of a page, and the next one to open the file writes it back again.
         """
-        log = self.path.with_name(self.path.name + "-wal")
-        if log.exists() and log.stat().st_size:
+        if _has_log(self.path):
             with self._reading, translated(self.path, self._reader):
-                return log_damage(log, self._reader)
+                return log_damage(self.path.with_name(self.path.name + "-wal"), self._reader)
         size = self.path.stat().st_size
         page = int(self.rows("PRAGMA page_size")[0][0])
         if size % page:
@@ -383,6 +381,14 @@ def _open_reader(path: Path) -> apsw.Connection:
                 "index once as a user who may write to its directory"
             ) from None
         return _connect_reader(path, "&immutable=1")
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there is a write-ahead log that holds something; the last to close it removes it."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _leave(connection: apsw.Connection) -> None:

@@ -143,10 +143,9 @@ class Index(Reader):
                 if read_only or not index._fell_back():
                     raise
                 index.refresh()
-        except IndexCorrupt:
-            index.catalog.abandon()
-            raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, IndexCorrupt):
+                index.catalog.abandon()
             index.close()
             raise
         return index

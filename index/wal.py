@@ -31,9 +31,13 @@ def log_damage(path: Path, connection: apsw.Connection) -> str:
     """What is wrong with the log at `path`, beside a database that this connection has open."""
     try:
         for _ in range(TRIES):
-            n_frames = _n_frames(connection)
-            raw = path.read_bytes()
-            if _n_frames(connection) != n_frames:
+            try:
+                n_frames = _n_frames(connection)
+                raw = path.read_bytes()
+                if _n_frames(connection) != n_frames:
+                    continue
+            except apsw.BusyError:  # SQLite itself does not wait for a checkpoint's lock
+                time.sleep(0.001)
                 continue
             if _header_is_sound(raw):
                 return _damage(raw, n_frames)

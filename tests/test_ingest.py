@@ -202,11 +202,10 @@ def test_a_reserved_folder_may_go_and_come_while_others_want_it(tmp_path: Path) 
         thread.join()
     assert told == []
     place.write_text("somebody's")
-    with (
-        pytest.raises(UsageError, match="is a file, wanted a folder there to build this"),
-        reserved(place),
-    ):
-        pass
+    (tmp_path / "link").symlink_to("nothing")
+    for never in (place, tmp_path / "link", tmp_path / "link" / "x"):
+        with pytest.raises(UsageError, match="and none can be made"), reserved(never):
+            pass
 
 
 def test_an_index_put_aside_is_never_taken_for_a_finished_build(tmp_path: Path) -> None:

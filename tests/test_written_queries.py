@@ -97,9 +97,15 @@ def test_a_kill_costs_a_block_and_damage_another(tmp_path: Path) -> None:
 
 
 def test_scripts_without_blanks_have_queries_of_one_word(tmp_path: Path) -> None:
-    said = {"spruce": "云杉长得有多高", "larch": "樹"}
-    found = written(Writing(Echo(said), tmp_path / "work", round_trip=0), PASSAGES[:3])
-    assert [query.doc_id for query in found] == ["spruce", "birch"]
+    said = {
+        "spruce": "云杉长得有多高",
+        "larch": "樹",
+        "maple": "樹木",
+        "willow": "Äpfel",
+        "poplar": "? ?",
+    }
+    found = written(Writing(Echo(said), tmp_path / "work", round_trip=0), PASSAGES[:6])
+    assert [query.doc_id for query in found] == ["spruce", "birch", "maple"]
 
 
 @pytest.mark.parametrize("change", ["seed", "writer", "texts"])
@@ -196,7 +202,7 @@ def test_queries_that_were_shown_or_did_not_end_are_none(checkpoint: Path) -> No
 
     from training.adapting.writer import QuestionWriter
 
-    writer = QuestionWriter.load(checkpoint, shown={"cat risk": "the cat"})
+    writer = QuestionWriter.load(checkpoint, shown={"Cat risk?": "the cat"})
     tokenizer = writer.tokenizer.tokenizer
     written = [f"{text}\n\n" for text in ("cat risk", "dog \t risk", "Cat Risk")] + ["dog goal" * 9]
     rows = [tokenizer.encode(text).ids for text in written]
@@ -238,7 +244,7 @@ def test_what_cannot_write_is_refused(
 
 
 def test_a_checkpoints_own_ways_of_writing_are_not_followed(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They were, and nothing told queries of one from those of another."""
     import shutil
@@ -247,8 +253,34 @@ def test_a_checkpoints_own_ways_of_writing_are_not_followed(
 
     folder = shutil.copytree(checkpoint, tmp_path / "model")
     (folder / "generation_config.json").write_text('{"repetition_penalty": 9.5, "min_p": 0.9}')
-    ours, theirs = (QuestionWriter.load(path).write(TEXTS, seed=3) for path in (checkpoint, folder))
-    assert ours == theirs
+    told = []
+    for path in (checkpoint, folder):
+        writer = QuestionWriter.load(path)
+        real = writer.model.generate
+        monkeypatch.setattr(
+            writer.model,
+            "generate",
+            lambda *args, real=real, **more: told.append(real(*args, **more)) or told[-1],
+        )
+        writer.write(TEXTS, seed=3 + 2**70)
+    assert told[0].tolist() == told[1].tolist()
+
+
+def test_a_book_is_not_cut_into_tokens_whole(checkpoint: Path) -> None:
+    from training.adapting.writer import QuestionWriter
+
+    writer = QuestionWriter.load(checkpoint)
+    seen: list[int] = []
+    real = type(writer.tokenizer).ids
+
+    def ids(self: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        seen.extend(map(len, texts))
+        return real(self, texts, special=special)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(writer.tokenizer), "ids", ids)
+        assert writer._numbers("the cat " * 100_000) == writer._numbers("the cat " * 400)
+    assert max(seen) < 2_000
 
 
 def test_the_seed_decides_what_is_written(checkpoint: Path) -> None:
@@ -287,7 +319,7 @@ def test_too_few_good_queries_are_an_error_and_what_was_written_is_kept(
 ) -> None:
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"_id": "1", "text": "one two"}\n')
-    with pytest.raises(DatasetError, match=r"the first 20 \(--round-trip\); wanted at least 4"):
+    with pytest.raises(DatasetError, match=r"wanted at least 4\..*\(--round-trip 0\)"):
         pseudo_queries(corpus, tmp_path / "made", generator=checkpoint, progress=False)
     assert {path.name for path in tmp_path.iterdir()} == {"corpus.jsonl", "made.work"}
     assert run(["queries", str(corpus), str(tmp_path / "other"), "--round-trip", "3"]) == 2

@@ -1,6 +1,5 @@
 """`lsr encode`: texts to sparse vectors in a file, for use elsewhere."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -65,8 +64,8 @@ def encode(
     from ..encoded_parts import encode_in_parts
 
     as_lines = ".jsonl" in output.suffixes
-    if output.is_symlink():
-        output = Path(os.path.realpath(output))  # what it leads to is written, and the link stays
+    if output.is_symlink() and not as_lines:
+        raise UsageError(f"{output} is a link; name the folder that it leads to, or another one")
     _require_room(output, overwrite=overwrite)
     if tasks.wanted and queries:
         raise UsageError("--ray encodes documents: there are few queries; leave out one of them")
@@ -86,7 +85,7 @@ def encode(
     with ExitStack() as stack:
         place = stack.enter_context(_alone(output))
         _require_room(output, overwrite=overwrite)  # another may have finished since
-        if not as_lines and not (queries or choice.is_bm25):  # before hours of encoding
+        if not as_lines and (tasks.wanted or not (queries or choice.is_bm25)):  # takes hours
             for document in source.documents():
                 _require_one_line(document.doc_id)
         if tasks.wanted:
@@ -177,7 +176,7 @@ def _alone(output: Path) -> Iterator[Path]:
     """OUTPUT.parts, held against others that would write OUTPUT; gone afterwards if it is empty."""
     from index.arrival import reserved
 
-    place = output.resolve().with_name(f"{output.name}.parts")
+    place = output.parent.resolve() / f"{output.name}.parts"
     with reserved(place, "to encode into it"):
         try:
             yield place

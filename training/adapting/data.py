@@ -105,9 +105,9 @@ def _placed(
             "have a title, heading or first sentence and text beside it; wanted at least 4. Give "
             "queries (--queries), or documents with titles or more than one sentence"
             if writing is None
-            else "have a query that was written for them, ended, and found them again among the "
-            f"first {writing.round_trip} (--round-trip); wanted at least 4. What was written is "
-            "kept: ask for less, or give more documents or another model"
+            else "have a query that was written for them and kept; wanted at least 4. Give more "
+            "documents, or another model"
+            + (", or ask no round trip of queries (--round-trip 0)" if writing.round_trip else "")
         )
         raise DatasetError(f"{dataset.name}: {len(queries)} of {len(left):,} documents {what}")
     n_held = min(MOST_HELD_OUT, max(1, round(held_out * len(queries))))

@@ -136,6 +136,8 @@ class _Adaptation:
     def __init__(
         self, plan: AdaptPlan, output: Path, folder: Path, deadline: Deadline, *, quiet: bool
     ) -> None:
+        if plan.generator and plan.queries is not None:
+            raise UsageError("a generator writes queries, and queries are given; leave out one")
         self._plan, self._output, self._folder = plan, output, folder
         self._deadline, self._quiet = deadline, quiet
         self._corpus = load_dataset(plan.corpus)
@@ -147,8 +149,6 @@ class _Adaptation:
         if plan.teacher:
             open_judge(plan.teacher, ["a text"])
         self._writer: QuestionWriter | None = None
-        if plan.generator and plan.queries is not None:
-            raise UsageError("a generator writes queries, and queries are given; leave out one")
         if plan.generator and not (folder / "collection").is_dir():
             self._writer = QuestionWriter.load(plan.generator)
         self.table: dict[str, dict[str, dict[str, Any]]] = {}
@@ -229,6 +229,7 @@ class _Adaptation:
                 seed=plan.seed,
                 writing=writing,
             )
+            self._writer = None  # gigabytes, which training has better use for
         done = self._folder / "given.json"
         if plan.queries is not None and not done.is_file():
             data = read_collection(place)

@@ -22,6 +22,8 @@ from lsr.encoders.model import pick_device
 from lsr.encoders.tokens import TextTokenizer
 from lsr.errors import EncoderError
 
+from ..mining.cleaning import normalised
+
 SHOWN = {
     "how tall do spruce trees get": "Spruces are large trees, from about 20 to 60 metres tall when "
     "mature, and have whorled branches and a conical form.",
@@ -73,8 +75,8 @@ class QuestionWriter:
         # Nothing of what the checkpoint would have of its own, such as punished repetitions.
         model.generation_config = GenerationConfig.from_dict({})
         writer = cls(model.to(device_of), tokenizer, shown)
-        room = int(model.config.max_position_embeddings)
-        if (needed := len(writer._examples) + _PASSAGE_TOKENS + 2 * _QUERY_TOKENS) > room:
+        room = getattr(model.config, "max_position_embeddings", None)
+        if room and (needed := len(writer._examples) + _PASSAGE_TOKENS + 2 * _QUERY_TOKENS) > room:
             raise EncoderError(
                 f"{source} reads {room} tokens; the examples, a passage and a query take {needed}"
             )
@@ -89,7 +91,7 @@ class QuestionWriter:
     def _reads_forward(self) -> bool:
         """Whether what follows changes nothing of what is said of a token before it."""
         shared = self._examples[:8]
-        both = torch.tensor([[*shared, ends] for ends in self._examples[8:10]])
+        both = torch.tensor([[*shared, end] for end in (shared[-1], shared[-1] ^ 1)])
         first, second = self.model(both.to(self.model.device)).logits[:, : len(shared)].float()
         return bool(torch.allclose(first, second, rtol=1e-3, atol=1e-3))
 
@@ -159,7 +161,7 @@ class QuestionWriter:
         if stop is None:
             return ""  # cut in the middle of what it had to say
         text = " ".join(self.tokenizer.tokenizer.decode(list(numbers[:stop])).split())
-        return "" if text.casefold() in self.shown else text
+        return "" if normalised(text) in map(normalised, self.shown) else text
 
     @cached_property
     def _examples(self) -> list[int]:

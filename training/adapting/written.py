@@ -5,6 +5,7 @@ trip of Promptagator (Dai et al., 2023, arXiv 2209.11755), here by BM25.
 """
 
 import hashlib
+import re
 import shutil
 import time
 from collections import Counter
@@ -28,7 +29,10 @@ from .pseudo_queries import Passage, PseudoQuery
 
 BLOCK = 64
 """Passages that are read at once, and what a kill costs: some twenty seconds of two cores."""
-_LEAST_CHARACTERS = 4  # of Chinese, Japanese or Thai: about two words
+_WITHOUT_BLANKS = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""A character of Thai, Lao, Burmese, Khmer, Japanese or Chinese."""
 
 
 class Writer(Protocol):
@@ -121,8 +125,9 @@ class Writing:
 
 
 def _several_words(text: str) -> bool:
-    """Whether it has two words at least, or a few characters of a script without blanks."""
-    return len(text.split()) > 1 or (not text.isascii() and len(text) >= _LEAST_CHARACTERS)
+    """Whether there are two words at least, as far as the script has blanks between them."""
+    words = normalised(text).split()
+    return len(words) > 1 or bool(words and _WITHOUT_BLANKS.search(words[0]) and len(words[0]) > 1)
 
 
 def _read(path: Path, n: int) -> list[str] | None:
