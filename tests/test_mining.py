@@ -535,6 +535,10 @@ def test_sigkill_loses_at_most_the_part_at_work(
     assert len(asked) == 23 - kept
     assert output.read_bytes() == (tmp_path / "quiet.jsonl").read_bytes()
     assert not (tmp_path / "out.jsonl.work").exists()
+    (tmp_path / "out.jsonl.work").mkdir()
+    (tmp_path / "out.jsonl.work" / "thesis.txt").write_text("somebody's")
+    mine(folder, output, windows=["0-9:3"], progress=False)
+    assert [path.name for path in (tmp_path / "out.jsonl.work").iterdir()] == ["thesis.txt"]
 
 
 def test_the_commands_stop_while_mining_and_go_on(

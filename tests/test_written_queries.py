@@ -12,7 +12,7 @@ from decoders import make_decoder
 from index.arrival import reserved
 from lsr.__main__ import run
 from lsr.datasets import load_dataset
-from lsr.errors import DatasetError, EncoderError, IndexLocked
+from lsr.errors import DatasetError, EncoderError, IndexLocked, UsageError
 from training import pseudo_queries
 from training.adapting.pseudo_queries import Passage, PseudoQuery
 from training.adapting.written import BLOCK, Writing
@@ -94,6 +94,10 @@ def test_a_kill_costs_a_block_and_damage_another(tmp_path: Path) -> None:
     assert found == written(Writing(Echo(), tmp_path / "quiet", quiet=True), passages)
     with reserved(work), pytest.raises(IndexLocked, match="to write queries there"):
         written(Writing(Echo(), work), passages)
+    there = Writing(Echo(fail_after=0), tmp_path / "other").queries(passages, seed=0, unless=work)
+    with pytest.raises(UsageError, match="exists; choose another path"), there:
+        pass  # another process was done meanwhile
+    assert not (tmp_path / "other").exists()
 
 
 def test_scripts_without_blanks_have_queries_of_one_word(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from lsr.datasets import Dataset, load_dataset, read_queries
-from lsr.errors import DatasetError, UsageError
+from lsr.errors import DatasetError
 from lsr.types import Query
 
 from ..mining.judges import judged, open_judge
@@ -82,7 +82,7 @@ def write_collection(
     if writing is None:
         queries, left = take_queries(passages, seed=seed)
         return _placed(folder, dataset, queries, left, held_out=held_out, seed=seed)
-    with writing.queries(passages, seed=seed) as queries:
+    with writing.queries(passages, seed=seed, unless=folder) as queries:
         return _placed(
             folder, dataset, queries, passages, held_out=held_out, seed=seed, writing=writing
         )
@@ -98,8 +98,6 @@ def _placed(
     seed: int,
     writing: Writing | None = None,
 ) -> MadeCollection:
-    if folder.exists():  # made by another since
-        raise UsageError(f"{folder} exists; choose another path")
     if len(queries) < 4:
         what = (
             "have a title, heading or first sentence and text beside it; wanted at least 4. Give "

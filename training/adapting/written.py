@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from index.arrival import reserved
+from lsr.errors import UsageError
 from lsr.files import atomic_write
 from lsr.progress import Bar, bar
 
@@ -62,15 +63,22 @@ class Writing:
     quiet: bool = False
 
     @contextmanager
-    def queries(self, passages: Sequence[Passage], *, seed: int) -> Iterator[list[PseudoQuery]]:
+    def queries(
+        self, passages: Sequence[Passage], *, seed: int, unless: Path | None = None
+    ) -> Iterator[list[PseudoQuery]]:
         """One query for each passage that a good one was written for, in the order of passages.
 
         Left out are queries that did not end, of one word, whose words are also those of another
         passage's query, and those that lose the round trip. What was written is removed when the
         block that keeps them ends well. Raises `OutOfTimeError` when the deadline comes between two
-        blocks, `IndexLocked` while another process writes there.
+        blocks, `IndexLocked` while another process writes there, `UsageError` if `unless` has come
+        to exist since it was looked for.
         """
         with reserved(self.work, "to write queries there"):
+            if unless is not None and unless.exists():
+                with suppress(OSError):
+                    self.work.rmdir()
+                raise UsageError(f"{unless} exists; choose another path")
             texts = [passage.whole for passage in passages]
             folder = self.work / self._key(texts, seed)
             written = self._written(folder, texts, seed=seed)

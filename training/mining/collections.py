@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,4 +132,6 @@ def searched(
         yield Searched(doc_ids, texts, None)
         return
     yield Searched(doc_ids, texts, mined)
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(work / key, ignore_errors=True)
+    with suppress(OSError):  # something else is there, such as what another mining left
+        work.rmdir()
