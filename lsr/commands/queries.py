@@ -97,7 +97,7 @@ def queries(
             round_trip=20 if round_trip is None else round_trip,
         )
     except KeyboardInterrupt:
-        if list(Path(f"{output}.work").glob("*/*.json")):
+        if any(Path(f"{output}.work").glob("*/*.json")):
             out.note("kept", f"what was written, in {output}.work; the same command goes on")
         raise
     took = time.perf_counter() - started

@@ -7,7 +7,7 @@ answers goes on for the next one: doc2query (Nogueira et al., 2019, arXiv 1904.0
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class QuestionWriter:
 
     model: PreTrainedModel
     tokenizer: TextTokenizer
-    shown: Mapping[str, str] = field(default_factory=lambda: SHOWN)
+    shown: Mapping[str, str]
 
     @classmethod
     def load(
