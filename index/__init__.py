@@ -14,8 +14,14 @@ from .manifest import Manifest
 from .quantised import Quantised, quantised_documents, quantised_queries
 from .quantize import MAX_QUERY_TERMS
 from .restoring import Verdict, restore, snapshots_in, verify_backup
-from .retriever import SparseRetriever, as_built, check_same_space, query_encoder
-from .rows import Passage
+from .retriever import (
+    SparseRetriever,
+    as_built,
+    check_same_space,
+    document_encoder,
+    query_encoder,
+)
+from .rows import Passage, is_doc_id
 from .searching import Hits
 from .settings import Pruning, Settings
 from .sharded import ShardedIndex, Shards
@@ -60,8 +66,10 @@ __all__ = [
     "build_shard",
     "build_shards",
     "check_same_space",
+    "document_encoder",
     "empty_index",
     "encoder_card",
+    "is_doc_id",
     "one_after_the_other",
     "pack",
     "quantised_documents",

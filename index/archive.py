@@ -59,6 +59,23 @@ def pack(snapshot: Path, archive: Path, *, progress: Progress | None = None) -> 
     return archive.stat().st_size
 
 
+def manifest_of(archive: Path) -> Manifest:
+    """What an archive says of itself, from its beginning; nothing of the rest is read.
+
+    Raises `IndexNotFound` or `IndexCorrupt`.
+    """
+    if not archive.is_file():
+        raise IndexNotFound(f"{archive}: no such archive")
+    try:
+        with archive.open("rb") as raw:
+            reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(
+                raw, read_across_frames=False
+            )
+            return _manifest(archive, reader.read)
+    except zstandard.ZstdError as error:
+        raise IndexCorrupt(f"{archive}: damaged or no zstd file ({error}); take another") from error
+
+
 def unpack(archive: Path, target: Path, *, progress: Progress | None = None) -> Manifest:
     """Make the index `target` of an archive, verified to the last byte, or leave nothing there.
 

@@ -119,6 +119,7 @@ def _back_up(
             one.segment.verify_checksums()
         with catalog_in(staging, read_only=True) as catalog:
             generation, n_docs = catalog.generation(), n_live(catalog)
+            committed = catalog.committed_at()
             card = catalog.meta("encoder")
         made = Manifest(
             name=name,
@@ -127,6 +128,7 @@ def _back_up(
             n_docs=n_docs,
             encoder=card,
             files=_hashed(staging, progress),
+            committed=committed,
             settings=settings,
         )
         target = place(made)

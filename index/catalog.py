@@ -130,6 +130,11 @@ class Catalog(Database):
         found = self.rows("SELECT value FROM meta WHERE key=?", (key,))
         return orjson.loads(found[0][0]) if found else None
 
+    def committed_at(self) -> float | None:
+        """When the newest commit was made, in seconds since the epoch; None for a new index."""
+        found = self.rows("SELECT at FROM commits ORDER BY number DESC LIMIT 1")
+        return float(found[0][0]) if found else None
+
     def generation(self) -> int:
         """The newest commit number, 0 for a new index."""
         number = self.rows("SELECT max(number) FROM commits")[0][0]

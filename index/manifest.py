@@ -18,7 +18,8 @@ from lsr import __version__
 from lsr.errors import IndexCorrupt, IndexNotFound, IndexVersion
 
 FILE_NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+"""1 did not say when its commit was made."""
 MAX_BYTES = 1 << 24
 """A manifest has 120 bytes a file; an index has hundreds of files at most."""
 
@@ -41,7 +42,8 @@ class File:
 class Manifest:
     """What a snapshot says of itself.
 
-    `created` is in seconds since the epoch; `encoder` the card of the index's encoder, None where
+    `created` is in seconds since the epoch, and so is `committed`, when the commit was made that it
+    holds, None for an index without any; `encoder` the card of the index's encoder, None where
     it was built from vectors; `settings` what a server keeps of the index beside it; `lsr` the
     release that wrote it.
     """
@@ -52,6 +54,7 @@ class Manifest:
     n_docs: int
     encoder: Mapping[str, Any] | None
     files: tuple[File, ...]
+    committed: float | None = None
     settings: Mapping[str, Any] | None = None
     lsr: str = __version__
 
@@ -59,6 +62,16 @@ class Manifest:
     def n_bytes(self) -> int:
         """Of all files but the manifest."""
         return sum(file.n_bytes for file in self.files)
+
+    def is_of(self, other: "Manifest") -> bool:
+        """Whether both hold the same commit of the same index: of one that was deleted and made
+        anew under its name commits have the same numbers, but not the same moments.
+        """
+        return (self.name, self.generation, self.committed) == (
+            other.name,
+            other.generation,
+            other.committed,
+        ) and (self.committed is not None or self.encoder == other.encoder)
 
     def to_bytes(self) -> bytes:
         """As it is stored."""
@@ -87,7 +100,7 @@ class Manifest:
                 f"{where}: a snapshot of format {version}, this release reads {FORMAT}; restore it "
                 "with the release that wrote it"
             )
-        if version != FORMAT or digest != _digest({"format": version, **told}):
+        if version not in (1, FORMAT) or digest != _digest({"format": version, **told}):
             raise corrupt(f"{FILE_NAME} does not match its own digest")
         try:
             files = tuple(File(**one) for one in told.pop("files"))

@@ -178,8 +178,7 @@ class Reader:
 
     def committed_at(self) -> float | None:
         """When the newest commit was made, in seconds since the epoch; None for a new index."""
-        rows = self._catalog.rows("SELECT at FROM commits ORDER BY number DESC LIMIT 1")
-        return float(rows[0][0]) if rows else None
+        return self._catalog.committed_at()
 
     @property
     def n_docs(self) -> int:
@@ -395,9 +394,11 @@ class Reader:
         """What `Writer.remember` last stored under a key, None when nothing is."""
         return recall(self._catalog, key)
 
-    def vectors_of(self, doc_id: str) -> SparseMatrix:
-        """The stored float16 weights of a document, one row per passage, as float32."""
-        places = self._places_of(doc_id)
+    def vectors_of(self, doc_id: str, *, at: int | None = None) -> SparseMatrix:
+        """The stored float16 weights of a document (as of commit `at`), one row per passage, as
+        float32.
+        """
+        places = self._places_of(doc_id, at=at)
         rows = [segment.vectors(np.asarray([position])) for segment, position in places]
         stacked: SparseMatrix = sparse.csr_array(sparse.vstack(rows, "csr"))
         return stacked

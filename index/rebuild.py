@@ -80,6 +80,18 @@ def refitted(source: Index, path: Path) -> BM25Encoder:
     )
 
 
+def split_anew(source: Index, encoder: SparseEncoder | None, windows: tuple[int, int]) -> Weights:
+    """The weights of an index whose texts are split otherwise: those of new passages, which only
+    its own encoder can give. Raises `UsageError` where there is none.
+    """
+    if encoder is None:
+        raise UsageError(
+            f"{source.path} was built from vectors, so nothing can weigh the terms of other "
+            "passages; split the texts where the vectors are made, or name an encoder"
+        )
+    return Weights(encoder, windows)
+
+
 def begun(
     source: Index,
     path: Path,

@@ -102,6 +102,27 @@ def query_encoder(index: Index, folder: str | Path | None = None) -> SparseEncod
     return as_built(index, encoder)
 
 
+def document_encoder(index: Index) -> SparseEncoder | None:
+    """The encoder that the documents of `index` were encoded by, whole; None where it was built
+    from vectors. Raises `EncoderError` where it is gone or has become another.
+    """
+    if index.encoder is None or index.encoder.path is None:
+        return None
+    if index.encoder.query_strategy == "bm25" and index.encoder_folder.is_dir():
+        folder: Path | None = index.encoder_folder  # both sides of BM25 are one
+    else:
+        folder = whole_encoder(index.encoder)
+    if folder is None:
+        raise EncoderError(
+            f"{index.path} was built by the encoder '{index.encoder.name}' at "
+            f"{index.encoder.path}, which is gone, so its documents cannot be encoded again; "
+            "put it back, or name another copy with --encoder FOLDER"
+        )
+    encoder = load_encoder(folder)
+    check_same_space(index, encoder)
+    return as_built(index, encoder)
+
+
 def as_built(index: Index, encoder: SparseEncoder) -> SparseEncoder:
     """The encoder, for documents of `index`: it reads the fields that were read for it, which may
     be others than those of the card in the encoder's folder.

@@ -143,6 +143,15 @@ def check_doc_id(doc_id: object, number: int) -> None:
         )
 
 
+def is_doc_id(text: object) -> bool:
+    """Whether a document may have this id."""
+    try:
+        check_doc_id(text, 0)
+    except UsageError:
+        return False
+    return True
+
+
 def rounded_to_float16(csr: SparseMatrix) -> SparseMatrix:
     """The matrix with each weight as float16 holds it; none vanishes, too large a one is
     refused.

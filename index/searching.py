@@ -1,7 +1,7 @@
 """From integer queries to hits: filters, required and excluded terms, ids, certificates."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,18 @@ class Hits:
     def __iter__(self) -> Iterator[tuple[str, float]]:
         """(doc_id, score in the encoder's unit), best first."""
         return iter(zip(self.doc_ids, self.ranking.weights().tolist(), strict=True))
+
+    def without(self, doc_id: str | None) -> "Hits":
+        """The same ranking without one document, such as that which the query was made of."""
+        if doc_id not in self.doc_ids:
+            return self
+        at = self.doc_ids.index(doc_id)
+        ranking = replace(
+            self.ranking,
+            docids=np.delete(self.ranking.docids, at),
+            scores=np.delete(self.ranking.scores, at),
+        )
+        return replace(self, doc_ids=[*self.doc_ids[:at], *self.doc_ids[at + 1 :]], ranking=ranking)
 
 
 def live_words(

@@ -267,9 +267,11 @@ class ShardedIndex(Index):
                 return int(self._starts[number]) + docid
         return None
 
-    def vectors_of(self, doc_id: str) -> SparseMatrix:
+    def vectors_of(self, doc_id: str, *, at: int | None = None) -> SparseMatrix:
         """The stored weights of a document, one row per passage."""
-        return self.shards.ask(self._holder(doc_id), partial(Index.vectors_of, doc_id=doc_id))
+        return self.shards.ask(
+            self._holder(doc_id, at=at), partial(Index.vectors_of, doc_id=doc_id)
+        )
 
     def explain(self, query: SparseMatrix, doc_id: str, *, at: int | None = None) -> Explanation:
         """Why this document scores as it does, retrieved or not."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -59,8 +59,8 @@ class Writer:
         self._matching = matching
         self._committed = committed
         self._changes: list[Rows | list[str] | Expression] = []
-        self._expected: list[tuple[str, int | None]] = []
-        self._remembered: list[Remembered] = []
+        self._expected: list[tuple[str, int | Literal["any"] | None]] = []
+        self._remembered: list[Remembered | tuple[str, Callable[[Commit], Any]]] = []
         self.commit: Commit | None = None
 
     def __enter__(self) -> "Writer":
@@ -104,9 +104,9 @@ class Writer:
             )
         self._changes.append(expression)
 
-    def expect(self, doc_id: str, version: int | None) -> None:
-        """Write nothing unless the live document of this id has this `Index.version`, None if
-        there must be none.
+    def expect(self, doc_id: str, version: int | Literal["any"] | None) -> None:
+        """Write nothing unless the live document of this id has this `Index.version`, "any" if
+        there must be one, None if there must be none.
 
         Looked at when the body ends, in the transaction itself, before any change of this writer;
         then raises `VersionConflict`.
@@ -120,6 +120,12 @@ class Writer:
         So a caller whose work comes in numbered pieces knows after a crash which of them are in.
         """
         self._remembered.append(remembered_as(key, value))
+
+    def remember_of(self, key: str, told: Callable[[Commit], Any]) -> None:
+        """As `remember`, for what is known only when the body has ended: `told` makes it of the
+        commit, inside the transaction.
+        """
+        self._remembered.append((key, told))
 
     def forget(self, key: str) -> None:
         """Remove what was remembered under `key`, as part of this commit."""
@@ -140,7 +146,7 @@ class Writer:
         with catalog.transaction() as connection:
             for doc_id, expected in self._expected:
                 found = live_version(connection, doc_id)
-                if found != expected:
+                if found is None if expected == "any" else found != expected:
                     raise VersionConflict(doc_id, expected=expected, found=found)
             # Before anything changes, and inside the transaction: nobody else can change it either.
             chosen = [
@@ -160,10 +166,17 @@ class Writer:
                     n_added += len(change.documents)
                 elif isinstance(change, list):
                     n_deleted += tombstone_documents(connection, change, deleted=number)
-            remember_all(connection, self._remembered)
+            commit = Commit(number, n_added, n_replaced, n_deleted)
+            remember_all(
+                connection,
+                (
+                    one if isinstance(one, Remembered) else remembered_as(one[0], one[1](commit))
+                    for one in self._remembered
+                ),
+            )
             connection.execute(
                 "UPDATE commits SET n_added=?, n_replaced=?, n_deleted=? WHERE number=?",
                 (n_added, n_replaced, n_deleted, number),
             )
-        self.commit = Commit(number, n_added, n_replaced, n_deleted)
+        self.commit = commit
         self._committed()

@@ -35,7 +35,7 @@ A message says where, what was got, what was wanted, and what to do next.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 
 class LsrError(Exception):
@@ -235,11 +235,14 @@ class SnapshotGone(IndexFailure):
 class VersionConflict(IndexFailure):
     """A document is not in the version that a writer expected; nothing was written.
 
-    A version is the docid of the live document, None where there is none.
+    A version is the docid of the live document, None where there is none; any will do for "any".
     """
 
-    def __init__(self, doc_id: str, *, expected: int | None, found: int | None) -> None:
-        wanted = "no such document" if expected is None else f"version {expected}"
+    def __init__(
+        self, doc_id: str, *, expected: int | Literal["any"] | None, found: int | None
+    ) -> None:
+        version = "any version" if expected == "any" else f"version {expected}"
+        wanted = "no such document" if expected is None else version
         got = "there is none" if found is None else f"it is version {found}"
         super().__init__(
             f"document {doc_id!r}: expected {wanted}, {got}; nothing was written. Read the "

@@ -19,7 +19,6 @@ from .problems import ProblemError
 CHUNK_LINES = 2000
 CHUNK_BYTES = 2 << 20
 POLL_S = 0.004
-KEEP_IDEMPOTENCY_S = 24 * 3600.0
 
 
 @dataclass
@@ -122,7 +121,9 @@ class Upload:
 
 def _earlier(connection: Any, key: str, index: str, digest: bytes) -> int | None:
     """The task that this key began before, None for a new key."""
-    connection.execute("DELETE FROM idempotency WHERE at<?", (time.time() - KEEP_IDEMPOTENCY_S,))
+    connection.execute(
+        "DELETE FROM idempotency WHERE at<?", (time.time() - queue.KEEP_IDEMPOTENCY_S,)
+    )
     found = connection.execute(
         "SELECT request_hash, task FROM idempotency WHERE key=? AND index_name=?", (key, index)
     ).fetchall()

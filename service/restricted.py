@@ -138,12 +138,12 @@ class RestrictedIndex(Index):
         both = self._both(filter)
         return self._whole.allows(doc_id, filter=both, require=require, exclude=exclude, at=at)
 
-    def vectors_of(self, doc_id: str) -> SparseMatrix:
+    def vectors_of(self, doc_id: str, *, at: int | None = None) -> SparseMatrix:
         """The stored weights of the document if it is one of these."""
         while True:
-            version = self._version_of(doc_id)
-            vectors = self._whole.vectors_of(doc_id)
-            if self._whole.version(doc_id) == version:
+            version = self._version_of(doc_id, at=at)
+            vectors = self._whole.vectors_of(doc_id, at=at)
+            if self._whole.version(doc_id, at=at) == version:
                 return vectors
 
     def explain(self, query: SparseMatrix, doc_id: str, *, at: int | None = None) -> Explanation:

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import sparse
 
 from index import Index
 from lsr.__main__ import run
@@ -176,3 +178,21 @@ def test_a_worker_that_dies_keeps_nobody_waiting(
 
     monkeypatch.setattr(Worker, "run", die)
     assert "page 7 is damaged" in said(capsys, "rebuild", "pets", "--data", data, code=1)
+
+
+def test_other_passages_are_encoded_by_the_encoder_of_the_index(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an encoder with a network they were left as they were, without a word."""
+    corpus = tmp_path / "pets.jsonl"
+    text = " ".join(["cats sleep"] * 10 + ["a zebra"])
+    corpus.write_text(json.dumps({"_id": "d", "text": text}) + "\n")
+    path = tmp_path / "pets.index"
+    assert run(["index", str(corpus), str(path), "--encoder", "lsr-mini"]) == 0
+    said(capsys, "rebuild", path, "--passages", "8/0")
+    with Index.open(path) as opened:
+        assert (opened.n_docs, opened.info()["n_passages"]) == (1, 3)
+    with Index.create(tmp_path / "bare", n_terms=2, max_weight=1.0) as bare:
+        bare.add([Document("a", {})], sparse.csr_array(np.eye(1, 2, dtype=np.float32)))
+    told = said(capsys, "rebuild", tmp_path / "bare", "--passages", "8/0", code=2)
+    assert "from vectors" in told

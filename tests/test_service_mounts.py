@@ -1,5 +1,7 @@
 """Indexes named on the command line, beside collections of a data directory."""
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,10 @@ from index import build_index
 from lsr.__main__ import run
 from lsr.encoders import BM25Encoder
 from service import Settings, create_app
-from service.home import Home, registry
+from service.home import Home, log, queue, registry
 from service.server import writable_lines
+from service.worker import Worker
+from service.worker import worker as worker_module
 
 SLEEP = {"query": {"text": "sleep"}}
 
@@ -115,3 +119,48 @@ def test_documents_of_an_index_of_the_command_line_change_unless_it_is_only_read
         assert writes(client, "papers") == [200, 200, 200, 204]
         (line,) = writable_lines(client.app_state["engine"])  # type: ignore[attr-defined]
         assert line.startswith(f"writable   papers: HTTP changes {papers}")
+
+
+def test_another_data_directory_has_other_tasks_of_the_same_numbers(
+    papers: Path, tmp_path: Path
+) -> None:
+    """What it acknowledged was taken for done: the index remembered that number and chunk."""
+    for home, name in (("one", "first"), ("two", "second")):
+        with served(papers, tmp_path / home) as client:
+            line = f'{{"id": "{name}", "fields": {{"text": "owls sleep"}}}}'.encode()
+            ndjson = {"Content-Type": "application/x-ndjson"}
+            told = client.post("/v1/indexes/papers/documents", content=line, headers=ndjson)
+            assert (told.json()["id"], told.json()["details"]["indexed"]) == (1, 1)
+            assert client.get(f"/v1/indexes/papers/documents/{name}").status_code == 200
+
+
+def test_documents_of_an_index_wait_where_it_is_not_served(
+    papers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker without the index of the command line failed them, and let go of their lines."""
+    monkeypatch.setattr(worker_module, "RETRY_S", 0.05)
+    with served(papers, tmp_path / "data") as client:
+        home = client.app_state["engine"].home  # type: ignore[attr-defined]
+    with Home.open(home.path) as there:
+        line = log.Chunk(0, 1, (b'{"id": "d9", "fields": {"text": "owls sleep"}}',))
+        with there.transaction() as connection:
+            number = queue.begin(connection, "ingest", "papers", {"ack": "logged", "mounted": True})
+            log.append(connection, number, line)
+            queue.submit(connection, number)
+        worker = Worker(there)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        give_up = time.monotonic() + 20
+        while (task := queue.task_of(there, number)).error is None:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        worker.stop()
+        thread.join()
+    assert (task.state, task.error["code"]) == ("queued", "waiting")
+    assert "not served" in task.error["detail"]
+    with served(papers, tmp_path / "data") as client:
+        while (told := client.get(f"/v1/tasks/{number}").json())["finished"] is None:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        assert told["state"] == "succeeded"
+        assert client.get("/v1/indexes/papers/documents/d9").status_code == 200

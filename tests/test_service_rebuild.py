@@ -295,6 +295,29 @@ def test_a_canceled_rebuild_leaves_nothing(server: Server, monkeypatch: pytest.M
     assert server.versions() == []
 
 
+def test_other_passages_are_split_and_encoded_anew(server: Server) -> None:
+    """An index of a network kept its passages, and said afterwards that it had others."""
+    made = {"name": "long", "encoder": "lsr-mini"}
+    ok(server.client.post("/v1/indexes", json=made), 201)
+    text = " ".join(["cats sleep"] * 20 + ["a zebra"] + ["dogs bark"] * 20)
+    document = server.client.put("/v1/indexes/long/documents/d", json={"fields": {"text": text}})
+    ok(document)
+    body = {"passages": {"length": 8, "overlap": 0}}
+    ok(server.client.post("/v1/indexes/long/rebuild?wait=60", json=body))
+    info = ok(server.client.get("/v1/indexes/long"))
+    assert (info["n_docs"], info["n_passages"]) == (1, 11)
+    answer = ok(server.client.post("/v1/indexes/long/search", json={"query": {"text": "zebra"}}))
+    span = answer["hits"][0]["passage"]
+    assert "zebra" in text[span["start"] : span["end"]]
+    bare = {"name": "bare", "encoder": None, "n_terms": 4, "max_weight": 1.0}
+    ok(server.client.post("/v1/indexes", json=bare), 201)
+    vector = {"fields": {}, "vector": {"indices": [1], "values": [1.0]}}
+    ok(server.client.put("/v1/indexes/bare/documents/d", json=vector))
+    refused = server.client.post("/v1/indexes/bare/rebuild?wait=60", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (409, "rebuild_failed")
+    assert "from vectors" in refused.json()["detail"]
+
+
 def test_what_cannot_be_rebuilt_is_told_at_once(server: Server) -> None:
     ok(server.client.post("/v1/indexes", json={"name": "empty"}), 201)
     answer = ok(server.client.post("/v1/indexes/empty/rebuild", json={}), 409)

@@ -476,6 +476,20 @@ def test_tasks_are_told_to_those_who_may_write_the_index(world: World) -> None:
         assert (cancelled.status_code != 404) == may_read_lines, key
 
 
+def test_whoever_may_rebuild_an_index_may_watch_it(world: World) -> None:
+    assert world.ask("POST", "/v1/indexes", "root", json={"name": "watched"}).status_code == 201
+    _, secret = keys.create(world.home, "watched", [Scope.read("admin:watched")])
+    line = b'{"id": "x", "fields": {"text": "cats"}}\n'
+    headers = {"Content-Type": "application/x-ndjson"}
+    world.ask("POST", "/v1/indexes/watched/documents", "root", content=line, headers=headers)
+    task = world.ask("POST", "/v1/indexes/watched/rebuild", secret, json={}).json()
+    for key, seen in ((secret, True), ("root", True), ("writer", False), ("foreign", False)):
+        found = [one["id"] for one in world.ask("GET", "/v1/tasks", key).json()["tasks"]]
+        assert (task["id"] in found) == seen, key
+        answer = world.ask("GET", f"/v1/tasks/{task['id']}", key)
+        assert answer.status_code == (200 if seen else 404), key
+
+
 def test_keys_are_made_listed_and_revoked_over_http(world: World) -> None:
     body = {"name": "shop", "scopes": ["search:d*"], "expires_in_s": 60}
     made = world.ask("POST", "/v1/keys", "root", json=body)

@@ -344,6 +344,46 @@ def test_a_snapshot_is_taken_verified_restored_and_deleted(world: World, archive
     assert list((world.home.path / "snapshots").iterdir()) == []
 
 
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_snapshot_of_an_index_made_anew_is_not_that_of_the_old_one(
+    world: World, archive: bool
+) -> None:
+    """Commits begin at 1 again, so the old snapshot had the name, and was told to be the new."""
+
+    def taken() -> dict[str, Any]:
+        body = {"index": "pets", "archive": archive}
+        return dict(ok(world.client.post("/v1/snapshots", json=body))["details"])
+
+    def add(*names: str) -> None:
+        ok(world.client.post("/v1/indexes", json={"name": "pets"}), 201)
+        lines = [json.dumps({"id": name, "fields": {"text": f"cats {name}"}}) for name in names]
+        kind = {"Content-Type": "application/x-ndjson"}
+        ok(world.client.post("/v1/indexes/pets/documents", content="\n".join(lines), headers=kind))
+
+    add("old")
+    first = taken()
+    ok(world.client.delete("/v1/indexes/pets"), 204)
+    add("new", "newer")
+    second = taken()
+    stem = first["snapshot"].removesuffix(".tar.zst")
+    assert second["snapshot"].removesuffix(".tar.zst") == f"{stem}-2"
+    assert (first["n_docs"], second["n_docs"]) == (1, 2)
+    assert taken()["snapshot"] == second["snapshot"]  # of the same commit: it is there
+    for at, (told, ids) in enumerate(((first, ["old"]), (second, ["new", "newer"]))):
+        url = f"/v1/snapshots/{told['snapshot']}/restore"
+        ok(world.client.post(url, json={"index": f"back{at}"}))
+        hits = world.first(f"back{at}", "cats")["hits"]
+        assert sorted(hit["id"] for hit in hits) == ids
+
+
+def test_an_archive_leaves_the_snapshot_beside_it(world: World) -> None:
+    plain = ok(world.client.post("/v1/snapshots", json={"index": "good"}))["details"]["snapshot"]
+    body = {"index": "good", "archive": True}
+    packed = ok(world.client.post("/v1/snapshots", json=body))["details"]["snapshot"]
+    names = [one["name"] for one in ok(world.client.get("/v1/snapshots"))["snapshots"]]
+    assert sorted(names) == sorted([plain, packed])
+
+
 @pytest.mark.parametrize("path", ["verify", "restore"])
 def test_a_snapshot_that_is_deleted_meanwhile_is_not_called_damaged(
     world: World, monkeypatch: pytest.MonkeyPatch, path: str

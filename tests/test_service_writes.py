@@ -189,14 +189,16 @@ def test_bad_lines_are_rejected_one_by_one(start: Callable[..., Server]) -> None
         b'{"id": "more", "colour": 3, "fields": {}}\n'
         b'{"id": "unknown", "tokens": {"nonexistent-entry": 1}}\n'
         b'{"id": "nan", "vector": {"indices": [1], "values": ["x"]}}\n'
+        b'{"id": "ragged", "vector": {"indices": [1, [2]], "values": [1, 2]}}\n'
+        b'{"id": "ragged", "vector": {"indices": [1, 2], "values": [1, [2]]}}\n'
         b'{"id": "also good", "text": "flat cats"}\n'
     )
     task = server.add("pets", body)
-    assert (task["details"]["indexed"], task["details"]["rejected"]) == (2, 7)
+    assert (task["details"]["indexed"], task["details"]["rejected"]) == (2, 9)
     assert server.ids("pets", "cats") == ["good", "also good"]
     listed = server.client.get(task["details"]["rejects_url"])
     rejects = [json.loads(line) for line in listed.text.splitlines()]
-    assert sorted(one["line"] for one in rejects) == [2, 3, 4, 5, 6, 7, 8]
+    assert sorted(one["line"] for one in rejects) == [2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert {one["line"]: one["code"] for one in rejects} == {
         2: "malformed_json",
         3: "invalid_document",
@@ -205,6 +207,8 @@ def test_bad_lines_are_rejected_one_by_one(start: Callable[..., Server]) -> None
         6: "unknown_field",
         7: "unknown_token",
         8: "invalid_vector",
+        9: "invalid_vector",
+        10: "invalid_vector",
     }
     assert next(one for one in rejects if one["line"] == 2)["text"] == "no json"
 
@@ -339,6 +343,71 @@ def test_the_same_idempotency_key_writes_once(start: Callable[..., Server]) -> N
     assert other["code"] == "idempotency_conflict"
 
 
+def test_a_key_that_may_come_again_keeps_its_task(start: Callable[..., Server]) -> None:
+    server = start()
+    server.create(name="pets")
+    key = {"Idempotency-Key": "batch-1"}
+    kept = server.add("pets", PETS, key)["id"]
+    gone = server.add("pets", PETS)["id"]
+    home = server.client.app_state["engine"].home  # type: ignore[attr-defined]
+    assert queue.prune(home, at_most=0) == [gone]
+    assert server.add("pets", PETS, key)["id"] == kept
+
+
+def test_ids_that_no_document_can_have_are_no_fault_of_the_server(
+    start: Callable[..., Server],
+) -> None:
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS)
+    long = "x" * 5000
+    url = f"/v1/indexes/pets/documents/{long}"
+    assert server.client.get(url).status_code == 404
+    assert server.client.delete(url).status_code == 404
+    for condition in ({}, {"If-None-Match": "*"}, {"If-Match": '"1"'}, {"If-Match": "*"}):
+        refused = server.client.put(url, json={"fields": {"text": "cats"}}, headers=condition)
+        assert (refused.status_code, refused.json()["code"]) == (422, "rejected")
+    gone = server.client.post("/v1/indexes/pets/documents/delete", json={"ids": [long, "a"]})
+    assert gone.json()["details"]["deleted"] == 1
+
+
+def test_if_match_of_any_version_wants_a_document(start: Callable[..., Server]) -> None:
+    client = start().client
+    client.post("/v1/indexes", json={"name": "pets"})
+    url = "/v1/indexes/pets/documents/a"
+    body, any_version = {"fields": {"text": "cats"}}, {"If-Match": "*"}
+    assert client.put(url, json=body, headers=any_version).status_code == 412
+    assert client.get(url).status_code == 404
+    assert client.put(url, json=body).status_code == 200
+    assert client.put(url, json=body, headers=any_version).status_code == 200
+    assert client.delete(url, headers=any_version).status_code == 204
+
+
+def test_a_deletion_that_was_done_is_not_done_again(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker died between its commit and the end of the task: the second run found another
+    version under If-Match, or nothing to delete, and told that of a deletion that was done.
+    """
+
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    server = start()
+    server.create(name="pets")
+    server.add("pets", PETS)
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "finish", die)
+        url = "/v1/indexes/pets/documents/delete"
+        task = server.client.post(url, json={"ids": ["a", "b"]}, params={"wait": 0.1}).json()
+        give_up = time.monotonic() + 20
+        while server.ids("pets", "cats dogs"):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+    server = start()
+    assert server.task(task["id"])["details"]["deleted"] == 2
+
+
 def test_one_document_is_written_read_and_deleted_by_version(
     start: Callable[..., Server],
 ) -> None:
@@ -433,6 +502,82 @@ def test_a_cursor_goes_on_through_the_commit_it_began_on(
     assert [hit["id"] for hit in hits] == [f"d{i}" for i in range(9)]
     assert [hit["fields"] for hit in hits] == [{"v": 0}] * 9
     assert {one["generation"] for one in (first, second, third)} == {first["generation"]}
+
+
+def test_pages_of_what_is_like_a_document_stay_with_its_version(
+    start: Callable[..., Server],
+) -> None:
+    """The query was made anew for each page: of a document that was replaced the second page was
+    of another ranking, and of one that was deleted there was none.
+    """
+    server = start()
+    server.create(name="rows", encoder=None, n_terms=2, max_weight=1.0)
+
+    def row(name: str, term: int) -> dict[str, Any]:
+        return {"id": name, "fields": {}, "vector": {"indices": [term], "values": [1.0]}}
+
+    def page(cursor: str) -> dict[str, Any]:
+        body = {"query": {"like": "q"}, "limit": 3, "cursor": cursor}
+        answer = server.client.post("/v1/indexes/rows/search", json=body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    server.add("rows", [row("q", 0), *(row(f"a{i}", 0) for i in range(8)), row("b", 1)])
+    first = page("start")
+    server.add("rows", [row("q", 1)])
+    second = page(first["next_cursor"])
+    server.client.delete("/v1/indexes/rows/documents/q")
+    third = page(second["next_cursor"])
+    ids = [hit["id"] for one in (first, second, third) for hit in one["hits"]]
+    assert ids == [f"a{i}" for i in range(8)]
+    assert [
+        hit["id"]
+        for hit in server.client.post(
+            "/v1/indexes/rows/search", json={"query": {"like": "b"}}
+        ).json()["hits"]
+    ] == []
+
+
+def test_what_is_like_a_document_is_explained_without_it(start: Callable[..., Server]) -> None:
+    """Its rank and what it lacks counted the query's own document, which is no hit."""
+    server = start()
+    server.create(name="rows", encoder=None, n_terms=2, max_weight=1.0)
+    rows = [("q", 1.0), ("b", 0.8), ("c", 0.6), ("d", 0.4)]
+    server.add(
+        "rows",
+        [
+            {"id": name, "fields": {}, "vector": {"indices": [0], "values": [weight]}}
+            for name, weight in rows
+        ],
+    )
+    body = {"query": {"like": "q"}, "k": 2}
+    told = {
+        name: server.client.post(f"/v1/indexes/rows/explain/{name}", json=body).json()
+        for name in ("b", "d")
+    }
+    assert (told["b"]["rank"], told["d"]["rank"]) == (1, 3)
+    assert (told["d"]["cut"]["id"], told["d"]["cut"]["rank"]) == ("c", 2)
+
+
+def test_texts_are_split_beside_documents_that_bring_vectors(
+    start: Callable[..., Server],
+) -> None:
+    """They were one passage each as soon as one line of the chunk had weights of its own."""
+    server = start()
+    server.create(name="books", passages={"length": 8, "overlap": 0})
+    server.add("books", PETS)  # BM25 learns their words
+    text = " ".join(["cats"] * 30 + ["dogs"] + ["cats"] * 30)
+    own = {"id": "own", "fields": {"text": text}, "tokens": {"dog": 1.0}}
+    long = {"id": "long", "fields": {"text": text}}
+    server.add("books", [own, long, {"id": "short", "fields": {"text": "a dog"}}])
+    answer = server.client.post(
+        "/v1/indexes/books/search", json={"query": {"text": "dogs"}, "limit": 9}
+    ).json()
+    spans = {hit["id"]: hit.get("passage") for hit in answer["hits"]}
+    assert spans["own"] == {"start": 0, "end": len(text)}
+    assert spans["long"]["end"] - spans["long"]["start"] < 50
+    assert "dogs" in text[spans["long"]["start"] : spans["long"]["end"]]
+    assert spans.keys() == {"b", "own", "long", "short"}
 
 
 def test_passages_of_long_documents_are_found_as_one_hit(start: Callable[..., Server]) -> None:

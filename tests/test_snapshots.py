@@ -415,6 +415,6 @@ def test_a_snapshot_of_a_later_release_is_refused_by_its_version(
     with Index.open(made) as opened:
         opened.backup(tmp_path / "s")
     path = tmp_path / "s" / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
-    with pytest.raises(IndexVersion, match="format 2"):
+    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 3'))
+    with pytest.raises(IndexVersion, match="format 3"):
         restore(tmp_path / "s", tmp_path / "r")

@@ -89,8 +89,8 @@ def rebuild(
         }
         _in_data(data, index, wanted, json=json)
         return
-    from index import Index
-    from index.rebuild import Weights, rebuild_index, refitted
+    from index import Index, document_encoder
+    from index.rebuild import Weights, rebuild_index, refitted, split_anew
 
     from ..encoders import load_encoder
     from ..progress import Bar, bar
@@ -109,8 +109,10 @@ def rebuild(
         elif bm25 and (encoder == "bm25" or max_weight is None):
             staging = path.resolve().with_name(f"{path.resolve().name}.rebuilding")
             weights = Weights(refitted(old, staging), windows)
+        elif windows is not None:
+            weights = split_anew(old, document_encoder(old), windows)
         else:
-            weights = Weights(None, windows)
+            weights = Weights()
     told: dict[str, Any] = {}
 
     def admit(old: "Index", new: "Index") -> None:

@@ -26,9 +26,13 @@ from .home import Home
 State = Literal["receiving", "queued", "running", "succeeded", "failed", "canceled"]
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "canceled")
 
+MOUNTED = "mounted"
+"""In the request of a task: its index was named on the command line of the server."""
+
 KEEP_S = 30 * 24 * 3600.0
 KEEP_TASKS = 10_000
 """Finished tasks are remembered so long, and so many of them."""
+KEEP_IDEMPOTENCY_S = 24 * 3600.0
 
 _COLUMNS = (
     "id, kind, index_name, state, created, started, finished, request, progress, details, error, "
@@ -56,6 +60,14 @@ class Task:
     details: Mapping[str, Any] | None
     error: Mapping[str, Any] | None
     cancel: bool
+
+    @property
+    def about(self) -> str | None:
+        """The index it is about. A rebuild is about one, but not among the tasks that wait for each
+        other there.
+        """
+        named = self.request.get("index")
+        return self.index or (None if named is None else str(named))
 
     @property
     def over(self) -> bool:
@@ -142,12 +154,17 @@ def counts(home: Home) -> dict[str, int]:
 
 
 def prune(home: Home, *, older_than_s: float = KEEP_S, at_most: int = KEEP_TASKS) -> list[int]:
-    """Forget finished tasks that are old, or too many; their numbers, whose files may go too."""
+    """Forget finished tasks that are old, or too many; their numbers, whose files may go too.
+
+    One whose request may come again with its idempotency key stays.
+    """
+    now = time.time()
     with home.transaction() as connection:
         gone: list[tuple[int]] = connection.execute(  # type: ignore[assignment]
             "DELETE FROM tasks WHERE finished IS NOT NULL AND (finished<? OR id<=("
-            "SELECT id FROM tasks ORDER BY id DESC LIMIT 1 OFFSET ?)) RETURNING id",
-            (time.time() - older_than_s, at_most),
+            "SELECT id FROM tasks ORDER BY id DESC LIMIT 1 OFFSET ?)) "
+            "AND id NOT IN (SELECT task FROM idempotency WHERE at>=?) RETURNING id",
+            (now - older_than_s, at_most, now - KEEP_IDEMPOTENCY_S),
         ).fetchall()
     return [number for (number,) in gone]
 

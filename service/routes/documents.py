@@ -10,13 +10,14 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response
 
+from index import is_doc_id
 from lsr.errors import UsageError
 
 from ..access import needs
 from ..bodies import body_lines
 from ..engine import Engine
 from ..filters import check
-from ..home.queue import Task
+from ..home.queue import MOUNTED, Task
 from ..home.registry import Entry
 from ..problems import KINDS, ProblemError
 from ..receiving import Upload, finished, submit
@@ -113,7 +114,7 @@ async def add_documents(
     upload = Upload(
         engine.writable_home(),
         entry.name,
-        {"ack": ack},
+        {"ack": ack, **_where(entry)},
         idempotency_key,
         engine.pressure,
         _length(request),
@@ -140,13 +141,15 @@ async def delete_documents(
     engine = engine_of(request)
     engine.writable_home()
     entry = await run_sync(_writable, request, name)
-    wanted: dict[str, Any] = {"ids": body.ids}
+    wanted: dict[str, Any] = {"ids": body.ids, **_where(entry)}
     if body.ids is None:
         collection = await run_sync(collection_of, request, name, "write")
         check(collection.index, body.filter)
-        wanted = {"filter": body.filter}
+        wanted = {"filter": body.filter, **_where(entry)}
     elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
         raise ProblemError("invalid_request", f"/ids/{empty[0]} is empty.")
+    else:
+        wanted["ids"] = [doc_id for doc_id in body.ids if is_doc_id(doc_id)]
     task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)
     return await _answer(engine, task, wait_s=wait)
 
@@ -163,7 +166,7 @@ def read_document(name: IndexName, id: DocumentId, request: Request) -> Response
     """The stored fields of a document, as they were given, and its version as the ETag."""
     index = collection_of(request, name).index
     while True:
-        version = index.version(id) if id else None
+        version = index.version(id) if is_doc_id(id) else None
         try:
             document = None if version is None else index.get(id)
         except UsageError:  # it was deleted between the look-up and the reading
@@ -212,12 +215,19 @@ async def write_document(
     entry = await run_sync(_writable, request, name)
     line = orjson.dumps({"id": id, **body.model_dump(exclude_none=True)})
     expected = _expected(id, if_match, if_none_match)
+    if not is_doc_id(id):  # the worker refuses it as it does in an upload
+        expected = {}
 
     async def lines() -> Any:
         yield [line]
 
     upload = Upload(
-        engine.writable_home(), entry.name, {"expect": expected}, None, engine.pressure, len(line)
+        engine.writable_home(),
+        entry.name,
+        {"expect": expected, **_where(entry)},
+        None,
+        engine.pressure,
+        len(line),
     )
     task = await upload.receive(lines())
     task = await finished(engine.writable_home(), task, wait_s=300.0)
@@ -261,9 +271,9 @@ async def delete_document(
     engine = engine_of(request)
     engine.writable_home()
     entry = await run_sync(_writable, request, name)
-    if not id:
+    if not is_doc_id(id):
         raise _unknown(name, id)
-    wanted = {"ids": [id], "expect": _expected(id, if_match, None)}
+    wanted = {"ids": [id], "expect": _expected(id, if_match, None), **_where(entry)}
     task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)
     task = await finished(engine.writable_home(), task, wait_s=300.0)
     _raise_failed(task)
@@ -289,6 +299,11 @@ def _writable(request: Request, name: str) -> Entry:
     return entry
 
 
+def _where(entry: Entry) -> dict[str, Any]:
+    """What a task says of an index that is not of the data directory: it may be away for a time."""
+    return {MOUNTED: True} if entry.mounted else {}
+
+
 def _expected(doc_id: str, if_match: str | None, if_none_match: str | None) -> Mapping[str, Any]:
     """What the writer must find, by document id."""
     if if_none_match is not None:
@@ -297,8 +312,10 @@ def _expected(doc_id: str, if_match: str | None, if_none_match: str | None) -> M
                 "invalid_request", "If-None-Match takes `*` alone here, and not beside If-Match."
             )
         return {doc_id: None}
-    if if_match is None or if_match.strip() == "*":
+    if if_match is None:
         return {}
+    if if_match.strip() == "*":
+        return {doc_id: "any"}
     found = _ETAG.fullmatch(if_match.strip())
     if not found:
         raise ProblemError(

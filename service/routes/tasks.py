@@ -45,7 +45,7 @@ def shown(task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
         "kind": task.kind,
-        "index": task.index or task.request.get("index"),
+        "index": task.about,
         "state": task.state,
         "created": task.created,
         "started": task.started,
@@ -218,6 +218,6 @@ def _may(request: Request, task: Task, *, change: bool = False) -> bool:
     action: Action = "write" if task.kind in ("ingest", "delete") else "admin"
     if access.may_everywhere(action) or (not change and access.may_everywhere("monitor")):
         return True
-    if task.index is None:
+    if task.about is None:
         return False
-    return access.may(action, engine_of(request).registry().names_of(task.index))
+    return access.may(action, engine_of(request).registry().names_of(task.about))

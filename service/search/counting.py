@@ -51,6 +51,7 @@ def total(
             filter=question.filter,
             require=question.require,
             exclude=question.exclude,
+            at=found.generation,
         )
     whole = exactly or counted.nnz == matrix.nnz
     return (value, "eq") if whole else (max(value, n_found), "gte")

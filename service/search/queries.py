@@ -45,8 +45,11 @@ def notice(code: str, message: str, values: Sequence[str] | None = None) -> dict
     return notice
 
 
-def read_query(collection: Collection, query: QueryInput) -> ReadQuery:
-    """The query's weights by term number. Raises `ProblemError` if this index cannot read it."""
+def read_query(collection: Collection, query: QueryInput, *, at: int | None = None) -> ReadQuery:
+    """The query's weights by term number; a document's are those of commit `at`.
+
+    Raises `ProblemError` if this index cannot read it, `SnapshotGone` if that is out of reach.
+    """
     if query.text is not None:
         read = _from_text(collection, query.text)
     elif query.tokens is not None:
@@ -56,7 +59,7 @@ def read_query(collection: Collection, query: QueryInput) -> ReadQuery:
     else:
         like = query.like
         assert like is not None
-        read = _from_document(collection, Like(id=like) if isinstance(like, str) else like)
+        read = _from_document(collection, Like(id=like) if isinstance(like, str) else like, at)
     if read.matrix.nnz > MAX_QUERY_TERMS:
         raise ProblemError(
             "query_too_long",
@@ -150,14 +153,14 @@ def _from_vector(collection: Collection, vector: Vector) -> ReadQuery:
     return ReadQuery(matrix, "vector", empty)
 
 
-def _from_document(collection: Collection, like: Like) -> ReadQuery:
+def _from_document(collection: Collection, like: Like, at: int | None) -> ReadQuery:
     """The heaviest terms of a stored vector, as a query would weigh them.
 
     Where queries weigh a term by a table (BM25's idf, an inference-free encoder's), so does this
     one: a word that every document has says as little here as in a text.
     """
     try:
-        rows = collection.index.vectors_of(like.id)
+        rows = collection.index.vectors_of(like.id, at=at)
     except UsageError:
         raise ProblemError(
             "unknown_document",

@@ -6,7 +6,7 @@ commits. Nothing is computed that was not asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,10 +67,16 @@ def search(
     `secret` signs cursors; `cancel` ends the search from another thread.
     """
     watch = Stopwatch()
-    query = read_query(collection, request.query)
+    place = None if request.cursor is None else place_of(collection, request, secret)
+    if place is not None and place.generation is None and request.query.like is not None:
+        place = replace(place, generation=collection.index.generation)  # of query and hits alike
+    at = None if place is None else place.generation
+    try:
+        query = read_query(collection, request.query, at=at)
+    except SnapshotGone as error:
+        raise expired(collection) from error
     watch.lap("encode")
     threshold = threshold_of(collection, query.matrix, request.min_score)
-    place = None if request.cursor is None else place_of(collection, request, secret)
     prepare(collection.index, request.filter)
     mode = request.mode
     question = Question(
@@ -177,12 +183,8 @@ def _ranked(
 
 def _page(found: Hits, question: Question) -> _Page:
     """What of a ranking is told: without the query's own document, above the threshold."""
+    found = found.without(question.query.skip)
     doc_ids, docids, points = found.doc_ids, found.ranking.docids, found.ranking.scores
-    skip = question.query.skip
-    if skip is not None and skip in doc_ids:
-        at = doc_ids.index(skip)
-        doc_ids = doc_ids[:at] + doc_ids[at + 1 :]
-        docids, points = np.delete(docids, at), np.delete(points, at)
     end = question.first + question.limit
     full = len(doc_ids) >= end
     if question.threshold is not None:

@@ -66,7 +66,8 @@ def _of_one_commit(
     """All but the proof that nothing was written meanwhile."""
     index = collection.index
     try:
-        found = index.search(query.matrix, RANKED, **conditions, cancel=cancel)
+        wanted = RANKED + (query.skip is not None)
+        found = index.search(query.matrix, wanted, **conditions, cancel=cancel).without(query.skip)
     except QueryError as error:
         raise ProblemError("invalid_query", f"{error}.") from error
     except SearchCancelled as error:

@@ -2,12 +2,21 @@
 
 from typing import Any
 
+from index import Commit
+
 from .job import Job
+
+KEY = "delete"
+"""Of what an index remembers: which deletion was the last, and what it did."""
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Run a deletion; its details. After a kill it is run again and counts what was left then."""
+    """Run a deletion; its details. One that is done already, as before a kill, only tells them."""
     index = job.shelf.index(job.entry())
+    known = index.remembered(KEY)
+    if known is not None and job.is_mine(known):
+        done: dict[str, Any] = known["done"]
+        return done
     request = job.task.request
     with index.writer() as writer:
         for doc_id, version in (request.get("expect") or {}).items():
@@ -16,5 +25,11 @@ def run(job: Job) -> dict[str, Any]:
             writer.delete(request["ids"])
         else:
             writer.delete_where(request["filter"])
+        me = {"task": job.task.id, "created": job.task.created}
+        writer.remember_of(KEY, lambda made: {**me, "done": _details(made)})
     assert writer.commit is not None
-    return {"deleted": writer.commit.n_deleted, "generation": writer.commit.number}
+    return _details(writer.commit)
+
+
+def _details(made: Commit) -> dict[str, Any]:
+    return {"deleted": made.n_deleted, "generation": made.number}

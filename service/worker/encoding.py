@@ -1,7 +1,7 @@
 """A batch of lines as vectors: as given where lines bring them, otherwise encoded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,27 +45,43 @@ def encoded(
     if bare and encoder is not None and len(bare) == len(lines):
         texts, passages = texts_of(documents, encoder.text_fields, windows)
         return Batch(documents, encoder.encode_documents(texts), passages)
-    terms = [_or_empty(line.terms, np.int32) for line in lines]
-    weights = [_or_empty(line.weights, np.float32) for line in lines]
-    if bare and encoder is not None:
-        texts, _ = texts_of([documents[at] for at in bare], encoder.text_fields, None)
-        rows = encoder.encode_documents(texts)
-        for row, at in enumerate(bare):
-            a, b = int(rows.indptr[row]), int(rows.indptr[row + 1])
-            terms[at], weights[at] = rows.indices[a:b], rows.data[a:b]
-    starts = np.zeros(len(lines) + 1, np.int64)
-    np.cumsum([len(one) for one in terms], out=starts[1:])
-    vectors: SparseMatrix = sparse.csr_array(
-        (np.concatenate(weights), np.concatenate(terms), starts), shape=(len(lines), n_terms)
-    )
-    passages = None
+    rows = {at: [_given(line)] for at, line in enumerate(lines)}
+    spans: dict[int, list[Passage]] = {}
     if windows is not None and encoder is not None:
         lengths = [len(document.text(encoder.text_fields)) for document in documents]
-        passages = [Passage(at, 0, length) for at, length in enumerate(lengths)]
+        spans = {at: [Passage(at, 0, length)] for at, length in enumerate(lengths)}
+    if bare and encoder is not None:
+        split = [documents[at] for at in bare]
+        texts, passages = texts_of(split, encoder.text_fields, windows)
+        encoded = encoder.encode_documents(texts)
+        of = range(len(bare)) if passages is None else [one.document for one in passages]
+        for at in bare:
+            rows[at] = []
+        for row, number in enumerate(of):
+            a, b = int(encoded.indptr[row]), int(encoded.indptr[row + 1])
+            rows[bare[number]].append((encoded.indices[a:b], encoded.data[a:b]))
+        if passages is not None:
+            for at in bare:
+                spans[at] = []
+            for one in passages:
+                spans[bare[one.document]].append(replace(one, document=bare[one.document]))
+    every = [row for at in range(len(lines)) for row in rows[at]]
+    starts = np.zeros(len(every) + 1, np.int64)
+    np.cumsum([len(terms) for terms, _ in every], out=starts[1:])
+    vectors: SparseMatrix = sparse.csr_array(
+        (
+            np.concatenate([weights for _, weights in every]),
+            np.concatenate([terms for terms, _ in every]),
+            starts,
+        ),
+        shape=(len(every), n_terms),
+    )
+    passages = [one for at in range(len(lines)) for one in spans[at]] if spans else None
     return Batch(documents, vectors, passages)
 
 
-def _or_empty(
-    given: npt.NDArray[np.generic] | None, dtype: type[np.generic]
-) -> npt.NDArray[np.generic]:
-    return np.empty(0, dtype) if given is None else given
+def _given(line: Line) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The vector that a line brings, empty where it brings none."""
+    if line.terms is None or line.weights is None:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+    return line.terms, line.weights

@@ -1,6 +1,6 @@
 """Acknowledged lines into searchable documents: exactly once, whatever is killed when.
 
-Each chunk of the log becomes one commit of the index, which also remembers (task, chunk) and the
+Each chunk of the log becomes one commit of the index, which also remembers task, chunk and the
 counts so far: a worker that comes after a kill goes on behind the last commit. Lines that are no
 documents go to the task's `rejects.ndjson` before their chunk is committed, and are cut off there
 if that chunk has to be read again.
@@ -36,10 +36,13 @@ SHOWN_REJECTS = 5
 class Counts:
     """What one task did so far; `chunk` is the last one that is committed.
 
-    `empty` are those of the indexed documents that have no term, so that no search finds them.
+    Another data directory that serves the index has tasks of the same numbers, but none that was
+    `created` at the same moment. `empty` are those of the indexed documents that have no term, so
+    that no search finds them.
     """
 
     task: int
+    created: float
     chunk: int = -1
     received: int = 0
     indexed: int = 0
@@ -49,7 +52,7 @@ class Counts:
     def details(self) -> dict[str, Any]:
         """As clients see it."""
         shown = asdict(self)
-        del shown["task"], shown["chunk"]
+        del shown["task"], shown["created"], shown["chunk"]
         return shown
 
 
@@ -69,8 +72,8 @@ def run(job: Job) -> dict[str, Any]:
         entry = learned(job, entry)
     index = job.shelf.index(entry)
     known = index.remembered(KEY)
-    counts = Counts(job.task.id)
-    if known is not None and known["task"] == job.task.id:
+    counts = Counts(job.task.id, job.task.created)
+    if known is not None and job.is_mine(known):
         counts = Counts(**known)
     encoder = job.shelf.document_encoder(entry, index)
     total = log.n_lines(job.home, job.task.id)

@@ -166,6 +166,11 @@ class Job:
             raise ProblemError("internal_error", f"A task of kind {self.task.kind} names no index.")
         return self.shelf.entry(self.task.index)
 
+    def is_mine(self, remembered: Mapping[str, Any]) -> bool:
+        """Whether what an index remembers is of this task, not of one of this number elsewhere."""
+        told = (remembered.get("task"), remembered.get("created"))
+        return told == (self.task.id, self.task.created)
+
     def report(self, progress: Mapping[str, Any], details: Mapping[str, Any]) -> None:
         """Tell how far it is, some times a second. Raises `CanceledError` when that is wanted,
         `InterruptedError` when the worker stops: it will begin again where it was.

@@ -159,7 +159,7 @@ def _vector(vector: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]
         raise RejectedError(
             "invalid_vector", f"{len(indices)} indices and {len(values)} values", "/vector"
         )
-    numbers = np.asarray(indices)
+    numbers = _array(indices, "/vector/indices")
     if len(indices) and (numbers.dtype.kind != "i" or numbers.ndim != 1):
         raise RejectedError("invalid_vector", "'indices' must be whole numbers", "/vector/indices")
     if len(indices) and not (int(numbers.min()) >= 0 and int(numbers.max()) < 2**31):
@@ -168,11 +168,18 @@ def _vector(vector: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]
 
 
 def _weights(values: list[Any], pointer: str) -> npt.NDArray[np.float32]:
-    read = np.asarray(values) if values else np.empty(0)
+    read = _array(values, pointer)
     if read.dtype.kind not in "if" or read.ndim != 1:
         raise RejectedError("invalid_vector", "weights must be numbers", pointer)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
         return read.astype(np.float32)
+
+
+def _array(values: list[Any], pointer: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values) if values else np.empty(0)
+    except ValueError:  # lists of several lengths in it
+        raise RejectedError("invalid_vector", "wanted a list of numbers", pointer) from None
 
 
 def _checked(

@@ -15,7 +15,7 @@ from typing import Any
 
 from index import Index, query_encoder
 from index.arrival import sync_tree
-from index.rebuild import Weights, begun, catch_up, copy, refitted, texts
+from index.rebuild import Weights, begun, catch_up, copy, refitted, split_anew, texts
 from index.rebuild import finish as finished
 from lsr.encoders import BM25Encoder
 from lsr.errors import IndexCorrupt, UsageError
@@ -158,6 +158,8 @@ def _weights(
         return Weights(encoder_of(job.home, str(name)), windows)
     if bm25 and (name == "bm25" or wanted.get("max_weight") is None):
         return Weights(refitted(source, place), windows)
+    if wanted.get("passages") and windows:
+        return split_anew(source, job.shelf.document_encoder(entry, source), windows)
     return Weights()
 
 

@@ -30,7 +30,7 @@ from lsr.errors import (
 
 from ..duties import Duties
 from ..home import Home, queue, registry
-from ..home.queue import Task
+from ..home.queue import MOUNTED, Task
 from ..problems import ProblemError
 from . import delete, ingest, rebuild, rollback, snapshots
 from .canary import Canary
@@ -154,6 +154,10 @@ class Worker:
         except InterruptedError:
             self._requeue(task, None)
         except (ProblemError, VersionConflict) as error:
+            if _is_away(task, error):
+                self._retry_at[task.index] = time.monotonic() + RETRY_S
+                self._requeue(task, f"Index '{task.index}' is not served now: it lies elsewhere.")
+                return
             self._finish(task, "failed", error=_problem(error))
         except (IndexFailure, EncoderError, OSError) as error:
             if isinstance(error, IndexCorrupt) and task.kind not in PROMISED:
@@ -199,6 +203,14 @@ class Worker:
                 log.error("what became of a task cannot be written down yet: %s", error)
                 if self._stopping.wait(RETRY_S):
                     return
+
+
+def _is_away(task: Task, error: Exception) -> bool:
+    """Whether the index of a promised task was named on the command line of the server that took
+    it, and not on that of this one: its documents wait until it is named again.
+    """
+    unknown = isinstance(error, ProblemError) and error.code == "unknown_index"
+    return unknown and task.kind in PROMISED and bool(task.request.get(MOUNTED))
 
 
 def _problem(error: Exception) -> dict[str, Any]:
