@@ -65,6 +65,7 @@ _SELF_HITS = _named("arguana", "quora")
 _DEEP_LEARNING = re.compile(r"(?:^|[/:._-])(?:trec-?)?dl-?(?:20)?(?:19|20|21|22|23|hard)\b", re.I)
 _DOCUMENTS = re.compile(r"document|(?:^|[/_-])doc(?:$|[/_-])", re.I)
 _MSMARCO = re.compile(r"(?:^|[/:])msmarco(?:-passage)?$", re.I)
+_NANO = re.compile(r"(?:^|[/:._-])nano", re.I)
 _MIRACL = re.compile(r"(?:^|[/:])miracl[/-]", re.I)
 _SPLIT = re.compile(r"(?<!^)/(train|dev|test|validation|valid|val)$")
 _CQADUPSTACK = re.compile(rf"(?:^|[/:._-])(?:cqadupstack[/-])(?:{'|'.join(CQADUPSTACK)})$", re.I)
@@ -82,11 +83,11 @@ def convention_of(name: str, split: str | None = None) -> Convention:
     """
     named = _SPLIT.search(name) if name.startswith("irds:") else None
     name = name[: named.start()] if named else name
-    by_default = "dev" if _MSMARCO.search(name) or _MIRACL.search(name) else "test"
+    # NanoBEIR's MS MARCO has one split, of judgements by people who clicked.
+    msmarco = bool(_MSMARCO.search(name)) and not _NANO.search(name)
+    by_default = "dev" if msmarco or _MIRACL.search(name) else "test"
     wanted = split or (named[1] if named else by_default)
-    by_nist = bool(_DEEP_LEARNING.search(name)) or (
-        wanted == "test" and bool(_MSMARCO.search(name))
-    )
+    by_nist = bool(_DEEP_LEARNING.search(name)) or (wanted == "test" and msmarco)
     deep = by_nist and not _DOCUMENTS.search(name)
     return Convention(
         self_hits_removed=_SELF_HITS.search(name) is not None,

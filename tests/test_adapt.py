@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from decoders import make_decoder
 
+from lsr.conventions import convention_of
 from lsr.datasets import load_dataset
-from lsr.types import Document
+from lsr.types import Document, Query
 from training.adapting.pseudo_queries import Passage, take_queries, take_query
 
 torch = pytest.importorskip("torch")
@@ -35,9 +36,10 @@ from lsr.encoders.onnx_side import OnnxSide  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.errors import DatasetError, EncoderError, RecipeError, UsageError  # noqa: E402
 from training import adapt  # noqa: E402
-from training.adapting.measure import interval  # noqa: E402
+from training.adapting.measure import interval, kept_measures  # noqa: E402
 from training.adapting.run import AdaptReport  # noqa: E402
 from training.adapting.writer import QuestionWriter  # noqa: E402
+from training.mining.rankers import SparseRanker  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
 from training.sections import Scratch  # noqa: E402
 
@@ -126,6 +128,34 @@ def test_the_interval_is_of_the_differences() -> None:
     np.testing.assert_allclose(
         [low, high], differences.mean() + np.asarray([-1.96, 1.96]) * error, atol=0.2 * error
     )
+
+
+def test_a_judged_collection_is_measured_as_evaluate_does_it(tmp_path: Path) -> None:
+    """ArguAna's queries stand in its corpus, first of every ranking, and are no answers."""
+    texts = ["bees sting people", "bees sting", "cows eat grass"]
+    encoder = BM25Encoder.fit(texts)
+    queries = [Query("d0", texts[0])]
+    means = {
+        name: kept_measures(
+            tmp_path / f"{name}.json",
+            lambda: SparseRanker(encoder, texts, quiet=True),
+            queries,
+            ["d0", "d1", "d2"],
+            {"d0": {"d1": 1}},
+            convention=convention_of(name),
+        )["means"]
+        for name in ("arguana", "scifact")
+    }
+    assert (means["arguana"]["RR@10"], means["scifact"]["RR@10"]) == (1.0, 0.5)
+    found = kept_measures(
+        tmp_path / "graded.json",
+        lambda: SparseRanker(encoder, texts, quiet=True),
+        [Query("q", "bees sting")],
+        ["d0", "d1", "d2"],
+        {"q": {"d1": 1, "d0": 2}},
+        convention=convention_of("trec-dl-2019"),
+    )
+    assert found["means"]["RR@10"] == 0.5, "a grade of 1 is not relevant there"
 
 
 def tiny_encoder(folder: Path) -> Path:

@@ -101,3 +101,10 @@ def test_holes_are_one_less_judged_of_ir_measures():
     oracle = {m.query_id: 1 - m.value for m in ir_measures.iter_calc([measure], qrels, run)}
     assert holes(run, qrels) == pytest.approx(oracle, abs=1e-9)
     assert 0 < holes(run, qrels)["q1"] < 1
+
+
+@pytest.mark.parametrize("name", ["nanobeir/msmarco", "irds:nano-beir/msmarco", "NanoMSMARCO"])
+def test_ms_marco_of_nanobeir_has_one_split_with_grades_of_1(name):
+    """It was taken for that of BEIR: no split by default, and no relevant document of test."""
+    assert convention_of(name) == Convention()
+    assert convention_of(name, "test").relevant_from == 1

@@ -13,10 +13,16 @@ pytest.importorskip("pyarrow")
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from lsr.__main__ import run  # noqa: E402
-from lsr.encoders import BM25Encoder, TextTokenizer  # noqa: E402
+from lsr.encoders import (  # noqa: E402
+    BM25Encoder,
+    InferenceFreeEncoder,
+    TextTokenizer,
+    load_encoder,
+)
 from lsr.encoders.cross_encoder import CrossEncoder  # noqa: E402
 from lsr.encoders.dense import DenseEncoder  # noqa: E402
 from lsr.encoders.pairwise import load_duo  # noqa: E402
+from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from lsr.reranking import PairwiseReranker  # noqa: E402
 from training import load_recipe, train  # noqa: E402
@@ -24,7 +30,7 @@ from training.batches import draw  # noqa: E402
 from training.candidates import limited  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
 from training.develop import load_learned  # noqa: E402
-from training.distillation import teach  # noqa: E402
+from training.distillation import load_teacher, teach  # noqa: E402
 from training.steps import RankingSteps  # noqa: E402
 from training.teachers import EmbeddingTeacher, PairTeacher  # noqa: E402
 from training.teachers.bm25 import BM25Teacher  # noqa: E402
@@ -258,6 +264,27 @@ def entry(kind: str, model: Path | None = None, **keys: object) -> str:
     return "\n".join(["[[teachers]]", f'kind = "{kind}"', *lines, ""])
 
 
+def test_a_sparse_teacher_with_two_sides_teaches_with_both(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Of an inference-free one the document network was asked for queries, too, as a backbone is
+    taken out of such a folder: other scores than the encoder's own, and without a word.
+    """
+    model = SpladeModel.from_checkpoint(tiny_checkpoint, max_length=24)
+    table = np.random.default_rng(0).random(model.n_terms).astype(np.float32)
+    InferenceFreeEncoder.of(model, table, name="two").save(tmp_path / "two")
+    recipe = recipe_of(tmp_path, entry("sparse", tmp_path / "two"))
+    teacher = load_teacher(recipe, recipe.teachers[0], "two", [])
+    encoder = load_encoder(tmp_path / "two")
+    assert isinstance(teacher, EmbeddingTeacher)
+    texts = [text for text in TEXTS if text]
+    for got, wanted in (
+        (teacher.embed_queries(texts), encoder.encode_queries(texts)),
+        (teacher.embed_documents(texts), encoder.encode_documents(texts)),
+    ):
+        np.testing.assert_allclose(got.toarray(), wanted.toarray(), rtol=1e-5)
+
+
 def min_max(values: np.ndarray) -> np.ndarray:
     return (values - values.min()) / (values.max() - values.min() + 1e-6)
 
@@ -434,7 +461,11 @@ def test_candidates_limit_what_is_scored(dense: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_stops_resumes_extends_and_describes(
-    dense: Path, cross: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dense: Path,
+    cross: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One teacher, then a second beside it; `lsr info` reads the file; training uses it."""
 
@@ -464,6 +495,14 @@ def test_the_command_stops_resumes_extends_and_describes(
     cached = load_recipe(recipe.path, {"distillation.cache": str(output)})
     assert teach(cached, load_pairs(cached), tmp_path / "run", quiet=True) is not None
     assert output.read_bytes() == before
+    monkeypatch.chdir(tmp_path)  # where the command wrote it is where training looks for it
+    elsewhere = tmp_path / "recipes" / "r.toml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(recipe.path.read_bytes())
+    (elsewhere.parent / "pairs.jsonl").write_bytes((tmp_path / "pairs.jsonl").read_bytes())
+    cached = load_recipe(elsewhere, {"distillation.cache": "scores.arrow"})
+    assert teach(cached, load_pairs(cached), tmp_path / "run", quiet=True) is not None
+    assert not (elsewhere.parent / "scores.arrow").exists()
     recipe = recipe_of(tmp_path, "")
     assert run(["score", str(recipe.path), str(output)]) == 2
     assert "no [[teachers]]" in capsys.readouterr().err

@@ -147,6 +147,29 @@ def test_after_a_resume_from_weights_the_rate_climbs_back_to_its_schedule(
     assert np.allclose(rates(tmp_path), whole * ramp)
 
 
+def test_a_full_checkpoint_behind_one_of_weights_goes_on_at_its_own_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its schedule had counted from the resume on, so the rate jumped back up at the next one."""
+    compute_loss = StageTrainer.compute_loss
+    ends = [8, 14]
+
+    def dying(self, *args, **kwargs):
+        if ends and self.state.global_step == ends[0]:
+            ends.pop(0)
+            raise KeyboardInterrupt
+        return compute_loss(self, *args, **kwargs)
+
+    monkeypatch.setattr(StageTrainer, "compute_loss", dying)
+    for checkpoint in ("weights", "full"):
+        with pytest.raises(KeyboardInterrupt):
+            run_parabola(tmp_path, 2, checkpoint=checkpoint)
+    assert run_parabola(tmp_path, 2, checkpoint="full")
+    whole = 1.0 - np.arange(20) / 20
+    ramp = np.concatenate([np.ones(8), [0.25, 0.5, 0.75], np.ones(9)])
+    assert np.allclose(rates(tmp_path), whole * ramp)
+
+
 def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
     """Killed while writing: the folder is there, its state is not, or is half a file."""
     run_parabola(tmp_path, 10, checkpoint="full", deadline=0.0)

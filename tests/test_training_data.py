@@ -109,6 +109,19 @@ def test_pair_files_hold_texts_and_need_no_collection(tmp_path: Path) -> None:
     assert [rows.tolist() for rows in pairs.negatives] == [[1], []]
 
 
+def test_a_query_of_several_lines_has_all_their_answers(tmp_path: Path) -> None:
+    """With a line for each answer, the one of the other line was mined as a negative."""
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"query": "a", "pos": "x", "neg": "y"}\n{"query": "b", "pos": "z"}\n'
+        '{"query": "a", "pos": ["y", "w"], "neg": "z"}\n'
+    )
+    pairs = load_pairs(recipe_for(tmp_path, ["pairs.jsonl"]))
+    assert pairs.queries == ["a", "b"]
+    texts = [[pairs.documents[row] for row in rows] for rows in pairs.positives]
+    assert [sorted(found) for found in texts] == [["w", "x", "y"], ["z"]]
+    assert [[pairs.documents[row] for row in rows] for rows in pairs.negatives] == [["z"], []]
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from lsr.encoders import InferenceFreeEncoder, SeparateEncoder, load_encoder  # noqa: E402
 from lsr.encoders.tokens import TextTokenizer  # noqa: E402
 from lsr.errors import EncoderError, MissingHead, RecipeError  # noqa: E402
-from training import load_recipe, train  # noqa: E402
+from training import load_recipe, train, training_run  # noqa: E402
 from training.card import measure, read_record  # noqa: E402
 from training.objectives import MaskedLanguageModel, Ranking  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
@@ -422,6 +422,25 @@ def test_a_run_that_ended_between_ranking_and_writing_keeps_the_query_side(
     mended = train(recipe, tmp_path / "broken", progress=False)
     one, other = (load_encoder(report.output).queries.weights for report in (whole, mended))
     assert np.array_equal(one, other)
+
+
+def test_a_network_half_removed_is_not_taken_for_the_kept_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while the network of the stage before is removed; the new one lies whole beside it."""
+    recipe = load_recipe("smoke", QUICK)
+    removed = training_run.shutil.rmtree
+
+    def killed(folder: Path, **how: bool) -> None:
+        if Path(folder).name in ("network", "network.old") and Path(folder).is_dir():
+            next(Path(folder).glob("*.json")).unlink()
+            raise KeyboardInterrupt
+        removed(folder, **how)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training_run.shutil, "rmtree", killed)
+        train(recipe, tmp_path / "made", progress=False)
+    assert train(recipe, tmp_path / "made", progress=False).finished
 
 
 def test_every_penalty_and_judged_loss_trains(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def adapt(
     generator: str = "",
     teacher: str = "",
     judged: Sequence[str] = (),
-    split: str = "test",
+    split: str | None = None,
     held_out: float = 0.1,
     max_documents: int = 5_000,
     steps: int = 300,

@@ -264,7 +264,7 @@ def _read_pair_file(
 ) -> None:
     """Read a file of pairs; for queries without negatives they are mined among all its texts."""
     plan, first = mining_plan(recipe), len(collected.queries)
-    pairs = [_pair(file, line, record) for line, record in _records(file)]
+    pairs = _by_query(_pair(file, line, record) for line, record in _records(file))
     read = _some(pairs, recipe.data.max_queries, recipe)
     for pair in read:
         positives = [collected.document(text) for text in pair.positives]
@@ -293,6 +293,18 @@ class _Pair(NamedTuple):
     query: str
     positives: list[str]
     negatives: list[str]
+
+
+def _by_query(pairs: Iterable[_Pair]) -> list[_Pair]:
+    """One pair a query: in files of a line for each answer, its other answers are none of its
+    negatives, in no batch and by no mining, and it is held out with all of them or not at all.
+    """
+    found: dict[str, _Pair] = {}
+    for pair in pairs:
+        known = found.setdefault(pair.query, _Pair(pair.query, [], []))
+        known.positives.extend(pair.positives)
+        known.negatives.extend(pair.negatives)
+    return list(found.values())
 
 
 def _pair(file: Path, line: int, record: Mapping[str, Any]) -> _Pair:

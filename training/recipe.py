@@ -152,22 +152,28 @@ def backbone_folder(recipe: Recipe) -> Path:
 
 
 def checkpoint_folder(recipe: Recipe, name: str, *, key: str) -> Path:
-    """The folder that `key` of a recipe names: as written, beside the recipe, or from the hub."""
+    """The folder that `key` of a recipe names: as written, beside the recipe, or from the hub.
+
+    Of an encoder with two sides a backbone is the network of one of them, and a teacher all of it.
+    """
     for folder in (Path(name).expanduser(), recipe.path.parent / name):
         if folder.is_dir() or (recipe.model.decoder and _is_gguf(folder)):
-            return _network_in(folder, queries=key == "model.query_backbone")
+            return _network_in(folder, key)
     if not _HUB_NAME.fullmatch(name):
         raise RecipeError(
             f"{recipe.path}: {key} = '{name}' is no folder, neither in the working "
             "directory nor beside the recipe; name a folder with config.json, model.safetensors "
             "and tokenizer.json, or a hub name (owner/name)."
         )
-    return _network_in(download(name), queries=key == "model.query_backbone")
+    return _network_in(download(name), key)
 
 
-def _network_in(folder: Path, *, queries: bool) -> Path:
+def _network_in(folder: Path, key: str) -> Path:
     """The checkpoint inside the folder of an encoder with two sides; any other folder itself."""
-    place = folder / ("query_0_Transformer" if queries else "document_0_Transformer")
+    if not key.startswith("model."):
+        return folder
+    side = "query" if key == "model.query_backbone" else "document"
+    place = folder / f"{side}_0_Transformer"
     return place if (place / "config.json").is_file() else folder
 
 

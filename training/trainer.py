@@ -227,8 +227,19 @@ class StageTrainer(Trainer):
             shape: Callable[[int], float] = schedule.lr_lambdas[0]
             schedule = self.lr_scheduler = LambdaLR(
                 schedule.optimizer,
-                lambda step: shape(step + done) * min(1.0, (step + 1) / ramp),
+                lambda step: shape(step) * min(1.0, (step - done + 1) / ramp),
             )
+            # It counts the steps of the stage, as the plain one does, which goes on from a full
+            # checkpoint of it.
+            schedule.last_epoch = done
+            for group, base, at in zip(
+                schedule.optimizer.param_groups,
+                schedule.base_lrs,
+                schedule.lr_lambdas,
+                strict=True,
+            ):
+                group["lr"] = base * at(done)
+            schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
         return schedule
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:

@@ -226,8 +226,14 @@ class TrainingRun:
         else:
             save_weights(network, partial / _WEIGHTS)
         write_json(partial / "stage.json", {"stage": stage})
-        shutil.rmtree(kept, ignore_errors=True)
-        partial.rename(kept)
+        if kept.is_dir():
+            old = self.folder / "network.old"
+            shutil.rmtree(old, ignore_errors=True)
+            kept.rename(old)  # first, since removing takes time: half of it must not look whole
+            partial.rename(kept)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            partial.rename(kept)
 
     def restore(self) -> str | None:
         """Load the network that was kept last; the name of its stage, None if there is none."""

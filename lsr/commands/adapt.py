@@ -62,7 +62,7 @@ _NAMES = {"bm25": "BM25", "before": "before", "idf": "idf refresh only", "after"
     metavar="DATASET",
     help="Measure on this collection; its labels are not learned from. Repeatable.",
 )
-@click.option("--split", default="test", show_default=True, help="Whose judgements, of --judged.")
+@click.option("--split", help="Whose judgements, of --judged. Default: each one's usual split.")
 @click.option(
     "--documents",
     "max_documents",
@@ -108,7 +108,7 @@ def adapt(
     generator: str,
     teacher: str,
     judged: tuple[str, ...],
-    split: str,
+    split: str | None,
     max_documents: int,
     held_out: float,
     steps: int,

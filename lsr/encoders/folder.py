@@ -19,7 +19,7 @@ import orjson
 from safetensors import SafetensorError
 
 from ..errors import DiskFull, EncoderError
-from ..files import NO_ROOM, has_room
+from ..files import NO_ROOM, atomic_write, has_room
 
 _CHUNK = 1 << 20
 DATA_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".onnx")
@@ -56,8 +56,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write indented JSON with a final newline."""
-    path.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    """Write indented JSON with a final newline, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def inside(root: Path, relative: object, *, named_in: Path) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from scipy import sparse
 
+from lsr.conventions import Convention, conventional, depth
 from lsr.encoders import SparseEncoder
 from lsr.files import atomic_write
 from lsr.measures import evaluate
@@ -73,19 +74,25 @@ def kept_measures(
     queries: Sequence[Query],
     doc_ids: Sequence[str],
     qrels: Qrels,
+    *,
+    convention: Convention,
 ) -> dict[str, Any]:
-    """Measures of a system, from `path` if they are there; means, and nDCG@10 of every query."""
+    """Measures of a system, from `path` if they are there; means, and nDCG@10 of every query.
+
+    The collection is measured as `lsr evaluate` does it.
+    """
     if path.is_file():
         kept: dict[str, Any] = orjson.loads(path.read_bytes())
         return kept
     made = ranker()
     nothing: list[Rows] = [np.empty(0, np.int32)] * len(queries)
-    found = made.search([query.text for query in queries], _DEPTH, nothing)
+    found = made.search([query.text for query in queries], depth(convention, _DEPTH), nothing)
     run = Run.from_rows(
         (query.query_id, [doc_ids[row] for row in ranked.rows.tolist()], ranked.scores)
         for query, ranked in zip(queries, found, strict=True)
     )
-    result = evaluate(run, qrels, MEASURES)
+    run = conventional(run, convention, _DEPTH)
+    result = evaluate(run, qrels, MEASURES, relevant_from=convention.relevant_from)
     measured = {
         "means": result.means,
         "document_terms": float(np.diff(made.vectors.indptr).mean()),

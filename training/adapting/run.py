@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from lsr.conventions import Convention, convention_of, usual_split
 from lsr.datasets import Dataset, load_dataset
 from lsr.encoders import (
     BM25Encoder,
@@ -66,6 +67,8 @@ _SHARE, _MARGIN = 0.95, 3.0
 """... unless a teacher picks them out: NV-Retriever's share (arXiv 2407.15831) for cosines, a
 margin for the logits of a cross-encoder."""
 
+_PLAIN = Convention()
+
 
 @dataclass(frozen=True)
 class AdaptPlan:
@@ -81,7 +84,8 @@ class AdaptPlan:
     """As in `training.mining`: bm25, dense:FOLDER, cross-encoder:FOLDER or a sparse encoder's."""
     judged: tuple[str, ...] = ()
     """Collections to measure on; their labels are never learned from."""
-    split: str = "test"
+    split: str | None = None
+    """Whose judgements; by default those that a collection's figures are quoted for."""
     held_out: float = 0.1
     """Share of the pseudo-queries that only measure, at most 500."""
     max_documents: int = 5_000
@@ -145,7 +149,8 @@ class _Adaptation:
         network_of(self._before, plan.encoder)  # what cannot be adapted is said now
         self._judged = [load_dataset(name) for name in plan.judged]
         for dataset in self._judged:
-            dataset.qrels(plan.split)  # a missing split is said now, not after the training
+            split = usual_split(dataset.name, plan.split)
+            dataset.qrels(split)  # a missing one is said now, not after the training
         if plan.teacher:
             open_judge(plan.teacher, ["a text"])
         self._writer: QuestionWriter | None = None
@@ -380,14 +385,17 @@ class _Adaptation:
         )
         for number, dataset in enumerate(self._judged):
             ids, texts = _texts(dataset, self._before.text_fields)
-            key = f"judged-{number}-{dataset.fingerprint}-{self._plan.split}"
-            self.table[f"{dataset.name} {self._plan.split}"] = self._compare(
+            convention = convention_of(dataset.name, self._plan.split)
+            split = convention.split
+            key = f"judged-{number}-{dataset.fingerprint}-{split}"
+            self.table[f"{dataset.name} {split}"] = self._compare(
                 key,
                 ids,
                 texts,
-                dataset.queries(self._plan.split),
-                dataset.qrels(self._plan.split),
+                dataset.queries(split),
+                dataset.qrels(split),
                 vectors=self._folder / f"vectors-{key}",
+                convention=convention,
             )
         plain = {"systems": list(SYSTEMS), "collections": self.table}
         with atomic_write(self._folder / "report.json") as file:
@@ -445,6 +453,7 @@ class _Adaptation:
         qrels: Qrels,
         *,
         vectors: Path,
+        convention: Convention = _PLAIN,
     ) -> dict[str, dict[str, Any]]:
         """Measure every system that there is; the old and the refreshed table share vectors."""
 
@@ -466,7 +475,9 @@ class _Adaptation:
                 continue
             self._deadline.check()
             path = self._folder / "measures" / f"{key}-{name}.json"
-            rows[name] = kept_measures(path, makers[name], queries, doc_ids, qrels)
+            rows[name] = kept_measures(
+                path, makers[name], queries, doc_ids, qrels, convention=convention
+            )
         low, high = interval(rows["before"]["per_query"], rows["after"]["per_query"])
         rows["after"] = {**rows["after"], "gain_95": [low, high]}
         return {
