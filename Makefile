@@ -95,7 +95,8 @@ clean:  ## Remove the environment and everything built
 
 # Python files are read from the checkout; only the compiled core needs installing again.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "wanted Python's venv and headers:" \
+	  "on Debian and Ubuntu, apt install python3-venv python3-dev" >&2; exit 1; }
 
 $(VENV)/.base: $(VENV)/bin/python pyproject.toml constraints.txt $(CORE)
 	$(PIP) -e .

@@ -25,6 +25,7 @@ from lsr.errors import (
     IndexNotFound,
     IndexVersion,
     UsageError,
+    may_pass,
 )
 from lsr.files import changing, make_directory
 from lsr.progress import Bar, bar
@@ -145,8 +146,9 @@ def build_index(
                     index.merge(memory=memory)  # removes the runs' files, if they are left
                     counted = _Counted(state.n_done, 0, 0.0)
                 info = index.info()
-        except (DatasetError, EncoderError, UsageError):
-            shutil.rmtree(staging)  # the same command would fail again: nothing to resume
+        except (DatasetError, EncoderError, UsageError) as error:
+            if not may_pass(error):  # the same command would fail again: nothing to resume
+                shutil.rmtree(staging)
             raise
         _arrive(staging, path)
     return BuildReport(

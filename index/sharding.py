@@ -23,7 +23,14 @@ import orjson
 
 from lsr.encoders.protocol import SparseEncoder
 from lsr.encoders.siamese import is_binary
-from lsr.errors import DatasetError, EncoderError, IndexExists, RepeatedId, UsageError
+from lsr.errors import (
+    DatasetError,
+    EncoderError,
+    IndexExists,
+    RepeatedId,
+    UsageError,
+    may_pass,
+)
 from lsr.files import atomic_write, changing, make_directory
 from lsr.types import Document
 
@@ -154,9 +161,12 @@ def build_shards(
         try:
             run(plan, todo)
             _refuse_doubles(plan)
-        except (DatasetError, EncoderError, UsageError):
-            emptied(staging)  # the same command would fail again: nothing to resume
-            staging.rmdir()
+        except (DatasetError, EncoderError, UsageError) as error:
+            # With shards that others finished it is one machine that has no corpus or encoder.
+            whole = any(plan.finished(number) is not None for number in range(n_shards))
+            if not (may_pass(error) or (whole and not isinstance(error, RepeatedId))):
+                emptied(staging)  # the same command would fail again: nothing to resume
+                staging.rmdir()
             raise
         told = _put_together(plan, encoder)
         arrive(staging, path)

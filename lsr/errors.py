@@ -56,6 +56,16 @@ def _revived(kind: type[LsrError], args: tuple[Any, ...], facts: dict[str, Any])
     return error
 
 
+def may_pass(error: LsrError) -> bool:
+    """Whether the same command may succeed later: a disk or a share that did not answer, a package
+    that was not there. What was done until then is worth keeping.
+    """
+    cause = error.__cause__
+    # A damaged gzip file is an OSError, too, but none of the system's.
+    by_system = isinstance(cause, OSError) and cause.errno is not None
+    return isinstance(error, MissingExtra) or by_system
+
+
 class UsageError(LsrError):
     """The command or call cannot mean anything as it stands."""
 

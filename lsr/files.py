@@ -65,6 +65,22 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
+def read_whole(path: Path) -> bytes:
+    """All bytes of a file, plain, .gz or .zst. Raises `DatasetError` as `read_lines` does."""
+    try:
+        with _open_bytes(path) as file:
+            return file.read()
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise DatasetError(
+            f"{path}: the compressed file is damaged or cut short ({error}); copy or download it "
+            "again"
+        ) from error
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: cannot be read ({error.strerror or error}); wanted a readable file"
+        ) from error
+
+
 def decode(path: Path, number: int, line: bytes) -> str:
     """The line as text, or the `DatasetError` that says which byte is not UTF-8."""
     try:

@@ -927,6 +927,18 @@ class TestCheckAndInfo:
         assert run(["check", str(index), "--json"]) == 1
         assert json.loads(capsys.readouterr().out)[0]["sound"] is False
 
+    def test_what_cannot_be_looked_at_hides_no_damage_of_others(self, index, capsys):
+        segment = next((index / "segments").glob("*.seg"))
+        segment.write_bytes(segment.read_bytes()[:100])
+        assert run(["check", "none.index", str(index)]) == 1
+        out = capsys.readouterr().out
+        assert out.startswith("unread     none.index: ")
+        assert f"damaged    {index}: " in out
+        assert run(["check", str(index), "none.index", "--json"]) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert [one["sound"] for one in told] == [False, False]
+        assert "no such directory" in told[1]["problems"][0]
+
     def test_check_of_nothing_is_an_error(self, capsys):
         assert run(["check", "none.index"]) == 1
         assert "no such directory" in capsys.readouterr().err

@@ -25,6 +25,7 @@ from index.ingest import build_index
 from lsr.commands import export, import_
 from lsr.encoders import BM25Encoder
 from lsr.errors import DatasetError, IndexExists, UsageError
+from lsr.files import atomic_write
 from lsr.types import Document
 
 DOCUMENTS = [
@@ -151,6 +152,72 @@ def test_a_ciff_file_that_was_cut_off_is_refused(index: Index, tmp_path: Path) -
             read_ciff(file)
 
 
+def test_no_flipped_bit_of_a_ciff_file_is_a_crash(index: Index, tmp_path: Path) -> None:
+    """A docid beyond the documents was written outside its memory."""
+    file = exported(index, tmp_path, "ciff") / "index.ciff"
+    whole = file.read_bytes()
+    refused = 0
+    for at in range(len(whole)):
+        for bit in (0, 3, 7):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            try:
+                read = read_ciff(file)
+            except DatasetError:
+                refused += 1
+            else:
+                assert read.counts.shape == (len(read.doc_ids), len(read.terms))
+    assert refused > len(whole)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_compressed_ciff_file_is_read(index: Index, tmp_path: Path, suffix: str) -> None:
+    file = exported(index, tmp_path, "ciff") / "index.ciff"
+    packed = tmp_path / f"index.ciff{suffix}"
+    with atomic_write(packed) as out:
+        out.write(file.read_bytes())
+    assert read_ciff(packed).doc_ids == read_ciff(file).doc_ids
+
+
+def test_nothing_but_an_export_is_overwritten(index: Index, tmp_path: Path) -> None:
+    """`--overwrite` removed whatever folder it was given, the very index included."""
+    victim = tmp_path / "notes"
+    victim.mkdir()
+    (victim / "thesis.txt").write_text("years of work")
+    for place in (victim, index.path, victim / "thesis.txt"):
+        with pytest.raises(UsageError, match="no export"):
+            export_index(index, place, "jsonl", encoder=None, name="x", overwrite=True)
+    assert (victim / "thesis.txt").read_text() == "years of work"
+    assert index.search(index.vectors_of("a")).doc_ids[0] == "a"
+    assert not list(tmp_path.glob("*.exporting"))
+
+
+def test_an_import_with_its_encoder_takes_new_texts_on_the_same_scale(
+    index: Index, tmp_path: Path
+) -> None:
+    """Impacts came in on a scale of 255, on which what the encoder weighs is next to nothing."""
+    encoder = query_encoder(index)
+    file = documents_file(exported(index, tmp_path, "jsonl"))
+    again = tmp_path / "again.index"
+    import_vectors(file, again, "jsonl", encoder=encoder, progress=False)
+    with Index.open(again) as back:
+        assert back.max_weight == encoder.max_weight
+        first = DOCUMENTS[0].text()
+        back.add([Document("twin", {"text": first})], encoder.encode_documents([first]))
+        hits = dict(back.search(encoder.encode_queries(["cats dream"])))
+        assert hits["twin"] == pytest.approx(hits["a"], rel=1e-6)
+
+
+def test_a_failed_import_leaves_nothing(index: Index, tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"id": "a", "tokens": {"x": 1}}\n{"id": "a", "tokens": {"x": 2}}\n')
+    with pytest.raises(DatasetError, match=r"document 2 has the id 'a'"):
+        import_vectors(file, tmp_path / "in.index", "jsonl", progress=False)
+    file.write_text('{"id": "a", "tokens": {"x": 1}, "fields": {"year": "old"}}\n')
+    with pytest.raises(UsageError, match="year"):
+        import_vectors(file, tmp_path / "in.index", "jsonl", fields={"year": "int"}, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def test_vespa_and_postgres_are_told_the_integers(index: Index, tmp_path: Path) -> None:
     want = weights_by_entry(index)
     encoder = query_encoder(index)
@@ -197,6 +264,8 @@ def test_passages_are_rows_of_their_own(tmp_path: Path) -> None:
         assert rows.ids == ["x#1", "x#2", "y#1"]
         assert rows.doc_ids == ["x", "x", "y"]
         assert rows.fields[0] == rows.fields[1] == b'{"text":"ab"}'
+        export_index(index, tmp_path / "ciff", "ciff", encoder=None, name="p", progress=False)
+        assert read_ciff(tmp_path / "ciff" / "index.ciff").doc_ids == rows.ids
 
 
 @pytest.mark.parametrize(
@@ -209,6 +278,10 @@ def test_passages_are_rows_of_their_own(tmp_path: Path) -> None:
         ("jsonl", '{"id": "a", "tokens": [["x", 1], ["x", 2]]}', "twice"),
         ("anserini", "[1]", "JSON object"),
         ("qdrant", '{"points": [{"id": 1, "vector": [0.5]}]}', "no named sparse vector"),
+        ("jsonl", '{"id": "a", "tokens": {"x": 1}, "fields": [1]}', "fields"),
+        ("qdrant", '{"points": [1]}', "points that are JSON objects"),
+        ("qdrant", '{"points": [{"id": 1, "payload": 3, "vector": {}}]}', "payload"),
+        ("qdrant", '{"id": 1, "vector": {"s": {"indices": [1], "values": 1}}}', "lists of indices"),
         ("opensearch", '{"delete": {"_id": "a"}}', "'index' or 'create'"),
         ("opensearch", '{"_id": "a", "_source": {"v": {"x": 1}, "w": {"y": 2}}}', "which field"),
     ],

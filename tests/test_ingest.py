@@ -1,5 +1,7 @@
 """A corpus becomes an index wholly or not at all, in bounded memory, and goes on after a kill."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -322,6 +324,22 @@ def test_a_killed_build_leaves_the_old_index_and_goes_on(
         assert retriever.index.check().problems == ()
         assert len(retriever.search({"q": "word3"}, 100)["q"]) == 57
     assert sorted(path.name for path in tmp_path.iterdir()) == ["i"]
+
+
+@pytest.mark.parametrize(("cause", "kept"), [(errno.ESTALE, True), (None, False)])
+def test_a_disk_that_does_not_answer_costs_nothing_of_a_build(
+    tmp_path: Path, cause: int | None, kept: bool
+) -> None:
+    """What is wrong with a corpus is wrong the next time, too; a stale file handle may pass."""
+
+    def broken() -> Iterator[Document]:
+        yield from DOCUMENTS
+        error = DatasetError("corpus.jsonl: cannot be read")
+        raise error from (None if cause is None else OSError(cause, os.strerror(cause)))
+
+    with pytest.raises(DatasetError):
+        build_index(tmp_path / "i", broken(), fitted(DOCUMENTS), source="pets", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == (["i.building"] if kept else [])
 
 
 FULL = """

@@ -94,6 +94,8 @@ def test_a_text_that_was_cut_off_says_so(tmp_path: Path) -> None:
         assert refused.json()["error_type"] == "validation"
         allowed = served.client.post("/embed_sparse", json={"inputs": texts, "truncate": True})
         assert [len(one) for one in allowed.json()] == [3, 3]
+        more = {"inputs": "cats", "normalize": True, "auto_truncate": False}  # means nothing there
+        assert served.client.post("/embed_sparse", json=more).status_code == 200
 
 
 @pytest.mark.parametrize(

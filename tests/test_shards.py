@@ -285,6 +285,27 @@ def test_finished_shards_are_kept_and_the_rest_is_built(tmp_path: Path) -> None:
         assert (index.n_docs, index.check().problems) == (N_DOCS, ())
 
 
+def test_shards_that_others_finished_outlive_a_machine_without_the_corpus(tmp_path: Path) -> None:
+    """It is told as a mistake in the data would be, for which a build leaves nothing behind."""
+    asked: list[list[int]] = []
+
+    def without(plan: ShardPlan, numbers: Sequence[int]) -> None:
+        asked.append(list(numbers))
+        build_shard(plan, numbers[0], iter(documents()), LookedUp(1))
+        raise DatasetError("/mnt/corpus.jsonl: no such file")
+
+    def nothing(plan: ShardPlan, numbers: Sequence[int]) -> None:
+        raise DatasetError("corpus.jsonl:1: not JSON")
+
+    with pytest.raises(DatasetError):
+        build(tmp_path / "set.index", nothing)
+    assert list(tmp_path.iterdir()) == []
+    for _ in range(2):
+        with pytest.raises(DatasetError, match="no such file"):
+            build(tmp_path / "set.index", without)
+    assert asked == [[0, 1, 2], [1, 2]]
+
+
 def test_an_interrupted_build_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
     asked: list[list[int]] = []
 

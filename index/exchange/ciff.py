@@ -20,14 +20,18 @@ import numpy as np
 from scipy import sparse
 
 from lsr.errors import DatasetError
+from lsr.files import read_whole
 
 from ..quantised import IntegerMatrix, quantised_documents
 from .formats.format import Facts, identifier, pretty
+from .records import row_ids
 
 if TYPE_CHECKING:
     from ..store import Index
 
 FILE_NAME = "index.ciff"
+LARGEST = 65504
+"""A weight of a document is less, as float16 holds it."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -48,6 +52,8 @@ def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
     from .ciff_kernels import encode_postings
 
     documents = quantised_documents(index)
+    named = row_ids(index)
+    ids = [named[docid] for docid in documents.docids.tolist()]
     lists = sparse.csc_array(documents.impacts)
     lists.sort_indices()
     starts = lists.indptr.astype(np.int64)
@@ -73,9 +79,7 @@ def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
             postings = encode_postings(gaps, frequencies).tobytes()
             head = _text(1, names[term]) + _number(2, b - a) + _number(3, int(frequencies.sum()))
             _write(file, head + postings)
-        for number, (doc_id, length) in enumerate(
-            zip(_row_ids(documents.doc_ids), lengths.tolist(), strict=True)
-        ):
+        for number, (doc_id, length) in enumerate(zip(ids, lengths.tolist(), strict=True)):
             _write(file, _number(1, number) + _text(2, doc_id.encode()) + _number(3, length))
     pairs = zip(facts.example.terms, facts.example.weights, strict=True)
     query = {facts.vocabulary[term]: weight for term, weight in pairs}
@@ -85,15 +89,18 @@ def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
 
 
 def read_ciff(path: Path) -> Ciff:
-    """Read a whole CIFF file. Raises `DatasetError` for one that is cut off or no CIFF."""
+    """Read a whole CIFF file, plain or compressed.
+
+    Raises `DatasetError` for one that is cut off or damaged, and for what is no CIFF.
+    """
     from .ciff_kernels import decode_postings
 
-    data = path.read_bytes()
+    data = read_whole(path)
     messages = _messages(data, path)
     header = dict(_members(next(messages, b""), path))
-    n_lists, n_docs = int(header.get(2, 0)), int(header.get(3, 0))
     if header.get(1) != 1:
         raise DatasetError(f"{path}: no CIFF file of version 1 (its header says {header.get(1)!r})")
+    n_lists, n_docs = (_whole(header.get(field, 0), path, below=len(data)) for field in (2, 3))
     terms: list[str] = []
     docids, counts, sizes = [], [], [0]
     for _ in range(n_lists):
@@ -104,7 +111,19 @@ def read_ciff(path: Path) -> Ciff:
         numbers, frequencies = decode_postings(np.frombuffer(message, np.uint8))
         if len(numbers) != members.get(2, 0):
             raise DatasetError(f"{path}: list {len(terms)} has {len(numbers)} postings, not its df")
-        terms.append(bytes(members.get(1, b"")).decode("utf-8", "replace"))
+        if len(numbers) and not (
+            numbers[0] >= 0 and numbers[-1] < n_docs and bool((np.diff(numbers) > 0).all())
+        ):
+            raise DatasetError(
+                f"{path}: list {len(terms)} names documents {numbers.min():,} to "
+                f"{numbers.max():,}, wanted 0 to {n_docs - 1:,} in ascending order"
+            )
+        if len(numbers) and not 0 <= int(frequencies.min()) <= int(frequencies.max()) < LARGEST:
+            raise DatasetError(
+                f"{path}: list {len(terms)} has frequencies from {frequencies.min():,} to "
+                f"{frequencies.max():,}, wanted 0 to {LARGEST - 1:,}"
+            )
+        terms.append(_string(members.get(1, b""), path))
         docids.append(numbers)
         counts.append(frequencies)
         sizes.append(len(numbers))
@@ -114,7 +133,8 @@ def read_ciff(path: Path) -> Ciff:
         if message is None:
             raise DatasetError(f"{path}: cut off within its {n_docs:,} documents")
         members = dict(_members(message, path))
-        doc_ids[int(members.get(1, 0))] = bytes(members.get(2, b"")).decode("utf-8", "replace")
+        number = _whole(members.get(1, 0), path, below=n_docs)
+        doc_ids[number] = _string(members.get(2, b""), path)
     nothing = [np.empty(0, np.int64)]
     matrix = sparse.csc_array(
         (np.concatenate(counts or nothing), np.concatenate(docids or nothing), np.cumsum(sizes)),
@@ -124,15 +144,16 @@ def read_ciff(path: Path) -> Ciff:
     return Ciff(rows, terms, doc_ids)
 
 
-def _row_ids(doc_ids: list[str]) -> Iterator[str]:
-    """Unique ids: the nth passage of a document that has several is `ID#n`."""
-    counts: dict[str, int] = {}
-    for doc_id in doc_ids:
-        counts[doc_id] = counts.get(doc_id, 0) + 1
-    seen: dict[str, int] = {}
-    for doc_id in doc_ids:
-        seen[doc_id] = seen.get(doc_id, 0) + 1
-        yield doc_id if counts[doc_id] == 1 else f"{doc_id}#{seen[doc_id]}"
+def _whole(value: int | bytes, path: Path, *, below: int) -> int:
+    if isinstance(value, bytes) or not 0 <= value < max(1, below):
+        raise DatasetError(f"{path}: damaged: {value!r} where a number below {below:,} belongs")
+    return value
+
+
+def _string(value: int | bytes, path: Path) -> str:
+    if isinstance(value, int):
+        raise DatasetError(f"{path}: damaged: {value} where a term or an id belongs")
+    return value.decode("utf-8", "replace")
 
 
 def _write(file: IO[bytes], message: bytes) -> None:

@@ -1,8 +1,10 @@
 """`import_vectors`: another engine's vectors as an index of ours, in two passes over the file."""
 
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
@@ -75,47 +77,53 @@ def import_vectors(
     seen = _survey(documents, file)
     numbers = _numbered(seen.entries, encoder, file)
     n_terms = encoder.n_terms if encoder is not None else max(numbers.values()) + 1
-    max_weight = float(MAX_IMPACT)  # whole numbers up to it are impacts already: kept exactly
+    max_weight, unit = float(MAX_IMPACT), 1.0  # whole numbers up to it are impacts: kept exactly
     if not seen.impacts:
         known = 0.0 if encoder is None else encoder.max_weight
         max_weight = max(known, seen.max_weight)
+    elif encoder is not None:  # on its own scale, which what it encodes later will have
+        max_weight, unit = encoder.max_weight, encoder.max_weight / MAX_IMPACT
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(path.name + ".importing")
     with reserved(staging):
         emptied(staging)
-        card = None
-        if encoder is not None:
-            card = encoder_card(encoder)
-            if encoder.query_strategy != "model":
-                from lsr.encoders.folder import build_fingerprint
+        try:
+            card = None
+            if encoder is not None:
+                card = encoder_card(encoder)
+                if encoder.query_strategy != "model":
+                    from lsr.encoders.folder import build_fingerprint
 
-                encoder.save(staging / "encoder", queries_only=True)
-                card = replace(card, copy=build_fingerprint(staging / "encoder"))
-        with Index.create(
-            staging,
-            n_terms=n_terms,
-            max_weight=max_weight,
-            encoder=card,
-            fields=fields,
-            settings=settings,
-        ) as index:
-            counter: Bar[None] = bar(
-                total=seen.n_docs, unit="documents", desc="imported", quiet=quiet
-            )
-            with index.bulk(f"{source} {file.name}") as build, counter:
-                rows = iter(read_imports(file, source, field=field))
-                while batch := list(islice(rows, BATCH)):
-                    build.add(
-                        [Document(one.doc_id, one.fields) for one in batch],
-                        _matrix(batch, numbers, n_terms),
-                    )
-                    counter.update(len(batch))
-                build.flush()
-            info = index.info()
-        if encoder is None:
-            entries = sorted(numbers, key=numbers.__getitem__)
-            text = "".join(entry.replace("\n", " ") + "\n" for entry in entries)
-            (staging / TERMS).write_text(text, encoding="utf-8")
+                    encoder.save(staging / "encoder", queries_only=True)
+                    card = replace(card, copy=build_fingerprint(staging / "encoder"))
+            with Index.create(
+                staging,
+                n_terms=n_terms,
+                max_weight=max_weight,
+                encoder=card,
+                fields=fields,
+                settings=settings,
+            ) as index:
+                counter: Bar[None] = bar(
+                    total=seen.n_docs, unit="documents", desc="imported", quiet=quiet
+                )
+                with index.bulk(f"{source} {file.name}") as build, counter:
+                    rows = iter(read_imports(file, source, field=field))
+                    while batch := list(islice(rows, BATCH)):
+                        build.add(
+                            [Document(one.doc_id, one.fields) for one in batch],
+                            _matrix(batch, numbers, n_terms) * np.float32(unit),
+                        )
+                        counter.update(len(batch))
+                    build.flush()
+                info = index.info()
+            if encoder is None:
+                entries = sorted(numbers, key=numbers.__getitem__)
+                text = "".join(entry.replace("\n", " ") + "\n" for entry in entries)
+                (staging / TERMS).write_text(text, encoding="utf-8")
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
         sync_tree(staging)
         arrive(staging, path)
     return ImportReport(
@@ -141,8 +149,15 @@ class _Seen:
 def _survey(documents: Iterable[Imported], file: Path) -> _Seen:
     n_docs, max_weight, whole = 0, 0.0, True
     entries: set[str] = set()
+    ids: set[bytes] = set()
     for one in documents:
         n_docs += 1
+        ids.add(blake2b(one.doc_id.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+        if len(ids) < n_docs:
+            raise DatasetError(
+                f"{file}: document {n_docs:,} has the id {one.doc_id[:100]!r}, as one before it; "
+                "wanted each id once"
+            )
         entries.update(one.weights)
         max_weight = max(max_weight, max(one.weights.values(), default=0.0))
         whole = whole and all(weight.is_integer() for weight in one.weights.values())

@@ -79,6 +79,8 @@ def _of_jsonl(line: dict[str, Any]) -> Iterator[Imported]:
     if fields is None:
         taken = ("id", "_id", "tokens", "vector")
         fields = {name: value for name, value in line.items() if name not in taken}
+    if not isinstance(fields, dict):
+        raise _UnfitError("wanted fields that are a JSON object")
     weights = line.get("tokens", line.get("vector"))
     yield Imported(_doc_id(line.get("id", line.get("_id"))), fields, _weights(weights))
 
@@ -94,7 +96,10 @@ def _of_qdrant(line: dict[str, Any], field: str | None) -> Iterator[Imported]:
     if not isinstance(points, list):
         raise _UnfitError("wanted {'points': [...]} or a point")
     for point in points:
-        payload = dict(point.get("payload") or {})
+        payload = point.get("payload") or {} if isinstance(point, dict) else None
+        if not isinstance(payload, dict):
+            raise _UnfitError("wanted points that are JSON objects, and so their payload")
+        payload = dict(payload)
         doc_id = payload.pop("lsr_document", None)
         vectors = point.get("vector")
         if not isinstance(vectors, dict):
@@ -168,7 +173,9 @@ def _doc_id(given: Any) -> str:
 def _weights(given: Any) -> dict[str, float]:
     if isinstance(given, dict) and given.keys() == {"indices", "values"}:
         indices, values = given["indices"], given["values"]
-        if not isinstance(indices, list) or len(indices) != len(values):
+        if not isinstance(indices, list) or not isinstance(values, list):
+            raise _UnfitError("wanted lists of indices and values")
+        if len(indices) != len(values):
             raise _UnfitError("indices and values differ in length")
         given = list(zip(map(str, indices), values, strict=True))
     if isinstance(given, dict):

@@ -51,6 +51,15 @@ def rows_of(index: "Index", *, weights: Weights = "impacts") -> Iterator[Rows]:
         yield from _rows_of(part, start, weights)
 
 
+def row_ids(index: "Index") -> dict[int, str]:
+    """The exported id of every docid."""
+    return {
+        docid: row_id
+        for rows in rows_of(index)
+        for docid, row_id in zip(rows.docids.tolist(), rows.ids, strict=True)
+    }
+
+
 def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
     snapshot = index.refresh()
     n_passages: dict[str, int] = {}

@@ -17,7 +17,7 @@ from lsr.types import SparseMatrix, canonical
 
 from ..live import positions_in
 from .engines import ENGINES
-from .records import rows_of
+from .records import row_ids
 from .writing import facts_of
 
 if TYPE_CHECKING:
@@ -120,15 +120,6 @@ def sampled_queries(index: "Index", n: int) -> SparseMatrix:
         one = (everything.data[best], everything.indices[best], np.array([0, len(best)]))
         cut.append(sparse.csr_array(one, shape=(1, index.n_terms)))
     return canonical(sparse.csr_array(sparse.vstack(cut, "csr")), n_terms=index.n_terms)
-
-
-def row_ids(index: "Index") -> dict[int, str]:
-    """The exported id of every docid."""
-    return {
-        docid: row_id
-        for rows in rows_of(index)
-        for docid, row_id in zip(rows.docids.tolist(), rows.ids, strict=True)
-    }
 
 
 def shared(ours: Mapping[str, float], theirs: Mapping[str, float]) -> float:

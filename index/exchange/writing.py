@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from lsr.encoders import SparseEncoder
 from lsr.errors import UsageError
+from lsr.files import changing, make_directory
 from lsr.progress import Bar, bar
 
-from ..arrival import sync_tree
+from ..arrival import arrive, emptied, reserved, sync_tree
+from .ciff import FILE_NAME as CIFF
 from .ciff import write_ciff
 from .formats import FORMATS
 from .formats.format import Example, Facts
@@ -58,13 +60,60 @@ def export_index(
     integers = target == "ciff" or FORMATS[target].integers
     if integers and weights != "impacts":
         raise UsageError(f"{target} takes whole numbers; export impacts to it")
-    if folder.exists() and not overwrite:
-        raise UsageError(f"{folder} exists; choose another folder, or replace it with --overwrite")
+    folder = folder.resolve()
+    ours = is_export(folder)
+    if folder.exists() and not (overwrite and ours):
+        what = "" if ours else " and is no export; it will not be overwritten"
+        raise UsageError(
+            f"{folder} exists{what or '; choose another folder, or replace it with --overwrite'}"
+        )
     started = time.perf_counter()
+    with changing(folder):
+        make_directory(folder.parent)
     staging = folder.with_name(folder.name + ".exporting")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    facts = facts_of(index, encoder, name=name, text=text)
+    with changing(folder), reserved(staging):
+        emptied(staging)
+        try:
+            facts = facts_of(index, encoder, name=name, text=text)
+            n_rows, n_postings = _written(
+                index, staging, target, facts, weights=weights, progress=progress
+            )
+            files = tuple(sorted(path.name for path in staging.iterdir()))
+            n_bytes = sum(path.stat().st_size for path in staging.iterdir())
+            sync_tree(staging)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        arrive(staging, folder)
+    seconds = time.perf_counter() - started
+    return ExportReport(target, folder, n_rows, n_postings, n_bytes, seconds, files)
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds what an export writes, and nothing else."""
+    if not folder.is_dir():
+        return False
+    nothing = Facts("nothing", 0, 1, {}, ["a"], Example(None, [0], [1]))
+    known = {CIFF, "query.json", "README.md"}
+    for one in FORMATS.values():
+        known |= {one.documents, *one.files(nothing)}
+    suffix = next(Path(name).suffix for name in known if name.startswith(nothing.name))
+    return all(
+        path.is_file() and (path.name in known or path.suffix == suffix)  # Vespa's has our name
+        for path in folder.iterdir()
+    )
+
+
+def _written(
+    index: "Index",
+    staging: Path,
+    target: str,
+    facts: Facts,
+    *,
+    weights: Weights,
+    progress: bool,
+) -> tuple[int, int]:
+    """Write everything into the folder `staging`; how many rows and postings."""
     if target == "ciff":
         n_rows, n_postings = write_ciff(index, staging, facts)
     else:
@@ -81,14 +130,7 @@ def export_index(
                 counter.update(len(rows))
         for file_name, content in one.files(facts).items():
             (staging / file_name).write_text(content)
-    written = tuple(sorted(path.name for path in staging.iterdir()))
-    n_bytes = sum(path.stat().st_size for path in staging.iterdir())
-    sync_tree(staging)
-    if folder.exists():
-        shutil.rmtree(folder)
-    staging.rename(folder)
-    seconds = time.perf_counter() - started
-    return ExportReport(target, folder, n_rows, n_postings, n_bytes, seconds, written)
+    return n_rows, n_postings
 
 
 def facts_of(index: "Index", encoder: SparseEncoder | None, *, name: str, text: str) -> Facts:

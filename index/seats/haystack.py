@@ -20,7 +20,8 @@ class LsrRetriever:
     """The best documents of an index for a query, as Haystack documents.
 
     `where` is an index directory or http://HOST:PORT/NAME. `filters` are Haystack's, over declared
-    fields (with or without `meta.`).
+    fields (with or without `meta.`). `text_fields` make a document's content, by default those that
+    the encoder of the index reads.
     """
 
     def __init__(
@@ -28,12 +29,12 @@ class LsrRetriever:
         where: str | Path,
         top_k: int = 10,
         filters: Mapping[str, Any] | None = None,
-        text_fields: tuple[str, ...] = ("title", "text"),
+        text_fields: tuple[str, ...] | None = None,
     ) -> None:
         self.where = str(where)
         self.top_k = top_k
         self.filters = filters
-        self.text_fields = tuple(text_fields)
+        self.text_fields = None if text_fields is None else tuple(text_fields)
         self._source: Source | None = None
 
     def warm_up(self) -> None:
@@ -48,7 +49,7 @@ class LsrRetriever:
             where=self.where,
             top_k=self.top_k,
             filters=self.filters,
-            text_fields=list(self.text_fields),
+            text_fields=None if self.text_fields is None else list(self.text_fields),
         )
         return described
 
@@ -68,10 +69,11 @@ class LsrRetriever:
         wanted = self.filters if filters is None else filters
         k = self.top_k if top_k is None else top_k
         found = self._source.search(query, k, filter=expression(wanted) if wanted else None)
+        fields = self.text_fields or self._source.text_fields
         documents = [
             Document(
                 id=one.doc_id,
-                content=text_of(one, self.text_fields),
+                content=text_of(one, fields),
                 meta=dict(one.fields),
                 score=one.score,
             )

@@ -20,13 +20,14 @@ class LsrRetriever(BaseRetriever):
 
     `where` is an index directory or http://HOST:PORT/NAME; `k` and `filter` may be given again in
     each `invoke`. A document's text is its best passage, its metadata its fields and `score`.
+    `text_fields` make that text, by default those that the encoder of the index reads.
     """
 
     where: str | Path
     k: int = 10
     filter: Mapping[str, Any] | None = None
     api_key: str | None = None
-    text_fields: tuple[str, ...] = ("title", "text")
+    text_fields: tuple[str, ...] | None = None
     _source: Source = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
@@ -44,10 +45,11 @@ class LsrRetriever(BaseRetriever):
     ) -> list[Document]:
         wanted = self.filter if filter is None else filter
         found = self._source.search(query, self.k if k is None else k, filter=wanted)
+        fields = self.text_fields or self._source.text_fields
         return [
             Document(
                 id=one.doc_id,
-                page_content=text_of(one, self.text_fields),
+                page_content=text_of(one, fields),
                 metadata={**one.fields, "id": one.doc_id, "score": one.score},
             )
             for one in found

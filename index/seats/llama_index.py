@@ -17,7 +17,8 @@ class LsrRetriever(BaseRetriever):
     """The k best documents of an index as nodes with scores.
 
     `where` is an index directory or http://HOST:PORT/NAME. A node's text is the document's best
-    passage, its metadata the stored fields.
+    passage, its metadata the stored fields. `text_fields` make that text, by default those that the
+    encoder of the index reads.
     """
 
     def __init__(
@@ -27,13 +28,13 @@ class LsrRetriever(BaseRetriever):
         k: int = 10,
         filter: Mapping[str, Any] | None = None,
         api_key: str | None = None,
-        text_fields: tuple[str, ...] = ("title", "text"),
+        text_fields: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__()
         self._source = open_source(where, api_key=api_key)
         self._k = k
         self._filter = filter
-        self._text_fields = text_fields
+        self._text_fields = text_fields or self._source.text_fields
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         found = self._source.search(query_bundle.query_str, self._k, filter=self._filter)

@@ -31,8 +31,10 @@ def mcp_server(source: Source) -> "MCPServer[Any]":
         `filter` restricts declared fields: {"lang": "en", "year": {"gte": 2020}}.
         """
         found = source.search(query, max(1, min(k, MAX_K)), filter=filter)
+        fields = source.text_fields
         return [
-            {"id": one.doc_id, "score": one.score, "text": text_of(one)[:SNIPPET]} for one in found
+            {"id": one.doc_id, "score": one.score, "text": text_of(one, fields)[:SNIPPET]}
+            for one in found
         ]
 
     @server.tool()

@@ -28,10 +28,10 @@ class LsrRetriever(pt.Transformer):
         """The rankings of all queries."""
         pt.validate.query_frame(inp, extra_columns=["query"])
         given = [name for name in inp.columns if name not in ("docno", "rank", "score", "text")]
-        rows = []
+        rows, fields = [], self._source.text_fields
         for record in inp[given].to_dict("records"):
             for rank, one in enumerate(self._source.search(record["query"], self._k)):
                 row = {**record, "docno": one.doc_id, "rank": rank, "score": one.score}
-                rows.append({**row, "text": text_of(one)} if self._text else row)
+                rows.append({**row, "text": text_of(one, fields)} if self._text else row)
         columns = [*given, "docno", "rank", "score", *(["text"] if self._text else [])]
         return pd.DataFrame(rows, columns=columns)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -9,9 +10,12 @@ from urllib.parse import unquote, urlsplit
 from lsr.client import Client, Refused
 from lsr.encoders import SparseEncoder
 from lsr.errors import UsageError
+from lsr.types import Document
 
 from ..retriever import query_encoder
 from ..store import Index
+
+TEXT_FIELDS = ("title", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Source(Protocol):
         """Short name of the index."""
         ...
 
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields that the encoder of the index reads, in its order."""
+        ...
+
     def search(self, text: str, k: int, *, filter: Mapping[str, Any] | None = None) -> list[Found]:
         """The k best documents."""
         ...
@@ -82,6 +91,11 @@ class LocalSource:
     def name(self) -> str:
         """As `Source.name`."""
         return self.index.path.name.removesuffix(".index")
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """As `Source.text_fields`."""
+        return tuple(self.encoder.text_fields)
 
     def search(self, text: str, k: int, *, filter: Mapping[str, Any] | None = None) -> list[Found]:
         """As `Source.search`."""
@@ -125,6 +139,12 @@ class RemoteSource:
     def name(self) -> str:
         """As `Source.name`."""
         return self._name
+
+    @cached_property
+    def text_fields(self) -> tuple[str, ...]:
+        """As `Source.text_fields`; those of most where the server knows no encoder."""
+        encoder = self._index.info().encoder
+        return TEXT_FIELDS if encoder is None else tuple(encoder.text_fields)
 
     def search(self, text: str, k: int, *, filter: Mapping[str, Any] | None = None) -> list[Found]:
         """As `Source.search`."""
@@ -187,8 +207,6 @@ def open_source(
         raise
 
 
-def text_of(found: Found, text_fields: tuple[str, ...] = ("title", "text")) -> str:
+def text_of(found: Found, text_fields: tuple[str, ...]) -> str:
     """What a reader is shown of a hit: its best passage, or the whole of its text fields."""
-    values = (found.fields.get(name) for name in text_fields)
-    text = " ".join(value for value in values if isinstance(value, str) and value)
-    return text[found.start : found.end]
+    return Document(found.doc_id, found.fields).text(text_fields)[found.start : found.end]

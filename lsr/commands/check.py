@@ -23,18 +23,23 @@ Examples:
 @click.option("--json", "json", is_flag=True, help="Print one JSON list.")
 @click.pass_context
 def check(ctx: click.Context, *, indexes: tuple[Path, ...], json: bool) -> None:
-    """Read and verify every byte of each of INDEXES; exit 1 when one is damaged."""
+    """Read and verify every byte of each of INDEXES; exit 1 when one is damaged or missing."""
     from index import CheckReport, Index
 
-    from ..errors import IndexCorrupt
+    from ..errors import IndexCorrupt, IndexFailure, UsageError
 
-    reports = []
+    reports, unread = [], {}
     for path in indexes:
         try:
             with Index.open(path, read_only=True) as index:
                 report = index.check()
         except IndexCorrupt as error:  # too damaged to open is a finding, not a failure to look
             report = CheckReport(0, 0, 0, (str(error),))
+        except (IndexFailure, UsageError) as error:  # the others are to be looked at all the same
+            if len(indexes) == 1:
+                raise
+            report = CheckReport(0, 0, 0, (str(error),))
+            unread[path] = error
         reports.append((path, report))
     if json:
         out.as_json([{"path": path, "sound": r.sound, **asdict(r)} for path, r in reports])
@@ -48,15 +53,18 @@ def check(ctx: click.Context, *, indexes: tuple[Path, ...], json: bool) -> None:
                     "sound", out.columns(str(path), f"{what}, {out.size(report.n_bytes)} read")
                 )
             for problem in report.problems:
-                out.fact("damaged", f"{path}: {problem}")
-    damaged = [path for path, report in reports if not report.sound]
+                if path in unread:
+                    out.fact("unread", problem)
+                else:
+                    out.fact("damaged", f"{path}: {problem}")
+    damaged = [path for path, report in reports if not report.sound and path not in unread]
     if damaged and not json:
         mended = next((path for path, report in reports if _is_mendable(path, report)), None)
         if mended is not None:
             out.next_step("lsr", "repair", str(mended))
         else:
             out.fact("next", f"restore a copy of {damaged[0]}, or build it again with lsr index")
-    ctx.exit(1 if damaged else 0)
+    ctx.exit(1 if damaged or unread else 0)
 
 
 def _is_mendable(path: Path, report: "CheckReport") -> bool:

@@ -71,9 +71,14 @@ Inputs = Annotated[
 
 
 class EmbedSparseRequest(Strict):
-    """A request of text-embeddings-inference; `prompt_name` says which side of a search."""
+    """A request of text-embeddings-inference; `prompt_name` says which side of a search.
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": ["effects of caffeine"]}]})
+    As there, members that mean nothing here are passed over.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"inputs": ["effects of caffeine"]}]}
+    )
 
     inputs: Inputs
     truncate: bool | None = Field(

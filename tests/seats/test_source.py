@@ -10,6 +10,8 @@ import pytest
 import uvicorn
 
 from index.seats import Source, open_source
+from index.seats.source import text_of
+from lsr.__main__ import run
 from lsr.errors import UsageError
 from service import Settings, create_app
 
@@ -35,6 +37,7 @@ def remote(pets: Path) -> Iterator[Source]:
 def test_a_server_answers_as_the_disk_does(pets: Path, remote: Source) -> None:
     local = open_source(pets)
     assert local.name == remote.name == "pets"
+    assert local.text_fields == remote.text_fields == ("title", "text")
     for filter in (None, {"lang": "en"}, {"any": [{"field": "year", "lt": 2000}]}):
         found = remote.search("cats hunt", 3, filter=filter)
         assert found == local.search("cats hunt", 3, filter=filter)
@@ -66,3 +69,16 @@ def test_an_explanation_names_what_is_shared_and_what_is_missing(pets: Path) -> 
 def test_an_address_names_an_index() -> None:
     with pytest.raises(UsageError, match="name of an index"):
         open_source("http://127.0.0.1:1")
+
+
+def test_a_hit_shows_what_the_encoder_reads(tmp_path: Path) -> None:
+    """Of an index of other fields an agent was shown an empty text."""
+    corpus = tmp_path / "patents.jsonl"
+    corpus.write_text('{"_id": "a", "abstract": "a piston engine", "claim": "one piston"}\n')
+    path = tmp_path / "patents.index"
+    fields = ["--text-field", "abstract", "--text-field", "claim"]
+    assert run(["index", str(corpus), str(path), "--encoder", "bm25", *fields]) == 0
+    source = open_source(path)
+    (found,) = source.search("piston", 1)
+    assert text_of(found, source.text_fields) == "a piston engine one piston"
+    source.close()

@@ -24,13 +24,15 @@ def files(facts: Facts) -> dict[str, str]:
     readme = f"""# {facts.name}: {facts.n_docs:,} rows as NDJSON
 
 `documents.ndjson` has `id`, `tokens` (vocabulary entry to weight) and `fields` a line. An index of
-them again, or into a running server:
+them again, and a server of it; with `--encoder FOLDER` it is searched with texts, too:
 
 ```
 lsr import documents.ndjson {facts.name}.index --from jsonl
-curl -s localhost:8000/v1/indexes/{facts.name}/documents -H 'Content-Type: application/x-ndjson' \\
-  --data-binary @documents.ndjson
+lsr serve {facts.name}={facts.name}.index
 ```
+
+Weights are 8-bit impacts unless `lsr export --floats` wrote them, and fit no other index as they
+are: those of a server have the scale of their encoder.
 """
     return {"README.md": readme}
 

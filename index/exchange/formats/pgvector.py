@@ -42,7 +42,7 @@ def _escaped(text: str) -> str:
 
 def files(facts: Facts) -> dict[str, str]:
     """The table, the load and a query."""
-    name = identifier(facts.name)
+    name = f'"{identifier(facts.name)}"'  # quoted: `order` and `user` are words of SQL
     pairs = sorted(zip(facts.example.terms, facts.example.weights, strict=True))
     vector = sparsevec([t for t, _ in pairs], [w for _, w in pairs], facts.n_terms)
     indexes = "".join(
@@ -64,7 +64,7 @@ FROM {name} ORDER BY lsr <#> '{vector}', docid LIMIT 10;
 
 ```
 psql -f schema.sql
-psql -c "\\\\copy {name} FROM 'documents.tsv'"
+psql -c '\\copy {name} FROM documents.tsv'
 psql -f query.sql
 ```
 
