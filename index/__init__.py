@@ -19,6 +19,7 @@ from .retriever import (
     as_built,
     check_same_space,
     document_encoder,
+    document_folder,
     query_encoder,
 )
 from .rows import Passage, is_doc_id
@@ -67,6 +68,7 @@ __all__ = [
     "build_shards",
     "check_same_space",
     "document_encoder",
+    "document_folder",
     "empty_index",
     "encoder_card",
     "is_doc_id",

@@ -25,7 +25,6 @@ from lsr.errors import (
     IndexNotFound,
     IndexVersion,
     UsageError,
-    may_pass,
 )
 from lsr.files import changing, make_directory
 from lsr.progress import Bar, bar
@@ -147,7 +146,7 @@ def build_index(
                     counted = _Counted(state.n_done, 0, 0.0)
                 info = index.info()
         except (DatasetError, EncoderError, UsageError) as error:
-            if not may_pass(error):  # the same command would fail again: nothing to resume
+            if not error.may_pass:  # the same command would fail again: nothing to resume
                 shutil.rmtree(staging)
             raise
         _arrive(staging, path)

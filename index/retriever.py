@@ -106,21 +106,29 @@ def document_encoder(index: Index) -> SparseEncoder | None:
     """The encoder that the documents of `index` were encoded by, whole; None where it was built
     from vectors. Raises `EncoderError` where it is gone or has become another.
     """
-    if index.encoder is None or index.encoder.path is None:
+    if (folder := document_folder(index)) is None:
         return None
-    if index.encoder.query_strategy == "bm25" and index.encoder_folder.is_dir():
-        folder: Path | None = index.encoder_folder  # both sides of BM25 are one
-    else:
-        folder = whole_encoder(index.encoder)
-    if folder is None:
-        raise EncoderError(
-            f"{index.path} was built by the encoder '{index.encoder.name}' at "
-            f"{index.encoder.path}, which is gone, so its documents cannot be encoded again; "
-            "put it back, or name another copy with --encoder FOLDER"
-        )
     encoder = load_encoder(folder)
     check_same_space(index, encoder)
     return as_built(index, encoder)
+
+
+def document_folder(index: Index) -> Path | None:
+    """Where that encoder lies, as `document_encoder` finds it."""
+    card = index.encoder
+    if card is None:
+        return None
+    if card.query_strategy == "bm25" and index.encoder_folder.is_dir():
+        return index.encoder_folder  # both sides of BM25 are one
+    if card.path is None:
+        raise EncoderError(f"{index.encoder_folder}: the copy of the encoder is gone")
+    if (folder := whole_encoder(card)) is None:
+        raise EncoderError(
+            f"{index.path}: its encoder '{card.name}' is not at {card.path} any more, so documents "
+            "cannot be encoded; put it back, or name another copy with --encoder (of a server, "
+            "--encoder NAME=FOLDER)"
+        )
+    return folder
 
 
 def as_built(index: Index, encoder: SparseEncoder) -> SparseEncoder:

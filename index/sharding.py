@@ -29,7 +29,6 @@ from lsr.errors import (
     IndexExists,
     RepeatedId,
     UsageError,
-    may_pass,
 )
 from lsr.files import atomic_write, changing, make_directory
 from lsr.types import Document
@@ -164,7 +163,7 @@ def build_shards(
         except (DatasetError, EncoderError, UsageError) as error:
             # With shards that others finished it is one machine that has no corpus or encoder.
             whole = any(plan.finished(number) is not None for number in range(n_shards))
-            if not (may_pass(error) or (whole and not isinstance(error, RepeatedId))):
+            if not (error.may_pass or (whole and not isinstance(error, RepeatedId))):
                 emptied(staging)  # the same command would fail again: nothing to resume
                 staging.rmdir()
             raise

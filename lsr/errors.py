@@ -42,6 +42,10 @@ class LsrError(Exception):
     """The root: catching it catches every error raised on purpose."""
 
     exit_code = 1
+    may_pass = False
+    """Whether the same command may succeed later: a disk or a share that did not answer, a package
+    that was not there. What was done until then is worth keeping. It goes from process to process.
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Python would call the class with the message alone; some of ours are told more.
@@ -54,16 +58,6 @@ def _revived(kind: type[LsrError], args: tuple[Any, ...], facts: dict[str, Any])
     error.args = args
     error.__dict__.update(facts)
     return error
-
-
-def may_pass(error: LsrError) -> bool:
-    """Whether the same command may succeed later: a disk or a share that did not answer, a package
-    that was not there. What was done until then is worth keeping.
-    """
-    cause = error.__cause__
-    # A damaged gzip file is an OSError, too, but none of the system's.
-    by_system = isinstance(cause, OSError) and cause.errno is not None
-    return isinstance(error, MissingExtra) or by_system
 
 
 class UsageError(LsrError):
@@ -129,6 +123,8 @@ class RecipeError(UsageError):
 
 class MissingExtra(UsageError):
     """A package of an optional extra is not installed; the message holds the install line."""
+
+    may_pass = True
 
     def __init__(self, purpose: str, *, extra: str, package: str) -> None:
         super().__init__(

@@ -60,9 +60,15 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             f"({error}); copy or download it again"
         ) from error
     except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); wanted a readable file"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DatasetError:
+    told = DatasetError(
+        f"{path}: cannot be read ({error.strerror or error}); wanted a readable file"
+    )
+    told.may_pass = True
+    return told
 
 
 def read_whole(path: Path) -> bytes:
@@ -76,9 +82,7 @@ def read_whole(path: Path) -> bytes:
             "again"
         ) from error
     except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); wanted a readable file"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def decode(path: Path, number: int, line: bytes) -> str:

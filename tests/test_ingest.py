@@ -1,6 +1,7 @@
 """A corpus becomes an index wholly or not at all, in bounded memory, and goes on after a kill."""
 
 import errno
+import gzip
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from lsr.errors import (
     IndexReplaced,
     UsageError,
 )
+from lsr.files import read_lines
 from lsr.types import Document
 
 DOCUMENTS = [
@@ -268,6 +270,7 @@ import os, signal, sys
 import index.bulk, index.ingest
 from index import build_index
 from lsr.encoders.bm25 import BM25Encoder
+from lsr.files import read_lines
 from lsr.types import Document
 
 path, point, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -328,14 +331,18 @@ def test_a_killed_build_leaves_the_old_index_and_goes_on(
 
 @pytest.mark.parametrize(("cause", "kept"), [(errno.ESTALE, True), (None, False)])
 def test_a_disk_that_does_not_answer_costs_nothing_of_a_build(
-    tmp_path: Path, cause: int | None, kept: bool
+    tmp_path: Path, cause: int | None, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is wrong with a corpus is wrong the next time, too; a stale file handle may pass."""
 
+    def failing(self: object, *_: object) -> bytes:
+        raise OSError(cause, os.strerror(cause)) if cause else gzip.BadGzipFile("not gzipped")
+
     def broken() -> Iterator[Document]:
         yield from DOCUMENTS
-        error = DatasetError("corpus.jsonl: cannot be read")
-        raise error from (None if cause is None else OSError(cause, os.strerror(cause)))
+        with monkeypatch.context() as patch:
+            patch.setattr("lsr.files._open_bytes", failing)
+            list(read_lines(Path("corpus.jsonl")))
 
     with pytest.raises(DatasetError):
         build_index(tmp_path / "i", broken(), fitted(DOCUMENTS), source="pets", progress=False)
@@ -346,6 +353,7 @@ FULL = """
 import resource, signal, sys
 from index import Index
 from lsr.errors import DiskFull
+from lsr.files import read_lines
 from lsr.types import Document
 from scipy import sparse
 

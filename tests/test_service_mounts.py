@@ -31,8 +31,9 @@ def papers(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def served(papers: Path, home: Path, *, read_only: bool = False) -> Iterator[TestClient]:
-    settings = Settings({"papers": papers}, home=home, work_inside=True, read_only=read_only)
+def served(papers: Path | None, home: Path, *, read_only: bool = False) -> Iterator[TestClient]:
+    mounts = {} if papers is None else {"papers": papers}
+    settings = Settings(mounts, home=home, work_inside=True, read_only=read_only)
     with TestClient(create_app(settings)) as one:
         assert one.app_state["engine"].wait(30)  # type: ignore[attr-defined]
         yield one
@@ -144,7 +145,9 @@ def test_documents_of_an_index_wait_where_it_is_not_served(
     with Home.open(home.path) as there:
         line = log.Chunk(0, 1, (b'{"id": "d9", "fields": {"text": "owls sleep"}}',))
         with there.transaction() as connection:
-            number = queue.begin(connection, "ingest", "papers", {"ack": "logged", "mounted": True})
+            number = queue.begin(
+                connection, "ingest", "papers", {"mounted": str(papers.resolve()), "ack": "logged"}
+            )
             log.append(connection, number, line)
             queue.submit(connection, number)
         worker = Worker(there)
@@ -158,6 +161,15 @@ def test_documents_of_an_index_wait_where_it_is_not_served(
         thread.join()
     assert (task.state, task.error["code"]) == ("queued", "waiting")
     assert "not served" in task.error["detail"]
+    with served(None, tmp_path / "data") as client:  # another index of the name is not meant
+        assert client.post("/v1/indexes", json={"name": "papers"}).status_code == 201
+        other = b'{"id": "own", "fields": {"text": "cats"}}'
+        ndjson = {"Content-Type": "application/x-ndjson"}
+        told = client.post("/v1/indexes/papers/documents", content=other, headers=ndjson)
+        assert (told.status_code, told.json()["state"]) == (200, "succeeded")
+        assert client.get("/v1/indexes/papers/documents/d9").status_code == 404
+        assert client.delete("/v1/indexes/papers").status_code == 204
+        assert client.get(f"/v1/tasks/{number}").json()["state"] == "queued"
     with served(papers, tmp_path / "data") as client:
         while (told := client.get(f"/v1/tasks/{number}").json())["finished"] is None:
             assert time.monotonic() < give_up

@@ -16,6 +16,7 @@ from index import Index, Writer
 from lsr.errors import DiskFull, IndexCorrupt, IndexFailure
 from service import Limits, Settings, create_app
 from service.home import queue
+from service.home.registry import Registry
 from service.wire.documents import StoredDocument, WrittenDocument
 from service.wire.indexes import IndexInfo
 from service.wire.tasks import TaskInfo, TaskList
@@ -691,6 +692,35 @@ def test_a_committed_chunk_is_not_committed_again(
     assert rejects.count(b"\n") == 1
 
 
+def test_what_the_release_before_remembered_is_not_done_again(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knew neither data directories nor when a task was made."""
+
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    server = start()
+    server.create(name="pets")
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "finish", die)
+        task = server.add("pets", PETS, status=202, wait=0.1)
+        give_up = time.monotonic() + 20
+        while not (before := server.client.get("/v1/indexes/pets").json()["generation"]):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+    home = server.client.app_state["engine"].home  # type: ignore[attr-defined]
+    key = f"ingest:{home.id}"
+    with Index.open(Registry.read(home).resolve("pets").path) as index, index.writer() as writer:
+        known = index.remembered(key)
+        del known["created"]
+        writer.forget(key)
+        writer.remember("ingest", known)
+    server = start()
+    assert server.task(task["id"])["details"]["indexed"] == 3
+    assert server.client.get("/v1/indexes/pets").json()["generation"] == before + 1
+
+
 def test_a_full_disk_keeps_what_was_acknowledged(
     start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -765,7 +795,7 @@ def test_a_snapshot_that_finds_damage_ends_and_holds_up_no_writes(
     def damaged(*_: object, **__: object) -> None:
         raise IndexCorrupt("/secret/catalog.sqlite: a page does not match its checksum")
 
-    monkeypatch.setattr(snapshots, "backup_into", damaged)
+    monkeypatch.setattr(snapshots, "take", damaged)
     asked = server.client.post("/v1/snapshots", json={"index": "pets"})
     assert (asked.status_code, asked.json()["code"]) == (503, "index_unavailable")
     assert server.add("pets", PETS)["state"] == "succeeded"

@@ -46,6 +46,10 @@ def test_create_verify_list_restore_search(
     assert "d1" in json.dumps(hits)
     again = said(capsys, "snapshot", "create", papers, "--to", tmp_path / "b", code=2)
     assert "exists" in again
+    said(capsys, "snapshot", "create", papers, "--to", tmp_path / "b", "--archive")
+    said(capsys, "snapshot", "create", papers, "--to", tmp_path / "b", "--archive", code=2)
+    names = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert names == [place.name, f"{place.name}.tar.zst"]
 
 
 def test_an_archive_and_a_damaged_snapshot(

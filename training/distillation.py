@@ -121,14 +121,14 @@ def teach(
 def _named(recipe: Recipe, place: str) -> Path | None:
     """What a key of the recipe names, None where it names nothing.
 
-    One that is there is found where we are, as `lsr score` writes it, or beside the recipe's file,
-    where a new one is made; of a shipped recipe, whose folder is ours, it is made where we are.
+    It is beside the recipe's file; one that is not there is looked for where we are, as `lsr score`
+    writes it. Of a shipped recipe, whose folder is ours, it is where we are.
     """
     if not place:
         return None
     here = Path(place).expanduser()
     beside = here if recipe.path.parent == SHIPPED else recipe.path.parent / here
-    return (here if here.exists() else beside).absolute()
+    return (here if here.exists() and not beside.exists() else beside).absolute()
 
 
 def _scaled(recipe: Recipe, scores: TeacherScores) -> TeacherScores:

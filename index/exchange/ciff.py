@@ -24,7 +24,7 @@ from lsr.files import read_whole
 
 from ..quantised import IntegerMatrix, quantised_documents
 from .formats.format import Facts, identifier, pretty
-from .records import row_ids
+from .records import numbered
 
 if TYPE_CHECKING:
     from ..store import Index
@@ -52,8 +52,7 @@ def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
     from .ciff_kernels import encode_postings
 
     documents = quantised_documents(index)
-    named = row_ids(index)
-    ids = [named[docid] for docid in documents.docids.tolist()]
+    ids = numbered(documents.doc_ids)
     lists = sparse.csc_array(documents.impacts)
     lists.sort_indices()
     starts = lists.indptr.astype(np.int64)
@@ -112,7 +111,9 @@ def read_ciff(path: Path) -> Ciff:
         if len(numbers) != members.get(2, 0):
             raise DatasetError(f"{path}: list {len(terms)} has {len(numbers)} postings, not its df")
         if len(numbers) and not (
-            numbers[0] >= 0 and numbers[-1] < n_docs and bool((np.diff(numbers) > 0).all())
+            int(numbers.min()) >= 0
+            and int(numbers.max()) < n_docs
+            and bool((numbers[1:] > numbers[:-1]).all())
         ):
             raise DatasetError(
                 f"{path}: list {len(terms)} names documents {numbers.min():,} to "

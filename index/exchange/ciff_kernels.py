@@ -58,14 +58,16 @@ def _decoded(message: Any) -> Any:
                 _, at = _read(message, at, end)
             elif key & 7 == 2:
                 length, at = _read(message, at, end)
+                if length < 0 or length > end - at:
+                    return docids[:0], counts[:0], False
                 at += length
             else:
                 return docids[:0], counts[:0], False
             continue
         length, at = _read(message, at, end)
-        stop = at + length
-        if stop > end:
+        if length < 0 or length > end - at:
             return docids[:0], counts[:0], False
+        stop = at + length
         gap = 0
         count = 0
         while at < stop:

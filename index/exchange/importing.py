@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from lsr.encoders import SparseEncoder
+from lsr.encoders.siamese import is_binary
 from lsr.errors import DatasetError, IndexExists, UsageError
 from lsr.progress import Bar, bar
 from lsr.types import Document, SparseMatrix
@@ -82,7 +83,10 @@ def import_vectors(
         known = 0.0 if encoder is None else encoder.max_weight
         max_weight = max(known, seen.max_weight)
     elif encoder is not None:  # on its own scale, which what it encodes later will have
-        max_weight, unit = encoder.max_weight, encoder.max_weight / MAX_IMPACT
+        binary = is_binary(encoder)  # whose impacts are 1
+        max_weight = encoder.max_weight
+        unit = 1.0 if binary else max_weight / MAX_IMPACT
+        settings = replace(settings or Settings(), binary=binary)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(path.name + ".importing")
     with reserved(staging):

@@ -1,5 +1,6 @@
 """An index as a stream of rows for other engines: ids, stored fields, weights by term."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -62,10 +63,11 @@ def row_ids(index: "Index") -> dict[int, str]:
 
 def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
     snapshot = index.refresh()
-    n_passages: dict[str, int] = {}
     for view in snapshot.views:
         live = positions_in(view.live, view.segment.n_docs)
         live = live[np.argsort(view.segment.docids[live], kind="stable")]
+        # Passages of a document lie in one segment, their docids side by side.
+        groups = None if view.segment.groups is None else view.segment.groups[live]
         for first in range(0, len(live), BATCH):
             chosen = live[first : first + BATCH]
             docids = view.segment.docids[chosen]
@@ -78,8 +80,8 @@ def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
                 starts = csr.indptr.astype(np.int64)
                 terms, values = csr.indices.astype(np.uint32), csr.data
             ids = doc_ids
-            if view.segment.groups is not None:
-                ids = _numbered(doc_ids, n_passages)
+            if groups is not None:
+                ids = _numbered(doc_ids, groups, first)
             yield Rows(
                 ids,
                 doc_ids,
@@ -91,12 +93,30 @@ def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
             )
 
 
-def _numbered(doc_ids: list[str], n_passages: dict[str, int]) -> list[str]:
-    """`ID#n` for the nth passage of each document; passages of one lie in one segment, in order."""
+def _numbered(doc_ids: list[str], groups: npt.NDArray[np.uint32], first: int) -> list[str]:
+    """As `numbered`, of some rows of a segment, the first of which is row `first` of `groups`."""
+    mine = groups[first : first + len(doc_ids)]
+    begins = np.searchsorted(groups, mine, side="left")
+    ends = np.searchsorted(groups, mine, side="right")
+    places = np.arange(first, first + len(doc_ids)) - begins + 1
+    return [
+        doc_id if n == 1 else f"{doc_id}#{place}"
+        for doc_id, n, place in zip(doc_ids, (ends - begins).tolist(), places.tolist(), strict=True)
+    ]
+
+
+def numbered(doc_ids: list[str]) -> list[str]:
+    """Unique ids of rows in the order of their docids: `ID#n` for the nth passage of a document
+    that has several.
+
+    >>> numbered(["a", "a", "b"])
+    ['a#1', 'a#2', 'b']
+    """
+    several, seen = Counter(doc_ids), Counter[str]()
     ids = []
     for doc_id in doc_ids:
-        n_passages[doc_id] = n_passages.get(doc_id, 0) + 1
-        ids.append(f"{doc_id}#{n_passages[doc_id]}")
+        seen[doc_id] += 1
+        ids.append(doc_id if several[doc_id] == 1 else f"{doc_id}#{seen[doc_id]}")
     return ids
 
 

@@ -34,20 +34,19 @@ class LsrRetriever(BaseRetriever):
         self._source = open_source(where, api_key=api_key)
         self._k = k
         self._filter = filter
-        self._text_fields = text_fields or self._source.text_fields
+        self._text_fields = text_fields
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         found = self._source.search(query_bundle.query_str, self._k, filter=self._filter)
+        fields = self._text_fields or self._source.text_fields
         return [
             NodeWithScore(
                 node=TextNode(
                     id_=one.doc_id,
-                    text=text_of(one, self._text_fields),
+                    text=text_of(one, fields),
                     metadata=dict(one.fields),
                     excluded_embed_metadata_keys=list(one.fields),
-                    excluded_llm_metadata_keys=[
-                        name for name in one.fields if name in self._text_fields
-                    ],
+                    excluded_llm_metadata_keys=[name for name in one.fields if name in fields],
                 ),
                 score=one.score,
             )

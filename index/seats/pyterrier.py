@@ -28,7 +28,7 @@ class LsrRetriever(pt.Transformer):
         """The rankings of all queries."""
         pt.validate.query_frame(inp, extra_columns=["query"])
         given = [name for name in inp.columns if name not in ("docno", "rank", "score", "text")]
-        rows, fields = [], self._source.text_fields
+        rows, fields = [], self._source.text_fields if self._text else ()
         for record in inp[given].to_dict("records"):
             for rank, one in enumerate(self._source.search(record["query"], self._k)):
                 row = {**record, "docno": one.doc_id, "rank": rank, "score": one.score}

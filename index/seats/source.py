@@ -142,8 +142,15 @@ class RemoteSource:
 
     @cached_property
     def text_fields(self) -> tuple[str, ...]:
-        """As `Source.text_fields`; those of most where the server knows no encoder."""
-        encoder = self._index.info().encoder
+        """As `Source.text_fields`; those of most where the server knows no encoder, or tells a key
+        that sees some documents only nothing of the whole index.
+        """
+        try:
+            encoder = self._index.info().encoder
+        except Refused as refused:
+            if refused.code != "forbidden":
+                raise
+            return TEXT_FIELDS
         return TEXT_FIELDS if encoder is None else tuple(encoder.text_fields)
 
     def search(self, text: str, k: int, *, filter: Mapping[str, Any] | None = None) -> list[Found]:

@@ -57,7 +57,7 @@ Examples:
 )
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--encoder", help="Another folder of the encoder that built the index.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an export that is there; no other folder.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def export(
     *,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import IndexNotFound, UsageError
+from ..errors import IndexExists, IndexNotFound, UsageError
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -64,24 +64,28 @@ def snapshot() -> None:
 def create(
     *, index: str, data: Path | None, to: Path | None, archive: bool, copy: bool, json: bool
 ) -> None:
-    """Copy INDEX as of its newest commit to FOLDER/NAME-GENERATION."""
-    from index import backup_into, pack
-    from index.archive import SUFFIX
+    """Copy INDEX as of its newest commit to FOLDER/NAME-GENERATION.
+
+    Where that is a snapshot of another commit, as of an index that was made anew since, it stays,
+    and this one is called NAME-GENERATION-2.
+    """
+    from index.taking import take
 
     path, name, settings = _index_of(index, data)
     folder = to or (path.parent if data is None else data / "snapshots")
     with _bar("copied") as progress:
-        made, place = backup_into(
-            path, folder, name, settings=settings, link=not copy, progress=progress
+        taken = take(
+            path,
+            folder,
+            name,
+            settings=settings,
+            archive=archive,
+            link=not copy,
+            progress=progress,
         )
-    if archive:
-        import shutil
-
-        packed = place.with_name(place.name + SUFFIX)
-        with _bar("packed") as progress:
-            pack(place, packed, progress=progress)
-        shutil.rmtree(place)
-        place = packed
+    made, place = taken.manifest, taken.place
+    if not taken.fresh:
+        raise IndexExists(f"{place} exists, and holds this commit already; nothing was written")
     n_bytes = place.stat().st_size if archive else made.n_bytes
     if json:
         out.as_json({"path": place, "bytes": n_bytes, **_told(made)})

@@ -18,9 +18,11 @@ whatever touches both is written so that either order of survival is right (`wor
 
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,18 @@ class Home:
                     "UPDATE settings SET value=? WHERE key='format'", (orjson.dumps(FORMAT),)
                 )
         return FORMAT
+
+    @cached_property
+    def id(self) -> str:
+        """What no other data directory is called: 16 hex digits, made when they are first asked
+        for.
+        """
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO settings VALUES('id', ?)",
+                (orjson.dumps(secrets.token_hex(8)),),
+            )
+        return str(self.setting("id"))
 
     def close(self) -> None:
         """Let go of `service.sqlite`."""

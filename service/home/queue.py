@@ -27,7 +27,14 @@ State = Literal["receiving", "queued", "running", "succeeded", "failed", "cancel
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "canceled")
 
 MOUNTED = "mounted"
-"""In the request of a task: its index was named on the command line of the server."""
+"""In the request of a task, as its first member: where the index lies that was named on the command
+line of the server. Another one of its name, there or here, is not meant."""
+Lane = tuple[str | None, str | None]
+"""What the tasks of one index have in common: its name, and where it lies if it is not ours."""
+_LANE = (
+    "index_name, CASE WHEN substr(request, 1, 11)=CAST('{\"mounted\":' AS BLOB) "
+    "THEN json_extract(CAST(request AS TEXT), '$.mounted') END"
+)
 
 KEEP_S = 30 * 24 * 3600.0
 KEEP_TASKS = 10_000
@@ -68,6 +75,12 @@ class Task:
         """
         named = self.request.get("index")
         return self.index or (None if named is None else str(named))
+
+    @property
+    def lane(self) -> Lane:
+        """Whose turn it waits for."""
+        where = self.request.get(MOUNTED)
+        return self.index, None if where is None else str(where)
 
     @property
     def over(self) -> bool:
@@ -138,7 +151,8 @@ def tasks_of(
 ) -> list[Task]:
     """The newest tasks first, of one index or in one state if that is wanted."""
     found = home.rows(
-        f"SELECT {_COLUMNS} FROM tasks WHERE (?1 IS NULL OR index_name=?1) "
+        f"SELECT {_COLUMNS} FROM tasks WHERE (?1 IS NULL OR index_name=?1 OR (kind='rebuild' AND "
+        "json_extract(CAST(request AS TEXT), '$.index')=?1)) "
         "AND (?2 IS NULL OR state=?2) AND (?3 IS NULL OR id<?3) ORDER BY id DESC LIMIT ?4",
         index,
         state,
@@ -189,19 +203,19 @@ def forget_unfinished_bodies(home: Home) -> None:
             is_arriving(home, number)
 
 
-def claim(home: Home, busy: Sequence[str | None]) -> Task | None:
+def claim(home: Home, busy: Sequence[Lane]) -> Task | None:
     """The next task whose index nobody works on, now running; None when there is none.
 
     For the worker only.
     """
     waiting = home.rows(
-        "SELECT id, index_name FROM tasks WHERE finished IS NULL AND state='queued' ORDER BY ticket"
+        f"SELECT id, {_LANE} FROM tasks WHERE finished IS NULL AND state='queued' ORDER BY ticket"
     )
-    seen: set[str | None] = set(busy)
-    for number, index in waiting:
-        if index in seen:
+    seen = set(busy)
+    for number, *lane in waiting:
+        if (mine := (lane[0], lane[1])) in seen:
             continue
-        seen.add(index)
+        seen.add(mine)
         with home.transaction() as connection:
             claimed = connection.execute(
                 "UPDATE tasks SET state='running', started=coalesce(started, ?) "
@@ -277,23 +291,28 @@ def cancel(home: Home, number: int) -> Task:
 def abandon(connection: apsw.Connection, index: str) -> None:
     """An index is deleted: end its tasks and forget its idempotency keys, inside a transaction.
 
-    Else they would be done to the next index of its name.
+    Else they would be done to the next index of its name. Those of an index of the command line
+    that had the name are not its own.
     """
     gone = {
         "code": "unknown_index",
         "detail": f"Index '{index}' was deleted first.",
         "hint": None,
     }
-    for number in _in_state(connection, "queued", index):
-        finish(connection, number, "failed", error=gone)
-    connection.execute("UPDATE tasks SET cancel=1 WHERE index_name=? AND state='running'", (index,))
+    for state in ("queued", "running"):
+        found: list[Any] = connection.execute(
+            f"SELECT id, {_LANE} FROM tasks WHERE state=? AND index_name=?", (state, index)
+        ).fetchall()
+        for number in [number for number, _, where in found if where is None]:
+            if state == "queued":
+                finish(connection, number, "failed", error=gone)
+            else:
+                connection.execute("UPDATE tasks SET cancel=1 WHERE id=?", (number,))
     connection.execute("DELETE FROM idempotency WHERE index_name=?", (index,))
 
 
-def _in_state(connection: apsw.Connection, state: State, index: str | None = None) -> list[int]:
-    rows: list[Any] = connection.execute(
-        "SELECT id FROM tasks WHERE state=?1 AND (?2 IS NULL OR index_name=?2)", (state, index)
-    ).fetchall()
+def _in_state(connection: apsw.Connection, state: State) -> list[int]:
+    rows: list[Any] = connection.execute("SELECT id FROM tasks WHERE state=?", (state,)).fetchall()
     return [number for (number,) in rows]
 
 

@@ -46,7 +46,8 @@ Wait = Annotated[
     float, Query(ge=0, le=300, description="Seconds to wait for the end before answering 202.")
 ]
 IfMatch = Annotated[
-    str | None, Header(description="Only if the document is of this version: an ETag.")
+    str | None,
+    Header(description="Only if the document is of this version: an ETag. `*`: if there is one."),
 ]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: only if there is none.")]
 NDJSON = ("application/x-ndjson", "application/jsonl", "application/json-seq", "application/json")
@@ -114,7 +115,7 @@ async def add_documents(
     upload = Upload(
         engine.writable_home(),
         entry.name,
-        {"ack": ack, **_where(entry)},
+        {**_where(entry), "ack": ack},
         idempotency_key,
         engine.pressure,
         _length(request),
@@ -141,11 +142,11 @@ async def delete_documents(
     engine = engine_of(request)
     engine.writable_home()
     entry = await run_sync(_writable, request, name)
-    wanted: dict[str, Any] = {"ids": body.ids, **_where(entry)}
+    wanted: dict[str, Any] = {**_where(entry), "ids": body.ids}
     if body.ids is None:
         collection = await run_sync(collection_of, request, name, "write")
         check(collection.index, body.filter)
-        wanted = {"filter": body.filter, **_where(entry)}
+        wanted = {**_where(entry), "filter": body.filter}
     elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
         raise ProblemError("invalid_request", f"/ids/{empty[0]} is empty.")
     else:
@@ -206,9 +207,8 @@ async def write_document(
 ) -> Response:
     """Create or replace one document; it is searchable when this is answered.
 
-    With If-Match only a document of that version is replaced, with
-    `If-None-Match: *` only a new
-    one is created; otherwise 412.
+    With If-Match only a document of that version is replaced, with `If-Match: *` one of any
+    version, with `If-None-Match: *` only a new one is created; otherwise 412.
     """
     engine = engine_of(request)
     engine.writable_home()
@@ -224,7 +224,7 @@ async def write_document(
     upload = Upload(
         engine.writable_home(),
         entry.name,
-        {"expect": expected, **_where(entry)},
+        {**_where(entry), "expect": expected},
         None,
         engine.pressure,
         len(line),
@@ -273,7 +273,7 @@ async def delete_document(
     entry = await run_sync(_writable, request, name)
     if not is_doc_id(id):
         raise _unknown(name, id)
-    wanted = {"ids": [id], "expect": _expected(id, if_match, None), **_where(entry)}
+    wanted = {**_where(entry), "ids": [id], "expect": _expected(id, if_match, None)}
     task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)
     task = await finished(engine.writable_home(), task, wait_s=300.0)
     _raise_failed(task)
@@ -300,8 +300,8 @@ def _writable(request: Request, name: str) -> Entry:
 
 
 def _where(entry: Entry) -> dict[str, Any]:
-    """What a task says of an index that is not of the data directory: it may be away for a time."""
-    return {MOUNTED: True} if entry.mounted else {}
+    """What a task says, first, of an index that is not of the data directory."""
+    return {MOUNTED: str(entry.path)} if entry.mounted else {}
 
 
 def _expected(doc_id: str, if_match: str | None, if_none_match: str | None) -> Mapping[str, Any]:

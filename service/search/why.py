@@ -85,7 +85,8 @@ def _of_one_commit(
             f"Index '{collection.name}' holds no document with the id '{doc_id[:100]}'.",
             hint="Ids are the caller's own strings; percent-encode what addresses reserve.",
         )
-    rank = found.doc_ids.index(doc_id) + 1 if doc_id in found.doc_ids else None
+    told_ids = found.doc_ids[:RANKED]  # one more was ranked where the query's own document counts
+    rank = told_ids.index(doc_id) + 1 if doc_id in told_ids else None
     span = None
     if rank is not None:
         (span,) = index.spans([int(found.ranking.docids[rank - 1])])

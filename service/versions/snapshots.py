@@ -14,8 +14,8 @@ from ..home import Home, registry
 from ..names import NAME_WANTED, inside, is_name
 from ..problems import Fault, ProblemError, did_you_mean
 
-_SNAPSHOT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,19}")
-"""NAME-GENERATION, as `backup_into` calls them."""
+_SNAPSHOT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,19}(-[0-9]{1,9})?")
+"""NAME-GENERATION, as `index.taking` calls them, or NAME-GENERATION-2."""
 
 
 def folder_of(home: Home) -> Path:

@@ -12,9 +12,9 @@ KEY = "delete"
 
 def run(job: Job) -> dict[str, Any]:
     """Run a deletion; its details. One that is done already, as before a kill, only tells them."""
-    index = job.shelf.index(job.entry())
-    known = index.remembered(KEY)
-    if known is not None and job.is_mine(known):
+    entry = job.entry()
+    index = job.shelf.index(entry)
+    if (known := job.remembered(index, KEY, mounted=entry.mounted)) is not None:
         done: dict[str, Any] = known["done"]
         return done
     request = job.task.request
@@ -26,7 +26,7 @@ def run(job: Job) -> dict[str, Any]:
         else:
             writer.delete_where(request["filter"])
         me = {"task": job.task.id, "created": job.task.created}
-        writer.remember_of(KEY, lambda made: {**me, "done": _details(made)})
+        writer.remember_of(job.key(KEY), lambda made: {**me, "done": _details(made)})
     assert writer.commit is not None
     return _details(writer.commit)
 

@@ -25,7 +25,7 @@ from .learning import learned
 from .lines import Line, RejectedError, read_line
 
 KEY = "ingest"
-"""Of what an index remembers: one key, since the tasks of one index run one after the other."""
+"""Of what an index remembers: one key, since its tasks in one data directory run one by one."""
 MAX_TERMS = 65_536
 """Of one document."""
 REJECTS = "rejects.ndjson"
@@ -36,7 +36,7 @@ SHOWN_REJECTS = 5
 class Counts:
     """What one task did so far; `chunk` is the last one that is committed.
 
-    Another data directory that serves the index has tasks of the same numbers, but none that was
+    A data directory that was put back as it was counts its tasks from there again, but none was
     `created` at the same moment. `empty` are those of the indexed documents that have no term, so
     that no search finds them.
     """
@@ -71,16 +71,14 @@ def run(job: Job) -> dict[str, Any]:
     if entry.settings.get(LEARNS):
         entry = learned(job, entry)
     index = job.shelf.index(entry)
-    known = index.remembered(KEY)
-    counts = Counts(job.task.id, job.task.created)
-    if known is not None and job.is_mine(known):
-        counts = Counts(**known)
+    known = job.remembered(index, KEY, mounted=entry.mounted)
+    counts = Counts(job.task.id, job.task.created) if known is None else Counts(**known)
     encoder = job.shelf.document_encoder(entry, index)
     total = log.n_lines(job.home, job.task.id)
     rejects = _Rejects(job.folder / REJECTS, before=counts.received)
     expected = job.task.request.get("expect") or {}
     windows = entry.settings.get("passages")
-    one = _Chunk(index, encoder, windows and tuple(windows), rejects)
+    one = _Chunk(index, encoder, windows and tuple(windows), rejects, job.key(KEY))
     vocabulary = _Vocabulary(encoder, index.n_terms)
     for chunk in log.chunks(job.home, job.task.id, after=counts.chunk):
         job.report({"done": counts.received, "total": total}, counts.details())
@@ -153,7 +151,9 @@ class _Chunk:
         encoder: SparseEncoder | None,
         windows: tuple[int, int] | None,
         rejects: _Rejects,
+        key: str,
     ) -> None:
+        self.key = key
         self.index = index
         self.encoder = encoder
         self.windows = windows
@@ -176,7 +176,7 @@ class _Chunk:
             counts.indexed += len(good) - n_unfit
             counts.rejected += len(chunk.lines) - len(good) + n_unfit
             counts.empty += n_empty
-            writer.remember(KEY, asdict(counts))
+            writer.remember(self.key, asdict(counts))
         assert writer.commit is not None
         self.committed = writer.commit.number
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index import Index, as_built, check_same_space, query_encoder, whole_encoder
+from index import Index, as_built, check_same_space, document_folder, query_encoder
 from lsr.encoders import SparseEncoder, load_encoder
-from lsr.errors import EncoderError
 
 from ..duties import Duties
 from ..home import Home, queue
 from ..home.queue import Task
-from ..home.registry import Entry, Registry
+from ..home.registry import Entry, Registry, unknown_index
 from ..problems import ProblemError
 
 REPORT_EVERY_S = 0.25
@@ -68,7 +67,7 @@ class Shelf:
         """
         folder = self._duties.encoders.get(entry.name)
         if folder is None and index.encoder is not None:
-            folder = _folder_of(index)
+            folder = document_folder(index)
         if folder is None:
             return None
         with self._lock:
@@ -124,20 +123,6 @@ class Shelf:
             self._indexes.clear()
 
 
-def _folder_of(index: Index) -> Path:
-    assert index.encoder is not None
-    if index.encoder.query_strategy == "bm25" and index.encoder_folder.is_dir():
-        return index.encoder_folder  # both sides of BM25 are one
-    if index.encoder.path is None:
-        raise EncoderError(f"{index.encoder_folder}: the copy of the encoder is gone")
-    if (folder := whole_encoder(index.encoder)) is None:
-        raise EncoderError(
-            f"{index.path}: its encoder '{index.encoder.name}' is not at {index.encoder.path} any "
-            "more, so documents cannot be encoded; put it back, or serve with --encoder NAME=FOLDER"
-        )
-    return folder
-
-
 @dataclass
 class Job:
     """One running task."""
@@ -161,15 +146,35 @@ class Job:
         return folder
 
     def entry(self) -> Entry:
-        """The task's index. Raises the problem `unknown_index` when it was deleted."""
-        if self.task.index is None:
+        """The task's index. Raises the problem `unknown_index` when it was deleted, and where it
+        lies elsewhere and is not served now, whatever else has its name.
+        """
+        name, where = self.task.lane
+        if name is None:
             raise ProblemError("internal_error", f"A task of kind {self.task.kind} names no index.")
-        return self.shelf.entry(self.task.index)
+        entry = self.shelf.entry(name)
+        if where is not None and not (entry.mounted and str(entry.path) == where):
+            raise unknown_index(name, [])
+        return entry
 
-    def is_mine(self, remembered: Mapping[str, Any]) -> bool:
-        """Whether what an index remembers is of this task, not of one of this number elsewhere."""
-        told = (remembered.get("task"), remembered.get("created"))
-        return told == (self.task.id, self.task.created)
+    def remembered(self, index: Index, key: str, *, mounted: bool) -> dict[str, Any] | None:
+        """What `index` remembers of this task under `key`, which is of this data directory.
+
+        Another one that serves the index has tasks of the same numbers. The release before knew no
+        such keys: of what it wrote the number must do, where nobody else serves the index.
+        """
+        known = index.remembered(self.key(key))
+        if known is None and not mounted:
+            known = index.remembered(key)
+            if known is not None and "created" not in known and known["task"] == self.task.id:
+                return {**known, "created": self.task.created}
+        if known is None or known["task"] != self.task.id:
+            return None
+        return dict(known) if known.get("created") == self.task.created else None
+
+    def key(self, key: str) -> str:
+        """What an index remembers under for tasks of this data directory."""
+        return f"{key}:{self.home.id}"
 
     def report(self, progress: Mapping[str, Any], details: Mapping[str, Any]) -> None:
         """Tell how far it is, some times a second. Raises `CanceledError` when that is wanted,

@@ -4,17 +4,14 @@ Each may begin again after a kill: what it left is no snapshot and no index. Wha
 snapshot ends its task; waiting would not mend it.
 """
 
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from index import Manifest, backup_into, pack, verify_archive, verify_backup
-from index.archive import SUFFIX, manifest_of
-from index.arrival import arrive
+from index import verify_archive, verify_backup
+from index.archive import SUFFIX
 from index.backup import Progress
+from index.taking import take
 from lsr.errors import IndexCorrupt, IndexNotFound, IndexVersion
 
 from ..problems import ProblemError
@@ -23,47 +20,17 @@ from .job import Job
 
 
 def create(job: Job) -> dict[str, Any]:
-    """Copy an index to DIR/snapshots/NAME-GENERATION, or pack it there.
-
-    One of the same commit that is there already is it. One that has the name but is of another
-    commit, such as of an index that was deleted or rebuilt since, stays, and the new one is called
-    NAME-GENERATION-2.
-    """
+    """Copy an index to DIR/snapshots, or pack it there, as `index.taking.take` does it."""
     entry = job.entry()
-    folder = snapshots.folder_of(job.home)
-    suffix = SUFFIX if job.task.request.get("archive") else ""
-    work = folder / f".{entry.name}.taking"
-    shutil.rmtree(work, ignore_errors=True)  # of a task that was killed
-    try:
-        told, made = backup_into(
-            entry.path, work, entry.name, settings=entry.settings, progress=_progress(job)
-        )
-        place = _place(folder, f"{entry.name}-{told.generation}", suffix, told)
-        if place.exists():
-            told = _told(place)
-        elif suffix:
-            pack(made, place, progress=_progress(job))
-        else:
-            arrive(made, place)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return {"snapshot": place.name, **snapshots.described(told)}
-
-
-def _place(folder: Path, name: str, suffix: str, told: Manifest) -> Path:
-    """The first place that is free, or holds this commit."""
-    for number in count(1):
-        place = folder / f"{name}{'' if number == 1 else f'-{number}'}{suffix}"
-        if not place.exists() and not place.is_symlink():
-            return place
-        with suppress(IndexCorrupt, IndexNotFound, IndexVersion):
-            if _told(place).is_of(told):
-                return place
-    raise AssertionError("unreachable")
-
-
-def _told(place: Path) -> Manifest:
-    return manifest_of(place) if place.name.endswith(SUFFIX) else Manifest.read(place)
+    taken = take(
+        entry.path,
+        snapshots.folder_of(job.home),
+        entry.name,
+        settings=entry.settings,
+        archive=bool(job.task.request.get("archive")),
+        progress=_progress(job),
+    )
+    return {"snapshot": taken.place.name, **snapshots.described(taken.manifest)}
 
 
 def verify(job: Job) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from lsr.errors import (
 
 from ..duties import Duties
 from ..home import Home, queue, registry
-from ..home.queue import MOUNTED, Task
+from ..home.queue import MOUNTED, Lane, Task
 from ..problems import ProblemError
 from . import delete, ingest, rebuild, rollback, snapshots
 from .canary import Canary
@@ -67,7 +67,7 @@ class Worker:
         duties = duties or Duties()
         self._shelf = Shelf(home, duties)
         self._stopping = threading.Event()
-        self._retry_at: dict[str | None, float] = {}
+        self._retry_at: dict[Lane, float] = {}
         self._canary = Canary(home, self._shelf, duties.canary_s) if duties.canary_s else None
 
     def stop(self) -> None:
@@ -84,15 +84,15 @@ class Worker:
             self._recover()
             asking = self._ask_judged()
             prune_at = 0.0
-            running: dict[str | None, Future[None]] = {}
+            running: dict[Lane, Future[None]] = {}
             seen = -1
             while not self._stopping.is_set():
-                still = {index: one for index, one in running.items() if not one.done()}
+                still = {lane: one for lane, one in running.items() if not one.done()}
                 if len(still) < len(running):
                     seen = -1  # we may have looked between a task's last commit and its end
                 running = still
                 now = time.monotonic()
-                held = [index for index, at in self._retry_at.items() if at > now]
+                held = [lane for lane, at in self._retry_at.items() if at > now]
                 task = None
                 try:
                     version = self.home.changed()
@@ -109,7 +109,7 @@ class Worker:
                         prune_at = now + PRUNE_EVERY_S
                     self._stopping.wait(POLL_S)
                     continue
-                running[task.index] = pool.submit(self._run, task)
+                running[task.lane] = pool.submit(self._run, task)
             wait(running.values())
             if asking is not None:
                 asking.join()
@@ -146,7 +146,7 @@ class Worker:
 
     def _run(self, task: Task) -> None:
         job = Job(task, self._shelf, self._stopping)
-        self._retry_at.pop(task.index, None)
+        self._retry_at.pop(task.lane, None)
         try:
             details = RUN[task.kind](job)
         except CanceledError:
@@ -155,7 +155,7 @@ class Worker:
             self._requeue(task, None)
         except (ProblemError, VersionConflict) as error:
             if _is_away(task, error):
-                self._retry_at[task.index] = time.monotonic() + RETRY_S
+                self._retry_at[task.lane] = time.monotonic() + RETRY_S
                 self._requeue(task, f"Index '{task.index}' is not served now: it lies elsewhere.")
                 return
             self._finish(task, "failed", error=_problem(error))
@@ -166,7 +166,7 @@ class Worker:
                 self._finish(task, "failed", error=_problem(error))
                 return
             log.error("task %d waits: %s: %s", task.id, type(error).__name__, error)
-            self._retry_at[task.index] = time.monotonic() + RETRY_S
+            self._retry_at[task.lane] = time.monotonic() + RETRY_S
             self._requeue(task, type(error).__name__)
         except LsrError as error:
             log.error("task %d failed: %s", task.id, error)
@@ -174,7 +174,7 @@ class Worker:
         except Exception as error:
             if task.kind in PROMISED:
                 log.exception("task %d waits", task.id)
-                self._retry_at[task.index] = time.monotonic() + RETRY_S
+                self._retry_at[task.lane] = time.monotonic() + RETRY_S
                 self._requeue(task, type(error).__name__)
             else:
                 log.exception("task %d failed", task.id)
