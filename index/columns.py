@@ -240,7 +240,8 @@ def _held(kind: Kind, value: Value) -> Value:
         held = instants.instant(str(value))
         assert held is not None
         return held
-    return value
+    # As a column holds it: two whole numbers beyond 2^53 may be one double.
+    return float(value) if kind == "float" else value
 
 
 def _wanted_values(kind: Kind, condition: str, wanted: Any) -> Iterable[Value]:

@@ -24,6 +24,7 @@ from lsr.types import Document, SparseMatrix, canonical
 from .catalog import Catalog, new_commit
 from .changes import abandon_build
 from .database import select
+from .fallback import give_up
 from .history import horizon, note_horizon
 from .maintenance import (
     collect,
@@ -116,7 +117,13 @@ def repair(
     with maintainer(path):
         catalog = Catalog.open(path / "catalog.sqlite")
         try:
-            settle(path, catalog)  # what can be undone needs no repair
+            try:
+                settle(path, catalog)  # what can be undone needs no repair
+            except IndexCorrupt:
+                raise
+            except IndexFailure:  # the segments before a merge are damaged as well
+                give_up(catalog)
+                settle(path, catalog)
             damaged = damage_of(path)
             report = Repaired((), 0, 0, ())
             if damaged:

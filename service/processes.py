@@ -132,21 +132,30 @@ def becomes_ready(child: Child, *, within_s: float) -> bool:
         listen([child])
         if child.ready:
             return True
-        ending = signal.sigpending() & {signal.SIGTERM, signal.SIGINT}
-        if error_of(child) is not None or _is_gone(child) or ending:
+        if error_of(child) is not None or _is_gone(child) or is_ending():
             return False
         time.sleep(TICK_S)
     return False
 
 
-def stop(folder: Path, children: Sequence[Child]) -> None:
-    """SIGTERM, and SIGKILL for what has not ended in its grace, or at once on a second signal."""
+def is_ending() -> bool:
+    """Whether a signal waits that wants the end of everything."""
+    return bool(signal.sigpending() & {signal.SIGTERM, signal.SIGINT})
+
+
+def stop(folder: Path, children: Sequence[Child], *, hurried: bool = True) -> None:
+    """SIGTERM, and SIGKILL for what has not ended in its grace; where it is `hurried`, at once on a
+    second signal, which otherwise stays for whoever waits for it.
+    """
     for child in children:
         _kill(child, signal.SIGTERM)
     waiting = list(children)
     deadline = time.monotonic() + max((child.role.grace_s for child in waiting), default=0.0)
     while waiting and time.monotonic() < deadline:
         waiting = [child for child in waiting if not has_ended(child)]
+        if waiting and not hurried:
+            time.sleep(TICK_S)
+            continue
         got = signal.sigtimedwait(HANDLED, TICK_S) if waiting else None
         if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
             break

@@ -142,8 +142,25 @@ def serve_settings(
             secret = settings.secret
             if secret is None and settings.home is None:
                 secret = secrets.token_bytes(32)
-            current = reload or (lambda: settings)
+
+            current = partial(_as_they_are, settings, reload, host, insecure=insecure)
             _serve_among(lambda: replace(current(), secret=secret), listener, workers)
+
+
+def _as_they_are(
+    before: Settings, reload: Callable[[], Settings] | None, host: str, *, insecure: bool
+) -> Settings:
+    """The settings as they are now. Raises `UsageError` for what no server may start with, either:
+    an address that others reach without a key; and for another data directory, which nobody holds.
+    """
+    wanted = before if reload is None else reload()
+    if wanted.home != before.home:
+        raise UsageError(
+            f"the data directory is {wanted.home or 'none'} now and was {before.home or 'none'}; "
+            "stop the server and start it anew"
+        )
+    checkaddress_of(host, wanted.home, insecure=insecure)
+    return wanted
 
 
 def checkaddress_of(host: str, home: Path | None, *, insecure: bool) -> None:

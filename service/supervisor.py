@@ -34,6 +34,7 @@ from .processes import (
     bury,
     error_of,
     has_ended,
+    is_ending,
     lines_of,
     listen,
     start,
@@ -146,21 +147,25 @@ def _replace(state: _State, roles: Callable[[], Sequence[Role]]) -> None:
         place = _Place(role)
         exclusive = role.name == "tasks"  # only one may hold the directory
         if exclusive and same is not None and same.child is not None:
-            stop(state.folder, [same.child])
+            stop(state.folder, [same.child], hurried=False)
             same.child = None
         others = [*state.children(), *(p.child for p in old if p.child)]
         place.child = start(role, others, replaces=True)
         state.places.append(place)
         if not becomes_ready(place.child, within_s=OPENING_S):
             log.error("process %s does not get ready; the old one goes on", place.child.name)
-            stop(state.folder, [place.child])
+            stop(state.folder, [place.child], hurried=False)
             place.child = None
             if same is not None:
                 state.places[-1] = same
+            if is_ending():  # SIGTERM or SIGINT came, which `supervise` looks for
+                state.places += old
+                return
             continue
         if same is not None and same.child is not None:
-            stop(state.folder, [same.child])
-    stop(state.folder, [place.child for place in old if place.child is not None])
+            stop(state.folder, [same.child], hurried=False)
+    left = [place.child for place in old if place.child is not None]
+    stop(state.folder, left, hurried=False)
     log.info("reloaded   %d processes run with the settings as they are now", len(state.places))
 
 

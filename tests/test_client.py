@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +48,7 @@ from lsr.client import (
     searching,
     tasks,
 )
+from lsr.client.clients import _Lines
 from lsr.client.reading import json_name, read
 from lsr.client.steps import Answer, Request, Sleep, call, patient
 from service import Settings, create_app
@@ -484,6 +486,28 @@ def test_a_failed_task_is_an_error_and_a_slow_one_a_timeout() -> None:
         talk.send(Answer(200, httpx.Headers(), b""))
     with pytest.raises(TimeoutError, match="task 7 is not over"):
         next(tasks.wait(7, timeout=0.0))
+
+
+def test_a_task_that_goes_on_and_says_so_is_waited_for_no_longer_than_wanted() -> None:
+    """Every line of its stream began the time anew."""
+    talk = tasks.wait(7, timeout=0.05)
+    request = next(talk)
+    assert request.listen is not None
+    assert request.listen(": still here") is False
+    time.sleep(0.06)
+    assert request.listen(": still here") is True
+    with pytest.raises(TimeoutError, match="task 7 is not over"):
+        talk.send(Answer(200, httpx.Headers(), b""))
+
+
+def test_a_line_of_a_stream_ends_at_a_line_feed_alone() -> None:
+    """JSON may hold what Python takes for the end of a line."""
+    text = '{"detail": "a\u2028b\u0085c"}'
+    sent = f"data: {text}\r\n\r\n: ä\n".encode()
+    for at in range(len(sent)):
+        lines = _Lines()
+        found = lines.of(sent[:at]) + lines.of(sent[at:])
+        assert found == [f"data: {text}", "", ": ä"]
 
 
 def test_answers_that_are_none_are_told_from_answers() -> None:

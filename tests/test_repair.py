@@ -315,3 +315,23 @@ def test_lsr_repair_as_somebody_types_it(
     assert (len(told["damaged"]), told["lost"]) == (1, [])
     assert told["from_texts"] > 0
     check(path, expected)
+
+
+def test_a_merge_and_what_it_was_made_of_may_both_be_damaged(
+    made: tuple[Path, BM25Encoder, dict[str, Any]],
+) -> None:
+    """The way back was tried before every repair, and was none: `run lsr repair` was the advice."""
+    path, _, expected = made
+    with Index.open(path) as opened:
+        before = {file.name for file in (path / "segments").iterdir()}
+        opened.merge(settle=False)
+        ((merged,),) = opened.catalog.rows(
+            "SELECT file FROM segments WHERE retired IS NULL ORDER BY n_docs DESC LIMIT 1"
+        )
+    for file in (str(merged), min(before)):
+        flip(path / "segments" / file, "tail_impact")
+    report = repair(path)
+    assert report.damaged
+    with Index.open(path) as opened:
+        assert contents(opened) == expected
+        assert opened.check().problems == ()

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,9 +19,14 @@ import pytest
 from scipy import sparse
 
 from index import Index
+from lsr.errors import UsageError
 from lsr.types import Document
+from service import Settings
+from service.home import Home, keys
+from service.home.keys import Scope
 from service.metrics.board import read_board
 from service.metrics.names import REQUESTS
+from service.server import _as_they_are
 
 TIMEOUT_S = 60
 QUERY = {"query": {"vector": {"indices": [1], "values": [1]}}}
@@ -164,6 +170,35 @@ def test_hangup_replaces_every_process_without_a_refused_request(
         assert served.search()[0] == "d0"
         served.process.send_signal(signal.SIGINT)
         assert served.process.wait(TIMEOUT_S) == 0
+
+
+@pytest.mark.slow
+def test_an_end_that_is_wanted_during_a_reload_comes(index_path: Path, tmp_path: Path) -> None:
+    """The signal was taken by the wait for an old process, and the server went on for ever."""
+    with serving(tmp_path, repr({"live": index_path}), "workers=2") as served:
+        for pause in (0.0, 0.02, 0.1):
+            if pause == 0.0:
+                served.process.send_signal(signal.SIGHUP)
+            time.sleep(pause)
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(TIMEOUT_S) == 0
+
+
+def test_new_settings_are_those_that_a_server_might_start_with(tmp_path: Path) -> None:
+    """A reload could open a server to everybody: keys were looked for at the start alone."""
+    with Home.open(tmp_path / "data") as home:
+        _, _ = keys.create(home, "root", [Scope.read("admin:*")])
+    before = Settings({}, home=tmp_path / "data")
+    assert _as_they_are(before, lambda: before, "0.0.0.0", insecure=False) is before
+    for other in (None, tmp_path / "other"):
+        with pytest.raises(UsageError, match="data directory"):
+            wanted = partial(replace, before, home=other)
+            _as_they_are(before, wanted, "0.0.0.0", insecure=False)
+    with Home.open(tmp_path / "data") as home:
+        keys.revoke(home, keys.listed(home)[0].id)
+    bare = Settings({})
+    with pytest.raises(UsageError, match="no key"):
+        _as_they_are(bare, lambda: bare, "0.0.0.0", insecure=False)
 
 
 def test_what_one_process_wrote_all_of_them_find(tmp_path: Path) -> None:

@@ -850,3 +850,21 @@ def test_a_closed_index_is_opened_by_many_at_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(n) as pool:
             for done in [pool.submit(opening) for _ in range(n)]:
                 done.result()
+
+
+def test_whole_numbers_that_are_one_double_are_one_value(tmp_path: Path) -> None:
+    """Two neighbours beyond 2^53 in a float field: every filter failed from then on, and no row
+    was sealed any more.
+    """
+    with Index.create(
+        tmp_path / "i", n_terms=2, max_weight=1.0, fields={"x": "float", "t": "keyword"}
+    ) as index:
+        rows = sparse.csr_array(np.ones((3, 2), np.float32))
+        numbers = [2**53, 2**53 + 1, 7]
+        index.add([Document(f"d{i}", {"x": x, "t": "a"}) for i, x in enumerate(numbers)], rows)
+        for _ in range(2):
+            query = sparse.csr_array(np.ones((1, 2), np.float32))
+            assert index.search(query, filter={"t": "a"}).doc_ids == ["d0", "d1", "d2"]
+            found = index.search(query, filter={"field": "x", "gte": 2**53}).doc_ids
+            assert found == ["d0", "d1"]
+            index.seal()

@@ -25,6 +25,20 @@ S = TypeVar("S")
 TIMEOUT_S = 30.0
 
 
+class _Lines:
+    """Lines of a stream that comes in pieces. They end in a line feed and nothing else: JSON may
+    hold other characters that Python takes for the end of a line.
+    """
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def of(self, piece: bytes) -> list[str]:
+        """Those that end in this piece."""
+        *whole, self._begun = (self._begun + piece).split(b"\n")
+        return [line.removesuffix(b"\r").decode("utf-8") for line in whole]
+
+
 def _operation(talk: Callable[P, Talk[T]]) -> "Callable[Concatenate[Client, P], T]":
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.perform(talk(*args, **kwargs))
@@ -135,8 +149,9 @@ class Client:
             with self._http.stream(**_arguments(request)) as response:
                 if request.listen is None or response.status_code != 200:
                     return Answer(response.status_code, response.headers, response.read())
-                for line in response.iter_lines():
-                    if request.listen(line):
+                lines = _Lines()
+                for piece in response.iter_bytes():
+                    if any(map(request.listen, lines.of(piece))):
                         break
                 return Answer(response.status_code, response.headers, b"")
         except httpx.TransportError as error:
@@ -255,8 +270,9 @@ class AsyncClient:
             async with self._http.stream(**_arguments(request)) as response:
                 if request.listen is None or response.status_code != 200:
                     return Answer(response.status_code, response.headers, await response.aread())
-                async for line in response.aiter_lines():
-                    if request.listen(line):
+                lines = _Lines()
+                async for piece in response.aiter_bytes():
+                    if any(map(request.listen, lines.of(piece))):
                         break
                 return Answer(response.status_code, response.headers, b"")
         except httpx.TransportError as error:

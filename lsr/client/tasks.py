@@ -61,7 +61,7 @@ def wait(
     Raises `TaskFailed`, and `TimeoutError` when it is not over after `timeout` seconds: it goes on.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    events = _Events(progress)
+    events = _Events(progress, deadline)
     while not events.over:
         left = SILENCE_S if deadline is None else deadline - time.monotonic()
         if left <= 0:
@@ -89,10 +89,13 @@ def wait(
 class _Events:
     """Reads server-sent events of a task until it is over."""
 
-    def __init__(self, progress: Callable[[Task], None] | None) -> None:
+    def __init__(
+        self, progress: Callable[[Task], None] | None, deadline: float | None = None
+    ) -> None:
         self.last: Task | None = None
         self.n_heard = 0
         self._progress = progress
+        self._deadline = deadline
 
     @property
     def over(self) -> bool:
@@ -106,7 +109,8 @@ class _Events:
             self.last = read(Task, json.loads(line.removeprefix("data:")))
             if self._progress is not None:
                 self._progress(self.last)
-        return self.over
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        return self.over or late
 
 
 def _place(number: int, *parts: str) -> str:

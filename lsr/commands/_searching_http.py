@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from ..client import Client, SearchOptions
+from ..client import Client, Refused, RemoteIndex, SearchOptions
 from ..errors import UsageError
 from . import _printing as out
 from ._explaining import SNIPPET
@@ -45,7 +45,7 @@ def search_over_http(
         )
     with Client(f"{parts.scheme}://{parts.netloc}", api_key=api_key) as client:
         index = client.index(name)
-        options["filter"] = filter_of(index.info().fields)
+        options["filter"] = _filter(index, filter_of)
         answers = [index.search(text, **options) for text in texts]
     if json:
         from dataclasses import asdict
@@ -72,3 +72,20 @@ def search_over_http(
         took = "" if answer.timing_ms is None else f"{answer.timing_ms.total:.1f} ms on the server"
         out.fact("searched", out.columns(f"{answer.index}, {exact}", took))
     out.next_step("lsr", "search", address, out.printable(texts[0]), "--explain")
+
+
+def _filter(
+    index: RemoteIndex, filter_of: Callable[[Mapping[str, str]], dict[str, Any] | None]
+) -> dict[str, Any] | None:
+    try:
+        return filter_of(index.info().fields)
+    except Refused as refused:
+        if refused.code != "forbidden":
+            raise
+    try:  # a key that sees some documents only is told nothing of the whole index
+        return filter_of({})
+    except UsageError as error:
+        raise UsageError(
+            "the key sees some documents only, so the server does not tell it which fields can be "
+            "filtered by; leave --filter out, or use another key"
+        ) from error

@@ -80,3 +80,13 @@ def keep(
 def forget(connection: apsw.Connection, number: int) -> None:
     """Remember one no more, inside a transaction; its directory is the caller's."""
     connection.execute("DELETE FROM versions WHERE number=?", (number,))
+
+
+def forget_all(home: Home, connection: apsw.Connection, index: str) -> list[Path]:
+    """Remember none of an index any more, inside a transaction; the directories of those that were,
+    which are the caller's.
+    """
+    found: list[Any] = connection.execute(
+        "DELETE FROM versions WHERE index_name=? RETURNING folder", (index,)
+    ).fetchall()
+    return [home.path / "indexes" / str(folder) for (folder,) in found]

@@ -10,13 +10,13 @@ const STEP = 1.5;
 // 0 mutes. `onChange(factors)` is called with a new object.
 export function chips(terms, factors, onChange, { all = false, onAll = () => {} } = {}) {
   const change = (term, factor) => {
-    const next = { ...factors };
+    const next = Object.assign(Object.create(null), factors);
     if (Math.abs(factor - 1) < 0.01) delete next[term];
     else next[term] = Math.round(factor * 1000) / 1000;
     onChange(next, term);
   };
   const chip = ({ term, weight, learned }) => {
-    const factor = factors[term] ?? 1;
+    const factor = factorOf(factors, term);
     const muted = factor === 0;
     return element("li", { class: `chip${muted ? " muted" : ""}${factor === 1 ? "" : " edited"}${learned ? " learned" : ""}` },
       button([element("span", { class: "term" }, term), " ",
@@ -37,11 +37,14 @@ export function chips(terms, factors, onChange, { all = false, onAll = () => {} 
     terms.some((one) => one.learned) ? element("p", { class: "quiet" }, "Tinted terms are learned associations.") : null);
 }
 
+// A term may be called as something that every object has: `constructor`.
+const factorOf = (factors, term) => (Object.hasOwn(factors, term) ? factors[term] : 1);
+
 // The tokens to send: every weight times its factor, muted terms left out.
 export function editedTokens(terms, factors) {
-  const tokens = {};
+  const tokens = Object.create(null);
   for (const { term, weight } of terms) {
-    const edited = weight * (factors[term] ?? 1);
+    const edited = weight * factorOf(factors, term);
     if (edited > 0) tokens[term] = edited;
   }
   return tokens;

@@ -61,26 +61,33 @@ function modelTables(schema) {
   ]).filter((node) => node !== null);
 }
 
-// What was typed, sent for real; the answer below with its status, time and id.
-function tryIt(method, path, operation, example) {
+// What was typed, sent for real; the answer below with its status, time and id. A parameter that is left empty is
+// not sent. `type` is that of the body, null where there is none.
+function tryIt(method, path, operation, type, example) {
   const inputs = (operation.parameters ?? []).map((parameter) => {
     const input = element("input", { value: "", placeholder: parameter.name });
-    return { name: parameter.name, input, label: element("label", {}, parameter.name, input) };
+    return { ...parameter, input, label: element("label", {}, parameter.name, input) };
   });
-  const body = example === undefined ? null
+  const body = type === null ? null
     : element("textarea", { rows: "8", spellcheck: "false", "aria-label": "Request body" });
-  if (body) body.value = JSON.stringify(example, null, 2);
+  if (body) body.value = example;
   const status = element("p", { class: "quiet", role: "status" });
   const answer = element("pre", { hidden: "", tabindex: "0", "aria-label": "Answer" });
-  const address = () => inputs.reduce(
-    (built, { name, input }) => built.replace(`{${name}}`, encodeURIComponent(input.value)), path);
+  const typed = (where) => inputs.filter((one) => one.in === where && (where === "path" || one.input.value !== ""));
+  const address = () => {
+    const built = typed("path").reduce(
+      (soFar, { name, input }) => soFar.replace(`{${name}}`, encodeURIComponent(input.value)), path);
+    const asked = new URLSearchParams(typed("query").map(({ name, input }) => [name, input.value])).toString();
+    return asked ? `${built}?${asked}` : built;
+  };
+  const headers = () => Object.fromEntries([
+    ...typed("header").map(({ name, input }) => [name, input.value]),
+    ...(body ? [["Content-Type", type]] : []),
+  ]);
   const send = async () => {
-    const options = { method: method.toUpperCase(), headers: {} };
+    const options = { method: method.toUpperCase(), headers: headers() };
     if (storedKey()) options.headers["X-API-Key"] = storedKey(); // as typed on the search page
-    if (body) {
-      options.body = body.value;
-      options.headers["Content-Type"] = "application/json";
-    }
+    if (body) options.body = body.value;
     status.className = "quiet";
     status.textContent = "sent …";
     try {
@@ -100,9 +107,12 @@ function tryIt(method, path, operation, example) {
     }
   };
   const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+  // The key itself stays out of what is copied.
   const copy = () => navigator.clipboard?.writeText(
-    `curl -s -X ${method.toUpperCase()} ${quoted(location.origin + address())}` + (body
-      ? ` -H 'Content-Type: application/json' -d ${quoted(body.value)}` : ""));
+    `curl -s -X ${method.toUpperCase()} ${quoted(location.origin + address())}`
+    + Object.entries(headers()).map(([name, value]) => ` -H ${quoted(`${name}: ${value}`)}`).join("")
+    + (storedKey() ? ` -H "X-API-Key: $LSR_API_KEY"` : "")
+    + (body ? ` --data-binary ${quoted(body.value)}` : ""));
   return element("details", {}, element("summary", {}, "Try it"),
     ...inputs.map(({ label }) => label), body,
     element("button", { type: "button", onclick: send }, "Send"),
@@ -111,8 +121,10 @@ function tryIt(method, path, operation, example) {
 }
 
 function card(path, method, operation) {
-  const content = operation.requestBody?.content?.["application/json"]?.schema;
+  const [type, taken] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [null, null];
+  const content = type === "application/json" ? taken.schema : null;
   const examples = content ? resolved(content).examples ?? [{}] : [];
+  const example = content ? JSON.stringify(examples[0], null, 2) : `{"id": "d1", "fields": {"text": "cats sleep"}}\n`;
   const answered = operation.responses["200"]?.content?.["application/json"]?.schema;
   return element("section", { class: "operation", id: operation.operationId },
     element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), " ",
@@ -130,7 +142,7 @@ function card(path, method, operation) {
           .map((one) => words(one.schema ?? {})).join(" or ")))))),
     answered && answered.$ref ? element("details", {}, element("summary", {}, "Shape of the answer"),
       ...modelTables(answered)) : null,
-    tryIt(method, path, operation, examples[0]));
+    tryIt(method, path, operation, type, example));
 }
 
 const operations = Object.entries(api.paths).flatMap(([path, methods]) =>

@@ -15,8 +15,8 @@ export function readState(search = location.search) {
     like: given.get("like"),
     k: Math.min(Math.max(Number.parseInt(given.get("k"), 10) || FIRST, 1), 1000),
     literal: given.get("literal") === "1",
-    filters: {},
-    factors: {},
+    filters: Object.create(null), // of names that anybody may have typed
+    factors: Object.create(null),
   };
   for (const [key, value] of given) {
     if (key.startsWith("f.")) (state.filters[key.slice(2)] ??= []).push(value);

@@ -85,7 +85,7 @@ async def answer_task(home: Home, task: Task, *, wait_s: float) -> Response:
 def list_tasks(
     request: Request,
     index: Annotated[str | None, Query(description="Only of this index.")] = None,
-    state: Annotated[str | None, Query(description="Only in this state.")] = None,
+    state: Annotated[queue.State | None, Query(description="Only in this state.")] = None,
     before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:

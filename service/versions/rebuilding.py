@@ -77,10 +77,8 @@ def nothing_kept(name: str) -> ProblemError:
 
 def forget_all(home: Home, name: str) -> int:
     """Delete every earlier version of an index; how many."""
-    kept = versions.versions_of(home, name)
-    with home.transaction() as connection:
-        for one in kept:
-            versions.forget(connection, one.number)
-    for one in kept:
-        shutil.rmtree(one.path, ignore_errors=True)
-    return len(kept)
+    with home.transaction() as connection:  # a rollback may serve one of them at any other moment
+        folders = versions.forget_all(home, connection, name)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)
