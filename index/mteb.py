@@ -6,12 +6,13 @@ from pathlib import Path
 from lsr import __version__
 from lsr.datasets import Dataset
 from lsr.datasets.names import cache_folder
-from lsr.encoders import load_encoder
+from lsr.encoders import document_network, load_encoder
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.encoders.protocol import SparseEncoder
 from lsr.mteb import MtebSearch
 from lsr.systems import BM25
 
+from .card import encoder_card
 from .ingest import build_index
 from .retriever import SparseRetriever
 from .store import Index
@@ -36,7 +37,10 @@ def mteb_search(encoder: str | Path | SparseEncoder = BM25) -> MtebSearch:
 def cached_retriever(corpus: Dataset, encoder: SparseEncoder) -> SparseRetriever:
     """Search `corpus` by `encoder` through an index in the cache, built when it is not there."""
     source = f"{corpus.name} {corpus.fingerprint}"
-    key = f"{__version__} {source} {encoder.space} {encoder.build}"
+    card = encoder_card(encoder)
+    read = f"{encoder.space} {encoder.build} {card.text_fields} {card.window_overlap}"
+    precision = getattr(document_network(encoder), "precision", "")
+    key = f"{__version__} {source} {read} {precision}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = cache_folder() / "indexes" / f"{corpus.name.replace('/', '-')}-{digest}"
     if not path.exists():

@@ -5,13 +5,17 @@ by tabs. Reading a run orders each query as trec_eval does: by score, then by do
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from .errors import DatasetError
 from .files import atomic_write, decode, read_lines
 from .types import MAX_GRADE, Qrels, Run
 
+_LARGEST = float(np.finfo(np.float32).max)
 _HEADER_NAMES = ("query-id", "query_id", "qid", "_id", "topic")
 
 
@@ -30,7 +34,7 @@ def read_run(path: str | Path) -> Run:
             score = float(text)
         except ValueError:
             score = math.nan
-        if not math.isfinite(score):
+        if not abs(score) <= _LARGEST:  # which NaN is not, either
             raise DatasetError(f"{path}:{number}: score {text!r}, wanted a finite number")
         row = rows.setdefault(query_id, {})
         if doc_id in row:
@@ -135,9 +139,22 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
         yield number, text.split("\t") if "\t" in text else text.split()
 
 
-def _best_first(row: Mapping[str, float]) -> tuple[list[str], list[float]]:
-    doc_ids = sorted(sorted(row, reverse=True), key=row.__getitem__, reverse=True)
-    return doc_ids, [row[doc_id] for doc_id in doc_ids]
+def _best_first(row: Mapping[str, float]) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """As trec_eval, which holds scores as float32: those that differ by less are ties."""
+    doc_ids = sorted(row, reverse=True)
+    scores = np.fromiter((row[doc_id] for doc_id in doc_ids), np.float32, len(doc_ids))
+    order = np.argsort(-scores, kind="stable")
+    return [doc_ids[at] for at in order.tolist()], scores[order]
+
+
+def require_plain_ids(ids: Iterable[str], *, whose: str) -> None:
+    """Refuse ids that no TREC run can hold, before one is made. Raises `DatasetError`."""
+    for name in ids:
+        if not name or _has_blank(name):
+            raise DatasetError(
+                f"{whose}: id {name!r} holds a blank or is empty, and blanks separate the columns "
+                "of a TREC run; leave the run out, or name it otherwise in the collection"
+            )
 
 
 def _refuse_blanks(path: Path, *ids: str) -> None:

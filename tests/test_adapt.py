@@ -130,6 +130,23 @@ def test_the_interval_is_of_the_differences() -> None:
     )
 
 
+def test_a_fresh_start_that_is_refused_loses_nothing(tmp_path: Path, encoder: Path) -> None:
+    """What was made before was removed first, and then the name of the corpus looked at."""
+    corpus = tmp_path / "corpus.jsonl"
+    write_corpus(corpus, documents())
+    kept = tmp_path / "out.adapt" / "collection" / "queries.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("hours of work")
+    common = {"encoder": encoder, "resume": False, "progress": False}
+    with pytest.raises(DatasetError):
+        adapt(str(tmp_path / "typo.jsonl"), tmp_path / "out", **common)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "modules.json").write_text("[]")
+    with pytest.raises(RecipeError, match="holds an encoder already"):
+        adapt(str(corpus), tmp_path / "out", **common)
+    assert kept.read_text() == "hours of work"
+
+
 def test_a_judged_collection_is_measured_as_evaluate_does_it(tmp_path: Path) -> None:
     """ArguAna's queries stand in its corpus, first of every ranking, and are no answers."""
     texts = ["bees sting people", "bees sting", "cows eat grass"]

@@ -9,8 +9,9 @@ from safetensors.numpy import load_file, save_file
 
 from lsr.__main__ import run
 from lsr.contamination import contamination
-from lsr.encoders import InferenceFreeEncoder, load_encoder
+from lsr.encoders import InferenceFreeEncoder, JoinedEncoder, load_encoder
 from lsr.encoders.averaging import average
+from lsr.encoders.joined import count_words
 from lsr.encoders.splade import SpladeModel
 from lsr.errors import EncoderError
 
@@ -154,4 +155,13 @@ def test_what_has_no_mean_is_refused_and_nothing_is_left(
     place.write_text(place.read_text() + " ")
     with pytest.raises(EncoderError, match="terms are not the other's"):
         average([a, b], out, [1, 1], name="x")
+    counted = []
+    for place, texts in ((tmp_path / "n", ["red bees"]), (tmp_path / "m", ["red bees", "red"])):
+        learned = load_encoder(a)
+        assert isinstance(learned, InferenceFreeEncoder)
+        words = count_words(texts, least=1)
+        JoinedEncoder.of(learned, words, weight=1.0, name="x").save(place)
+        counted.append(place)
+    with pytest.raises(EncoderError, match="counts of other texts"):
+        average(counted, out, [1, 1], name="x")
     assert not out.exists()

@@ -324,6 +324,20 @@ def test_kept_results_are_compared_on_what_they_share(
     assert "holds 0 results of nope" in complaint(capsys, "results:nope", "a.trec", *on)
 
 
+def test_results_of_different_systems_of_one_name_are_refused(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest of them was taken, whatever the folder's own summary said."""
+    on = ("--on", "drinks")
+    assert run(["evaluate", "drinks", "-k", "10", "--output", "results"]) == 0
+    capsys.readouterr()
+    assert report(capsys, "results:bm25", "a.trec", *on)["rows"], "of two depths the deeper"
+    assert run(["evaluate", "drinks", "--k1", "5", "--output", "results"]) == 0
+    capsys.readouterr()
+    told = complaint(capsys, "results:bm25", "a.trec", *on)
+    assert "different systems that are all called bm25" in told
+
+
 def test_kept_results_over_unequal_collections_are_refused(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import sys
 import types
 from collections import namedtuple
@@ -245,17 +246,25 @@ class TestFingerprint:
         path.write_bytes(path.read_bytes().replace(b"d", b"D").replace(b"2", b"4"))
         assert load_dataset(beir).fingerprint != first
 
-    def test_a_large_file_is_sampled_at_both_ends_and_between(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("lsr.datasets.dataset._WHOLE_FILE", 1000)
+    def test_every_byte_of_a_large_file_counts_and_it_is_read_once(self, tmp_path, monkeypatch):
+        """64 windows of it did, so that an edit between them kept old encodings and figures."""
+        monkeypatch.setenv("LSR_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("lsr.datasets.dataset._SMALL", 1000)
         path = tmp_path / "large"
-        path.write_bytes(bytes(200_000))
-        seen = {fingerprint_files([path], root=tmp_path)}
-        for at in (0, 100_000, 199_999):
-            content = bytearray(200_000)
+        content = bytearray(20_000)
+        seen = set()
+        for at in (0, 4_321, 19_999):
             content[at] = 1
             path.write_bytes(content)
+            os.utime(path, ns=(at, at))  # two writes may fall on one tick of the clock
             seen.add(fingerprint_files([path], root=tmp_path))
-        assert len(seen) == 4
+        assert len(seen) == 3
+        with monkeypatch.context() as patched:
+            patched.setattr("lsr.datasets.dataset._sha256", None)
+            assert fingerprint_files([path], root=tmp_path) in seen
+        for kept in (tmp_path / "cache" / "fingerprints").iterdir():
+            kept.write_bytes(b"{")
+        assert fingerprint_files([path], root=tmp_path) in seen
 
 
 class TestLoadDataset:

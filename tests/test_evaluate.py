@@ -21,6 +21,7 @@ from lsr.datasets import JudgedBy, load_dataset
 from lsr.encoders.analysis import Analyser
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.errors import DatasetError
+from lsr.shipped import shipped
 from lsr.systems import System
 from lsr.trec import read_run
 from lsr.vectors import pace, update_vectors
@@ -470,6 +471,39 @@ def test_a_system_that_saw_the_collection_is_marked(drinks, rest, tmp_path, caps
     assert "on rest is not zero-shot: trained on rest, its train split" in out
     assert run(["evaluate", "rest", "--encoder", "enc"]) == 0
     assert "* seen     trained on rest, its train split" in capsys.readouterr().out
+
+
+def test_the_shipped_encoder_is_marked_by_its_name_too(tmp_path, capsys):
+    """Its name is no folder here, so its record was not looked into."""
+    collection(tmp_path / "scifact", {"q1": "coffee"}, {"q1": {"c": 1}})
+    for name in ("lsr-mini", str(shipped("lsr-mini"))):
+        assert run(["evaluate", "./scifact", "--encoder", name]) == 0
+        assert "* seen     trained on scifact, its train split" in capsys.readouterr().out
+
+
+def test_an_index_that_changed_without_counting_otherwise_is_measured_again(rest, capsys):
+    words = ["evaluate", "rest", "--index", "my.index", "--output", "out", "--json"]
+    figures = []
+    for texts in (TEXTS, dict(zip(TEXTS, reversed(TEXTS.values()), strict=True))):
+        lines = [json.dumps({"_id": name, "text": text}) for name, text in texts.items()]
+        Path("corpus.jsonl").write_text("\n".join(lines) + "\n")
+        index = ["index", "corpus.jsonl", "my.index", "--encoder", "bm25", "--overwrite"]
+        assert run(index) == 0
+        capsys.readouterr()
+        assert run(words) == 0
+        figures.append(json.loads(capsys.readouterr().out)["measures"]["nDCG@10"])
+    assert figures[0] != figures[1]
+
+
+def test_ids_that_no_run_can_hold_are_refused_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    collection(tmp_path / "blank", {"q 1": "coffee"}, {"q 1": {"c": 1}})
+    assert run(["evaluate", "blank"]) == 0
+    monkeypatch.setattr(_suite, "measure_cell", None)
+    for words in (["--output", "out"], ["--run", "blank.trec"]):
+        assert run(["evaluate", "blank", *words]) == 1
+        assert "id 'q 1' holds a blank" in capsys.readouterr().err
 
 
 def test_dense_and_hybrid_systems_have_costs_of_all_their_stages(

@@ -1,6 +1,7 @@
 """MTEB drives our index, and measures what `lsr evaluate` measures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from index.mteb import cached_retriever, mteb_search
 from lsr.__main__ import run
 from lsr.datasets import load_dataset
-from lsr.encoders import InferenceFreeEncoder
+from lsr.encoders import InferenceFreeEncoder, with_text_fields
 from lsr.errors import DatasetError, MissingExtra, UsageError
 from lsr.mteb import MtebCorpus, MtebSearch, local_task
 from lsr.types import Document, Run
@@ -122,6 +123,20 @@ def test_an_index_is_built_once_and_again_for_another_corpus(
         patched.setattr("index.mteb.build_index", None)
         assert search(ROWS) == first
     assert set(search(ROWS[:1])) == {"d0"} != set(first)
+
+
+def test_an_encoder_that_reads_otherwise_has_an_index_of_its_own(
+    encoder: InferenceFreeEncoder,
+) -> None:
+    """Windows and fields are no part of an encoder's build, and it was given the other's index."""
+    corpus = MtebCorpus("read", ROWS)
+    others = [encoder, with_text_fields(encoder, ["text"])]
+    others.append(replace(encoder, card=replace(encoder.card, window_overlap=2)))
+    paths = set()
+    for one in others:
+        with cached_retriever(corpus, one) as retriever:
+            paths.add(retriever.index.path)
+    assert len(paths) == len(others)
 
 
 def test_without_mteb_the_extra_is_named(

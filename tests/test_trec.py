@@ -37,6 +37,12 @@ def test_a_run_is_read_in_trec_evals_order_whatever_its_ranks_say(tmp_path):
     assert [doc_id for doc_id, _ in read_run(tmp_path / "run").ranked("q")] == ["c", "b", "a"]
 
 
+def test_scores_that_are_one_float_are_ties(tmp_path):
+    """trec_eval holds them as floats; in doubles the first would come first."""
+    (tmp_path / "run").write_text("q Q0 a 1 20.00000002 t\nq Q0 b 2 20.00000001 t\n")
+    assert [doc_id for doc_id, _ in read_run(tmp_path / "run").ranked("q")] == ["b", "a"]
+
+
 def test_queries_may_be_interleaved(tmp_path):
     (tmp_path / "run").write_text("q Q0 a 1 2 t\np\tQ0\ta\t1\t5\tt\nq Q0 b 2 1 t\n")
     assert dict(read_run(tmp_path / "run")) == {"q": {"a": 2.0, "b": 1.0}, "p": {"a": 5.0}}
@@ -48,6 +54,7 @@ def test_queries_may_be_interleaved(tmp_path):
         ("q Q0 a 1 2.0", "got 5 columns, wanted 6"),
         ("q Q0 a 1 high t", "score 'high', wanted a finite number"),
         ("q Q0 a 1 nan t", "score 'nan', wanted a finite number"),
+        ("q Q0 a 1 1e39 t", "score '1e39', wanted a finite number"),
         ("q Q0 ok 1 1.0 t", "document 'ok' occurs twice for query 'q'"),
         ("q Q0 \xff 1 1.0 t", "not UTF-8"),
     ],

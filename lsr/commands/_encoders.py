@@ -97,8 +97,9 @@ class EncoderChoice:
 
     def _windowed(self) -> "SparseEncoder":
         from ..encoders import JoinedEncoder, learned_part, load_encoder
+        from ..encoders.layout import HUB_NAME
 
-        hub_name = self.encoder.count("/") == 1 and not self.encoder.startswith((".", "/"))
+        hub_name = HUB_NAME.fullmatch(self.encoder) is not None
         if not Path(self.encoder).is_dir() and not hub_name and self.encoder not in ENCODERS:
             raise EncoderError(
                 f"{self.encoder}: no such folder; wanted bm25, {' or '.join(ENCODERS)} or a folder "

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from ..encoders.hub import cached
+from ..shipped import encoder_place
 from ..systems import BM25, CROSS_ENCODER, DENSE, System, is_dense
 from ._belonging import note_shallow, require_answers, require_known
 from ._encoders import EncoderChoice
@@ -76,7 +78,9 @@ class ByOptions:
 
         encoder = "" if self.choice.is_bm25 else self.choice.key()
         with Index.open(self.index) as index:
-            return f"{encoder} {index_fingerprint(index.info())}"
+            # Counts may stay as they are when documents do not; commits have a moment each.
+            commit = f"{index.generation} {index.committed_at()}"
+            return f"{encoder} {index_fingerprint(index.info())} {commit}"
 
     def arguments(self) -> list[str]:
         """--index, or what the choice says."""
@@ -211,8 +215,16 @@ def _model(name: str) -> str:
 
 
 def _folders(names: list[str]) -> list[Path]:
-    """The models among the names; one on a hub has no folder here, but its name may tell."""
-    return [Path(_model(name)).expanduser() for name in names if name != BM25]
+    """The models among the names: where they lie, also a shipped one, and one of a hub in its
+    cache. Where that has none, its name may tell.
+    """
+    found = []
+    for name in (_model(name) for name in names if name != BM25):
+        place = encoder_place(Path(name).expanduser())
+        found.append(place)
+        if not place.is_dir() and (kept := cached(name)) is not None:
+            found.append(kept)
+    return found
 
 
 def _existing(names: list[str]) -> list[Path]:

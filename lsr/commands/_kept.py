@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -50,26 +50,44 @@ def collections_of(targets: Sequence[str]) -> list[str]:
 
 def kept_run(folder: Path, system: str | None, judged: Judged) -> Path:
     """The run of a cell that `lsr evaluate --output` left in `folder`; of another state refused."""
-    found: list[tuple[str, Path, str]] = []
+    found: list[_Found] = []
     for path, cell in _cells(folder):
         row = cell["row"]
         here = (row["dataset"], row["split"]) == (judged.name, judged.split)
         if here and (system is None or system in _systems(cell)):
             run = folder / "runs" / f"{path.stem}.trec.gz"
-            found.append((cell["key"]["system"], run, row["dataset_fingerprint"]))
-    labels = {label for label, _, _ in found}
+            key = cell["key"]
+            what, depth = str(key.get("system_key")), int(key.get("k", 0))
+            found.append(_Found(key["system"], run, row["dataset_fingerprint"], what, depth))
+    labels = {one.label for one in found}
     if len(labels) != 1:
         raise UsageError(
             f"{folder}: holds {len(labels)} results of {system or 'any system'} on {judged.name} "
             f"{judged.split} ({', '.join(sorted(labels)) or 'none'}); wanted one: {folder}:SYSTEM"
         )
-    fresh = [run for _, run, made_on in found if judged.fingerprint in (None, made_on)]
+    fresh = [one for one in found if judged.fingerprint in (None, one.made_on)]
     if not fresh:
         raise DatasetError(
-            f"{found[0][1]}: was made on {judged.name} {found[0][2]}, and this is "
+            f"{found[0].run}: was made on {judged.name} {found[0].made_on}, and this is "
             f"{judged.fingerprint}; evaluate again"
         )
-    return max(fresh, key=lambda run: run.stat().st_mtime)  # measured twice, with another -k
+    if len({one.system_key for one in fresh}) > 1:
+        runs = ", ".join(str(one.run) for one in fresh)
+        raise UsageError(
+            f"{folder}: holds {len(fresh)} results of different systems that are all called "
+            f"{fresh[0].label} on {judged.name} {judged.split}; name one of their runs: {runs}"
+        )
+    return max(fresh, key=lambda one: one.depth).run  # measured twice, with another -k
+
+
+class _Found(NamedTuple):
+    """A cell's label, its run, the fingerprint of its collection, what it is, and how deep."""
+
+    label: str
+    run: Path
+    made_on: str
+    system_key: str
+    depth: int
 
 
 def _cells(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -15,6 +15,7 @@ import orjson
 from .. import __version__
 from ..errors import LsrError
 from ..files import atomic_write
+from ..trec import require_plain_ids
 from . import _printing as out
 from ._cells import Cell, Collection, Place, measure_cell
 from ._entrants import Entrant
@@ -65,6 +66,8 @@ def run_suite(
         place = None if folder is None else Place(folder, collection, entrant, k, measures)
         try:
             kept = None if place is None else place.read()
+            if place is not None and kept is None:
+                require_run_of(collection)
             cell = kept or measure_cell(
                 collection,
                 entrant,
@@ -87,6 +90,12 @@ def run_suite(
             verb = "found" if kept else "measured"
             out.note(verb, out.columns(where, f"{name} {shown}, {number} of {total}"))
     return Outcome(tuple(cells), tuple(failed))
+
+
+def require_run_of(collection: Collection) -> None:
+    """Refuse a collection whose judged ids no run can hold. Raises `DatasetError`."""
+    for query_id, judged in collection.source.qrels(collection.split).items():
+        require_plain_ids((query_id, *judged), whose=collection.source.name)
 
 
 def write_summary(folder: Path, outcome: Outcome, *, command: str) -> list[Path]:

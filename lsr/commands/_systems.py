@@ -324,7 +324,9 @@ def _encode_docs_per_s(path: Path) -> float | None:
 
 
 def index_fingerprint(facts: dict[str, Any]) -> str:
-    """16 hex digits of what an index holds, wherever it lies and whatever its segments."""
+    """16 hex digits of how much an index holds and what encoded it, wherever it lies: for people,
+    since other documents may count as much.
+    """
     names = ("n_docs", "n_passages", "n_terms", "n_postings", "scale", "encoder")
     kept = {name: facts[name] for name in names}
     if kept["encoder"] is not None:

@@ -18,7 +18,7 @@ from ._encoders import EncoderChoice, encoder_options
 from ._entrants import Entrant
 from ._page import require_main, write_page
 from ._rows import Row
-from ._suite import Outcome, run_suite, write_summary
+from ._suite import Outcome, require_run_of, run_suite, write_summary
 from ._system_options import SystemOptions, entrants_of, system_options, systems_option
 from ._tables import costs, footnotes, mean_lines, quality, system_name
 
@@ -174,6 +174,8 @@ def evaluate(
 
         with Index.open(index_path, read_only=True) as opened:
             require_documents(opened, collections[0].qrels, collections[0].source.name)
+    if run_path is not None:
+        require_run_of(collections[0])
     if page is not None:  # before hours of measuring
         require_matplotlib()
         require_main(measures or DEFAULT, k)

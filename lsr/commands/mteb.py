@@ -110,9 +110,10 @@ def _task(name: str) -> "AbsTask":
 
 def _model(system: "System") -> "MtebSearch":
     from ..mteb import MtebSearch
+    from ._entrants import OfFile
     from ._systems import open_system
 
-    revision = hashlib.sha256(f"{__version__} {system}".encode()).hexdigest()[:16]
+    revision = hashlib.sha256(f"{__version__} {OfFile(system).key}".encode()).hexdigest()[:16]
     return MtebSearch(
         lambda corpus: open_system(system, corpus),
         name=f"lsr-search/{system.name.replace('/', '-')}",

@@ -1,19 +1,22 @@
 """What a collection promises, and the plainest one: a single corpus file."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import DatasetError
+import orjson
+
+from ..errors import DatasetError, DiskFull
+from ..files import atomic_write
 from ..types import Document, Qrels, Query
 from .records import read_documents
 
-_WHOLE_FILE = 1 << 26  # up to here every byte is hashed, some 60 ms
-_WINDOW = 1 << 16
-_N_WINDOWS = 64
+_SMALL = 1 << 26  # up to here a file is hashed each time, some 60 ms
 
 
 class Dataset(Protocol):
@@ -93,20 +96,38 @@ class CorpusFile:
 def fingerprint_files(paths: Iterable[Path], *, root: Path) -> str:
     """16 hex digits over names, sizes and contents, the same wherever the files lie.
 
-    A file above 64 MiB is sampled at 64 evenly spaced windows that include both ends.
+    What a large file holds is kept in the cache until its size or times change: a second a GB.
     """
     digest = hashlib.sha256()
     for path in sorted(paths):
         try:
             size = path.stat().st_size
             digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
-            with path.open("rb") as file:
-                if size <= _WHOLE_FILE:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-                else:
-                    for i in range(_N_WINDOWS):
-                        file.seek((size - _WINDOW) * i // (_N_WINDOWS - 1))
-                        digest.update(file.read(_WINDOW))
+            digest.update(_sha256(path) if size <= _SMALL else _kept_sha256(path))
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()[:16]
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _kept_sha256(path: Path) -> bytes:
+    """The SHA-256 of a large file, from the cache where the file is what it was then."""
+    from .names import cache_folder  # which knows every kind of data set, this one among them
+
+    path = path.resolve()
+    status = path.stat()
+    is_now = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    kept = cache_folder() / "fingerprints" / f"{name}.json"
+    with suppress(OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        known = orjson.loads(kept.read_bytes())
+        if known["status"] == is_now:
+            return bytes.fromhex(known["sha256"])
+    found = _sha256(path)
+    with suppress(OSError, DiskFull), atomic_write(kept) as file:  # it is only slower without
+        file.write(orjson.dumps({"path": str(path), "status": is_now, "sha256": found.hex()}))
+    return found

@@ -58,7 +58,7 @@ class IrDataset:
                 doc_id = columns.pop("doc_id")
                 fields = {k: v for k, v in columns.items() if isinstance(v, _JSON)}
                 if "text" not in fields:
-                    fields["text"] = row.default_text()
+                    fields["text"] = _without_title(row.default_text(), fields.get("title"))
                 yield Document(str(doc_id), fields)
 
     def splits(self) -> list[str]:
@@ -124,3 +124,13 @@ class IrDataset:
             return self._load(irds_id)
         except KeyError:
             return None
+
+
+def _without_title(text: str, title: object) -> str:
+    """What ir_datasets reads of a document that has no `text`, which often begins with its title:
+    that is a field of its own here, and would be read twice.
+
+    >>> _without_title("Caffeine keeps you awake", "Caffeine"), _without_title("Tea", None)
+    ('keeps you awake', 'Tea')
+    """
+    return text.removeprefix(title).lstrip() if isinstance(title, str) and title else text

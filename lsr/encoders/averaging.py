@@ -18,10 +18,13 @@ from safetensors.numpy import load_file, save_file
 from ..errors import EncoderError
 from .card import CARD, Card
 from .folder import copy_files, data_files, replacing
+from .joined import LEARNED
 from .stated import stated_record
 
 Tensors = dict[str, npt.NDArray[Any]]
 _TOKENS = ("tokenizer.json", "vocab.txt")
+_COUNTED = ("bm25.json", "terms.txt", "df.safetensors", "joined.json")
+"""Of BM25, which may stand beside a network."""
 
 
 def average(folders: Sequence[Path], output: Path, shares: Sequence[float], *, name: str) -> int:
@@ -81,6 +84,13 @@ def _check(first: Path, layout: Sequence[Path], other: Path) -> None:
             raise EncoderError(
                 f"{first / path} and {other / path} differ, so one's terms are not the other's; "
                 "average encoders that were trained from the same start"
+            )
+        counted = path.name in _COUNTED
+        if counted and (first / path).read_bytes() != (other / path).read_bytes():
+            raise EncoderError(
+                f"{first / path} and {other / path} differ: counts of other texts, or another "
+                f"weight, have no mean. Average their networks, {first / LEARNED} and so on, and "
+                "put words beside the mean with `lsr join`"
             )
 
 

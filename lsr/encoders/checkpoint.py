@@ -86,7 +86,7 @@ class Network:
         return cls(model.eval().to(pick_device(device)), tokenizer, folder)
 
     def fingerprint(self, kind: str, settings: str) -> str:
-        """16 hex digits over configuration, weights, vocabulary, length, precision and `settings`:
+        """16 hex digits over configuration, weights, tokenizer, length, precision and `settings`:
         all that the scores of an encoder of this `kind` depend on.
         """
         fingerprint = Fingerprint()
@@ -98,6 +98,7 @@ class Network:
         for path in weight_files(self.folder):
             fingerprint.add_file("weights", path)
         fingerprint.add("vocabulary", self.tokenizer.vocabulary())
+        fingerprint.add("tokenizer", self.tokenizer.files.get("tokenizer.json", b""))
         fingerprint.add("run", f"{self.tokenizer.max_length} {self.model.dtype}".encode())
         return fingerprint.hex()
 

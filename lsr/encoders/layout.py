@@ -83,7 +83,7 @@ _NETWORKS: list[list[Kind]] = [
 ]
 """The module sequences that make a side of an encoder."""
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def load_encoder(
     path = encoder_place(folder)
     name = Path(folder).resolve().name
     if not path.is_dir():
-        if path.exists() or not _HUB_NAME.fullmatch(str(folder)):
+        if path.exists() or not HUB_NAME.fullmatch(str(folder)):
             raise EncoderError(
                 f"there is no encoder folder at {folder}; give the path of a folder, the name "
                 f"owner/name of an encoder on the hub, or {' or '.join(ENCODERS)}"

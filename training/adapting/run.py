@@ -120,10 +120,8 @@ def run_adapt(
     started = time.monotonic()
     deadline = Deadline(None if stop_after is None else started + stop_after)
     folder = output.with_name(f"{output.name}.adapt")
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    work = _Adaptation(plan, output, folder, deadline, quiet=quiet)
-    work.open(resume=resume)
+    work = _Adaptation(plan, output, folder, deadline, fresh=not resume, quiet=quiet)
+    work.open()
     for step, do in work.steps():
         try:
             deadline.check()
@@ -138,12 +136,19 @@ class _Adaptation:
     """One adaptation at work; each step looks for what it made before."""
 
     def __init__(
-        self, plan: AdaptPlan, output: Path, folder: Path, deadline: Deadline, *, quiet: bool
+        self,
+        plan: AdaptPlan,
+        output: Path,
+        folder: Path,
+        deadline: Deadline,
+        *,
+        fresh: bool,
+        quiet: bool,
     ) -> None:
         if plan.generator and plan.queries is not None:
             raise UsageError("a generator writes queries, and queries are given; leave out one")
         self._plan, self._output, self._folder = plan, output, folder
-        self._deadline, self._quiet = deadline, quiet
+        self._deadline, self._fresh, self._quiet = deadline, fresh, quiet
         self._corpus = load_dataset(plan.corpus)
         self._before = load_encoder(plan.encoder)
         network_of(self._before, plan.encoder)  # what cannot be adapted is said now
@@ -154,7 +159,7 @@ class _Adaptation:
         if plan.teacher:
             open_judge(plan.teacher, ["a text"])
         self._writer: QuestionWriter | None = None
-        if plan.generator and not (folder / "collection").is_dir():
+        if plan.generator and (fresh or not (folder / "collection").is_dir()):
             self._writer = QuestionWriter.load(plan.generator)
         self.table: dict[str, dict[str, dict[str, Any]]] = {}
 
@@ -168,8 +173,8 @@ class _Adaptation:
             ("measure", self._measure),
         ]
 
-    def open(self, *, resume: bool) -> None:
-        """Make the folder, or check that it is of this plan."""
+    def open(self) -> None:
+        """Make the folder, or check that it is of this plan; what is refused loses nothing."""
         plan = asdict(self._plan)
         for later in ("judged", "split"):
             del plan[later]
@@ -184,6 +189,13 @@ class _Adaptation:
         }
         path = self._folder / "adapt.json"
         finished = (self._output / "modules.json").is_file()
+        if self._fresh:
+            if finished:
+                raise RecipeError(
+                    f"{self._output} holds an encoder already; move or remove it, or choose "
+                    "another output"
+                )
+            shutil.rmtree(self._folder, ignore_errors=True)
         if path.is_file() and read_object(path) != mine:
             raise RecipeError(
                 f"{self._folder} holds an adaptation with another corpus, encoder or settings; "
