@@ -140,28 +140,6 @@ def undo_merge(catalog: Catalog, undo: Undo, why: str) -> int:
     return number
 
 
-def give_up(catalog: Catalog) -> None:
-    """Forget the ways back that lead to damaged segments, for a repair: what was merged is all that
-    is left of those documents. Call as maintainer.
-    """
-    with catalog.transaction() as connection:
-        for undo in undos(connection):
-            listed = orjson.dumps(list(undo.sources)).decode()
-            files = select(
-                connection,
-                "SELECT file FROM segments WHERE segment IN (SELECT value FROM json_each(?))",
-                (listed,),
-            )
-            try:
-                if len(files) != len(undo.sources):
-                    raise FileNotFoundError("a segment is gone")
-                for (file,) in files:
-                    read_back(catalog.path.parent / "segments" / str(file))
-            except (IndexCorrupt, FileNotFoundError) as error:
-                log.error("%s: no way back from commit %d: %s", catalog.path, undo.number, error)
-                drop_undo(connection, undo.number)
-
-
 def fall_back(catalog: Catalog, *, verified: Collection[str] = ()) -> tuple[list[Undo], int]:
     """Read back what merges made, the newest first, and undo those that do not read as they should.
 

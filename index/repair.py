@@ -6,6 +6,7 @@ anew from their stored texts. Documents that have neither are lost: they are nam
 with the caller's consent. Everything else stays as it is, and all of it is one commit.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from lsr.types import Document, SparseMatrix, canonical
 from .catalog import Catalog, new_commit
 from .changes import abandon_build
 from .database import select
-from .fallback import give_up
+from .fallback import drop_undo, kept_files, undos
 from .history import horizon, note_horizon
 from .maintenance import (
     collect,
@@ -41,6 +42,8 @@ from .segment import Segment, write_segment
 from .shards import ShardSet, check_member, holds_shard
 from .snapshot import columns_of, meaningful_groups
 from .store import Index
+
+log = logging.getLogger(__name__)
 
 SEGMENT_ROWS = 50_000
 """Rows of a new segment: bounds the memory; the next merge puts them together."""
@@ -121,9 +124,8 @@ def repair(
                 settle(path, catalog)  # what can be undone needs no repair
             except IndexCorrupt:
                 raise
-            except IndexFailure:  # the segments before a merge are damaged as well
-                give_up(catalog)
-                settle(path, catalog)
+            except IndexFailure:  # what is left is gathered from both sides
+                log.warning("%s: a merge and what it was made of are damaged", path)
             damaged = damage_of(path)
             report = Repaired((), 0, 0, ())
             if damaged:
@@ -171,7 +173,11 @@ def _repaired(
         check_same_space(index, encoder)
     _abandon_builds(catalog, damaged)
     rows, dead = _orphaned(path, catalog, {one.file for one in damaged})
-    vectors, left = _salvaged(path, damaged, rows, index.n_terms)
+    with catalog.reading() as connection:
+        ways_back = [one for one in undos(connection) if one.made in {d.file for d in damaged}]
+        before_merges = kept_files(connection)
+    files = [*(one.file for one in damaged), *sorted(before_merges)]
+    vectors, left = _salvaged(path, files, rows, index.n_terms)
     n_from_vectors = len(rows) - len(left)
     encoded, lost = _encoded(index, left, encoder, progress)
     if lost and not accept_loss:
@@ -197,6 +203,9 @@ def _repaired(
             note = note_of(stats, index.settings)
             record_segment(connection, place, stats, added=number, note=note)
         gone = [*dead, *(row.docid for row in lost)]
+        for undo in ways_back:  # which lead to damage; what was sound of it is in the new segments
+            gone += undo.gone
+            drop_undo(connection, undo.number)
         # Versions that an earlier commit saw were in the damaged segment: it is out of reach now.
         note_horizon(connection, number, before=max(before, number), left_out=gone)
         forget_versions(connection, [(docid,) for docid in gone])
@@ -250,14 +259,14 @@ def _orphaned(path: Path, catalog: Catalog, damaged: set[str]) -> tuple[list[_Ro
 
 
 def _salvaged(
-    path: Path, damaged: Sequence[Damage], rows: Sequence[_Row], n_terms: int
+    path: Path, files: Sequence[str], rows: Sequence[_Row], n_terms: int
 ) -> tuple[dict[int, Any], list[_Row]]:
-    """Vectors by docid of damaged segments whose vectors are not, and the rows without one."""
+    """Vectors by docid of segments whose vectors are not damaged, and the rows without one."""
     vectors: dict[int, Any] = {}
     wanted = {row.docid for row in rows}
-    for one in damaged:
+    for file in files:
         try:
-            with Segment.open(path / "segments" / one.file) as segment:
+            with Segment.open(path / "segments" / file) as segment:
                 if segment.n_terms != n_terms or not intact_vectors(segment):
                     continue
                 docids = segment.docids.tolist()

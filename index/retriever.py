@@ -121,7 +121,10 @@ def document_folder(index: Index) -> Path | None:
     if card.query_strategy == "bm25" and index.encoder_folder.is_dir():
         return index.encoder_folder  # both sides of BM25 are one
     if card.path is None:
-        raise EncoderError(f"{index.encoder_folder}: the copy of the encoder is gone")
+        raise EncoderError(
+            f"{index.path}: its encoder '{card.name}' left no folder, only what reads queries, so "
+            "documents cannot be encoded; name a copy with --encoder FOLDER"
+        )
     if (folder := whole_encoder(card)) is None:
         raise EncoderError(
             f"{index.path}: its encoder '{card.name}' is not at {card.path} any more, so documents "

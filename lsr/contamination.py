@@ -105,15 +105,28 @@ def _families(said: str) -> set[str]:
 def _of_folder(folder: Path, dataset: str, split: str, fingerprint: str) -> Iterator[Seen]:
     card = read_object(folder / CARD) if (folder / CARD).is_file() else {}
     record = card.get("training")
-    own = folder.resolve().name
+    own = _called(folder)
     if isinstance(record, Mapping):  # it knows better than names and the README made of it
         yield from _of_training(record, dataset, split, fingerprint)
         return
-    known_as = [own, folder.name, str(card.get("name", ""))]  # a link may bear the model's name
+    named = folder.name if own == folder.resolve().name else own
+    known_as = [own, named, str(card.get("name", ""))]  # a link may bear the model's name
     for said in front_matter(folder, "datasets"):
         if family(said) == family(dataset):
             yield Seen(f"{own} was trained on {said}", "its model card")
     yield from _of_names([*known_as, *front_matter(folder, "base_model")], dataset)
+
+
+def _called(folder: Path) -> str:
+    """A folder's name; of one in the hub's cache that of the model, not of the revision.
+
+    >>> _called(Path("/hub/models--owner--name/snapshots/0123abcd"))
+    'owner/name'
+    """
+    cached = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and cached.startswith("models--"):
+        return cached.removeprefix("models--").replace("--", "/", 1)
+    return folder.resolve().name
 
 
 def _of_training(

@@ -42,14 +42,21 @@ class LsrError(Exception):
     """The root: catching it catches every error raised on purpose."""
 
     exit_code = 1
-    may_pass = False
-    """Whether the same command may succeed later: a disk or a share that did not answer, a package
-    that was not there. What was done until then is worth keeping. It goes from process to process.
-    """
+    _may_pass = False
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same command may succeed later: a disk or a share that did not answer, a
+        package that was not there. What was done until then is worth keeping.
+        """
+        cause = self.__cause__
+        # A damaged gzip file is an OSError, too, but none of the system's.
+        return self._may_pass or (isinstance(cause, OSError) and cause.errno is not None)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Python would call the class with the message alone; some of ours are told more.
-        return _revived, (type(self), self.args, self.__dict__)
+        # Python would call the class with the message alone; some of ours are told more. A cause
+        # stays behind.
+        return _revived, (type(self), self.args, {**self.__dict__, "_may_pass": self.may_pass})
 
 
 def _revived(kind: type[LsrError], args: tuple[Any, ...], facts: dict[str, Any]) -> LsrError:
@@ -124,7 +131,7 @@ class RecipeError(UsageError):
 class MissingExtra(UsageError):
     """A package of an optional extra is not installed; the message holds the install line."""
 
-    may_pass = True
+    _may_pass = True
 
     def __init__(self, purpose: str, *, extra: str, package: str) -> None:
         super().__init__(

@@ -64,11 +64,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _unreadable(path: Path, error: OSError) -> DatasetError:
-    told = DatasetError(
+    return DatasetError(
         f"{path}: cannot be read ({error.strerror or error}); wanted a readable file"
     )
-    told.may_pass = True
-    return told
 
 
 def read_whole(path: Path) -> bytes:
@@ -159,6 +157,8 @@ def changing(path: Path) -> Iterator[None]:
     """Turn what the system refuses meanwhile into `DiskFull` or `IndexFailure` about this path."""
     try:
         yield
+    except InterruptedError:  # somebody wants an end, and the disk is well
+        raise
     except OSError as error:
         about = path if error.filename is None else error.filename
         if error.errno in NO_ROOM:

@@ -153,7 +153,7 @@ def require_plain_ids(ids: Iterable[str], *, whose: str) -> None:
         if not name or _has_blank(name):
             raise DatasetError(
                 f"{whose}: id {name!r} holds a blank or is empty, and blanks separate the columns "
-                "of a TREC run; leave the run out, or name it otherwise in the collection"
+                "of a TREC run, which --run and --output write; leave these out, or rename it"
             )
 
 

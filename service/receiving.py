@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 from .home import Home, log, queue
 from .home.arriving import Arriving
 from .home.queue import Task
+from .home.registry import Entry
 from .pressure import Pressure
 from .problems import ProblemError
 
@@ -143,6 +144,11 @@ def submit(home: Home, kind: str, index: str | None, request: Mapping[str, Any])
     with home.transaction() as connection:
         number = queue.enqueue(connection, kind, index, request)
     return queue.task_of(home, number)
+
+
+def where_of(entry: Entry) -> dict[str, Any]:
+    """What a task says, first, of an index that is not of the data directory."""
+    return {queue.MOUNTED: str(entry.path)} if entry.mounted else {}
 
 
 async def finished(home: Home, task: Task, *, wait_s: float) -> Task:

@@ -261,7 +261,7 @@ def test_passages_are_rows_of_their_own(tmp_path: Path) -> None:
         passages = [Passage(0, 0, 1), Passage(0, 1, 2), Passage(1, 0, 3)]
         index.add([Document("x", {"text": "ab"}), Document("y")], vectors, passages=passages)
         (rows,) = rows_of(index)
-        assert rows.ids == ["x#1", "x#2", "y"]
+        assert rows.ids == ["x#1", "x#2", "y#1"]
         assert rows.doc_ids == ["x", "x", "y"]
         assert rows.fields[0] == rows.fields[1] == b'{"text":"ab"}'
         export_index(index, tmp_path / "ciff", "ciff", encoder=None, name="p", progress=False)

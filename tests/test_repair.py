@@ -335,3 +335,32 @@ def test_a_merge_and_what_it_was_made_of_may_both_be_damaged(
     with Index.open(path) as opened:
         assert contents(opened) == expected
         assert opened.check().problems == ()
+
+
+def test_what_a_repair_refuses_keeps_the_segments_from_before_a_merge(tmp_path: Path) -> None:
+    """Neither vectors nor texts of one of them are left; the others' vectors are, in them alone."""
+    path = tmp_path / "i"
+    with Index.create(path, n_terms=15, max_weight=1.0) as opened:
+        for part in range(3):
+            rows = sparse.csr_array(np.eye(15, dtype=np.float32)[part * 5 : part * 5 + 5])
+            opened.add([Document(f"d{part * 5 + i}") for i in range(5)], rows)
+            opened.seal()
+        before = {file.name for file in (path / "segments").iterdir()}
+        opened.merge(settle=False)
+    (merged,) = {file.name for file in (path / "segments").iterdir()} - before
+    for file in (merged, min(before)):
+        flip(path / "segments" / file, "forward_weight")
+    with Segment.open(path / "segments" / min(before)) as segment:
+        gone = set(segment.doc_ids())
+    for _ in range(2):
+        with pytest.raises(IndexFailure, match="5 documents have neither vectors nor texts"):
+            repair(path)
+        assert {file.name for file in (path / "segments").iterdir()} == {*before, merged}
+    report = repair(path, accept_loss=True)
+    assert (set(report.lost), report.n_from_vectors) == (gone, 10)
+    with Index.open(path) as opened:
+        assert opened.n_docs == 10
+        assert opened.check().problems == ()
+        kept = min(int(name[1:]) for name in {f"d{i}" for i in range(15)} - gone)
+        query = sparse.csr_array(np.eye(15, dtype=np.float32)[[kept]])
+        assert opened.search(query).doc_ids == [f"d{kept}"]

@@ -52,7 +52,8 @@ def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
     from .ciff_kernels import encode_postings
 
     documents = quantised_documents(index)
-    ids = numbered(documents.doc_ids)
+    split = len(set(documents.doc_ids)) < len(documents.doc_ids)
+    ids = numbered(documents.doc_ids, {}) if split else documents.doc_ids
     lists = sparse.csc_array(documents.impacts)
     lists.sort_indices()
     starts = lists.indptr.astype(np.int64)

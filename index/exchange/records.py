@@ -1,7 +1,6 @@
 """An index as a stream of rows for other engines: ids, stored fields, weights by term."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +12,7 @@ from ..live import positions_in
 
 if TYPE_CHECKING:
     from ..reading import Reader
+    from ..snapshot import Snapshot
     from ..store import Index
 
 BATCH = 2048
@@ -27,8 +27,8 @@ class Rows:
     """Some passages (documents where nothing was split), by docid ascending.
 
     Row i has the postings starts[i] .. starts[i + 1] - 1 of `terms` (uint32) and `weights` (uint8,
-    or float32). `ids` are unique: of a document in several passages `ID#1`, `ID#2`, and so on, with
-    their `doc_ids` beside them. `fields` are JSON objects as stored.
+    or float32). `ids` are unique: where any document has several passages `ID#1`, `ID#2`, and so
+    on, with their `doc_ids` beside them. `fields` are JSON objects as stored.
     """
 
     ids: list[str]
@@ -48,8 +48,10 @@ def rows_of(index: "Index", *, weights: Weights = "impacts") -> Iterator[Rows]:
 
     Memory is that of one batch, besides the maps of segments.
     """
-    for start, part in index.parts():
-        yield from _rows_of(part, start, weights)
+    parts = [(start, part, part.refresh()) for start, part in index.parts()]
+    split = any(_is_split(snapshot) for _, _, snapshot in parts)
+    for start, part, snapshot in parts:
+        yield from _rows_of(part, snapshot, start, weights, split=split)
 
 
 def row_ids(index: "Index") -> dict[int, str]:
@@ -61,13 +63,25 @@ def row_ids(index: "Index") -> dict[int, str]:
     }
 
 
-def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
-    snapshot = index.refresh()
+def _is_split(snapshot: "Snapshot") -> bool:
+    """Whether a document has several passages that a search may return."""
+    for view in snapshot.views:
+        groups = view.segment.groups
+        if groups is not None:
+            live = positions_in(view.live, view.segment.n_docs)
+            if len(np.unique(groups[live])) < len(live):
+                return True
+    return False
+
+
+def _rows_of(
+    index: "Reader", snapshot: "Snapshot", start: int, weights: Weights, *, split: bool
+) -> Iterator[Rows]:
     for view in snapshot.views:
         live = positions_in(view.live, view.segment.n_docs)
         live = live[np.argsort(view.segment.docids[live], kind="stable")]
         # Passages of a document lie in one segment, their docids side by side.
-        groups = None if view.segment.groups is None else view.segment.groups[live]
+        n_before: dict[str, int] = {}
         for first in range(0, len(live), BATCH):
             chosen = live[first : first + BATCH]
             docids = view.segment.docids[chosen]
@@ -79,11 +93,8 @@ def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
                 csr = view.segment.vectors(chosen)
                 starts = csr.indptr.astype(np.int64)
                 terms, values = csr.indices.astype(np.uint32), csr.data
-            ids = doc_ids
-            if groups is not None:
-                ids = _numbered(doc_ids, groups, first)
             yield Rows(
-                ids,
+                numbered(doc_ids, n_before) if split else doc_ids,
                 doc_ids,
                 docids + np.uint32(start),
                 index.stored_fields(docids),
@@ -93,30 +104,17 @@ def _rows_of(index: "Reader", start: int, weights: Weights) -> Iterator[Rows]:
             )
 
 
-def _numbered(doc_ids: list[str], groups: npt.NDArray[np.uint32], first: int) -> list[str]:
-    """As `numbered`, of some rows of a segment, the first of which is row `first` of `groups`."""
-    mine = groups[first : first + len(doc_ids)]
-    begins = np.searchsorted(groups, mine, side="left")
-    ends = np.searchsorted(groups, mine, side="right")
-    places = np.arange(first, first + len(doc_ids)) - begins + 1
-    return [
-        doc_id if n == 1 else f"{doc_id}#{place}"
-        for doc_id, n, place in zip(doc_ids, (ends - begins).tolist(), places.tolist(), strict=True)
-    ]
+def numbered(doc_ids: Iterable[str], n_before: dict[str, int]) -> list[str]:
+    """`ID#n` for the nth passage of each document, of rows in the order of their docids; `n_before`
+    counts those that came before, and goes on counting.
 
-
-def numbered(doc_ids: list[str]) -> list[str]:
-    """Unique ids of rows in the order of their docids: `ID#n` for the nth passage of a document
-    that has several.
-
-    >>> numbered(["a", "a", "b"])
-    ['a#1', 'a#2', 'b']
+    >>> numbered(["a", "a", "b", "a#1"], {})
+    ['a#1', 'a#2', 'b#1', 'a#1#1']
     """
-    several, seen = Counter(doc_ids), Counter[str]()
     ids = []
     for doc_id in doc_ids:
-        seen[doc_id] += 1
-        ids.append(doc_id if several[doc_id] == 1 else f"{doc_id}#{seen[doc_id]}")
+        n_before[doc_id] = n_before.get(doc_id, 0) + 1
+        ids.append(f"{doc_id}#{n_before[doc_id]}")
     return ids
 
 

@@ -130,7 +130,10 @@ def _without_title(text: str, title: object) -> str:
     """What ir_datasets reads of a document that has no `text`, which often begins with its title:
     that is a field of its own here, and would be read twice.
 
-    >>> _without_title("Caffeine keeps you awake", "Caffeine"), _without_title("Tea", None)
-    ('keeps you awake', 'Tea')
+    >>> _without_title("Caffeine keeps you awake", "Caffeine"), _without_title("Teapots", "Tea")
+    ('keeps you awake', 'Teapots')
     """
-    return text.removeprefix(title).lstrip() if isinstance(title, str) and title else text
+    if not isinstance(title, str) or not title or not text.startswith(title):
+        return text
+    rest = text[len(title) :]
+    return rest.lstrip() if not rest or rest[0].isspace() else text

@@ -77,9 +77,12 @@ def keep(
     )
 
 
-def forget(connection: apsw.Connection, number: int) -> None:
-    """Remember one no more, inside a transaction; its directory is the caller's."""
+def forget(connection: apsw.Connection, number: int) -> bool:
+    """Remember one no more, inside a transaction; its directory is the caller's. Whether it was
+    still there: what another has forgotten is removed.
+    """
     connection.execute("DELETE FROM versions WHERE number=?", (number,))
+    return bool(connection.changes())
 
 
 def forget_all(home: Home, connection: apsw.Connection, index: str) -> list[Path]:

@@ -36,15 +36,16 @@ export function filterPanel(kinds, filters, onChange, { open = false } = {}) {
   const names = Object.keys(kinds).sort();
   if (!names.length) return null;
   const set = (name, values) => {
-    const next = { ...filters };
+    const next = Object.assign(Object.create(null), filters); // a field may be called `constructor`
     if (values.length) next[name] = values;
     else delete next[name];
     onChange(next);
   };
-  const used = names.filter((name) => filters[name]?.length);
+  const chosen = (name) => (Object.hasOwn(filters, name) ? filters[name] : []);
+  const used = names.filter((name) => chosen(name).length);
   return element("details", { class: "filters", open: open || used.length > 0 },
     element("summary", {}, used.length ? `Filters (${used.length})` : "Filters"),
-    element("div", { class: "grid" }, ...names.map((name) => control(name, kinds[name], filters[name], set)),
+    element("div", { class: "grid" }, ...names.map((name) => control(name, kinds[name], chosen(name), set)),
       used.length ? button("Clear", () => onChange({}), { class: "plain" }) : null));
 }
 

@@ -17,10 +17,10 @@ from ..access import needs
 from ..bodies import body_lines
 from ..engine import Engine
 from ..filters import check
-from ..home.queue import MOUNTED, Task
+from ..home.queue import Task
 from ..home.registry import Entry
 from ..problems import KINDS, ProblemError
-from ..receiving import Upload, finished, submit
+from ..receiving import Upload, finished, submit, where_of
 from ..wire.documents import DeleteRequest, DocumentBody, StoredDocument, WrittenDocument
 from ..wire.tasks import TaskInfo
 from .answering import (
@@ -115,7 +115,7 @@ async def add_documents(
     upload = Upload(
         engine.writable_home(),
         entry.name,
-        {**_where(entry), "ack": ack},
+        {**where_of(entry), "ack": ack},
         idempotency_key,
         engine.pressure,
         _length(request),
@@ -142,11 +142,11 @@ async def delete_documents(
     engine = engine_of(request)
     engine.writable_home()
     entry = await run_sync(_writable, request, name)
-    wanted: dict[str, Any] = {**_where(entry), "ids": body.ids}
+    wanted: dict[str, Any] = {**where_of(entry), "ids": body.ids}
     if body.ids is None:
         collection = await run_sync(collection_of, request, name, "write")
         check(collection.index, body.filter)
-        wanted = {**_where(entry), "filter": body.filter}
+        wanted = {**where_of(entry), "filter": body.filter}
     elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
         raise ProblemError("invalid_request", f"/ids/{empty[0]} is empty.")
     else:
@@ -224,7 +224,7 @@ async def write_document(
     upload = Upload(
         engine.writable_home(),
         entry.name,
-        {**_where(entry), "expect": expected},
+        {**where_of(entry), "expect": expected},
         None,
         engine.pressure,
         len(line),
@@ -273,7 +273,7 @@ async def delete_document(
     entry = await run_sync(_writable, request, name)
     if not is_doc_id(id):
         raise _unknown(name, id)
-    wanted = {**_where(entry), "ids": [id], "expect": _expected(id, if_match, None)}
+    wanted = {**where_of(entry), "ids": [id], "expect": _expected(id, if_match, None)}
     task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)
     task = await finished(engine.writable_home(), task, wait_s=300.0)
     _raise_failed(task)
@@ -297,11 +297,6 @@ def _writable(request: Request, name: str) -> Entry:
             hint="Start it without --read-only, or create an index of the data directory.",
         )
     return entry
-
-
-def _where(entry: Entry) -> dict[str, Any]:
-    """What a task says, first, of an index that is not of the data directory."""
-    return {MOUNTED: str(entry.path)} if entry.mounted else {}
 
 
 def _expected(doc_id: str, if_match: str | None, if_none_match: str | None) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from index.archive import SUFFIX
 
 from ..access import needs
 from ..home.queue import Task
-from ..receiving import submit
+from ..receiving import submit, where_of
 from ..versions import snapshots
 from ..wire.snapshots import CreateSnapshot, RestoreSnapshot, SnapshotInfo, SnapshotList
 from ..wire.tasks import TaskInfo
@@ -66,8 +66,9 @@ async def create_snapshot(body: CreateSnapshot, request: Request, wait: Wait = 3
     home = engine.writable_home()
 
     def ask() -> Task:
-        name = engine.registry().resolve(body.index).name
-        return submit(home, "snapshot_create", name, {"archive": body.archive})
+        entry = engine.registry().resolve(body.index)
+        wanted = {**where_of(entry), "archive": body.archive}
+        return submit(home, "snapshot_create", entry.name, wanted)
 
     return await answer_task(home, await run_sync(ask), wait_s=wait)
 

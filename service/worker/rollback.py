@@ -39,8 +39,9 @@ def run(job: Job) -> dict[str, Any]:
             ) from error
         after = earlier.generation
     with job.home.transaction() as connection:
+        if not versions.forget(connection, version.number):
+            raise nothing_kept(entry.name)
         registry.move(connection, entry.name, version.path, version.settings)
-        versions.forget(connection, version.number)
         versions.keep(
             connection,
             entry.name,
