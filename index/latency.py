@@ -8,7 +8,6 @@ of the searching thread.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from lsr.types import SparseMatrix, canonical
 from .engine import Found, search
 from .live import Live, positions_in
 from .pruning import prune_terms
-from .quantize import IntegerQuery, integer_query
+from .quantize import IntegerQuery
 from .segment import Segment
 from .snapshot import View
 
@@ -148,16 +147,6 @@ def sampled_queries(
     filled = np.flatnonzero(np.diff(stacked.indptr))
     kept: SparseMatrix = sparse.csr_array(prune_terms(stacked, query_terms)[filled])
     return kept
-
-
-def integer_queries(queries: SparseMatrix, *, scale: float) -> list[IntegerQuery]:
-    """Every row rounded for the core."""
-    return [
-        integer_query(
-            queries.indices[a:b], queries.data[a:b], n_terms=queries.shape[1], scale=scale
-        )
-        for a, b in pairwise(queries.indptr.tolist())
-    ]
 
 
 def searcher(

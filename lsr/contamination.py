@@ -165,9 +165,10 @@ def _table() -> Published:
 def _records(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The record, those of the encoders it was averaged with (`lsr average`) or started from."""
     yield record
-    before = record.get("backbone", {}).get("training")
-    if isinstance(before, Mapping):
-        yield from _records(before)
+    for start in ("backbone", "query_backbone"):
+        before = record.get(start, {}).get("training")
+        if isinstance(before, Mapping):
+            yield from _records(before)
     for other in record.get("averaged", {}).get("others", []):
         yield from _records(other)
 
@@ -193,7 +194,8 @@ def _of_record(
 
 
 def _parents(record: Mapping[str, Any]) -> list[str]:
-    """Names of the backbone and of the teachers, from which what they saw may be inherited."""
+    """Names of the backbones and of the teachers, from which what they saw may be inherited."""
     recipe = record.get("recipe", {})
     teachers = [str(teacher.get("model", "")) for teacher in recipe.get("teachers", [])]
-    return [str(record.get("backbone", {}).get("name", "")), *teachers]
+    starts = [str(record.get(one, {}).get("name", "")) for one in ("backbone", "query_backbone")]
+    return [*starts, *teachers]

@@ -45,6 +45,8 @@ class Collection:
         self.identity = f"{name} {index.identity} {self.encoder_label}"
         """What cursors and entity tags belong to: another index at this place has another."""
         self._restricted: dict[bytes, Collection] = {}
+        self._whole: Collection | None = None
+        """That of which this is what a key with a filter sees; both have one encoder."""
 
     @classmethod
     def open(
@@ -82,6 +84,7 @@ class Collection:
         known = self._restricted.get(name)
         if known is None:
             known = copy.copy(self)
+            known._whole = self
             known.index = RestrictedIndex(self.index, forced)
             known.identity += f" {hashlib.sha256(name).hexdigest()}"
             known._restricted = {}
@@ -93,6 +96,8 @@ class Collection:
     @cached_property
     def term_numbers(self) -> Mapping[str, int]:
         """Vocabulary entry -> term number; made when the first query of tokens comes."""
+        if self._whole is not None:
+            return self._whole.term_numbers
         if self.encoder is None:
             return {}
         numbers: dict[str, int] = {}
@@ -106,6 +111,8 @@ class Collection:
 
         None where there is none to load. Raises what loading raises.
         """
+        if self._whole is not None:
+            return self._whole.document_encoder
         if self.encoder is None or self.encoder.query_strategy == "bm25":
             return self.encoder
         folder = self.encoder_folder or whole_encoder(self.index.encoder)

@@ -65,24 +65,27 @@ async def _index_failure(request: Request, error: Exception) -> Response:
     """A damaged or missing file met while answering; its path goes to the log only."""
     request_id = request.scope["state"]["request_id"]
     log.error("request %s: %s: %s", request_id, type(error).__name__, error)
+    return problem_response(request.scope, problem_of_failure(error))
+
+
+def problem_of_failure(error: Exception) -> ProblemError:
+    """What a client may know of an `IndexFailure`: no path."""
     if isinstance(error, DiskFull):
-        problem = ProblemError(
+        return ProblemError(
             "insufficient_storage",
             "The disk is full, so nothing can be written; searches go on.",
             hint="Whoever runs the server must make room; then send the request again.",
             headers={"Retry-After": "60"},
         )
-        return problem_response(request.scope, problem)
     if isinstance(error, ShardMissing):
-        problem = ProblemError(
+        return ProblemError(
             "shard_missing",
             f"These shards of the index do not answer: {', '.join(map(str, error.shards))}.",
             hint='Try again, or ask for what the others find with "on_missing_shard": "partial".',
             headers={"Retry-After": "1"},
         )
-        return problem_response(request.scope, problem)
     detail = f"The index cannot be read ({type(error).__name__})."
-    return problem_response(request.scope, ProblemError("index_unavailable", detail))
+    return ProblemError("index_unavailable", detail)
 
 
 async def _validation(request: Request, error: Exception) -> Response:

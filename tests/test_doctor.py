@@ -627,3 +627,17 @@ def test_misuse_is_named(
     places = {"encoder": str(tmp_path / "encoder"), "index": str(tmp_path / "x.index")}
     assert run(["doctor", *(argument.format(**places) for argument in arguments)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_long_documents_and_questions_that_nobody_reads_are_no_end_of_it(tmp_path: Path) -> None:
+    """One document of more terms than a query may have ended the whole examination, and so did
+    questions of an index of vectors.
+    """
+    rng = np.random.default_rng(0)
+    rows = sparse.random_array((12, 6000), density=0.01, rng=rng, dtype=np.float32).tolil()
+    rows[0, :5000] = 0.5
+    path = of_vectors(tmp_path / "long", sparse.csr_array(rows.tocsr()))
+    with Index.open(path) as index:
+        case = open_case(index, queries=Questions(("a question",), "test"))
+        findings = examine(case)
+    assert {one.check for one in findings} >= {"twins", "hits"}

@@ -122,3 +122,25 @@ def test_the_worker_asks_by_itself(tmp_path: Path) -> None:
         while len(points(client)) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_an_alias_has_a_line_of_its_own_that_goes_on_over_a_swap(client: TestClient) -> None:
+    """It stopped under the old index's name, and another began, so that no drop was ever seen."""
+    home = client.app_state["engine"].home  # type: ignore[attr-defined]
+    assert client.post("/v1/indexes", json={"name": "other"}).status_code == 201
+    now = [time.time()]
+    canary = Canary(home, Shelf(home), 60.0, clock=lambda: now[0])
+    for name in ("pets", "current"):
+        (home.path / "judged" / f"{name}.json").write_text(json.dumps(JUDGED))
+    line = json.dumps({"id": "z", "fields": {"text": "zebras"}}).encode()
+    kind = {"Content-Type": "application/x-ndjson"}
+    client.post("/v1/indexes/other/documents", content=line, headers=kind)
+    for how, target in (("add", "pets"), ("swap", "other")):
+        action = {how: {"alias": "current", "index": target}}
+        swapped = client.post("/v1/aliases", json={"actions": [action]})
+        assert swapped.status_code == 200, swapped.text
+        canary.look()
+        now[0] += 61
+    told = [(one["index"], one["value"] > 0) for one in points(client)]
+    assert sorted(told) == [("current", False), ("current", True), ("pets", True), ("pets", True)]
+    assert 'lsr_effectiveness{index="current"} 0' in client.get("/metrics").text

@@ -295,6 +295,20 @@ def test_a_canceled_rebuild_leaves_nothing(server: Server, monkeypatch: pytest.M
     assert server.versions() == []
 
 
+def test_a_cursor_of_before_a_rebuild_has_expired(server: Server) -> None:
+    """It was told to belong to another request, and nobody begins anew for that."""
+    body = {"query": {"text": "all"}, "limit": 1, "cursor": "start"}
+    url = "/v1/indexes/pets/search"
+    cursor = ok(server.client.post(url, json=body))["next_cursor"]
+    assert ok(server.client.post(url, json={**body, "cursor": cursor}))["hits"]
+    other = {**body, "query": {"text": "cats"}, "cursor": cursor}
+    assert ok(server.client.post(url, json=other), 422)["code"] == "invalid_cursor"
+    server.rebuild()
+    assert ok(server.client.post(url, json={**body, "cursor": cursor}), 410)["code"] == (
+        "cursor_expired"
+    )
+
+
 def test_other_passages_are_split_and_encoded_anew(server: Server) -> None:
     """An index of a network kept its passages, and said afterwards that it had others."""
     made = {"name": "long", "encoder": "lsr-mini"}

@@ -476,6 +476,22 @@ def test_tasks_are_told_to_those_who_may_write_the_index(world: World) -> None:
         assert (cancelled.status_code != 404) == may_read_lines, key
 
 
+def test_the_index_that_a_server_chooses_is_not_named_to_a_key_that_may_not_know_it(
+    folder: Path,
+) -> None:
+    with Home.open(folder / "chosen") as home:
+        _, secret = keys.create(home, "shop", [Scope.read("search:shop-*")])
+        for chosen in (None, "docs"):
+            indexes = {"docs": folder / "docs.index"}
+            settings = Settings(indexes, home=home.path, work_inside=True, embed_index=chosen)
+            with TestClient(create_app(settings)) as client:
+                asking = opened(client)
+                headers = {"X-API-Key": secret}
+                refused = asking.post("/embed_sparse", json={"inputs": "a"}, headers=headers)
+                assert refused.status_code >= 400
+                assert "docs" not in refused.text
+
+
 def test_whoever_may_rebuild_an_index_may_watch_it(world: World) -> None:
     assert world.ask("POST", "/v1/indexes", "root", json={"name": "watched"}).status_code == 201
     _, secret = keys.create(world.home, "watched", [Scope.read("admin:watched")])

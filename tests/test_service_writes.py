@@ -560,6 +560,34 @@ def test_what_is_like_a_document_is_explained_without_it(start: Callable[..., Se
     assert (told["d"]["cut"]["id"], told["d"]["cut"]["rank"]) == ("c", 2)
 
 
+def test_the_passage_that_was_ranked_is_the_one_explained(start: Callable[..., Server]) -> None:
+    """With required terms it may not be the document's best; and of two sides of a comparison, one
+    that leaves terms out says nothing of them.
+    """
+    server = start()
+    server.create(name="books", passages={"length": 8, "overlap": 0})
+    texts = {
+        "long": "alpha word word word word word word beta word word word word word word word zebra",
+        "a": "alpha", "b": "beta beta", "z": "zebra zebra", "w": "word", "v": "other words",
+    }  # fmt: skip
+    server.add("books", [{"id": one, "fields": {"text": text}} for one, text in texts.items()])
+    query = {"text": "alpha beta zebra"}
+    body = {"query": query, "require_terms": ["zebra"], "explain": True}
+    hits = server.client.post("/v1/indexes/books/search", json=body).json()["hits"]
+    (hit,) = [hit for hit in hits if hit["id"] == "long"]
+    told = server.client.post(
+        "/v1/indexes/books/explain/long", json={"query": query, "require_terms": ["zebra"]}
+    ).json()
+    assert (told["rank"], told["score"]) == (hit["rank"], hit["score"])
+    assert [one["term"] for one in told["explain"]["terms"]] == ["zebra"]
+    assert {one["term"] for one in told["missing"]} == {"alpha", "beta"}
+    sides = {"a": {"index": "books", "explain": {"top_terms": 1}}, "b": {"index": "books"}}
+    sides["b"]["explain"] = True
+    plain = {"query": {"text": "alpha zebra word"}, **sides}
+    terms = server.client.post("/v1/compare", json=plain).json()["terms"]
+    assert all(one["difference"] == 0 for hit in terms for one in hit["terms"])
+
+
 def test_texts_are_split_beside_documents_that_bring_vectors(
     start: Callable[..., Server],
 ) -> None:

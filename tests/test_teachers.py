@@ -25,7 +25,11 @@ from lsr.encoders.pairwise import load_duo  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.errors import EncoderError, RecipeError  # noqa: E402
 from lsr.reranking import PairwiseReranker  # noqa: E402
-from training import load_recipe, train  # noqa: E402
+from training import (  # noqa: E402
+    distillation,
+    load_recipe,
+    train,
+)
 from training.batches import draw  # noqa: E402
 from training.candidates import limited  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
@@ -574,6 +578,25 @@ def test_a_pairwise_teacher_does_not_see_where_the_positive_stands(cross: Path) 
     assert teacher.score_lists([], []).shape == (0,)
     other = PairwiseTeacher(PairwiseReranker(load_duo(cross), budget=0.5), "t")
     assert teacher.fingerprint != other.fingerprint
+
+
+def test_scores_that_are_kept_need_no_vectors(
+    dense: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All texts were embedded again before anybody looked into the file of scores."""
+    recipe = recipe_of(tmp_path, entry("dense", dense) + entry("bm25"))
+    pairs = load_pairs(recipe)
+    cached = load_recipe(recipe.path, {"distillation.cache": str(tmp_path / "scores.arrow")})
+    first = teach(cached, pairs, tmp_path / "run", quiet=True)
+    assert first is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "update_vectors", None)
+        again = teach(cached, pairs, tmp_path / "other", quiet=True)
+    assert again is not None
+    assert [one.name for one in again.members] == [one.name for one in first.members]
+    whole = load_recipe(cached.path, {"distillation.cache": "x", "distillation.in_batch": True})
+    assert teach(whole, pairs, tmp_path / "third") is not None
+    assert "x is not read: with in_batch" in capsys.readouterr().err
 
 
 def test_few_candidates_are_warned_of(dense: Path, tmp_path: Path, capsys) -> None:

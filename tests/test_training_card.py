@@ -191,6 +191,10 @@ def test_of_a_step_taken_twice_the_later_line_counts(tmp_path: Path) -> None:
     lines = [(1, 5.0), (2, 4.0), (3, 3.0), (2, 4.5), (3, 3.5)]
     log.write_text("".join(json.dumps({"step": s, "loss": v}) + "\n" for s, v in lines))
     assert [(line["step"], line["loss"]) for line in read_log(log)] == [(1, 5), (2, 4.5), (3, 3.5)]
+    # Torn by a full disk, and gone on with: a finished run could not be saved any more.
+    with log.open("ab") as out:
+        out.write(b'{"step": 4, "lo' + b'{"step": 5, "loss": 3}\n{"step": 6, "loss": 2}\n')
+    assert [line["step"] for line in read_log(log)] == [1, 2, 3, 6]
     assert draw(tmp_path, {"ranking": []}) == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -93,6 +94,21 @@ def test_frozen_parameters_are_not_written_and_others_must_be_there(tmp_path: Pa
     assert torch.equal(other[1].weight, module[1].weight.half().float())
     with pytest.raises(EncoderError, match=r"unknown 1\.bias"):
         read_into(torch.nn.Sequential(other[0]), tmp_path)
+
+
+def test_what_a_frozen_parameter_keeps_beside_itself_is_not_written(tmp_path: Path) -> None:
+    """In 4 bits it has its scales in the state, which nothing reads back: no run was resumed."""
+
+    class Quantised(torch.nn.Linear):
+        def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+            destination[f"{prefix}weight.absmax"] = torch.ones(3)
+
+    module = torch.nn.Sequential(Quantised(4, 4), torch.nn.Linear(4, 2))
+    module[0].requires_grad_(False)
+    assert sorted(learned(module)) == ["1.bias", "1.weight"]
+    write_learned(module, tmp_path)
+    read_into(module, tmp_path)
 
 
 class Parabola(torch.nn.Module):

@@ -98,6 +98,8 @@ def test_held_out_queries_are_not_learned_from() -> None:
     assert len(development.queries) == 12
     assert sorted(development.queries + left.queries) == sorted(before.queries)
     assert len(left.positives) == len(left.negatives) == len(left.source_of) == 36
+    (source,) = left.sources  # which the card tells
+    assert (source.n_queries, source.n_positives) == (36, sum(map(len, left.positives)))
     assert len(development.documents) == 20
     for row, query in enumerate(development.queries):
         at = before.queries.index(query)

@@ -18,6 +18,10 @@ from lsr.encoders import is_binary, load_encoder  # noqa: E402
 from lsr.encoders.literal import LiteralResidual  # noqa: E402
 from lsr.errors import RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
+from training.data import load_pairs  # noqa: E402
+from training.models import check_networks, make_encoder  # noqa: E402
+from training.scratch import make_backbone  # noqa: E402
+from training.sections import Scratch  # noqa: E402
 
 PAIRS = [
     ("red fox", "the fox has a red coat"),
@@ -149,3 +153,33 @@ def test_what_latent_terms_cannot_do_is_refused(
 ) -> Any:
     with pytest.raises(RecipeError, match=complaint):
         load_recipe(recipe(tmp_path, model=model, kind=kind, ranking=ranking))
+
+
+@pytest.mark.parametrize("head", ["uhd", "literal"])
+def test_a_run_goes_on_from_the_head_of_an_encoder(tmp_path: Path, head: str) -> None:
+    """It was drawn anew, without a word: only the language model went on."""
+    documents = load_pairs(load_recipe("smoke")).documents
+    make_backbone(tmp_path / "bare", Scratch(vocabulary=400), documents, max_length=32, seed=0)
+    uhd = {"model.uhd": {"layers": [1, 2], "dims": [50, 50], "winners": [3, 3]}}
+    wanted = uhd if head == "uhd" else {"model.literal_residual": True}
+
+    def starting(place: Path, seed: int) -> Any:
+        settings = {
+            "model.scratch": None, "model.kind": "siamese", "model.max_length": 32,
+            "stage.mlm": None, "stage.calibrate": None, "run.seed": seed,
+            "model.backbone": str(place),
+        }  # fmt: skip
+        return load_recipe("smoke", settings | wanted)
+
+    def weight(model: Any) -> Any:
+        return model.projections[0].weight if head == "uhd" else model.literal.guess.weight
+
+    recipe = starting(tmp_path / "bare", 0)
+    model = check_networks(recipe)
+    assert model is not None
+    with torch.no_grad():
+        weight(model).fill_(0.5)  # what training taught
+    make_encoder(recipe, model, model, 1.0).save(tmp_path / "trained")
+    again = check_networks(starting(tmp_path / "trained", 3))
+    assert bool((weight(again) == 0.5).all())
+    assert not bool((weight(check_networks(starting(tmp_path / "bare", 3))) == 0.5).any())

@@ -80,6 +80,16 @@ def test_frozen_layers_get_no_gradient(model: SpladeModel, batch) -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.parametrize("layers", [-1, 2, 3, 5])
+def test_more_layers_than_there_are_all_learn(backbone: Path, layers: int) -> None:
+    """Three of two were counted from the wrong end, and the last one learned alone."""
+    model = SpladeModel.from_checkpoint(backbone, max_length=16)
+    learn_last(model, layers)
+    named = [(name, p.requires_grad) for name, p in model.named_parameters() if "layer." in name]
+    assert {name.split("layer.")[1][0] for name, _ in named} == {"0", "1"}
+    assert all(learns for _, learns in named)
+
+
 def test_masked_lm_names_hidden_and_visible_tokens(model: SpladeModel) -> None:
     steps = MlmSteps(
         TEXTS,
@@ -153,6 +163,15 @@ def test_calibration_leaves_the_wanted_number_of_terms(model: SpladeModel, batch
         active = (model.weights(*batch) > 0).sum().item()
     # Ties at the threshold and sums in another order may move a term or two.
     assert active == pytest.approx(4 * 25, abs=2)
+
+
+def test_calibration_reads_documents_as_they_will_be_read(model: SpladeModel, batch) -> None:
+    calibrate(model, TEXTS, active_terms=25, max_length=16, bf16=False, prompt="the cat: ")
+    prompted = ["the cat: " + text for text in TEXTS]
+    ids = model.tokenizer.limited(16).ids(prompted, special=True)
+    with torch.no_grad():
+        rows = [model.weights(torch.tensor([one]), torch.ones(1, len(one))) for one in ids]
+    assert sum((row > 0).sum().item() for row in rows) == pytest.approx(len(ids) * 25, abs=3)
 
 
 def test_silenced_terms_never_weigh_anything(model: SpladeModel, batch) -> None:

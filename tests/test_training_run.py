@@ -1,8 +1,10 @@
 """Whole runs on two-layer networks: learning, stopping, resuming, saving, refusing."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from lsr.errors import EncoderError, MissingHead, RecipeError  # noqa: E402
 from training import load_recipe, train, training_run  # noqa: E402
 from training.card import measure, read_record  # noqa: E402
 from training.objectives import MaskedLanguageModel, Ranking  # noqa: E402
+from training.run_record import RunRecord  # noqa: E402
 from training.scratch import make_backbone  # noqa: E402
 from training.sections import Scratch  # noqa: E402
 from training.trainer import StageTrainer  # noqa: E402
@@ -422,6 +425,39 @@ def test_a_run_that_ended_between_ranking_and_writing_keeps_the_query_side(
     mended = train(recipe, tmp_path / "broken", progress=False)
     one, other = (load_encoder(report.output).queries.weights for report in (whole, mended))
     assert np.array_equal(one, other)
+
+
+def test_seconds_of_a_stage_outlive_the_call_that_was_killed(tmp_path: Path) -> None:
+    """Those of the whole were put down with each checkpoint, those of the stage at its end."""
+    path = tmp_path / "run.json"
+    record = RunRecord(path, {"seconds": 0.0})
+    with record.timing("ranking"):
+        time.sleep(0.02)
+        record.save()
+        kept = RunRecord(path, json.loads(path.read_bytes()))  # what the next call finds
+    assert kept.stage_seconds["ranking"] >= 0.02
+    with kept.timing("ranking"):
+        time.sleep(0.02)
+    assert kept.stage_seconds["ranking"] >= 0.04
+
+
+def test_the_card_names_what_queries_started_from(tmp_path: Path) -> None:
+    """Its licence and what it had seen are the encoder's as well."""
+    first = train(load_recipe("smoke", QUICK), tmp_path / "first", progress=False)
+    network = tmp_path / "asking"
+    shutil.copytree(first.output / "document_0_Transformer", network)
+    (network / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# asking\n")
+    start = str(first.output / "document_0_Transformer")
+    changes = {
+        "model.kind": "separate", "model.scratch": None, "model.backbone": start,
+        "model.query_backbone": str(network), "stage.mlm": None,
+    }  # fmt: skip
+    made = train(load_recipe("smoke", QUICK | changes), tmp_path / "two", progress=False)
+    record = json.loads((made.output / "lsr.json").read_text())["training"]
+    assert record["query_backbone"]["name"] == "asking"
+    page = (made.output / "README.md").read_text()
+    assert "query backbone asking: cc-by-nc-4.0" in page
+    assert "license: other" in page
 
 
 def test_a_network_half_removed_is_not_taken_for_the_kept_one(

@@ -19,11 +19,18 @@ _BATCH = 16
 
 @torch.no_grad()
 def calibrate(
-    model: SparseModel, documents: Sequence[str], *, active_terms: int, max_length: int, bf16: bool
+    model: SparseModel,
+    documents: Sequence[str],
+    *,
+    active_terms: int,
+    max_length: int,
+    bf16: bool,
+    prompt: str = "",
 ) -> float:
     """Subtract one number from the decoder's bias; afterwards `active_terms` are active on average.
 
-    Returns the number. The mean is over the given documents, read up to `max_length` tokens.
+    Returns the number. The mean is over the given documents, each behind `prompt`, read up to
+    `max_length` tokens.
     """
     bias = model.decoder.bias
     if bias is None:
@@ -32,7 +39,7 @@ def calibrate(
             "calibrated; leave [stage.calibrate] out"
         )
     tokenizer = model.tokenizer.limited(max_length)
-    ids = tokenizer.ids(documents, special=True)
+    ids = tokenizer.ids([prompt + text for text in documents], special=True)
     ids.sort(key=len)
     training = model.training
     model.eval()

@@ -25,7 +25,7 @@ from .provenance import (
     versions,
 )
 from .readme import readme
-from .recipe import Recipe
+from .recipe import Recipe, checkpoint_folder
 from .report import Measured
 from .run_record import RunRecord
 
@@ -85,6 +85,7 @@ def training_record(
             "licence": backbone_licence(recipe, backbone),
         }
         | ({"training": before} if before else {}),
+        **_of_queries(recipe, settings["model"]["query_backbone"]),
         "data": [
             {
                 **asdict(source),
@@ -106,6 +107,16 @@ def training_record(
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def _of_queries(recipe: Recipe, name: str) -> dict[str, Any]:
+    """What the network of queries started from, where it has a checkpoint of its own."""
+    if not recipe.model.query_backbone:
+        return {}
+    folder = checkpoint_folder(recipe, recipe.model.query_backbone, key="model.query_backbone")
+    before = heritage_of(folder)
+    started = {"name": name, "licence": backbone_licence(recipe, folder)}
+    return {"query_backbone": started | ({"training": before} if before else {})}
 
 
 def _last_name(path_or_hub_name: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ NAME = "loss-curve"
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:
-    """The lines of a `log.jsonl` by step; of a step taken twice, after a resume, the later one."""
+    """The lines of a `log.jsonl` by step; of a step taken twice, after a resume, the later one.
+
+    A line that a full disk or a power cut has torn, anywhere, is left out: no run is lost by it.
+    """
     if not file.is_file():
         return []
-    by_step = {
-        int(line["step"]): line for line in map(orjson.loads, file.read_bytes().split(b"\n")[:-1])
-    }
+    by_step: dict[int, dict[str, Any]] = {}
+    for raw in file.read_bytes().split(b"\n")[:-1]:
+        with suppress(orjson.JSONDecodeError, KeyError, TypeError):
+            line = orjson.loads(raw)
+            by_step[int(line["step"])] = line
     return [by_step[step] for step in sorted(by_step)]
 
 

@@ -6,7 +6,7 @@ files: the same files give the same numbers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
@@ -129,6 +129,25 @@ def load_pairs(
     for name in recipe.data.corpora:
         sources.append(_read_corpus(corpus, name, recipe, text_fields))
     return collected.freeze(tuple(sources), corpus)
+
+
+def counted(pairs: "Pairs") -> tuple[Source, ...]:
+    """The sources of pairs with the counts of the queries that are in them now."""
+
+    def total(rows: list[Rows], at: int) -> int:
+        return sum(len(rows[row]) for row in np.flatnonzero(pairs.source_of == at).tolist())
+
+    return tuple(
+        replace(
+            source,
+            n_queries=int((pairs.source_of == at).sum()),
+            n_positives=total(pairs.positives, at),
+            n_negatives=total(pairs.negatives, at),
+        )
+        if source.split != "corpus"
+        else source
+        for at, source in enumerate(pairs.sources)
+    )
 
 
 def _read_corpus(

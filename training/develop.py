@@ -6,6 +6,7 @@ a sample of others, so that a look takes seconds; its scores compare one step wi
 not those of the whole collection.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from lsr.measures import evaluate
 from lsr.types import Qrels
 
 from .candidates import limited
-from .data import Pairs, Source, beside, load_pairs
+from .data import Pairs, Source, beside, counted, load_pairs
 from .gather import anyone
 from .recipe import Recipe
 from .sharding import collect
@@ -151,7 +152,7 @@ def _held_out(recipe: Recipe, pairs: Pairs) -> tuple[Development, Pairs]:
         positives=[pairs.positives[row] for row in kept],
         negatives=[pairs.negatives[row] for row in kept],
     )
-    return development, left
+    return development, replace(left, sources=counted(left))
 
 
 def mean_score(developments: Sequence[Development], encoder: SparseEncoder, measure: str) -> float:
@@ -266,10 +267,23 @@ class StopEarly(TrainerCallback):
         if best is not None and value <= best[1]:
             return False
         tensors = learned(self._objective)
-        write_shards(tensors, self._weights, exact=frozenset(tensors if self._exact else ()))
+        fresh = self._weights.with_name("best.partial")
+        shutil.rmtree(fresh, ignore_errors=True)
+        write_shards(tensors, fresh, exact=frozenset(tensors if self._exact else ()))
+        if self._weights.is_dir():
+            old = self._weights.with_name("best.old")
+            shutil.rmtree(old, ignore_errors=True)
+            self._weights.rename(old)
+            fresh.rename(self._weights)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            fresh.rename(self._weights)
         return True
 
     def restore_best(self) -> None:
         """Put the weights of the best look back into the objective."""
+        fresh = self._weights.with_name("best.partial")
+        if not self._weights.is_dir() and (fresh / INDEX).is_file():
+            fresh.rename(self._weights)  # it was whole: its index is written last
         if (self._weights / INDEX).is_file():
             read_into(self._objective, self._weights)

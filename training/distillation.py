@@ -8,12 +8,14 @@ and texts and is resumable.
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from lsr.encoders.analysis import Analyser
+from lsr.errors import ScoresError
 from lsr.reranking import KeptPreferences, PairwiseReranker
 from lsr.vectors import VectorStore, kept_vectors, update_vectors
 
@@ -60,6 +62,7 @@ def teach(
             file=sys.stderr,
         )
     query_keys, document_keys = text_keys(pairs.queries), text_keys(pairs.documents)
+    scored = _scored(cache_path)
     live: list[Vectors | None] = []
     columns: list[NewScores | None] = []
     for settings, name in zip(recipe.teachers, names, strict=True):
@@ -67,7 +70,9 @@ def teach(
         if isinstance(teacher, PairwiseTeacher):
             teacher = _remembering(teacher, folder / "preferences")
         vectors = None
-        if isinstance(teacher, EmbeddingTeacher):
+        if isinstance(teacher, EmbeddingTeacher) and (
+            how.in_batch or teacher.fingerprint not in scored
+        ):
             # BM25 is fitted to the documents at hand: nothing of it is of use to another run.
             lasting = kept if settings.kind != "bm25" else None
             vectors = _vectors(
@@ -89,6 +94,12 @@ def teach(
         )
     cache = None
     wanted = [column for column in columns if column is not None]
+    if how.cache and not wanted and not quiet:
+        print(
+            f"warning    {how.cache} is not read: with in_batch teachers that embed score whole "
+            "batches by their vectors; keep these with distillation.vectors",
+            file=sys.stderr,
+        )
     if wanted:
         cache = update_cache(
             cache_path,
@@ -116,6 +127,17 @@ def teach(
         )
     )
     return _scaled(recipe, TeacherScores(members, candidates, cache, how.in_batch))
+
+
+def _scored(cache: Path) -> set[str]:
+    """Fingerprints of the teachers whose scores are in a cache; `update_cache` says what is wrong
+    with one that cannot be read, or is about other data.
+    """
+    if not cache.exists():
+        return set()
+    with suppress(ScoresError):
+        return {column.fingerprint for column in ScoreCache.open(cache).teachers}
+    return set()
 
 
 def _named(recipe: Recipe, place: str) -> Path | None:

@@ -15,9 +15,10 @@ from lsr.encoders.decoder_settings import DecoderSettings
 from lsr.encoders.inference_free import InferenceFreeEncoder
 from lsr.encoders.layout import load_encoder
 from lsr.encoders.model import Activation, SparseModel
+from lsr.encoders.parts import document_network
 from lsr.encoders.separate import SeparateEncoder
 from lsr.encoders.siamese import SpladeEncoder
-from lsr.encoders.side import Settings
+from lsr.encoders.side import Settings, TransformerSide
 from lsr.encoders.splade import SpladeModel, SpladeTextModel
 from lsr.encoders.uhd import UHDModel
 from lsr.errors import EncoderError, RecipeError
@@ -193,7 +194,11 @@ def _network(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     if wanted.uhd is not None:
         uhd = wanted.uhd
         buckets = Buckets(uhd.layers, uhd.dims, uhd.winners, binary=uhd.binary)
-        return UHDModel.over(source, buckets, max_length=wanted.max_length, seed=seed)
+        made = UHDModel.over(source, buckets, max_length=wanted.max_length, seed=seed)
+        trained = _trained(source)
+        if isinstance(trained, UHDModel) and trained.buckets == buckets:
+            made.projections.load_state_dict(trained.projections.state_dict())
+        return made
     model: SparseModel
     if wanted.decoder is not None:
         model = _decoder(recipe, wanted.decoder, source)
@@ -210,7 +215,25 @@ def _network(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     if wanted.literal_residual:
         # A causal model has read the text at its last position only.
         model.attach_literal(position="last" if model.kind == "decoder" else "first", seed=seed)
+        trained = _trained(source)
+        if trained is not None and trained.literal is not None and model.literal is not None:
+            model.literal.load_state_dict(trained.literal.state_dict())
     return model
+
+
+def _trained(source: Path) -> SparseModel | None:
+    """The network of the encoder whose folder `source` is, or is in; None of a bare checkpoint.
+
+    What stands beside a language model's own head goes on from there.
+    """
+    root = source.parent if source.name.endswith("_0_Transformer") else source
+    if not (root / "modules.json").is_file():
+        return None
+    try:
+        side = document_network(load_encoder(root))
+    except EncoderError:  # of another library, with a network but without terms
+        return None
+    return side.model if isinstance(side, TransformerSide) else None
 
 
 def make_encoder(

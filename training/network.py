@@ -17,7 +17,8 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def learn_last(model: SparseModel, layers: int) -> None:
-    """Let the head and the last `layers` layers learn, nothing else; -1 lets everything.
+    """Let the head and the last `layers` layers learn, nothing else; all layers where there are no
+    more, and -1 lets everything.
 
     Of a network with adapters only these learn, and of its head the bias.
     """
@@ -32,11 +33,11 @@ def learn_last(model: SparseModel, layers: int) -> None:
     base = backbone.base_model
     stack = max((m for m in base.modules() if isinstance(m, nn.ModuleList)), key=len)
     if adapted:
-        for block in list(stack)[: len(stack) - layers]:
+        for block in list(stack)[: max(0, len(stack) - layers)]:
             block.requires_grad_(False)
         return
     base.requires_grad_(False)
-    for block in list(stack)[len(stack) - layers :] if layers else []:
+    for block in list(stack)[max(0, len(stack) - layers) :]:
         block.requires_grad_(True)
 
 

@@ -197,8 +197,9 @@ def earlier(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """
     found: list[Mapping[str, Any]] = []
     beside = _mappings(_mapping(record.get("averaged")).get("others"))
-    before = _mapping(_mapping(record.get("backbone")).get("training"))
-    for one in ([before] if before else []) + beside:
+    starts = [_mapping(record.get(one)) for one in ("backbone", "query_backbone")]
+    before = [run for run in (_mapping(start.get("training")) for start in starts) if run]
+    for one in before + beside:
         found += [run for run in (one, *earlier(one)) if run not in found]
     return found
 

@@ -82,11 +82,17 @@ def _facts(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         "separate": "Queries go through a network of their own.",
     }[model["kind"]]
     return _filled(
-        f"{queries} Start: {record['backbone']['name']}. Trained by `lsr train` for "
+        f"{queries} Start: {_starts(record)}. Trained by `lsr train` for "
         f"{_steps(record)} ranking steps of {stage['batch']} queries in {record['seconds']:,} "
         f"seconds{_resumed(record)}. Documents have {measured['document_terms']} terms on "
         f"average; the 99.99th percentile of their weights, rounded up, is {card['max_weight']}."
     )
+
+
+def _starts(record: Mapping[str, Any]) -> str:
+    asked = record.get("query_backbone")
+    start = str(record["backbone"]["name"])
+    return start if asked is None else f"{start}, and {asked['name']} for queries"
 
 
 def _steps(record: Mapping[str, Any]) -> str:
@@ -231,6 +237,8 @@ def _terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, the words of its licence) of everything that is in the weights, this run's first."""
     backbone = record["backbone"]
     named = [(f"backbone {backbone['name']}", backbone["licence"])]
+    if asked := record.get("query_backbone"):
+        named.append((f"query backbone {asked['name']}", asked["licence"]))
     named += [(f"data {source['name']}", source["licence"]) for source in record["data"]]
     for run in earlier(record):
         started = run.get("backbone", {})

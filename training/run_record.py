@@ -26,6 +26,8 @@ class RunRecord:
         self._before = float(content["seconds"])
         self._opened = time.monotonic()
         self._counted = False
+        self._timed: tuple[str, float, float] | None = None
+        """The stage at work, when this call began it, and its seconds before."""
 
     @classmethod
     def open(
@@ -64,14 +66,12 @@ class RunRecord:
     @contextmanager
     def timing(self, stage: str) -> Iterator[None]:
         """Count the time of the block as that of a stage."""
-        started = time.monotonic()
+        self._timed = (stage, time.monotonic(), self.stage_seconds.get(stage, 0.0))
         try:
             yield
         finally:
-            before = self.stage_seconds
-            spent = before.get(stage, 0.0) + time.monotonic() - started
-            self._content["stages"] = {**before, stage: spent}
             self.save()
+            self._timed = None
 
     @property
     def stage_tokens(self) -> dict[str, int]:
@@ -99,6 +99,10 @@ class RunRecord:
     def save(self) -> float:
         """Write how long all calls together have been at work, in seconds, and return it."""
         seconds = self.seconds
+        if self._timed is not None:  # so far: whoever is killed has it put down with a checkpoint
+            stage, began, before = self._timed
+            spent = before + time.monotonic() - began
+            self._content["stages"] = {**self.stage_seconds, stage: spent}
         if self._writes:
             write_json(self._path, {**self._content, "seconds": seconds})
         return seconds

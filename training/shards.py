@@ -25,13 +25,20 @@ _HEADER, _HEADER_PER_TENSOR = 1024, 160
 
 
 def learned(module: nn.Module) -> dict[str, Tensor]:
-    """What training changes: the state dict without the parameters that are frozen."""
+    """What training changes: the state dict without the parameters that are frozen, nor what a
+    frozen one in 4 bits keeps beside itself (`weight.absmax` and so on).
+    """
     frozen = {
         name
         for name, parameter in module.named_parameters(remove_duplicate=False)
         if not parameter.requires_grad
     }
-    return {name: value for name, value in module.state_dict().items() if name not in frozen}
+    beside = tuple(f"{name}." for name in frozen)
+    return {
+        name: value
+        for name, value in module.state_dict().items()
+        if name not in frozen and not name.startswith(beside)
+    }
 
 
 def write_shards(

@@ -119,6 +119,7 @@ def _calibrate(run: TrainingRun) -> bool:
             active_terms=wanted.active_terms,
             max_length=run.recipe.stage.ranking.max_length,
             bf16=run.recipe.run.bf16,
+            prompt=run.recipe.model.document_prompt,
         )
     return True
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from torch import nn
 
 from lsr.encoders.folder import read_object, write_json
@@ -20,6 +19,7 @@ from lsr.encoders.protocol import SparseEncoder
 from lsr.progress import bar
 
 from .adapted_weights import adapted_state, load_weights, save_weights
+from .curve import read_log
 from .data import Pairs
 from .develop import Development, Progress, StopEarly, mean_score
 from .gather import in_turn, is_first, wait
@@ -97,9 +97,8 @@ class TrainingRun:
     @property
     def last_log(self) -> dict[str, float]:
         """The numbers in the last line of the ranking stage's log; none before there is one."""
-        log = self.folder / RANKING / "log.jsonl"
-        lines = log.read_bytes().splitlines() if log.is_file() else []
-        last = orjson.loads(lines[-1]) if lines else {}
+        lines = read_log(self.folder / RANKING / "log.jsonl")
+        last = lines[-1] if lines else {}
         return {name: value for name, value in last.items() if isinstance(value, int | float)}
 
     @property

@@ -137,7 +137,7 @@ def open_case(
     if queries is None and asks is not None:
         own = Questions(titles(index, docids[:n_queries]), "titles and first sentences", own=True)
         queries = own.encoded(asks).without_empty()  # those documents are reported as empty
-    elif queries is None:
+    elif queries is None or (asks is None and queries.vectors is None):  # nobody can read them
         made = sampled_queries(snapshot.views, n_queries, n_terms=index.n_terms, seed=seed)
         queries = Questions((), "heaviest terms of documents", own=True, vectors=made)
     elif asks is not None:

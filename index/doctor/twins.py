@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from lsr.encoders.batching import keep_largest
 from lsr.types import SparseMatrix
 
+from ..quantize import MAX_QUERY_TERMS
 from .case import Case, rows_at, texts_of
 from .finding import Finding, graded, percent, several, skipped, worst
 
@@ -73,7 +75,8 @@ def twins(case: Case, *, n_probes: int = N_PROBES) -> Twins:
     filled = np.flatnonzero(np.diff(case.vectors.indptr))[:n_probes]
     own = case.docids[filled]
     probes: SparseMatrix = sparse.csr_array(case.vectors[filled])
-    answers = case.index.search_batch(probes, DEPTH + 1, collapse=False) if len(filled) else []
+    asked = keep_largest(probes, MAX_QUERY_TERMS)  # what a query may hold of a long document
+    answers = case.index.search_batch(asked, DEPTH + 1, collapse=False) if len(filled) else []
     copies = blurred = near = 0
     pairs: list[tuple[int, int]] = []
     for i, hits in enumerate(answers):

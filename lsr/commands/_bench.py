@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from index import Approximate, Index
 from index.latency import (
     Latency,
     Timed,
-    integer_queries,
     overlap,
     searcher,
     throughput,
@@ -22,6 +22,7 @@ from index.latency import (
 )
 from index.live import positions_in
 from index.pruning import prune_mass, prune_postings, prune_ratio, prune_terms
+from index.quantize import IntegerQuery
 from index.segment import Segment
 
 from ..measures import evaluate
@@ -131,7 +132,7 @@ class Bench:
         grouped = any(segment.groups is not None for segment in segments)
         core = timed(
             searcher(segments, [view.live for view in snapshot.views], k, by_group=grouped),
-            integer_queries(self.queries, scale=self.index.scale),
+            self._integers(),
             done=self.done,
         )
         return {
@@ -139,6 +140,12 @@ class Bench:
             "rounding, commits, ids": float((whole.cpu - core.cpu).mean()),
             "whole": float(whole.cpu.mean()),
         }
+
+    def _integers(self) -> list[IntegerQuery]:
+        """The queries as the index counts them."""
+        ends = pairwise(self.queries.indptr.tolist())
+        rows = self.queries
+        return [self.index.rounded(rows.indices[a:b], rows.data[a:b]) for a, b in ends]
 
     def throughput(self, k: int) -> dict[int, float]:
         """Queries a second of batches by threads."""
@@ -156,7 +163,7 @@ class Bench:
         Documents beyond what `memory` rebuilds are left out at random, from the unpruned row, too.
         """
         vectors, docids, doc_ids = self._vectors(memory)
-        queries = integer_queries(self.queries, scale=self.index.scale)
+        queries = self._integers()
         rows: list[Row] = []
         wanted: list[npt.NDArray[np.uint32]] = []
         for label, prune in PRUNINGS:

@@ -290,8 +290,9 @@ def _described(
     """Each hit with its fields and the terms it shares with the query, best first."""
     rows = []
     documents = index.documents(hits.ranking.docids)
-    for rank, ((doc_id, score), document) in enumerate(zip(hits, documents, strict=True), start=1):
-        explanation = index.explain(query, doc_id)
+    explained, _ = index.explain_docids(query, hits.ranking.docids)  # the passage that was ranked
+    told = zip(hits, documents, explained, strict=True)
+    for rank, ((doc_id, score), document, explanation) in enumerate(told, start=1):
         rows.append(
             {
                 "rank": rank,

@@ -58,11 +58,12 @@ def _of_home(home: Home, served: Collection[str]) -> Iterator[Sample]:
     yield names.OLDEST_TASK, (), 0.0 if oldest is None else max(0.0, time.time() - oldest)
     yield names.LOG_BYTES, (), float(log.n_bytes(home))
     yield names.DISK_FREE, (), float(home.free_bytes())
+    aliases = {alias for (alias,) in home.rows("SELECT alias FROM aliases")}
     for name, value in home.rows(
         "SELECT index_name, value FROM effectiveness AS one WHERE at="
         "(SELECT max(at) FROM effectiveness WHERE index_name=one.index_name)"
     ):
-        if name in served:
+        if name in served or name in aliases:
             yield names.EFFECTIVENESS, (name,), float(value)
 
 

@@ -153,7 +153,7 @@ DISK_FREE = Metric("lsr_disk_free_bytes", "gauge", "Room on the disk of the data
 EFFECTIVENESS = Metric(
     "lsr_effectiveness",
     "gauge",
-    "Newest nDCG@10 of the index's own judged queries.",
+    "Newest nDCG@10 of the judged queries of an index or an alias, under its name.",
     ("index",),
 )
 PROCESS_RESIDENT = Metric(

@@ -35,7 +35,7 @@ from .answering import (
     json,
     problems,
 )
-from .guarding import GuardedRoute
+from .guarding import GuardedRoute, access_of
 
 log = logging.getLogger("lsr.service")
 
@@ -198,15 +198,29 @@ def embed_sparse(body: EmbedSparseRequest, request: Request) -> Response:
 
 
 def _embedding_collection(request: Request) -> Collection:
+    """The index that the server chooses for a request that names none. What refuses a key names
+    none, either: it may not know it.
+    """
     engine = engine_of(request)
     name = engine.settings.embed_index
-    if name is not None:
-        return collection_of(request, name)
-    if not engine.wait(0):
+    if name is None and not engine.wait(0):
         raise ProblemError("not_ready", "The indexes are being opened.", hint="Try again.")
-    able = [one.name for one in engine.collections() if one.encoder is not None]
+    names = engine.registry()
+    access = access_of(request)
+    able = (
+        [name]
+        if name is not None
+        else [one.name for one in engine.collections() if one.encoder is not None]
+    )
+    able = [one for one in able if access.may("search", names.names_of(one))]
     if len(able) == 1:
         return collection_of(request, able[0])
+    if not able and access.key is not None:
+        raise ProblemError(
+            "forbidden",
+            "This key may search no index whose encoder is asked here.",
+            hint="Use /v1/encode, which names an index, or another key.",
+        )
     raise ProblemError(
         "no_encoder",
         f"{len(able) or 'No'} indexes here have an encoder, so it is not clear which one is meant.",

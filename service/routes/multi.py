@@ -13,7 +13,7 @@ from starlette.responses import Response
 from lsr.errors import IndexFailure
 
 from ..access import needs
-from ..errors import problem_of_faults
+from ..errors import problem_of_failure, problem_of_faults
 from ..problems import KINDS, Fault, ProblemError, problem_json
 from ..search.comparing import moves, overlap, rank_biased_overlap, term_differences
 from ..wire.compare import CompareRequest, CompareResponse, CompareTarget
@@ -52,8 +52,7 @@ def multi_search(body: MultiSearchRequest, request: Request) -> Response:
             results.append(_refused(request, error))
         except IndexFailure as error:
             log.error("request %s: %s", request.state.request_id, error)
-            detail = f"The index cannot be read ({type(error).__name__})."
-            results.append(_refused(request, ProblemError("index_unavailable", detail)))
+            results.append(_refused(request, problem_of_failure(error)))
     return json({"results": results})
 
 

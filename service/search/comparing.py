@@ -63,13 +63,18 @@ def moves(a: Sequence[str], b: Sequence[str]) -> list[dict[str, Any]]:
 def term_differences(
     a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """For each document that both explain, every term's share of its two scores."""
+    """For each document that both explain, the shares of its two scores of the terms for which both
+    are told: of all, unless `top_terms` leaves some out.
+    """
     other = {hit["id"]: _shares(hit) for hit in b}
     found = []
     for hit in a:
         if hit["id"] not in other:
             continue
-        here, there = _shares(hit), other[hit["id"]]
+        (here, of_all_here), (there, of_all_there) = _shares(hit), other[hit["id"]]
+        # What one side does not list may count there all the same, where it leaves terms out.
+        here = {term: share for term, share in here.items() if of_all_there or term in there}
+        there = {term: share for term, share in there.items() if of_all_here or term in here}
         differences = {
             term: there.get(term, 0.0) - here.get(term, 0.0)
             for term in dict.fromkeys([*here, *there])
@@ -87,6 +92,8 @@ def term_differences(
     return found
 
 
-def _shares(hit: Mapping[str, Any]) -> dict[str, float]:
-    terms = hit["explain"]["terms"]
-    return {one["term"]: one["share"] for one in terms if one["term"] is not None}
+def _shares(hit: Mapping[str, Any]) -> tuple[dict[str, float], bool]:
+    """The shares of the terms that a hit lists, and whether these are all of its terms."""
+    told = hit["explain"]
+    listed = {one["term"]: one["share"] for one in told["terms"] if one["term"] is not None}
+    return listed, not told["other"]["terms"]

@@ -1,6 +1,6 @@
 """Cursors: pages of one commit, however the index changes meanwhile.
 
-    base64url( version, generation, position, digest of the request, HMAC-SHA256 of all that )
+    base64url( version, generation, position, digests of request and index, HMAC-SHA256 of it all )
 
 A cursor is opaque and signed, so that nobody can ask for a place we did not offer, and it belongs
 to one question: what decides a ranking must not change from page to page, while the size of a page
@@ -18,8 +18,8 @@ from ..collection import Collection
 from ..problems import Fault, ProblemError
 from ..wire.search import FIRST_PAGE, SearchRequest
 
-_LAYOUT = struct.Struct("<BQI12s")
-_VERSION = 1
+_LAYOUT = struct.Struct("<BQI12s8s")
+_VERSION = 2
 _SIGNATURE = 16
 _RANKING = {"query", "filter", "require_terms", "exclude_terms", "min_score"}
 
@@ -32,9 +32,9 @@ class Place:
     position: int
 
 
-def digest(collection: Collection, request: SearchRequest, only: set[str] | None = None) -> bytes:
-    """12 bytes that are the same for the same question (or request) to the same index."""
-    asked = request.model_dump_json(include=only)
+def digest(collection: Collection, request: SearchRequest) -> bytes:
+    """12 bytes that are the same for the same request to the same index."""
+    asked = request.model_dump_json()
     whole = f"{collection.identity}\n{asked}".encode()
     return hashlib.blake2b(whole, digest_size=12).digest()
 
@@ -48,24 +48,36 @@ def place_of(collection: Collection, request: SearchRequest, secret: bytes) -> P
         padded = request.cursor + "=" * (-len(request.cursor) % 4)
         given = base64.b64decode(padded, altchars=b"-_", validate=True)
         sealed, signature = given[: _LAYOUT.size], given[_LAYOUT.size :]
-        version, generation, position, question = _LAYOUT.unpack(sealed)
+        version, generation, position, question, identity = _LAYOUT.unpack(sealed)
     except (ValueError, struct.error):
         raise _invalid("The cursor is none of this server's.") from None
     if not hmac.compare_digest(signature, _signature(secret, sealed)) or version != _VERSION:
         raise _invalid("The cursor is none of this server's, or was given before it started.")
-    if question != digest(collection, request, _RANKING):
+    if question != _question(request):
         raise _invalid(
             "The cursor belongs to another request: query, filter, terms and min_score must stay "
             "what they were."
         )
+    if identity != _identity(collection):  # rebuilt, rolled back or swapped since
+        raise expired(collection)
     return Place(generation, position)
 
 
 def next_cursor(collection: Collection, request: SearchRequest, secret: bytes, place: Place) -> str:
     """The cursor of the page that begins at `place`."""
-    question = digest(collection, request, _RANKING)
-    sealed = _LAYOUT.pack(_VERSION, place.generation, place.position, question)
+    sealed = _LAYOUT.pack(
+        _VERSION, place.generation, place.position, _question(request), _identity(collection)
+    )
     return base64.urlsafe_b64encode(sealed + _signature(secret, sealed)).rstrip(b"=").decode()
+
+
+def _question(request: SearchRequest) -> bytes:
+    asked = request.model_dump_json(include=_RANKING)
+    return hashlib.blake2b(asked.encode(), digest_size=12).digest()
+
+
+def _identity(collection: Collection) -> bytes:
+    return hashlib.blake2b(collection.identity.encode(), digest_size=8).digest()
 
 
 def expired(collection: Collection) -> ProblemError:

@@ -73,8 +73,13 @@ def _of_one_commit(
     except SearchCancelled as error:
         raise ProblemError("cancelled", "The search was called off.") from error
     watch.lap("score")
+    told_ids = found.doc_ids[:RANKED]  # one more was ranked where the query's own document counts
+    rank = told_ids.index(doc_id) + 1 if doc_id in told_ids else None
     try:
-        told = index.explain(query.matrix, doc_id)
+        if rank is None:
+            told = index.explain(query.matrix, doc_id)
+        else:  # of several passages the one that was ranked: the conditions may forbid a better one
+            ((told,), _) = index.explain_docids(query.matrix, found.ranking.docids[rank - 1 : rank])
         document = index.get(doc_id)
         allowed = index.allows(doc_id, **conditions)
     except UsageError:
@@ -85,8 +90,6 @@ def _of_one_commit(
             f"Index '{collection.name}' holds no document with the id '{doc_id[:100]}'.",
             hint="Ids are the caller's own strings; percent-encode what addresses reserve.",
         )
-    told_ids = found.doc_ids[:RANKED]  # one more was ranked where the query's own document counts
-    rank = told_ids.index(doc_id) + 1 if doc_id in told_ids else None
     span = None
     if rank is not None:
         (span,) = index.spans([int(found.ranking.docids[rank - 1])])
