@@ -56,7 +56,8 @@ class LsrError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Python would call the class with the message alone; some of ours are told more. A cause
         # stays behind.
-        return _revived, (type(self), self.args, {**self.__dict__, "_may_pass": self.may_pass})
+        told = {"_may_pass": True} if self.may_pass else {}
+        return _revived, (type(self), self.args, self.__dict__ | told)
 
 
 def _revived(kind: type[LsrError], args: tuple[Any, ...], facts: dict[str, Any]) -> LsrError:

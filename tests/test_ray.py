@@ -1,5 +1,6 @@
 """A Ray cluster encodes and builds what one process does, and a killed worker changes nothing."""
 
+import errno
 import json
 import os
 import pickle
@@ -122,6 +123,9 @@ def test_errors_survive_the_way_between_processes(error: LsrError) -> None:
     assert type(back) is type(error)
     assert str(back) == str(error)
     assert vars(back) == vars(error)
+    assert not back.may_pass
+    error.__cause__ = OSError(errno.ESTALE, "stale")
+    assert pickle.loads(pickle.dumps(error)).may_pass, "a cause stays behind, not what it says"
 
 
 # ---- with Ray ----

@@ -62,13 +62,13 @@ def test_tasks_of_one_index_run_in_order_and_of_others_meanwhile(tmp_path: Path)
         claimed = queue.claim(home, [])
         assert claimed is not None
         assert claimed.id == first
-        beside = queue.claim(home, ["a"])
+        beside = queue.claim(home, [("a", None)])
         assert beside is not None
         assert beside.id == third
-        assert queue.claim(home, ["a", "b"]) is None
+        assert queue.claim(home, [("a", None), ("b", None)]) is None
         with home.transaction() as connection:
             queue.finish(connection, first, "succeeded", details={"indexed": 3})
-        following = queue.claim(home, ["b"])
+        following = queue.claim(home, [("b", None)])
         assert following is not None
         assert following.id == second
 

@@ -133,7 +133,7 @@ def test_a_replaced_index_answers_no_cursor_of_the_old_one(tmp_path: Path) -> No
         path.rename(tmp_path / "gone.index")
         (tmp_path / "other.index").rename(path)
         body = {"query": ones(1, 4, 7), "limit": 5, "cursor": cursor}
-        served.refused("/v1/indexes/numbers/search", body, 422, "invalid_cursor")
+        served.refused("/v1/indexes/numbers/search", body, 410, "cursor_expired")
 
 
 def test_long_queries_of_many_terms_are_counted_and_explained(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_documents_of_an_index_wait_where_it_is_not_served(
         assert (told.status_code, told.json()["state"]) == (200, "succeeded")
         assert client.get("/v1/indexes/papers/documents/d9").status_code == 404
         assert client.delete("/v1/indexes/papers").status_code == 204
-        assert client.get(f"/v1/tasks/{number}").json()["state"] == "queued"
+        assert client.get(f"/v1/tasks/{number}").json()["state"] in ("queued", "running")
     with served(papers, tmp_path / "data") as client:
         while (told := client.get(f"/v1/tasks/{number}").json())["finished"] is None:
             assert time.monotonic() < give_up
