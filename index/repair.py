@@ -174,7 +174,7 @@ def _repaired(
     _abandon_builds(catalog, damaged)
     rows, dead = _orphaned(path, catalog, {one.file for one in damaged})
     with catalog.reading() as connection:
-        ways_back = [one for one in undos(connection) if one.made in {d.file for d in damaged}]
+        ways_back = undos(connection)
         before_merges = kept_files(connection)
     files = [*(one.file for one in damaged), *sorted(before_merges)]
     vectors, left = _salvaged(path, files, rows, index.n_terms)
@@ -203,7 +203,9 @@ def _repaired(
             note = note_of(stats, index.settings)
             record_segment(connection, place, stats, added=number, note=note)
         gone = [*dead, *(row.docid for row in lost)]
-        for undo in ways_back:  # which lead to damage; what was sound of it is in the new segments
+        # Whatever they lead to: what was sound there is in the new segments or in merged ones that
+        # read as they should, and what merges left out is forgotten with the rest.
+        for undo in ways_back:
             gone += undo.gone
             drop_undo(connection, undo.number)
         # Versions that an earlier commit saw were in the damaged segment: it is out of reach now.

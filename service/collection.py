@@ -44,6 +44,8 @@ class Collection:
         self.encoder_label = None if encoder is None else f"{encoder.name}@{encoder.build}"
         self.identity = f"{name} {index.identity} {self.encoder_label}"
         """What cursors and entity tags belong to: another index at this place has another."""
+        self.view = ""
+        """What a key with a filter sees of it: 64 hex digits, none for all."""
         self._restricted: dict[bytes, Collection] = {}
         self._whole: Collection | None = None
         """That of which this is what a key with a filter sees; both have one encoder."""
@@ -86,7 +88,7 @@ class Collection:
             known = copy.copy(self)
             known._whole = self
             known.index = RestrictedIndex(self.index, forced)
-            known.identity += f" {hashlib.sha256(name).hexdigest()}"
+            known.view = hashlib.sha256(name).hexdigest()
             known._restricted = {}
             if len(self._restricted) >= MAX_RESTRICTED:
                 self._restricted.clear()

@@ -364,3 +364,44 @@ def test_what_a_repair_refuses_keeps_the_segments_from_before_a_merge(tmp_path: 
         kept = min(int(name[1:]) for name in {f"d{i}" for i in range(15)} - gone)
         query = sparse.csr_array(np.eye(15, dtype=np.float32)[[kept]])
         assert opened.search(query).doc_ids == [f"d{kept}"]
+
+
+def test_a_repair_leaves_no_way_back_to_what_it_forgot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two merges at once one was damaged with its source, the other sound: undone later, it
+    brought a deleted document back, which the repair had forgotten.
+    """
+    path = tmp_path / "i"
+    with Index.create(path, n_terms=20, max_weight=1.0) as opened:
+        for part in range(4):
+            rows = sparse.csr_array(np.eye(20, dtype=np.float32)[part * 5 : part * 5 + 5])
+            opened.add([Document(f"d{part * 5 + i}") for i in range(5)], rows)
+            opened.seal()
+        opened.delete(["d17"])
+
+        def planned(views: Any, everything: bool) -> list[Any]:
+            return [list(views[:2]), list(views[2:])]
+
+        monkeypatch.setattr(index.maintenance, "plan_merges", planned)
+        before = {file.name for file in (path / "segments").iterdir()}
+        opened.merge(everything=False, settle=False)
+        made = [
+            str(file)
+            for (file,) in opened.catalog.rows(
+                "SELECT file FROM segments WHERE retired IS NULL ORDER BY segment"
+            )
+        ]
+        sources = opened.catalog.rows("SELECT file FROM segments ORDER BY segment")
+    assert len(made) == 2
+    for file in (made[0], str(sources[0][0])):
+        flip(path / "segments" / file, "forward_weight")
+    assert set(made).isdisjoint(before)
+    report = repair(path, accept_loss=True)
+    assert len(report.lost) == 5
+    with Index.open(path) as opened:
+        with pytest.raises(IndexFailure):
+            opened.undo_merge()
+        assert opened.n_docs == 14
+        assert "d17" not in contents(opened)
+        assert opened.check().problems == ()

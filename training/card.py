@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,9 @@ def _of_queries(recipe: Recipe, name: str) -> dict[str, Any]:
         return {}
     folder = checkpoint_folder(recipe, recipe.model.query_backbone, key="model.query_backbone")
     before = heritage_of(folder)
-    started = {"name": name, "licence": backbone_licence(recipe, folder)}
+    # `model.licence` is the documents' backbone's.
+    unsaid = replace(recipe, model=replace(recipe.model, licence=""))
+    started = {"name": name, "licence": backbone_licence(unsaid, folder)}
     return {"query_backbone": started | ({"training": before} if before else {})}
 
 

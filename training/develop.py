@@ -236,7 +236,10 @@ class StopEarly(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Forget looks at steps that will be taken again."""
+        """Forget looks at steps that will be taken again, and what a kill left of the last."""
+        old = self._weights.with_name("best.old")
+        if state.is_world_process_zero and old.is_dir() and not self._weights.is_dir():
+            old.rename(self._weights)  # that of the look which `develop.json` knows
         self.progress = Progress([p for p in self.progress.scores if p[0] <= state.global_step])
 
     def on_step_end(
@@ -282,8 +285,5 @@ class StopEarly(TrainerCallback):
 
     def restore_best(self) -> None:
         """Put the weights of the best look back into the objective."""
-        fresh = self._weights.with_name("best.partial")
-        if not self._weights.is_dir() and (fresh / INDEX).is_file():
-            fresh.rename(self._weights)  # it was whole: its index is written last
         if (self._weights / INDEX).is_file():
             read_into(self._objective, self._weights)

@@ -230,7 +230,10 @@ def _trained(source: Path) -> SparseModel | None:
     if not (root / "modules.json").is_file():
         return None
     try:
-        side = document_network(load_encoder(root))
+        encoder = load_encoder(root)
+        side: object = document_network(encoder)
+        if isinstance(encoder, SeparateEncoder) and source.name.startswith("query"):
+            side = encoder.queries
     except EncoderError:  # of another library, with a network but without terms
         return None
     return side.model if isinstance(side, TransformerSide) else None

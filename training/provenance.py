@@ -144,6 +144,8 @@ def heritage(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
     recipe, started = _mapping(record.get("recipe")), _mapping(record.get("backbone"))
+    asking = _mapping(record.get("query_backbone"))
+    asked = {key: asking[key] for key in ("name", "licence") if key in asking}
     return {
         "recipe": {
             "model": {"seen": list(_mapping(recipe.get("model")).get("seen", []))},
@@ -152,6 +154,7 @@ def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
             ],
         },
         "backbone": {key: started[key] for key in ("name", "licence") if key in started},
+        **({"query_backbone": asked} if asked else {}),
         "data": [
             {
                 key: one[key]

@@ -241,10 +241,12 @@ def _terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         named.append((f"query backbone {asked['name']}", asked["licence"]))
     named += [(f"data {source['name']}", source["licence"]) for source in record["data"]]
     for run in earlier(record):
-        started = run.get("backbone", {})
-        if started.get("name"):
-            stated = str(started.get("licence", NOT_STATED))
-            named.append((f"earlier backbone {started['name']}", stated))
+        for start in ("backbone", "query_backbone"):
+            started = run.get(start, {})
+            if started.get("name"):
+                stated = str(started.get("licence", NOT_STATED))
+                what = start.replace("_", " ")
+                named.append((f"earlier {what} {started['name']}", stated))
     named += [(f"data {name}", licence) for name, licence in _data_before(record)]
     return list(dict.fromkeys(named))
 

@@ -119,7 +119,9 @@ def _calibrate(run: TrainingRun) -> bool:
             active_terms=wanted.active_terms,
             max_length=run.recipe.stage.ranking.max_length,
             bf16=run.recipe.run.bf16,
-            prompt=run.recipe.model.document_prompt,
+            prompt=run.recipe.model.document_prompt
+            if model is run.model
+            else run.recipe.model.query_prompt,
         )
     return True
 

@@ -139,7 +139,10 @@ def open_case(
         queries = own.encoded(asks).without_empty()  # those documents are reported as empty
     elif queries is None or (asks is None and queries.vectors is None):  # nobody can read them
         made = sampled_queries(snapshot.views, n_queries, n_terms=index.n_terms, seed=seed)
-        queries = Questions((), "heaviest terms of documents", own=True, vectors=made)
+        from_documents = "heaviest terms of documents"
+        if queries is not None:
+            from_documents += ", as no encoder is there to read the queries given"
+        queries = Questions((), from_documents, own=True, vectors=made)
     elif asks is not None:
         queries = queries.encoded(asks)
     build = index.last_build()

@@ -24,7 +24,7 @@ from lsr.files import read_whole
 
 from ..quantised import IntegerMatrix, quantised_documents
 from .formats.format import Facts, identifier, pretty
-from .records import numbered
+from .records import Numbering
 
 if TYPE_CHECKING:
     from ..store import Index
@@ -53,7 +53,7 @@ def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
 
     documents = quantised_documents(index)
     split = len(set(documents.doc_ids)) < len(documents.doc_ids)
-    ids = numbered(documents.doc_ids, {}) if split else documents.doc_ids
+    ids = Numbering().of(documents.doc_ids) if split else documents.doc_ids
     lists = sparse.csc_array(documents.impacts)
     lists.sort_indices()
     starts = lists.indptr.astype(np.int64)

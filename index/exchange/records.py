@@ -81,7 +81,7 @@ def _rows_of(
         live = positions_in(view.live, view.segment.n_docs)
         live = live[np.argsort(view.segment.docids[live], kind="stable")]
         # Passages of a document lie in one segment, their docids side by side.
-        n_before: dict[str, int] = {}
+        passages = Numbering()
         for first in range(0, len(live), BATCH):
             chosen = live[first : first + BATCH]
             docids = view.segment.docids[chosen]
@@ -94,7 +94,7 @@ def _rows_of(
                 starts = csr.indptr.astype(np.int64)
                 terms, values = csr.indices.astype(np.uint32), csr.data
             yield Rows(
-                numbered(doc_ids, n_before) if split else doc_ids,
+                passages.of(doc_ids) if split else doc_ids,
                 doc_ids,
                 docids + np.uint32(start),
                 index.stored_fields(docids),
@@ -104,18 +104,26 @@ def _rows_of(
             )
 
 
-def numbered(doc_ids: Iterable[str], n_before: dict[str, int]) -> list[str]:
-    """`ID#n` for the nth passage of each document, of rows in the order of their docids; `n_before`
-    counts those that came before, and goes on counting.
+class Numbering:
+    """`ID#n` for the nth passage of each document, of rows in the order of their docids, in which
+    passages of one lie side by side.
 
-    >>> numbered(["a", "a", "b", "a#1"], {})
+    >>> Numbering().of(["a", "a", "b", "a#1"])
     ['a#1', 'a#2', 'b#1', 'a#1#1']
     """
-    ids = []
-    for doc_id in doc_ids:
-        n_before[doc_id] = n_before.get(doc_id, 0) + 1
-        ids.append(f"{doc_id}#{n_before[doc_id]}")
-    return ids
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+        self._n = 0
+
+    def of(self, doc_ids: Iterable[str]) -> list[str]:
+        """Of the rows that come next."""
+        ids = []
+        for doc_id in doc_ids:
+            self._n = self._n + 1 if doc_id == self._last else 1
+            self._last = doc_id
+            ids.append(f"{doc_id}#{self._n}")
+        return ids
 
 
 def with_members(fields: bytes, **members: object) -> orjson.Fragment:

@@ -63,7 +63,8 @@ def _of_home(home: Home, served: Collection[str]) -> Iterator[Sample]:
         "SELECT index_name, value FROM effectiveness AS one WHERE at="
         "(SELECT max(at) FROM effectiveness WHERE index_name=one.index_name)"
     ):
-        if name in served or name in aliases:
+        judged = (home.path / "judged" / f"{name}.json").is_file()  # else nobody measures any more
+        if judged and (name in served or name in aliases):
             yield names.EFFECTIVENESS, (name,), float(value)
 
 

@@ -26,6 +26,7 @@ export function healthView(app) {
       if (!body.querySelector("details[open]")) {
         body.replaceChildren(server(info, indexes),
           ...indexes.map((one, number) => card(one, details[number], history)),
+          ...ofAliases(indexes, history),
           ...(running?.tasks.length ? [tasks(running.tasks)] : []));
       }
     } catch (error) {
@@ -106,9 +107,19 @@ function charts(name, history) {
           return [one.at, minute ? Math.round(minute.searches * minute.zero_hit_share) : 0];
         }) }] }),
   ] : [element("p", { class: "quiet" }, "No searches in the last hour.")];
-  for (const measure of new Set(points.map((one) => one.measure))) {
-    drawings.push(lineChart({ label: "Effectiveness", fromZero: false, format: (value) => value.toFixed(3),
+  return [...drawings, ...effectiveness(points)];
+}
+
+function effectiveness(points) {
+  return [...new Set(points.map((one) => one.measure))].map((measure) =>
+    lineChart({ label: "Effectiveness", fromZero: false, format: (value) => value.toFixed(3),
       series: [{ name: measure, points: points.filter((one) => one.measure === measure).map((one) => [one.at, one.value]) }] }));
-  }
-  return drawings;
+}
+
+// Judged queries may bear the name of an alias: its line goes on when it is pointed to another index.
+function ofAliases(indexes, history) {
+  const points = history?.effectiveness ?? [];
+  const names = [...new Set(points.map((one) => one.index))].filter((name) => !indexes.some((one) => one.name === name));
+  return names.map((name) => element("section", { class: "card" }, element("h2", {}, name),
+    element("div", { class: "charts" }, ...effectiveness(points.filter((one) => one.index === name)))));
 }

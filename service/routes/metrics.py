@@ -59,7 +59,8 @@ async def metrics(request: Request) -> Response:
 def health_history(request: Request) -> Response:
     """Searches, times and errors of each index by the minute, and how good its answers were.
 
-    Effectiveness is measured by the worker wherever an index has judged queries of its own.
+    Effectiveness is measured by the worker wherever an index or an alias has judged queries of its
+    own, and told under that name.
     """
     engine = engine_of(request)
     points: list[dict[str, Any]] = []

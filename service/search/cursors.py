@@ -35,7 +35,7 @@ class Place:
 def digest(collection: Collection, request: SearchRequest) -> bytes:
     """12 bytes that are the same for the same request to the same index."""
     asked = request.model_dump_json()
-    whole = f"{collection.identity}\n{asked}".encode()
+    whole = f"{collection.identity} {collection.view}\n{asked}".encode()
     return hashlib.blake2b(whole, digest_size=12).digest()
 
 
@@ -53,7 +53,7 @@ def place_of(collection: Collection, request: SearchRequest, secret: bytes) -> P
         raise _invalid("The cursor is none of this server's.") from None
     if not hmac.compare_digest(signature, _signature(secret, sealed)) or version != _VERSION:
         raise _invalid("The cursor is none of this server's, or was given before it started.")
-    if question != _question(request):
+    if question != _question(collection, request):
         raise _invalid(
             "The cursor belongs to another request: query, filter, terms and min_score must stay "
             "what they were."
@@ -65,15 +65,14 @@ def place_of(collection: Collection, request: SearchRequest, secret: bytes) -> P
 
 def next_cursor(collection: Collection, request: SearchRequest, secret: bytes, place: Place) -> str:
     """The cursor of the page that begins at `place`."""
-    sealed = _LAYOUT.pack(
-        _VERSION, place.generation, place.position, _question(request), _identity(collection)
-    )
+    belongs = _question(collection, request), _identity(collection)
+    sealed = _LAYOUT.pack(_VERSION, place.generation, place.position, *belongs)
     return base64.urlsafe_b64encode(sealed + _signature(secret, sealed)).rstrip(b"=").decode()
 
 
-def _question(request: SearchRequest) -> bytes:
+def _question(collection: Collection, request: SearchRequest) -> bytes:
     asked = request.model_dump_json(include=_RANKING)
-    return hashlib.blake2b(asked.encode(), digest_size=12).digest()
+    return hashlib.blake2b(f"{collection.view}\n{asked}".encode(), digest_size=12).digest()
 
 
 def _identity(collection: Collection) -> bytes:
