@@ -111,8 +111,8 @@ def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) ->
         if value is not None and not belongs(kind, value):
             raise UsageError(
                 f"document {doc_id!r}: field {name!r} is {value!r}; it was declared {kind}, "
-                "so it must "
-                f"be {WANTED[kind]} or absent"
+                f"so it must be {WANTED[kind]} or absent"
+                + (" (cells of TSV and CSV are text)" if isinstance(value, str) else "")
             )
 
 

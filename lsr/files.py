@@ -1,5 +1,6 @@
 """Plain, gzip and zstd files: numbered lines in, whole files out or none; names that last."""
 
+import csv
 import errno
 import fcntl
 import gzip
@@ -58,6 +59,39 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise DatasetError(
             f"{path}:{number + 1}: the compressed file is damaged or cut short after line {number} "
             f"({error}); copy or download it again"
+        ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number from 1, cells) of each row that is not empty; plain, .gz or .zst, UTF-8.
+
+    Raises `DatasetError` as `read_lines` does, and for quotes that do not close.
+    """
+    line = 0
+    try:
+        with io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            csv.field_size_limit(MAX_LINE)
+            for cells in rows:
+                first, line = line + 1, rows.line_num
+                if cells:
+                    yield first, cells
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: after line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; "
+            "convert the file"
+        ) from error
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}:{line + 1}: no CSV ({error}); wanted cells parted by commas, and quotes that "
+            "close"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise DatasetError(
+            f"{path}: the compressed file is damaged or cut short after line {line} ({error}); "
+            "copy or download it again"
         ) from error
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -166,9 +200,11 @@ def changing(path: Path) -> Iterator[None]:
                 f"{about}: no room to write ({error.strerror}); what was committed is intact. "
                 "Free some space and try again."
             ) from error
+        remedy = "Look after the disk and try again."
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            remedy = "Choose a folder that may be written to."
         raise IndexFailure(
-            f"{about}: {error.strerror or error}; what was committed is intact. "
-            "Look after the disk and try again."
+            f"{about}: {error.strerror or error}; what was committed is intact. {remedy}"
         ) from error
 
 

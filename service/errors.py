@@ -144,6 +144,8 @@ def problem_of_faults(
         name = str(first["loc"][-1])
         known = faults[0].allowed
         hint = did_you_mean(name, known) or f"Known here: {', '.join(known)}."
+    elif isinstance(first.get("input"), str) and first["loc"][1:] == ("query",):
+        hint = 'Give {"query": {"text": "..."}}.'
     more = f" There are {len(errors) - 1} more faults." if len(errors) > 1 else ""
     where = faults[0].pointer or "The body"
     return ProblemError(

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -254,6 +255,19 @@ class TestIndex:
         assert "--text-field title" in told
         assert not Path("c.index").exists()
 
+    def test_documents_whose_text_lies_elsewhere_than_their_title_are_told_of(
+        self, tmp_path, capsys
+    ):
+        (tmp_path / "c.csv").write_text("id,title,body\n1,Fees,due after 30 days\n2,Pay,in cash\n")
+        assert run(["index", "c.csv", "c.index"]) == 0
+        told = lines_of(capsys.readouterr().err)["field"]
+        assert told == (
+            "text: in 0 of 2 documents, so title alone is read; they have body: --text-field title "
+            "--text-field body"
+        )
+        assert run(["index", "c.csv", "d.index", "--text-field", "title"]) == 0
+        assert "field" not in lines_of(capsys.readouterr().err)
+
     def test_a_declared_field_that_no_document_has_is_told(self, corpus, tmp_path, capsys):
         """A misspelt name was found out by filters that let nothing pass."""
         fields = ("--field", "language:keyword", "--field", "year:int")
@@ -310,10 +324,13 @@ class TestIndex:
 
     def test_the_message_about_a_files_name_lists_all_that_are_read(self, tmp_path, capsys):
         """It left out .txt, which was read all the same."""
-        (tmp_path / "c.csv").write_text("a,x\n")
-        assert run(["index", "c.csv", "c.index"]) == 1
-        names = ".jsonl, .json, .ndjson (JSON lines), .tsv or .txt (id<TAB>text)"
-        assert f"c.csv  (a file that is not named {names})" in capsys.readouterr().err
+        (tmp_path / "c.xml").write_text("<a/>\n")
+        assert run(["index", "c.xml", "c.index"]) == 1
+        names = (
+            ".jsonl, .json, .ndjson (JSON lines), .tsv or .txt (id<TAB>text), .csv (a header, then "
+            "rows)"
+        )
+        assert f"c.xml  (a file that is not named {names})" in capsys.readouterr().err
         for suffix in (".jsonl", ".json", ".ndjson", ".tsv", ".txt"):
             line = '{"_id": "a", "text": "x"}\n' if "js" in suffix else "a\tx\n"
             (tmp_path / f"c{suffix}").write_text(line)
@@ -361,6 +378,12 @@ class TestIndex:
         assert run(["search", "c.index", "needle", "--json"]) == 0
         hits = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
         assert [hit["doc_id"] for hit in hits] == ["long"]
+        passage = hits[0]["passage"]
+        assert "needle" in passage["text"]
+        assert len(passage["text"].split()) == 10
+        assert passage["text"] == text[passage["start"] : passage["end"]]
+        assert run(["search", "c.index", "needle"]) == 0
+        assert "needle filler" in capsys.readouterr().out, "the snippet is what was found"
 
 
 class TestSearch:
@@ -584,6 +607,14 @@ class TestEvaluate:
     def test_what_cannot_be_measured_is_said(self, arguments, code, complaint, drinks, capsys):
         assert run(["evaluate", str(drinks), *arguments]) == code
         assert complaint in capsys.readouterr().err
+
+    def test_relevant_documents_that_an_index_lacks_are_counted(self, drinks, tmp_path, capsys):
+        (tmp_path / "some.tsv").write_text("a\tstrong coffee\nz\tother\n")
+        assert run(["index", "some.tsv", "some.index"]) == 0
+        capsys.readouterr()
+        assert run(["evaluate", str(drinks), "--index", "some.index"]) == 0
+        told = lines_of(capsys.readouterr().err)["missing"]
+        assert re.match(r"\d of \d relevant documents of drinks are not in .*some.index", told)
 
     def test_an_unknown_collection_lists_what_there_is(self, capsys):
         assert run(["evaluate", "nope"]) == 1

@@ -144,6 +144,33 @@ class TestReadDocuments:
         with pytest.raises(DatasetError, match=complaint):
             list(read_documents(path))
 
+    @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+    def test_csv_has_the_columns_its_header_names(self, suffix, tmp_path):
+        """Quoted cells hold commas, quotes, line ends; a byte-order mark is no part of a name."""
+        rows = b'\xef\xbb\xbfid,title,text\r\n7,"Fees, late","a ""fee""\nis due"\r\n\r\nb,,\r\n'
+        path = tmp_path / f"c.csv{suffix}"
+        compress = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
+        path.write_bytes(compress(rows))
+        assert list(read_documents(path)) == [
+            Document("7", {"title": "Fees, late", "text": 'a "fee"\nis due'}),
+            Document("b", {"title": "", "text": ""}),
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            (b"name,text\n1,a\n", r":1: the header names name, text; wanted a column _id or id"),
+            (b"id,a,a\n", r":1: the header names a column twice"),
+            (b'id,text\n1,"a\nb"\n2\n', r":4: got 1 cells, wanted 2, as the header names: id, te"),
+            (b'id,text\n1,"a\n', r":2: no CSV \(unexpected end of data\)"),
+            (b"id,text\n1,a\n2,b\xff\n", r"after line [012]: byte 0xff is not UTF-8"),
+        ],
+    )
+    def test_bad_csv_is_named(self, text, complaint, tmp_path):
+        (tmp_path / "c.csv").write_bytes(text)
+        with pytest.raises(DatasetError, match=complaint):
+            list(read_documents(tmp_path / "c.csv"))
+
     @pytest.mark.parametrize("name", ["c.jsonl", "c.tsv"])
     def test_a_byte_that_is_not_utf8_is_named_with_its_line(self, name, tmp_path):
         good, bad = {
@@ -304,6 +331,44 @@ class TestLoadDataset:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "tiny").mkdir()
         assert load_dataset("tiny").path == beir
+
+    def test_a_folder_of_texts_is_a_corpus_of_its_files(self, tmp_path):
+        notes = tmp_path / "notes"
+        for name, text in (
+            ("fees.md", "intro\n\n#  Late fees\nDue after 30 days.\n"),
+            ("sub/refund.txt", "Five days.\n"),
+            ("sub/plain.md", "#nothing\n"),
+            (".git/log.txt", "hidden"),
+            ("code.py", "no text"),
+        ):
+            (notes / name).parent.mkdir(parents=True, exist_ok=True)
+            (notes / name).write_text(text)
+        source = load_dataset(notes)
+        assert list(source.documents()) == [
+            Document(
+                "fees.md",
+                {"title": "Late fees", "text": "intro\n\n#  Late fees\nDue after 30 days."},
+            ),
+            Document("sub/plain.md", {"title": "plain", "text": "#nothing"}),
+            Document("sub/refund.txt", {"title": "refund", "text": "Five days."}),
+        ]
+        assert (source.name, source.splits()) == ("notes", [])
+        before = source.fingerprint
+        (notes / "sub" / "new.rst").write_text("new")
+        assert load_dataset(notes).fingerprint != before
+        with pytest.raises(DatasetError, match="a folder of text files has no queries"):
+            source.qrels()
+        (notes / "z.txt").write_bytes(b"ok\xff")
+        with pytest.raises(DatasetError, match=r"z\.txt: byte 0xff at offset 2 is not UTF-8"):
+            list(source.documents())
+
+    @pytest.mark.parametrize("beside", ["modules.json", "data.jsonl", "data/one.parquet"])
+    def test_a_readme_beside_data_is_no_corpus(self, beside, tmp_path):
+        (tmp_path / "set" / "data").mkdir(parents=True)
+        (tmp_path / "set" / "README.md").write_text("# About the set")
+        (tmp_path / "set" / beside).write_text("")
+        with pytest.raises(DatasetError, match=r"not one of \.md, .* files alone"):
+            load_dataset(tmp_path / "set")
 
     def test_an_unknown_name_lists_where_it_looked_and_what_there_is(self, beir, monkeypatch):
         monkeypatch.setenv("LSR_DATA", str(beir.parent))

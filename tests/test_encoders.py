@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 from tokenizers import Tokenizer
 
+from index import build_index
 from lsr.encoders import (
+    BM25Encoder,
     Card,
     InferenceFreeEncoder,
     QueryTable,
@@ -25,8 +27,8 @@ from lsr.encoders import (
     load_encoder,
 )
 from lsr.encoders.batching import encode_sorted, keep_largest, plan
-from lsr.errors import EncoderError, MissingHead
-from lsr.types import SparseMatrix, canonical
+from lsr.errors import EncoderError, MissingHead, UsageError
+from lsr.types import Document, SparseMatrix, canonical
 
 if TYPE_CHECKING:
     from lsr.encoders.splade import SpladeModel
@@ -481,3 +483,20 @@ def test_bfloat16_moves_weights_a_little_and_the_space_not_at_all(tiny_checkpoin
     # Eight bits of mantissa over logits of a few units.
     assert 0 < abs(difference).max() < 0.1
     assert exact.space == quick.space
+
+
+def test_one_text_where_several_are_wanted_is_refused():
+    """It would be read as a list of its letters."""
+    bm25 = BM25Encoder.fit(["late fee", "refund"])
+    for read in (bm25.encode_queries, bm25.encode_documents):
+        with pytest.raises(UsageError, match="got one text, 'late fee', where a list of texts"):
+            read("late fee")
+
+
+def test_what_is_no_folder_of_an_encoder_is_told_what_it_is(tmp_path):
+    with pytest.raises(EncoderError, match=r"BM25Encoder\.fit\(texts\)"):
+        load_encoder("bm25")
+    documents = [Document("1", {"text": "late fee"})]
+    build_index(tmp_path / "a.index", documents, BM25Encoder.fit(["late fee"]), source="here")
+    with pytest.raises(EncoderError, match=r"is an index, no encoder; .*index\.query_encoder"):
+        load_encoder(tmp_path / "a.index")

@@ -121,6 +121,12 @@ def test_what_was_wanted_is_said_in_our_words(
     assert [(one.pointer, one.message) for one in problem.errors] == [(pointer, message)]
 
 
+def test_a_query_that_is_a_text_alone_is_told_its_shape(client: TestClient) -> None:
+    problem = told(client, "/v1/indexes/pets/search", 422, json={"query": "late fee"})
+    assert problem.errors[0].pointer == "/query"
+    assert problem.hint == 'Give {"query": {"text": "..."}}.'
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_compressed_body_that_is_cut_off_is_told_apart_from_another_one(
     client: TestClient, encoding: str

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ENOUGH = 100
 """Relevant documents looked up before an index is said to be of another collection."""
 
+_LOOKED_AT = 1000
+"""Relevant documents looked up to tell how many an index lacks."""
+
 
 def require_relevant(qrels: "Qrels", name: str) -> None:
     """Raises `DatasetError` for judgements that call no document relevant."""
@@ -75,6 +78,14 @@ def require_documents(index: "Index", qrels: "Qrels", name: str) -> None:
         raise DatasetError(
             f"{index.path}: holds none of the first {min(_ENOUGH, len(relevant))} relevant "
             f"documents of {name}, such as {relevant[0]!r}; is it an index of it?"
+        )
+    some = list(dict.fromkeys(relevant))[:_LOOKED_AT]
+    missing = [doc_id for doc_id in some if index.version(doc_id) is None]
+    if missing:
+        out.note(
+            "missing",
+            f"{len(missing):,} of {len(some):,} relevant documents of {name} are not in "
+            f"{index.path}, such as {missing[0]!r}",
         )
 
 

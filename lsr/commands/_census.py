@@ -59,6 +59,21 @@ class Census:
             f" example with jq -c '.{text_fields[-1]} = .{name}'"
         )
 
+    def note_unread(self, text_fields: Sequence[str]) -> None:
+        """Tell where documents have no text but a title, and others that might be it."""
+        body = text_fields[-1]
+        others = [
+            name for name, _ in self.with_field.most_common(_SHOWN) if name not in text_fields
+        ]
+        if len(text_fields) > 1 and not self.with_field[body] and others:
+            documents = out.counted(self.n_documents, "document")
+            out.note(
+                "field",
+                f"{body}: in 0 of {documents}, so {' and '.join(text_fields[:-1])} alone is read; "
+                f"they have {', '.join(others)}: --text-field {text_fields[0]} --text-field "
+                f"{others[0]}",
+            )
+
     def note_absent(self, fields: Sequence[str]) -> None:
         """Tell of each of the `fields` that were named and that no document has."""
         for name in fields:

@@ -139,8 +139,8 @@ def index(
 ) -> None:
     """Build INDEX, a directory, of the documents of CORPUS.
 
-    CORPUS is a BEIR folder, a .jsonl file or a .tsv or .txt of id<TAB>text (also .gz, .zst), or the
-    name of a dataset. The encoder lsr-mini comes with this package and reads some 200 short
+    CORPUS is a BEIR folder, a .jsonl file, a .tsv or .txt of id<TAB>text, a .csv with a header (all
+    also .gz, .zst), a folder of Markdown and text files, or the name of a dataset. The encoder lsr-mini comes with this package and reads some 200 short
     documents a second on two cores; `--encoder bm25` ten thousand, by words alone. A build that was
     interrupted goes on when the same command is given again. Of --shards, INDEX holds several
     indexes and the file shards.json.
@@ -169,6 +169,8 @@ def index(
     encoder, census = choice.load(source)
     n_documents = census.n_documents
     census.note_absent([*choice.text_fields, *kinds])
+    if not choice.text_fields:
+        census.note_unread(encoder.text_fields)
     if origins:
         require_tracing(encoder)
     if not choice.is_bm25 and n_documents >= MANY:

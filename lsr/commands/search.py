@@ -291,17 +291,21 @@ def _described(
     rows = []
     documents = index.documents(hits.ranking.docids)
     explained, _ = index.explain_docids(query, hits.ranking.docids)  # the passage that was ranked
-    told = zip(hits, documents, explained, strict=True)
-    for rank, ((doc_id, score), document, explanation) in enumerate(told, start=1):
-        rows.append(
-            {
-                "rank": rank,
-                "score": score,
-                "doc_id": doc_id,
-                "fields": document.fields,
-                "terms": matched(encoder, explanation),
-            }
-        )
+    spans = index.spans(hits.ranking.docids.tolist()) if hits.split else [None] * len(hits)
+    told = zip(hits, documents, explained, spans, strict=True)
+    for rank, ((doc_id, score), document, explanation, span) in enumerate(told, start=1):
+        row = {
+            "rank": rank,
+            "score": score,
+            "doc_id": doc_id,
+            "fields": document.fields,
+            "terms": matched(encoder, explanation),
+        }
+        if span is not None:
+            start, end = span
+            text = document.text(encoder.text_fields)[start:end]
+            row["passage"] = {"start": start, "end": end, "text": text}
+        rows.append(row)
     return rows
 
 
@@ -325,6 +329,8 @@ def _print_answer(
         fields = row["fields"]
         title = str(fields.get("title") or "")
         body = Document("", fields).text([name for name in read if name != "title"])
+        if "passage" in row:  # why it is here, rather than how it begins
+            body = row["passage"]["text"].strip()
         head = f"{row['rank']:>4}  {row['score']:8.3f}  {out.printable(row['doc_id'])}"
         click.echo(f"{head}  {out.shortened(title, SNIPPET)}".rstrip())
         if body:

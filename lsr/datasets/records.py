@@ -1,4 +1,4 @@
-"""Documents and queries from JSON-lines and TSV files, one record a line, streaming."""
+"""Documents and queries from JSON-lines, TSV and CSV files, streaming."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from ..errors import DatasetError
-from ..files import decode, read_lines
+from ..files import decode, read_csv, read_lines
 from ..types import MAX_ID_BYTES, Document, Query
 
 ID_NAMES = ("_id", "id", "doc_id")
@@ -17,26 +17,33 @@ QUERY_ID_NAMES = ("_id", "id", "query_id", "qid")
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TSV_SUFFIXES = (".tsv", ".txt")
+CSV_SUFFIX = ".csv"
 COMPRESSED = (".gz", ".zst")
-SUFFIXES = f"{', '.join(JSON_SUFFIXES)} (JSON lines), {' or '.join(TSV_SUFFIXES)} (id<TAB>text)"
+SUFFIXES = (
+    f"{', '.join(JSON_SUFFIXES)} (JSON lines), {' or '.join(TSV_SUFFIXES)} (id<TAB>text), "
+    f"{CSV_SUFFIX} (a header, then rows)"
+)
 """For people: what a file of documents or queries may be called, maybe compressed."""
 
 _TEXT_FIELDS = ("title", "text")
 
 
 def record_format(path: Path) -> str | None:
-    """'json', 'tsv' or None by the file's name, seen through .gz and .zst."""
+    """'json', 'tsv', 'csv' or None by the file's name, seen through .gz and .zst."""
     name = Path(path.stem) if path.suffix in COMPRESSED else path
     if name.suffix in JSON_SUFFIXES:
         return "json"
+    if name.suffix == CSV_SUFFIX:
+        return "csv"
     return "tsv" if name.suffix in TSV_SUFFIXES else None
 
 
 def read_documents(path: str | Path) -> Iterator[Document]:
-    """Stream the documents of a .jsonl or .tsv file (also .gz, .zst); an empty file holds none.
+    """Stream the documents of a .jsonl, .tsv or .csv file (also .gz, .zst); empty ones hold none.
 
     JSON: one object a line, its id a string or integer under `_id`, `id` or `doc_id`, all else a
-    field. TSV: `id<TAB>text`, or a first line that names the columns. Repeated ids are not looked
+    field. TSV: `id<TAB>text`, or a first line that names the columns. CSV: a header that names the
+    columns, one of them the id; cells may be quoted and hold line ends. Repeated ids are not looked
     for: the index, which must keep ids anyway, refuses them.
     """
     path = Path(path)
@@ -82,6 +89,8 @@ def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str
             yield from _json_rows(path)
         case "tsv":
             yield from _tsv_rows(path, id_names)
+        case "csv":
+            yield from _csv_rows(path, id_names)
         case _:
             raise DatasetError(
                 f"{path}: wanted a name ending in {SUFFIXES}, then maybe {' or '.join(COMPRESSED)}"
@@ -127,6 +136,27 @@ def _tsv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict
                 f"{path}:{number}: got {len(cells)} columns, wanted {len(columns)} "
                 f"({'<TAB>'.join(columns)}); a first line may name the columns, one of them "
                 f"{' or '.join(id_names)}"
+            )
+        yield number, dict(zip(columns, cells, strict=True))
+
+
+def _csv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    columns: list[str] = []
+    for number, cells in read_csv(path):
+        if not columns:
+            columns = cells
+            if not any(name in columns for name in id_names):
+                raise DatasetError(
+                    f"{path}:{number}: the header names {', '.join(columns)}; wanted a column "
+                    f"{' or '.join(id_names)} among them, the id of each row"
+                )
+            if len(set(columns)) < len(columns):
+                raise DatasetError(f"{path}:{number}: the header names a column twice: {columns}")
+            continue
+        if len(cells) != len(columns):
+            raise DatasetError(
+                f"{path}:{number}: got {len(cells)} cells, wanted {len(columns)}, as the header "
+                f"names: {', '.join(columns)}; a cell that holds a comma or a line end is quoted"
             )
         yield number, dict(zip(columns, cells, strict=True))
 

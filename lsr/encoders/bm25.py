@@ -26,7 +26,7 @@ from ..errors import EncoderError, UsageError
 from ..types import SparseMatrix
 from .analysis import ENGLISH, REVISION, Analyser, word_places, words
 from .card import DEFAULT_TEXT_FIELDS, Card
-from .counting import occurrences
+from .counting import occurrences, require_texts
 from .folder import Fingerprint, read_object, replacing, write_json
 from .protocol import QueryStrategy
 
@@ -256,6 +256,7 @@ class BM25Encoder:
         )
 
     def _counts(self, texts: Sequence[str]) -> SparseMatrix:
+        require_texts(texts)
         number_of = self._numbers.__getitem__
         cased = map(self.analyser.cased, texts)
         return occurrences((list(map(number_of, words(text))) for text in cased), self.n_terms)

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy import sparse
 
+from ..errors import UsageError
 from ..types import SparseMatrix
+
+
+def require_texts(texts: object) -> None:
+    """Refuse one text where several are wanted: it would be read as a list of its characters."""
+    if isinstance(texts, str):
+        raise UsageError(
+            f"got one text, {texts[:40]!r}, where a list of texts is wanted: put it into a list"
+        )
 
 
 def occurrences(rows: Iterable[Sequence[int]], n_terms: int) -> SparseMatrix:

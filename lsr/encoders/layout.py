@@ -112,6 +112,11 @@ def load_encoder(
     path = encoder_place(folder)
     name = Path(folder).resolve().name
     if not path.is_dir():
+        if str(folder).lower() == "bm25":
+            raise EncoderError(
+                "bm25 is fitted to documents and lies in no folder of its own: "
+                "BM25Encoder.fit(texts), or the folder `encoder` of an index that was built by it"
+            )
         if path.exists() or not HUB_NAME.fullmatch(str(folder)):
             raise EncoderError(
                 f"there is no encoder folder at {folder}; give the path of a folder, the name "
@@ -121,6 +126,11 @@ def load_encoder(
 
         path = download(str(folder))
         name = name.partition("@")[0]
+    if (path / "catalog.sqlite").is_file():
+        raise EncoderError(
+            f"{path} is an index, no encoder; what reads its queries is "
+            f"index.query_encoder(index), and lies in {path / 'encoder'} where there is a copy"
+        )
     card = Card.read(path, name=name)
     if card.queries_only and not queries_only:
         raise EncoderError(

@@ -21,6 +21,7 @@ from tokenizers import (
 )
 
 from ..errors import EncoderError
+from .counting import require_texts
 from .folder import Fingerprint, read_object, write_json
 
 _FILES = (
@@ -120,6 +121,7 @@ class TextTokenizer:
 
         A lone surrogate, which Python strings can hold and UTF-8 cannot, becomes U+FFFD.
         """
+        require_texts(texts)
         batch = [_encodable(text) for text in texts]
         encoded = self.tokenizer.encode_batch_fast(batch, add_special_tokens=special)
         return [encoding.ids for encoding in encoded]
