@@ -140,10 +140,10 @@ def index(
     """Build INDEX, a directory, of the documents of CORPUS.
 
     CORPUS is a BEIR folder, a .jsonl file, a .tsv or .txt of id<TAB>text, a .csv with a header (all
-    also .gz, .zst), a folder of Markdown and text files, or the name of a dataset. The encoder lsr-mini comes with this package and reads some 200 short
-    documents a second on two cores; `--encoder bm25` ten thousand, by words alone. A build that was
-    interrupted goes on when the same command is given again. Of --shards, INDEX holds several
-    indexes and the file shards.json.
+    also .gz, .zst), a folder of Markdown and text files, or the name of a dataset. The encoder
+    lsr-mini comes with this package and reads some 200 short documents a second on two cores;
+    `--encoder bm25` ten thousand, by words alone. A build that was interrupted goes on when the
+    same command is given again. Of --shards, INDEX holds several indexes and the file shards.json.
     """
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM

@@ -26,7 +26,8 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
     In order: a BEIR folder, corpus file or folder of Markdown or text files at this path;
     `$LSR_DATA/<name>` and `$LSR_DATA/beir/<name>`; the cache; the sets this project ships
     (`python-docs`); ir_datasets, if installed; the archive that BEIR publishes, which is downloaded
-    into the cache. `irds:<id>` asks ir_datasets alone. `catalogue.members` turns the name of a group into those of its members.
+    into the cache. `irds:<id>` asks ir_datasets alone. `catalogue.members` turns the name of a
+    group into those of its members.
     """
     name = str(name_or_path)
     if not name:
