@@ -109,10 +109,11 @@ def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) ->
     for name, kind in declared.items():
         value = read_back.get(name)
         if value is not None and not belongs(kind, value):
+            texted = isinstance(value, str) and kind in ("int", "float", "bool")
             raise UsageError(
                 f"document {doc_id!r}: field {name!r} is {value!r}; it was declared {kind}, "
                 f"so it must be {WANTED[kind]} or absent"
-                + (" (cells of TSV and CSV are text)" if isinstance(value, str) else "")
+                + (" (cells of TSV and CSV are text; JSON lines keep numbers)" if texted else "")
             )
 
 

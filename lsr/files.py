@@ -70,19 +70,14 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises `DatasetError` as `read_lines` does, and for quotes that do not close.
     """
     line = 0
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # of the process: only ever raised
     try:
-        with io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            csv.field_size_limit(MAX_LINE)
+        with _open_bytes(path) as file:
+            rows = csv.reader(_csv_lines(path, file), strict=True)
             for cells in rows:
                 first, line = line + 1, rows.line_num
-                if cells:
+                if len(cells) > 1 or "".join(cells).strip():
                     yield first, cells
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path}: after line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; "
-            "convert the file"
-        ) from error
     except csv.Error as error:
         raise DatasetError(
             f"{path}:{line + 1}: no CSV ({error}); wanted cells parted by commas, and quotes that "
@@ -95,6 +90,18 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _csv_lines(path: Path, file: IO[bytes] | gzip.GzipFile) -> Iterator[str]:
+    number = 0
+    while line := file.readline(MAX_LINE):
+        number += 1
+        if len(line) == MAX_LINE:
+            raise DatasetError(
+                f"{path}:{number}: the line is longer than {MAX_LINE:,} bytes, wanted one row a "
+                "line"
+            )
+        yield decode(path, number, line.removeprefix(_BOM) if number == 1 else line)
 
 
 def _unreadable(path: Path, error: OSError) -> DatasetError:

@@ -268,6 +268,22 @@ class TestIndex:
         assert run(["index", "c.csv", "d.index", "--text-field", "title"]) == 0
         assert "field" not in lines_of(capsys.readouterr().err)
 
+    def test_a_folder_of_texts_may_hold_its_own_index(self, tmp_path, capsys, monkeypatch):
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "notes" / "fees.md").write_text("# Late fees")
+        (tmp_path / "notes" / "bill.pdf").write_text("x")
+        monkeypatch.chdir(tmp_path / "notes")
+        for name in ("a.index", "b.index"):
+            assert run(["index", ".", name]) == 0
+            told = capsys.readouterr()
+            assert lines_of(told.out)["encoded"].startswith("1 document ")
+            assert "1 text; 1 other file is left out, such as bill.pdf" in told.err
+
+    def test_numbers_of_a_csv_are_texts_and_the_way_out_is_told(self, tmp_path, capsys):
+        (tmp_path / "c.csv").write_text("id,text,year\n1,Fees,2020\n")
+        assert run(["index", "c.csv", "c.index", "--field", "year:int"]) == 1
+        assert "cells of TSV and CSV are text; JSON lines keep numbers" in capsys.readouterr().err
+
     def test_a_declared_field_that_no_document_has_is_told(self, corpus, tmp_path, capsys):
         """A misspelt name was found out by filters that let nothing pass."""
         fields = ("--field", "language:keyword", "--field", "year:int")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from lsr.datasets import BeirFolder, CorpusFile, available, load_dataset
+from lsr.datasets import BeirFolder, CorpusFile, TextFolder, available, load_dataset
 from lsr.datasets.dataset import fingerprint_files
 from lsr.datasets.records import read_documents, read_queries
 from lsr.errors import DatasetError, MissingExtra, UsageError
@@ -155,6 +155,11 @@ class TestReadDocuments:
             Document("7", {"title": "Fees, late", "text": 'a "fee"\nis due'}),
             Document("b", {"title": "", "text": ""}),
         ]
+        path.write_bytes(compress(b",id,text\n0,a,fee\n  \n1,b,due\n"))
+        assert list(read_documents(path)) == [
+            Document("a", {"text": "fee"}),
+            Document("b", {"text": "due"}),
+        ]
 
     @pytest.mark.parametrize(
         ("text", "complaint"),
@@ -163,7 +168,8 @@ class TestReadDocuments:
             (b"id,a,a\n", r":1: the header names a column twice"),
             (b'id,text\n1,"a\nb"\n2\n', r":4: got 1 cells, wanted 2, as the header names: id, te"),
             (b'id,text\n1,"a\n', r":2: no CSV \(unexpected end of data\)"),
-            (b"id,text\n1,a\n2,b\xff\n", r"after line [012]: byte 0xff is not UTF-8"),
+            (b"id,text\n1,a\n2,b\xff\n", r":3: byte 0xff at column 4 is not UTF-8"),
+            (b"id;text\n1;a\n", r":1: the header names id;text; .* and commas between the columns"),
         ],
     )
     def test_bad_csv_is_named(self, text, complaint, tmp_path):
@@ -360,15 +366,76 @@ class TestLoadDataset:
             source.qrels()
         (notes / "z.txt").write_bytes(b"ok\xff")
         with pytest.raises(DatasetError, match=r"z\.txt: byte 0xff at offset 2 is not UTF-8"):
-            list(source.documents())
+            list(load_dataset(notes).documents())
 
-    @pytest.mark.parametrize("beside", ["modules.json", "data.jsonl", "data/one.parquet"])
-    def test_a_readme_beside_data_is_no_corpus(self, beside, tmp_path):
-        (tmp_path / "set" / "data").mkdir(parents=True)
+    @pytest.mark.parametrize(
+        ("beside", "told"),
+        [
+            ("modules.json", "a folder of a model, an index or half a data set"),
+            ("vectors.npz", "a folder of a model, an index or half a data set"),
+            ("DATA.JSONL", r"a folder with DATA\.JSONL, and without corpus\.jsonl"),
+            ("data/train/one.csv.gz", r"a folder with data/train/one\.csv\.gz, and"),
+        ],
+    )
+    def test_a_readme_beside_data_is_no_corpus(self, beside, told, tmp_path):
+        (tmp_path / "set" / "data" / "train").mkdir(parents=True)
         (tmp_path / "set" / "README.md").write_text("# About the set")
         (tmp_path / "set" / beside).write_text("")
-        with pytest.raises(DatasetError, match=r"not one of \.md, .* files alone"):
+        with pytest.raises(DatasetError, match=told):
             load_dataset(tmp_path / "set")
+
+    def test_a_folder_of_texts_leaves_out_indexes_and_environments_below_it(self, tmp_path):
+        """An index in its own source was read by the next build, and undid what it had begun."""
+        for name in (
+            "a.MD",
+            "own.index/catalog.sqlite",
+            "own.index/encoder/terms.txt",
+            "own.index.building/encoder/terms.txt",
+            "env/pyvenv.cfg",
+            "env/lib/licence.txt",
+            "node_modules/x/README.md",
+            ".trash/old.csv",
+            "code.py",
+        ):
+            (tmp_path / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "notes" / name).write_text("text")
+        source = load_dataset(tmp_path / "notes")
+        assert isinstance(source, TextFolder)
+        assert [document.doc_id for document in source.documents()] == ["a.MD"]
+        assert [file.name for file in source.others] == ["code.py"]
+
+    @pytest.mark.parametrize(
+        ("text", "title"),
+        [
+            ("```sh\n# install\n```\n# Guide", "Guide"),
+            ("~~~\n```\n# no\n~~~\n# Guide", "Guide"),
+            ("---\n# of the editor\n---\n# Guide\n# Other", "Guide"),
+            ("---\n# Guide", "Guide"),
+            ("## Second\n#\n#tag", "note"),
+        ],
+    )
+    def test_the_title_of_a_text_is_its_first_heading(self, text, title, tmp_path):
+        (tmp_path / "note.md").write_text(text)
+        [document] = load_dataset(tmp_path).documents()
+        assert document.fields["title"] == title
+
+    def test_a_name_that_is_not_utf8_is_told(self, tmp_path):
+        (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+        with pytest.raises(DatasetError, match=r"caf\\xe9\.txt'?: the name is not UTF-8"):
+            load_dataset(tmp_path)
+
+    def test_a_folder_of_texts_does_not_hide_a_collection_of_its_name(
+        self, beir, monkeypatch, tmp_path
+    ):
+        monkeypatch.setenv("LSR_DATA", str(beir.parent))
+        (tmp_path / "work" / beir.name).mkdir(parents=True)
+        (tmp_path / "work" / beir.name / "README.md").write_text("results")
+        (tmp_path / "work" / "python-docs").mkdir()
+        (tmp_path / "work" / "python-docs" / "README.md").write_text("results")
+        monkeypatch.chdir(tmp_path / "work")
+        assert load_dataset(beir.name).splits()
+        assert load_dataset("python-docs").splits()
+        assert isinstance(load_dataset(f"./{beir.name}"), TextFolder)
 
     def test_an_unknown_name_lists_where_it_looked_and_what_there_is(self, beir, monkeypatch):
         monkeypatch.setenv("LSR_DATA", str(beir.parent))

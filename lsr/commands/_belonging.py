@@ -82,10 +82,11 @@ def require_documents(index: "Index", qrels: "Qrels", name: str) -> None:
     some = list(dict.fromkeys(relevant))[:_LOOKED_AT]
     missing = [doc_id for doc_id in some if index.version(doc_id) is None]
     if missing:
+        first = "the first " if len(some) == _LOOKED_AT else ""
         out.note(
             "missing",
-            f"{len(missing):,} of {len(some):,} relevant documents of {name} are not in "
-            f"{index.path}, such as {missing[0]!r}",
+            f"{len(missing):,} of {first}{len(some):,} "
+            f"relevant documents of {name} are not in {index.path}, such as {missing[0]!r}",
         )
 
 

@@ -13,7 +13,7 @@ from ..errors import DatasetError
 from . import _printing as out
 
 if TYPE_CHECKING:
-    from ..datasets import Dataset
+    from ..datasets import Dataset, TextFolder
 
 _MOST_NAMES = 10_000
 """Names of fields that are counted; more are data in the place of names, and cost memory."""
@@ -67,11 +67,11 @@ class Census:
         ]
         if len(text_fields) > 1 and not self.with_field[body] and others:
             documents = out.counted(self.n_documents, "document")
+            one = others[0] if len(others) == 1 else "NAME"
             out.note(
                 "field",
                 f"{body}: in 0 of {documents}, so {' and '.join(text_fields[:-1])} alone is read; "
-                f"they have {', '.join(others)}: --text-field {text_fields[0]} --text-field "
-                f"{others[0]}",
+                f"they have {', '.join(others)}: --text-field {text_fields[0]} --text-field {one}",
             )
 
     def note_absent(self, fields: Sequence[str]) -> None:
@@ -81,3 +81,13 @@ class Census:
                 documents = out.counted(self.n_documents, "document")
                 had = ", ".join(found for found, _ in self.with_field.most_common(_SHOWN))
                 out.note("field", f"{name}: in 0 of {documents}; they have {had or 'no fields'}")
+
+
+def note_read(source: "TextFolder") -> None:
+    """Tell what of a folder is read as a corpus, and what is not."""
+    left = ""
+    if source.others:
+        are = "is" if len(source.others) == 1 else "are"
+        first = out.printable(str(source.others[0].relative_to(source.path)))
+        left = f"; {out.counted(len(source.others), 'other file')} {are} left out, such as {first}"
+    out.note("reads", f"{source.path}: {out.counted(len(source.files), 'text')}{left}")

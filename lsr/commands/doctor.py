@@ -44,7 +44,7 @@ Examples:
 @click.option(
     "--queries",
     metavar="DATASET|FILE",
-    help="Real queries: a data set, or a .jsonl or .tsv file. Without them, titles and first "
+    help="Real queries: a data set, or a .jsonl, .tsv or .csv file. Without them, titles and first "
     "sentences of the corpus are asked.",
 )
 @click.option("--split", help="Whose queries of a data set. Default: its usual split")

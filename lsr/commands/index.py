@@ -11,6 +11,7 @@ import click
 from ..errors import IndexExists, UsageError
 from ..shipped import ENCODERS
 from . import _printing as out
+from ._census import note_read
 from ._encoders import EncoderChoice, index_encoder_options
 from ._fields import field_kind, field_option
 from ._postings_kept import postings_kept
@@ -148,7 +149,7 @@ def index(
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM
 
-    from ..datasets import load_dataset, located_in
+    from ..datasets import TextFolder, load_dataset, located_in
     from ..encoders import is_binary
 
     postings = None if prune_postings is None else postings_kept(prune_postings)
@@ -157,6 +158,8 @@ def index(
     kinds = dict(field_kind(text) for text in fields)
     windows = None if passages is None else windows_of(passages)
     source = load_dataset(corpus)
+    if isinstance(source, TextFolder):
+        note_read(source)
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
     if tasks.wanted and shards is None:

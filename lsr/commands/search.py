@@ -48,7 +48,9 @@ ALGORITHMS = ("auto", "exhaustive", "blockmax")
 )
 @click.option("--exclude", multiple=True, metavar="WORD", help="Must not hold it. Repeatable.")
 @click.option(
-    "--queries", type=click.Path(path_type=Path), help="Read queries from a .jsonl or .tsv file."
+    "--queries",
+    type=click.Path(path_type=Path),
+    help="Read queries from a .jsonl, .tsv or .csv file.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Write a TREC run instead of printing."
@@ -330,7 +332,7 @@ def _print_answer(
         title = str(fields.get("title") or "")
         body = Document("", fields).text([name for name in read if name != "title"])
         if "passage" in row:  # why it is here, rather than how it begins
-            body = row["passage"]["text"].strip()
+            body = row["passage"]["text"].strip().removeprefix(title).strip()
         head = f"{row['rank']:>4}  {row['score']:8.3f}  {out.printable(row['doc_id'])}"
         click.echo(f"{head}  {out.shortened(title, SNIPPET)}".rstrip())
         if body:

@@ -8,12 +8,14 @@ from .names import available, load_dataset
 from .pools import draw_pool
 from .records import read_documents, read_queries
 from .repeated import located_in
+from .texts import TextFolder
 
 __all__ = [
     "BeirFolder",
     "CorpusFile",
     "Dataset",
     "JudgedBy",
+    "TextFolder",
     "available",
     "draw_pool",
     "load_dataset",

@@ -56,7 +56,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """One .jsonl or .tsv file: documents without queries."""
+    """One .jsonl, .tsv or .csv file: documents without queries."""
 
     path: Path
 

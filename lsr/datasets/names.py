@@ -14,7 +14,6 @@ from .dataset import CorpusFile, Dataset
 from .irds import IrDataset
 from .records import SUFFIXES, record_format
 from .shipped_sets import PYTHON_DOCS, PythonDocs
-from .texts import SUFFIXES as TEXTS
 from .texts import TextFolder
 
 IRDS_PREFIX = "irds:"
@@ -23,11 +22,12 @@ IRDS_PREFIX = "irds:"
 def load_dataset(name_or_path: str | Path) -> Dataset:
     """Find a collection; `DatasetError` lists where it was looked for and what there is instead.
 
-    In order: a BEIR folder, corpus file or folder of Markdown or text files at this path;
-    `$LSR_DATA/<name>` and `$LSR_DATA/beir/<name>`; the cache; the sets this project ships
-    (`python-docs`); ir_datasets, if installed; the archive that BEIR publishes, which is downloaded
-    into the cache. `irds:<id>` asks ir_datasets alone. `catalogue.members` turns the name of a
-    group into those of its members.
+    In order: a BEIR folder or corpus file at this path; `$LSR_DATA/<name>` and
+    `$LSR_DATA/beir/<name>`; the cache; the sets this project ships (`python-docs`); ir_datasets, if
+    installed; the archive that BEIR publishes, which is downloaded into the cache; a folder of
+    Markdown or text files at this path. What begins with `.`, `~` or `/` is looked for at that path
+    alone. `irds:<id>` asks ir_datasets alone. `catalogue.members` turns the name of a group into
+    those of its members.
     """
     name = str(name_or_path)
     if not name:
@@ -38,13 +38,12 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
         return _from_ir_datasets(name.removeprefix(IRDS_PREFIX), name)
     looked: list[str] = []
     given = Path(name).expanduser()
-    for path in (given, *(folder / name for folder in _folders())):
+    folders = () if name.startswith((".", "~", "/")) else _folders()
+    for path in (given, *(folder / name for folder in folders)):
         if BeirFolder.is_one(path):
             return BeirFolder(_name_of(path) if path == given else name, path)
         if path.is_file() and record_format(path) is not None:
             return CorpusFile(path)
-        if path == given and TextFolder.is_one(path):
-            return TextFolder(path)
         looked.append(f"  {path}  ({_what_is_at(path)})")
     if name == PYTHON_DOCS:
         return PythonDocs()
@@ -67,6 +66,8 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
             return BeirFolder(name, fetch(archive, cache_folder() / "datasets"))
         except DatasetError as error:
             looked.append(f"  {error}")
+    elif given.is_dir() and not TextFolder.why_not(given):
+        return TextFolder(given)
     names = available()
     raise DatasetError(
         f"no dataset {name!r}. Looked at\n"
@@ -113,7 +114,7 @@ def _is_path_like(name: str) -> bool:
 
 def _what_is_at(path: Path) -> str:
     if path.is_dir():
-        return f"a folder without corpus.jsonl, and not one of {', '.join(TEXTS)} files alone"
+        return TextFolder.why_not(path) or "a folder of texts: give its path, ./ and all"
     if path.is_file():
         return f"a file that is not named {SUFFIXES}"
     return "not there"

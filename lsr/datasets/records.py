@@ -145,12 +145,14 @@ def _csv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict
     for number, cells in read_csv(path):
         if not columns:
             columns = cells
-            if not any(name in columns for name in id_names):
+            named = [name for name in columns if name]
+            if not any(name in named for name in id_names):
+                parted = "" if len(columns) > 1 else ", and commas between the columns"
                 raise DatasetError(
-                    f"{path}:{number}: the header names {', '.join(columns)}; wanted a column "
-                    f"{' or '.join(id_names)} among them, the id of each row"
+                    f"{path}:{number}: the header names {', '.join(named)}; wanted a column "
+                    f"{' or '.join(id_names)} among them, the id of each row{parted}"
                 )
-            if len(set(columns)) < len(columns):
+            if len(set(named)) < len(named):
                 raise DatasetError(f"{path}:{number}: the header names a column twice: {columns}")
             continue
         if len(cells) != len(columns):
@@ -158,7 +160,9 @@ def _csv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict
                 f"{path}:{number}: got {len(cells)} cells, wanted {len(columns)}, as the header "
                 f"names: {', '.join(columns)}; a cell that holds a comma or a line end is quoted"
             )
-        yield number, dict(zip(columns, cells, strict=True))
+        row = dict(zip(columns, cells, strict=True))
+        row.pop("", None)  # a column without a name, as row numbers of tables are written
+        yield number, row
 
 
 def _take_id(path: Path, number: int, row: dict[str, Any], names: tuple[str, ...]) -> str:

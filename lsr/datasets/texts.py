@@ -1,5 +1,6 @@
 """A folder of Markdown and plain text files, a document a file, as notes and manuals lie."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,33 +11,44 @@ from ..types import Document, Qrels, Query
 from .dataset import fingerprint_files
 
 SUFFIXES = (".md", ".markdown", ".rst", ".txt")
-_NO_CORPUS = (
-    "modules.json", "config.json", "catalog.sqlite", "shards.json", "service.sqlite", "qrels",
-    "queries.jsonl",
+_MARKDOWN = (".md", ".markdown")
+_FENCES = ("```", "~~~")
+
+_OURS = (
+    "modules.json", "config.json", "tokenizer.json", "catalog.sqlite", "shards.json",
+    "service.sqlite", "qrels", "vectors.npz", "encoder.json",
 )  # fmt: skip
-"""What a model, an index, a data directory or half a BEIR folder has, beside text about it."""
-_DATA = (".jsonl", ".ndjson", ".tsv", ".csv", ".parquet", ".arrow", ".gz", ".zst", ".zip")
-"""Beside such files a README is about the collection and not the collection."""
+"""What a model, an index, a data directory, judgements or encoded texts have among them."""
+_OTHERS = ("node_modules",)
+_UNFINISHED = (".building", ".parts", ".work")
+_DATA = frozenset(
+    {".jsonl", ".ndjson", ".tsv", ".csv", ".parquet", ".arrow", ".npz", ".safetensors", ".gguf"}
+)
+"""Beside such files a README is about a collection or a model, and not a document of it."""
 
 
 @dataclass(frozen=True)
 class TextFolder:
-    """The files below a folder; hidden ones and those in hidden folders are left out.
+    """The files below a folder as they are when it is first listed; names are told apart by case.
 
     A document's id is its path from the folder on, its `title` the first heading of a Markdown file
-    (`# Title`), else the file's name, its `text` all of the file. Files are UTF-8.
+    (`# Title`), else the file's name, its `text` all of the file. Files are UTF-8. Left out is what
+    is hidden, what linked folders hold, and folders of ours (an index that lies in its own source).
     """
 
     path: Path
 
     @staticmethod
-    def is_one(path: Path) -> bool:
-        """Whether the folder holds such a file, and is nothing else of ours."""
-        if not path.is_dir() or any((path / name).exists() for name in _NO_CORPUS):
-            return False
-        if any(near.suffix in _DATA for depth in ("*", "*/*") for near in path.glob(depth)):
-            return False
-        return next(_files(path), None) is not None
+    def why_not(path: Path) -> str:
+        """Why the folder is no corpus of texts; empty where it is one."""
+        if _is_ours([child.name for child in path.iterdir()]):
+            return "a folder of a model, an index or half a data set"
+        n_texts = 0
+        for file in _walk(path):
+            if _suffix(file) in _DATA or (_suffix(file.with_suffix("")) in _DATA):
+                return f"a folder with {file.relative_to(path)}, and without corpus.jsonl"
+            n_texts += _suffix(file) in SUFFIXES
+        return "" if n_texts else f"a folder without corpus.jsonl or any {', '.join(SUFFIXES)}"
 
     @property
     def name(self) -> str:
@@ -44,18 +56,29 @@ class TextFolder:
         return self.path.resolve().name
 
     @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """What is read, sorted by path. Raises `DatasetError` for a name that is not UTF-8."""
+        return tuple(file for file in self._all if _suffix(file) in SUFFIXES)
+
+    @property
+    def others(self) -> tuple[Path, ...]:
+        """What lies between them and is not read."""
+        return tuple(file for file in self._all if _suffix(file) not in SUFFIXES)
+
+    @cached_property
+    def _all(self) -> tuple[Path, ...]:
+        return tuple(sorted(_walk(self.path)))
+
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change when a file changes, comes or goes."""
-        return fingerprint_files(_files(self.path), root=self.path)
+        return fingerprint_files(self.files, root=self.path)
 
     def documents(self) -> Iterator[Document]:
         """Stream the files in the order of their paths; an empty one has an empty text."""
-        for file in sorted(_files(self.path)):
+        for file in self.files:
             text = _text(file)
-            title = file.stem
-            if file.suffix in (".md", ".markdown"):
-                headings = (line[2:].strip() for line in text.splitlines() if line.startswith("# "))
-                title = next(filter(None, headings), title)
+            title = (_heading(text) if _suffix(file) in _MARKDOWN else "") or file.stem
             yield Document(file.relative_to(self.path).as_posix(), {"title": title, "text": text})
 
     def splits(self) -> list[str]:
@@ -77,11 +100,42 @@ class TextFolder:
         )
 
 
-def _files(path: Path) -> Iterator[Path]:
-    for file in path.rglob("*"):
-        parts = file.relative_to(path).parts
-        hidden = any(part.startswith(".") for part in parts)
-        if file.suffix in SUFFIXES and not hidden and file.is_file():
+def _suffix(file: Path) -> str:
+    return file.suffix.lower()
+
+
+def _is_ours(names: list[str]) -> bool:
+    return any(name in names for name in _OURS)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise DatasetError(f"{error.filename}: cannot be read ({error.strerror or error})")
+
+    for place, folders, names in os.walk(path, onerror=fail):
+        here = Path(place)
+        if here != path and (_is_ours([*names, *folders]) or "pyvenv.cfg" in names):
+            folders.clear()
+            continue
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and name not in _OTHERS and not name.endswith(_UNFINISHED)
+        ]
+        for name in names:
+            file = here / name
+            try:
+                if name.startswith(".") or not file.is_file():
+                    continue
+            except OSError as error:
+                fail(error)
+            try:
+                os.fspath(file).encode()
+            except UnicodeEncodeError:
+                raise DatasetError(
+                    f"{os.fsencode(file)!r}: the name is not UTF-8, and would be the id of a "
+                    "document; rename the file"
+                ) from None
             yield file
 
 
@@ -95,3 +149,18 @@ def _text(file: Path) -> str:
         ) from error
     except OSError as error:
         raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
+
+
+def _heading(text: str) -> str:
+    """The first `# Heading` outside of code and of what stands before a text between `---`."""
+    lines = text.splitlines()
+    if lines[:1] == ["---"] and "---" in lines[1:]:
+        lines = lines[lines.index("---", 1) + 1 :]
+    fence = ""
+    for line in lines:
+        mark = line.lstrip()[:3]
+        if mark in _FENCES and fence in ("", mark):
+            fence = "" if fence else mark
+        elif not fence and line.startswith("# ") and line[2:].strip():
+            return line[2:].strip()
+    return ""

@@ -126,7 +126,7 @@ def load_encoder(
 
         path = download(str(folder))
         name = name.partition("@")[0]
-    if (path / "catalog.sqlite").is_file():
+    if any((path / name).is_file() for name in ("catalog.sqlite", "shards.json")):
         raise EncoderError(
             f"{path} is an index, no encoder; what reads its queries is "
             f"index.query_encoder(index), and lies in {path / 'encoder'} where there is a copy"
