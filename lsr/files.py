@@ -40,6 +40,34 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     A leading byte order mark is dropped. Raises `DatasetError` for a file that is missing,
     unreadable or damaged.
     """
+    for number, line in _lines(path):
+        line = line.rstrip(b"\r\n")
+        if line and not line.isspace():
+            yield number, line
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number from 1, cells) of each row that is not empty; plain, .gz or .zst, UTF-8.
+
+    Raises `DatasetError` as `read_lines` does, and for quotes that do not close.
+    """
+    line = 0
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # of the process: only ever raised
+    rows = csv.reader((decode(path, *numbered) for numbered in _lines(path)), strict=True)
+    try:
+        for cells in rows:
+            first, line = line + 1, rows.line_num
+            if len(cells) > 1 or "".join(cells).strip():
+                yield first, cells
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}:{line + 1}: no CSV ({error}); wanted cells parted by commas, and quotes that "
+            "close"
+        ) from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Every line with its end, blank ones too. Raises `DatasetError` as `read_lines` says."""
     number = 0
     try:
         with _open_bytes(path) as file:
@@ -50,11 +78,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                         f"{path}:{number}: the line is longer than {MAX_LINE:,} bytes, wanted "
                         "one record a line"
                     )
-                if number == 1:
-                    line = line.removeprefix(_BOM)
-                line = line.rstrip(b"\r\n")
-                if line and not line.isspace():
-                    yield number, line
+                yield number, line.removeprefix(_BOM) if number == 1 else line
     except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
         raise DatasetError(
             f"{path}:{number + 1}: the compressed file is damaged or cut short after line {number} "
@@ -62,46 +86,6 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         ) from error
     except OSError as error:
         raise _unreadable(path, error) from error
-
-
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number from 1, cells) of each row that is not empty; plain, .gz or .zst, UTF-8.
-
-    Raises `DatasetError` as `read_lines` does, and for quotes that do not close.
-    """
-    line = 0
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # of the process: only ever raised
-    try:
-        with _open_bytes(path) as file:
-            rows = csv.reader(_csv_lines(path, file), strict=True)
-            for cells in rows:
-                first, line = line + 1, rows.line_num
-                if len(cells) > 1 or "".join(cells).strip():
-                    yield first, cells
-    except csv.Error as error:
-        raise DatasetError(
-            f"{path}:{line + 1}: no CSV ({error}); wanted cells parted by commas, and quotes that "
-            "close"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
-        raise DatasetError(
-            f"{path}: the compressed file is damaged or cut short after line {line} ({error}); "
-            "copy or download it again"
-        ) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _csv_lines(path: Path, file: IO[bytes] | gzip.GzipFile) -> Iterator[str]:
-    number = 0
-    while line := file.readline(MAX_LINE):
-        number += 1
-        if len(line) == MAX_LINE:
-            raise DatasetError(
-                f"{path}:{number}: the line is longer than {MAX_LINE:,} bytes, wanted one row a "
-                "line"
-            )
-        yield decode(path, number, line.removeprefix(_BOM) if number == 1 else line)
 
 
 def _unreadable(path: Path, error: OSError) -> DatasetError:

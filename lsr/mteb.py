@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .conventions import convention_of, usual_split
-from .datasets import Dataset
+from .datasets import Dataset, Unjudged
 from .errors import DatasetError, MissingExtra, UsageError
-from .types import Document, Qrels, Query, Retriever
+from .types import Document, Retriever
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTaskRetrieval
@@ -113,7 +113,7 @@ class MtebSearch:
             close()
 
 
-class MtebCorpus:
+class MtebCorpus(Unjudged):
     """A corpus that MTEB holds, as a `Dataset` without questions."""
 
     path: Path | None = None
@@ -142,18 +142,6 @@ class MtebCorpus:
                     f"{self.name}: document {row.get('id')!r} has no text; wanted a task of texts"
                 )
             yield Document(str(row["id"]), {"title": row.get("title") or "", "text": text})
-
-    def splits(self) -> list[str]:
-        """None: MTEB keeps queries and judgements to itself."""
-        return []
-
-    def queries(self, split: str = "test") -> list[Query]:
-        """Always a `DatasetError`."""
-        raise self._no_judgements()
-
-    def qrels(self, split: str = "test") -> Qrels:
-        """Always a `DatasetError`."""
-        raise self._no_judgements()
 
     def _no_judgements(self) -> DatasetError:
         return DatasetError(f"{self.name}: MTEB keeps queries and judgements to itself")

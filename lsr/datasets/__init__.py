@@ -2,7 +2,7 @@
 
 from .beir import BeirFolder
 from .catalogue import members
-from .dataset import CorpusFile, Dataset
+from .dataset import CorpusFile, Dataset, Unjudged
 from .judged import JudgedBy
 from .names import available, load_dataset
 from .pools import draw_pool
@@ -16,6 +16,7 @@ __all__ = [
     "Dataset",
     "JudgedBy",
     "TextFolder",
+    "Unjudged",
     "available",
     "draw_pool",
     "load_dataset",

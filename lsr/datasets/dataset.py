@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,8 +55,28 @@ class Dataset(Protocol):
         ...
 
 
+class Unjudged(ABC):
+    """The queries and judgements of a `Dataset` that has none."""
+
+    def splits(self) -> list[str]:
+        """None: there are no judgements."""
+        return []
+
+    def queries(self, split: str = "test") -> list[Query]:
+        """Always a `DatasetError`: there are no queries."""
+        raise self._no_judgements()
+
+    def qrels(self, split: str = "test") -> Qrels:
+        """Always a `DatasetError`: there are no judgements."""
+        raise self._no_judgements()
+
+    @abstractmethod
+    def _no_judgements(self) -> DatasetError:
+        """The error that says what has none, and what would have some."""
+
+
 @dataclass(frozen=True)
-class CorpusFile:
+class CorpusFile(Unjudged):
     """One .jsonl, .tsv or .csv file: documents without queries."""
 
     path: Path
@@ -73,18 +94,6 @@ class CorpusFile:
     def documents(self) -> Iterator[Document]:
         """Stream the corpus."""
         return read_documents(self.path)
-
-    def splits(self) -> list[str]:
-        """None: a single file holds no judgements."""
-        return []
-
-    def queries(self, split: str = "test") -> list[Query]:
-        """Always a `DatasetError`: a single file holds no queries."""
-        raise self._no_judgements()
-
-    def qrels(self, split: str = "test") -> Qrels:
-        """Always a `DatasetError`: a single file holds no judgements."""
-        raise self._no_judgements()
 
     def _no_judgements(self) -> DatasetError:
         return DatasetError(

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import DatasetError
-from ..types import Document, Qrels, Query
-from .dataset import fingerprint_files
+from ..types import Document
+from .dataset import Unjudged, fingerprint_files
 
 SUFFIXES = (".md", ".markdown", ".rst", ".txt")
 _MARKDOWN = (".md", ".markdown")
@@ -28,7 +28,7 @@ _DATA = frozenset(
 
 
 @dataclass(frozen=True)
-class TextFolder:
+class TextFolder(Unjudged):
     """The files below a folder as they are when it is first listed; names are told apart by case.
 
     A document's id is its path from the folder on, its `title` the first heading of a Markdown file
@@ -80,18 +80,6 @@ class TextFolder:
             text = _text(file)
             title = (_heading(text) if _suffix(file) in _MARKDOWN else "") or file.stem
             yield Document(file.relative_to(self.path).as_posix(), {"title": title, "text": text})
-
-    def splits(self) -> list[str]:
-        """None: there are no judgements."""
-        return []
-
-    def queries(self, split: str = "test") -> list[Query]:
-        """Always a `DatasetError`: there are no queries."""
-        raise self._no_judgements()
-
-    def qrels(self, split: str = "test") -> Qrels:
-        """Always a `DatasetError`: there are no judgements."""
-        raise self._no_judgements()
 
     def _no_judgements(self) -> DatasetError:
         return DatasetError(
