@@ -24,6 +24,7 @@ from lsr.encoders import (
     SpladeEncoder,
     TextTokenizer,
     idf_table,
+    learned_part,
     load_encoder,
 )
 from lsr.encoders.batching import encode_sorted, keep_largest, plan
@@ -488,7 +489,15 @@ def test_bfloat16_moves_weights_a_little_and_the_space_not_at_all(tiny_checkpoin
 def test_one_text_where_several_are_wanted_is_refused():
     """It would be read as a list of its letters."""
     bm25 = BM25Encoder.fit(["late fee", "refund"])
-    for read in (bm25.encode_queries, bm25.encode_documents):
+    network = learned_part(load_encoder("lsr-mini"))
+    assert network is not None
+    for read in (
+        BM25Encoder.fit,
+        bm25.encode_queries,
+        bm25.encode_documents,
+        network.encode_queries,
+        network.encode_documents,
+    ):
         with pytest.raises(UsageError, match="got one text, 'late fee', where a list of texts"):
             read("late fee")
 

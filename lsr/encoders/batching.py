@@ -13,6 +13,7 @@ from scipy import sparse
 
 from ..progress import Bar, bar
 from ..types import SparseMatrix
+from .counting import require_texts
 
 _WINDOW = 16_384  # texts tokenised and sorted together; bounds memory, loses no measurable padding
 MAX_BATCH = 256
@@ -52,6 +53,7 @@ def encode_sorted(
 
     A text whose token list is empty is an empty row and never reaches `forward`.
     """
+    require_texts(texts)
     windows: list[SparseMatrix] = []
     done: Bar[None] = bar(total=len(texts), unit="texts", desc="encode", quiet=not progress or None)
     with done:

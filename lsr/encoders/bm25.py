@@ -92,14 +92,13 @@ class BM25Encoder:
     ) -> "BM25Encoder":
         """Count terms in one pass over `texts`; memory grows with the vocabulary, not the corpus.
 
-        Raises `UsageError` for a k1 or b that cannot be, before it reads any text.
+        Raises `UsageError` for one text, or a k1 or b that cannot be, before it reads any text.
 
         >>> encoder = BM25Encoder.fit(["sleep and caffeine", "coffee"])
         >>> encoder.term_strings(encoder.encode_documents(["Caffeine!"]).indices)
         ['caffein']
         """
-        if isinstance(texts, str):
-            raise EncoderError("BM25 is fitted to texts, got one str; wanted a list of documents")
+        require_texts(texts)
         _require_possible(k1, b)
         df: Counter[str] = Counter()
         n_docs = n_tokens = 0

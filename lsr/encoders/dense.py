@@ -20,6 +20,7 @@ from transformers import AutoModel, PreTrainedModel
 from ..errors import EncoderError
 from ..types import DenseMatrix
 from .checkpoint import Encoded, Network, Precision
+from .counting import require_texts
 from .folder import inside, read_json, read_object
 from .tokens import TextTokenizer
 
@@ -137,6 +138,7 @@ class DenseEncoder:
         return self._embed(texts, self.document_prompt, progress=progress)
 
     def _embed(self, texts: Sequence[str], prompt: str, *, progress: bool) -> DenseMatrix:
+        require_texts(texts)
         tokenizer = self.tokenizer
 
         def encode(part: slice) -> list[Encoded]:

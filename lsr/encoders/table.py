@@ -13,6 +13,7 @@ from scipy import sparse
 from ..errors import EncoderError
 from ..types import SparseMatrix
 from .batching import keep_largest
+from .counting import require_texts
 from .folder import inside, read_object
 from .tokens import TextTokenizer
 
@@ -39,6 +40,7 @@ class QueryTable:
 
     def encode(self, texts: Sequence[str], *, prompt: str, top_k: int | None) -> SparseMatrix:
         """(len(texts), n_terms): the weight of each token that occurs."""
+        require_texts(texts)
         prompted = [prompt + text if text else "" for text in texts] if prompt else texts
         tokens = [sorted(set(one)) for one in self.tokenizer.ids(prompted, special=False)]
         indices = np.fromiter(chain.from_iterable(tokens), np.int32)
