@@ -147,23 +147,18 @@ def _best_first(row: Mapping[str, float]) -> tuple[list[str], npt.NDArray[np.flo
     return [doc_ids[at] for at in order.tolist()], scores[order]
 
 
-def require_plain_ids(ids: Iterable[str], *, whose: str) -> None:
-    """Refuse ids that no TREC run can hold, before one is made. Raises `DatasetError`."""
+def require_plain_ids(ids: Iterable[str], *, whose: object, remedy: str) -> None:
+    """Refuse ids that no TREC file can hold, maybe before one is made. Raises `DatasetError`."""
     for name in ids:
         if not name or _has_blank(name):
             raise DatasetError(
                 f"{whose}: id {name!r} holds a blank or is empty, and blanks separate the columns "
-                "of a TREC run, which --run and --output write; leave these out, or rename it"
+                f"of a TREC file; {remedy}"
             )
 
 
 def _refuse_blanks(path: Path, *ids: str) -> None:
-    for name in ids:
-        if not name or _has_blank(name):
-            raise DatasetError(
-                f"{path}: id {name!r} holds a blank or is empty, and blanks separate the columns "
-                "of a TREC file; write JSON instead"
-            )
+    require_plain_ids(ids, whose=path, remedy="write JSON instead")
 
 
 def _refuse_tabs(path: Path, *ids: str) -> None:

@@ -434,6 +434,7 @@ class TestLoadDataset:
         (tmp_path / "work" / "python-docs" / "README.md").write_text("results")
         monkeypatch.chdir(tmp_path / "work")
         assert load_dataset(beir.name).splits()
+        (tmp_path / "work" / "python-docs" / os.fsdecode(b"\xff.md")).write_text("x")
         assert load_dataset("python-docs").splits()
         assert isinstance(load_dataset(f"./{beir.name}"), TextFolder)
 

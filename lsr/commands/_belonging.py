@@ -71,22 +71,23 @@ def note_unjudged(run: "Run", qrels: "Qrels", *, label: str, name: str) -> None:
 
 def require_documents(index: "Index", qrels: "Qrels", name: str) -> None:
     """Raises `DatasetError` for an index without any of the first relevant documents."""
-    relevant = [
-        doc_id for grades in qrels.values() for doc_id, grade in grades.items() if grade > 0
-    ]
-    if relevant and not any(index.get(doc_id) for doc_id in relevant[:_ENOUGH]):
+    relevant = list(
+        dict.fromkeys(
+            doc_id for grades in qrels.values() for doc_id, grade in grades.items() if grade > 0
+        )
+    )[:_LOOKED_AT]
+    missing = [doc_id for doc_id in relevant if index.version(doc_id) is None]
+    if relevant and missing[:_ENOUGH] == relevant[:_ENOUGH]:
         raise DatasetError(
             f"{index.path}: holds none of the first {min(_ENOUGH, len(relevant))} relevant "
             f"documents of {name}, such as {relevant[0]!r}; is it an index of it?"
         )
-    some = list(dict.fromkeys(relevant))[:_LOOKED_AT]
-    missing = [doc_id for doc_id in some if index.version(doc_id) is None]
     if missing:
-        first = "the first " if len(some) == _LOOKED_AT else ""
+        first = "the first " if len(relevant) == _LOOKED_AT else ""
         out.note(
             "missing",
-            f"{len(missing):,} of {first}{len(some):,} "
-            f"relevant documents of {name} are not in {index.path}, such as {missing[0]!r}",
+            f"{len(missing):,} of {first}{len(relevant):,} relevant documents of {name} are not in "
+            f"{index.path}, such as {missing[0]!r}",
         )
 
 

@@ -94,8 +94,9 @@ def run_suite(
 
 def require_run_of(collection: Collection) -> None:
     """Refuse a collection whose judged ids no run can hold. Raises `DatasetError`."""
-    for query_id, judged in collection.source.qrels(collection.split).items():
-        require_plain_ids((query_id, *judged), whose=collection.source.name)
+    remedy = "leave out --run and --output, which write one, or rename it"
+    for query_id, judged in collection.qrels.items():
+        require_plain_ids((query_id, *judged), whose=collection.source.name, remedy=remedy)
 
 
 def write_summary(folder: Path, outcome: Outcome, *, command: str) -> list[Path]:

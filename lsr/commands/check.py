@@ -28,7 +28,8 @@ def check(ctx: click.Context, *, indexes: tuple[Path, ...], json: bool) -> None:
 
     from ..errors import IndexCorrupt, IndexFailure, UsageError
 
-    reports, unread = [], {}
+    reports: list[tuple[Path, CheckReport]] = []
+    unread: set[Path] = set()
     for path in indexes:
         try:
             with Index.open(path, read_only=True) as index:
@@ -39,7 +40,7 @@ def check(ctx: click.Context, *, indexes: tuple[Path, ...], json: bool) -> None:
             if len(indexes) == 1:
                 raise
             report = CheckReport(0, 0, 0, (str(error),))
-            unread[path] = error
+            unread.add(path)
         reports.append((path, report))
     if json:
         out.as_json([{"path": path, "sound": r.sound, **asdict(r)} for path, r in reports])

@@ -36,6 +36,7 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
         )
     if name.startswith(IRDS_PREFIX):
         return _from_ir_datasets(name.removeprefix(IRDS_PREFIX), name)
+    passed: list[Path] = []
     looked: list[str] = []
     given = Path(name).expanduser()
     folders = () if name.startswith((".", "~", "/")) else _folders()
@@ -44,7 +45,7 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
             return BeirFolder(_name_of(path) if path == given else name, path)
         if path.is_file() and record_format(path) is not None:
             return CorpusFile(path)
-        looked.append(f"  {path}  ({_what_is_at(path)})")
+        passed.append(path)
     if name == PYTHON_DOCS:
         return PythonDocs()
     looked.append(f"  the sets that are shipped  ({PYTHON_DOCS})")
@@ -68,6 +69,7 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
             looked.append(f"  {error}")
     elif given.is_dir() and not TextFolder.why_not(given):
         return TextFolder(given)
+    looked = [*(f"  {path}  ({_what_is_at(path)})" for path in passed), *looked]
     names = available()
     raise DatasetError(
         f"no dataset {name!r}. Looked at\n"
