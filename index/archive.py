@@ -10,6 +10,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import zstandard
@@ -64,16 +65,8 @@ def manifest_of(archive: Path) -> Manifest:
 
     Raises `IndexNotFound` or `IndexCorrupt`.
     """
-    if not archive.is_file():
-        raise IndexNotFound(f"{archive}: no such archive")
-    try:
-        with archive.open("rb") as raw:
-            reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(
-                raw, read_across_frames=False
-            )
-            return _manifest(archive, reader.read)
-    except zstandard.ZstdError as error:
-        raise IndexCorrupt(f"{archive}: damaged or no zstd file ({error}); take another") from error
+    with _opened(archive) as read:
+        return _manifest(archive, read)
 
 
 def unpack(archive: Path, target: Path, *, progress: Progress | None = None) -> Manifest:
@@ -82,6 +75,17 @@ def unpack(archive: Path, target: Path, *, progress: Progress | None = None) -> 
     Raises `IndexCorrupt` for an archive that is damaged or is up to something, `DiskFull` before
     anything is written where there is no room for what it promises.
     """
+    with _opened(archive) as read:
+        told = _manifest(archive, read)
+        _affordable(archive, told, target)
+        return restore_parts(told, _members(archive, told, read), target, progress=progress)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[Callable[[int], bytes]]:
+    """What reads the bytes that an archive holds. Raises `IndexNotFound`, and `IndexCorrupt` for
+    what proves to be no zstd meanwhile.
+    """
     if not archive.is_file():
         raise IndexNotFound(f"{archive}: no such archive")
     try:
@@ -89,14 +93,9 @@ def unpack(archive: Path, target: Path, *, progress: Progress | None = None) -> 
             reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(
                 raw, read_across_frames=False
             )
-            told = _manifest(archive, reader.read)
-            _affordable(archive, told, target)
-            restored = restore_parts(
-                told, _members(archive, told, reader.read), target, progress=progress
-            )
+            yield reader.read
     except zstandard.ZstdError as error:
         raise IndexCorrupt(f"{archive}: damaged or no zstd file ({error}); take another") from error
-    return restored
 
 
 def verify_archive(archive: Path, *, progress: Progress | None = None) -> Verdict:

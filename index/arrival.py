@@ -84,6 +84,16 @@ def emptied(directory: Path) -> None:
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
+@contextmanager
+def cleared(staging: Path) -> Iterator[None]:
+    """Leave nothing of a failed attempt; of a killed one the next attempt clears what is left."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
 def arrive(staging: Path, path: Path) -> None:
     """Put a finished directory in its place in one step; what it replaces is then removed.
 

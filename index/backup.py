@@ -24,7 +24,7 @@ from lsr.errors import IndexCorrupt, IndexExists, IndexFailure
 from lsr.files import changing, make_directory
 
 from . import manifest as manifests
-from .arrival import arrive, emptied, reserved, sync_tree
+from .arrival import arrive, cleared, emptied, reserved, sync_tree
 from .catalog import FILE_NAME as CATALOG
 from .catalog import Catalog
 from .changes import abandon_build
@@ -142,16 +142,6 @@ def _back_up(
 def _refuse_existing(target: Path) -> None:
     if target.exists() or target.is_symlink():
         raise IndexExists(f"{target} exists; choose another name for the snapshot")
-
-
-@contextmanager
-def cleared(staging: Path) -> Iterator[None]:
-    """Leave nothing of a failed attempt; of a killed one the next attempt clears what is left."""
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 def _copy_catalog(directory: Path, staging: Path) -> list[tuple[str, OpenSegment]]:

@@ -1,6 +1,6 @@
 """What an index remembers of the encoder that built it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsr.encoders import learned_part
@@ -38,6 +38,17 @@ def encoder_card(encoder: SparseEncoder) -> EncoderCard:
         path=None if encoder.folder is None else str(encoder.folder.resolve()),
         window_overlap=None if network is None else network.card.window_overlap,
     )
+
+
+def copied_card(encoder: SparseEncoder, path: Path) -> EncoderCard:
+    """The card of an encoder for the index at `path`, which gets a copy of its query side unless
+    queries need the whole network.
+    """
+    card = encoder_card(encoder)
+    if encoder.query_strategy == "model":
+        return card
+    encoder.save(path / "encoder", queries_only=True)
+    return replace(card, copy=build_fingerprint(path / "encoder"))
 
 
 def whole_encoder(card: EncoderCard | None) -> Path | None:

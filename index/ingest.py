@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from lsr.encoders.folder import build_fingerprint
 from lsr.encoders.protocol import SparseEncoder
 from lsr.encoders.siamese import is_binary
 from lsr.errors import (
@@ -32,7 +31,7 @@ from lsr.types import Document
 
 from .arrival import arrive, emptied, reserved
 from .bulk import BulkBuild, parse_memory
-from .card import encoder_card
+from .card import copied_card, encoder_card
 from .effort import Effort
 from .rows import Passage
 from .settings import Settings
@@ -317,10 +316,7 @@ def empty_index(
     settings = settings or Settings()
     if is_binary(encoder):
         settings = replace(settings, binary=True)
-    card = encoder_card(encoder)
-    if encoder.query_strategy != "model":
-        encoder.save(path / "encoder", queries_only=True)
-        card = replace(card, copy=build_fingerprint(path / "encoder"))
+    card = copied_card(encoder, path)
     return Index.create(
         path,
         n_terms=encoder.n_terms,

@@ -9,8 +9,8 @@ from lsr.errors import IndexCorrupt, IndexExists, IndexFailure, IndexNotFound
 from lsr.files import changing, make_directory
 
 from . import manifest as manifests
-from .arrival import arrive, emptied, reserved, sync_tree
-from .backup import Progress, catalog_in, cleared, files_in, n_live, sha256_of
+from .arrival import arrive, cleared, emptied, reserved, sync_tree
+from .backup import Progress, catalog_in, files_in, n_live, sha256_of
 from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME as CATALOG
 from .check import check_index

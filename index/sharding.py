@@ -23,13 +23,7 @@ import orjson
 
 from lsr.encoders.protocol import SparseEncoder
 from lsr.encoders.siamese import is_binary
-from lsr.errors import (
-    DatasetError,
-    EncoderError,
-    IndexExists,
-    RepeatedId,
-    UsageError,
-)
+from lsr.errors import DatasetError, EncoderError, IndexExists, RepeatedId, UsageError
 from lsr.files import atomic_write, changing, make_directory
 from lsr.types import Document
 

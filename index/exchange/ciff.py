@@ -23,6 +23,7 @@ from lsr.errors import DatasetError
 from lsr.files import read_whole
 
 from ..quantised import IntegerMatrix, quantised_documents
+from ..rows import FLOAT16_MAX
 from .formats.format import Facts, identifier, pretty
 from .records import Numbering
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from ..store import Index
 
 FILE_NAME = "index.ciff"
-LARGEST = 65504
-"""A weight of a document is less, as float16 holds it."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -120,10 +119,10 @@ def read_ciff(path: Path) -> Ciff:
                 f"{path}: list {len(terms)} names documents {numbers.min():,} to "
                 f"{numbers.max():,}, wanted 0 to {n_docs - 1:,} in ascending order"
             )
-        if len(numbers) and not 0 <= int(frequencies.min()) <= int(frequencies.max()) < LARGEST:
+        if len(numbers) and not 0 <= int(frequencies.min()) <= int(frequencies.max()) < FLOAT16_MAX:
             raise DatasetError(
                 f"{path}: list {len(terms)} has frequencies from {frequencies.min():,} to "
-                f"{frequencies.max():,}, wanted 0 to {LARGEST - 1:,}"
+                f"{frequencies.max():,}, wanted 0 to {FLOAT16_MAX - 1:,.0f}"
             )
         terms.append(_string(members.get(1, b""), path))
         docids.append(numbers)

@@ -1,6 +1,5 @@
 """`import_vectors`: another engine's vectors as an index of ours, in two passes over the file."""
 
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +16,8 @@ from lsr.errors import DatasetError, IndexExists, UsageError
 from lsr.progress import Bar, bar
 from lsr.types import Document, SparseMatrix
 
-from ..arrival import arrive, emptied, reserved, sync_tree
-from ..card import encoder_card
+from ..arrival import arrive, cleared, emptied, reserved, sync_tree
+from ..card import copied_card
 from ..quantize import MAX_IMPACT
 from ..settings import Settings
 from ..shards import holds_index
@@ -91,15 +90,8 @@ def import_vectors(
     staging = path.with_name(path.name + ".importing")
     with reserved(staging):
         emptied(staging)
-        try:
-            card = None
-            if encoder is not None:
-                card = encoder_card(encoder)
-                if encoder.query_strategy != "model":
-                    from lsr.encoders.folder import build_fingerprint
-
-                    encoder.save(staging / "encoder", queries_only=True)
-                    card = replace(card, copy=build_fingerprint(staging / "encoder"))
+        with cleared(staging):
+            card = None if encoder is None else copied_card(encoder, staging)
             with Index.create(
                 staging,
                 n_terms=n_terms,
@@ -125,9 +117,6 @@ def import_vectors(
                 entries = sorted(numbers, key=numbers.__getitem__)
                 text = "".join(entry.replace("\n", " ") + "\n" for entry in entries)
                 (staging / TERMS).write_text(text, encoding="utf-8")
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
         sync_tree(staging)
         arrive(staging, path)
     return ImportReport(

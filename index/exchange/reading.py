@@ -20,6 +20,7 @@ import orjson
 from lsr.errors import DatasetError
 from lsr.files import read_lines
 
+from ..rows import FLOAT16_MAX
 from .ciff import read_ciff
 from .formats.elastic import FIELD
 
@@ -188,7 +189,7 @@ def _weights(given: Any) -> dict[str, float]:
             raise _UnfitError("wanted pairs of an entry and its weight")
         entry, weight = pair
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 <= weight < 65504:
+        if not number or not 0 <= weight < FLOAT16_MAX:
             raise _UnfitError(f"the weight of {entry!r} is {weight!r}, wanted a number from 0")
         if str(entry) in weights:
             raise _UnfitError(f"{entry!r} is weighed twice")

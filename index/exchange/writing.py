@@ -1,6 +1,5 @@
 """`export_index`: a folder that another engine is loaded from, whole or not there at all."""
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from lsr.errors import UsageError
 from lsr.files import changing, make_directory
 from lsr.progress import Bar, bar
 
-from ..arrival import arrive, emptied, reserved, sync_tree
+from ..arrival import arrive, cleared, emptied, reserved, sync_tree
 from .ciff import FILE_NAME as CIFF
 from .ciff import write_ciff
 from .formats import FORMATS
@@ -73,7 +72,7 @@ def export_index(
     staging = folder.with_name(folder.name + ".exporting")
     with changing(folder), reserved(staging):
         emptied(staging)
-        try:
+        with cleared(staging):
             facts = facts_of(index, encoder, name=name, text=text)
             n_rows, n_postings = _written(
                 index, staging, target, facts, weights=weights, progress=progress
@@ -81,9 +80,6 @@ def export_index(
             files = tuple(sorted(path.name for path in staging.iterdir()))
             n_bytes = sum(path.stat().st_size for path in staging.iterdir())
             sync_tree(staging)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
         arrive(staging, folder)
     seconds = time.perf_counter() - started
     return ExportReport(target, folder, n_rows, n_postings, n_bytes, seconds, files)

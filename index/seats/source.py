@@ -9,13 +9,12 @@ from urllib.parse import unquote, urlsplit
 
 from lsr.client import Client, Refused
 from lsr.encoders import SparseEncoder
+from lsr.encoders.card import DEFAULT_TEXT_FIELDS
 from lsr.errors import UsageError
 from lsr.types import Document
 
 from ..retriever import query_encoder
 from ..store import Index
-
-TEXT_FIELDS = ("title", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +149,8 @@ class RemoteSource:
         except Refused as refused:
             if refused.code != "forbidden":
                 raise
-            return TEXT_FIELDS
-        return TEXT_FIELDS if encoder is None else tuple(encoder.text_fields)
+            return DEFAULT_TEXT_FIELDS
+        return DEFAULT_TEXT_FIELDS if encoder is None else tuple(encoder.text_fields)
 
     def search(self, text: str, k: int, *, filter: Mapping[str, Any] | None = None) -> list[Found]:
         """As `Source.search`."""
