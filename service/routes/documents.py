@@ -142,11 +142,11 @@ async def delete_documents(
     engine = engine_of(request)
     engine.writable_home()
     entry = await run_sync(_writable, request, name)
-    wanted: dict[str, Any] = {**where_of(entry), "ids": body.ids}
+    wanted: dict[str, Any] = dict(where_of(entry))
     if body.ids is None:
         collection = await run_sync(collection_of, request, name, "write")
         check(collection.index, body.filter)
-        wanted = {**where_of(entry), "filter": body.filter}
+        wanted["filter"] = body.filter
     elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
         raise ProblemError("invalid_request", f"/ids/{empty[0]} is empty.")
     else:

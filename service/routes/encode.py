@@ -15,7 +15,7 @@ from lsr.errors import IndexFailure
 
 from ..access import needs
 from ..collection import Collection
-from ..errors import problem_of_validation
+from ..errors import problem_of_failure, problem_of_validation
 from ..metrics import observation_of
 from ..problems import KINDS, Fault, ProblemError, shown
 from ..search import server_timing
@@ -121,7 +121,9 @@ class EmbedRoute(GuardedRoute):
                 return _error(422, problem_of_validation(request, error).detail, "validation")
             except IndexFailure as error:
                 log.error("request %s: %s", request.state.request_id, error)
-                return _error(503, f"The index cannot be read ({type(error).__name__}).")
+                problem = problem_of_failure(error)
+                status = KINDS[problem.code].status
+                return _error(status, problem.detail, headers=problem.headers)
             except HTTPException as error:
                 return _error(error.status_code, str(error.detail))
 

@@ -54,9 +54,8 @@ class Canary:
     def look(self) -> None:
         """Measure each index that was not measured for `every_s`; what fails is logged."""
         for name, entry in self._judged().items():
-            last = self.home.rows("SELECT max(at) FROM effectiveness WHERE index_name=?", name)[0][
-                0
-            ]
+            measured = "SELECT max(at) FROM effectiveness WHERE index_name=?"
+            ((last,),) = self.home.rows(measured, name)
             if last is not None and self.clock() - last < self.every_s:
                 continue
             try:

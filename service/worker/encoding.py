@@ -53,13 +53,13 @@ def encoded(
     if bare and encoder is not None:
         split = [documents[at] for at in bare]
         texts, passages = texts_of(split, encoder.text_fields, windows)
-        encoded = encoder.encode_documents(texts)
+        made = encoder.encode_documents(texts)
         of = range(len(bare)) if passages is None else [one.document for one in passages]
         for at in bare:
             rows[at] = []
         for row, number in enumerate(of):
-            a, b = int(encoded.indptr[row]), int(encoded.indptr[row + 1])
-            rows[bare[number]].append((encoded.indices[a:b], encoded.data[a:b]))
+            a, b = int(made.indptr[row]), int(made.indptr[row + 1])
+            rows[bare[number]].append((made.indices[a:b], made.data[a:b]))
         if passages is not None:
             for at in bare:
                 spans[at] = []
