@@ -32,6 +32,10 @@ CHAIN_OPERATIONS = 120
 """A chain's kills come after at most so many operations: several in a plan, some while recovering
 from the last."""
 
+SLACK = 8
+"""A run of threads may do so many operations less than the recorded one (a directory that two of
+them made durable in one step); what it did without the kill is looked at as well."""
+
 
 def kill_everywhere(
     name: str,
@@ -146,9 +150,10 @@ class Killer:
         """One kill at one operation."""
         self.clean()
         status = self.attempt(lambda: self.control.arm_kill(point, torn=torn))
-        if not os.WIFSIGNALED(status):
+        if not os.WIFSIGNALED(status) and point > self.control.get("n_ops") + SLACK:
             raise RuntimeError(f"{self.plan.name}: not killed at operation {point}")
-        verdict = self.look(at_least=0, seed=point, go_on=point % 3 == 0)
+        at_least = 0 if os.WIFSIGNALED(status) else len(self.plan.steps)
+        verdict = self.look(at_least=at_least, seed=point, go_on=point % 3 == 0)
         half = " half a write" if torn else ""
         self.tally.count(verdict, f"{self.plan.name} killed at {point}{half}")
 
