@@ -270,7 +270,6 @@ import os, signal, sys
 import index.bulk, index.ingest
 from index import build_index
 from lsr.encoders.bm25 import BM25Encoder
-from lsr.files import read_lines
 from lsr.types import Document
 
 path, point, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -353,7 +352,6 @@ FULL = """
 import resource, signal, sys
 from index import Index
 from lsr.errors import DiskFull
-from lsr.files import read_lines
 from lsr.types import Document
 from scipy import sparse
 

@@ -171,6 +171,7 @@ def test_documents_of_an_index_wait_where_it_is_not_served(
         assert client.delete("/v1/indexes/papers").status_code == 204
         assert client.get(f"/v1/tasks/{number}").json()["state"] in ("queued", "running")
     with served(papers, tmp_path / "data") as client:
+        give_up = time.monotonic() + 20
         while (told := client.get(f"/v1/tasks/{number}").json())["finished"] is None:
             assert time.monotonic() < give_up
             time.sleep(0.01)

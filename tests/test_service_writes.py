@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,21 @@ PETS = [
 
 def ndjson(documents: list[Any]) -> bytes:
     return b"".join(json.dumps(one).encode() + b"\n" for one in documents)
+
+
+@contextmanager
+def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The worker dies between the commit of the index and the end of the task."""
+    died = threading.Event()
+
+    def die(*_: object, **__: object) -> None:
+        died.set()
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "finish", die)
+        yield
+        assert died.wait(20)
 
 
 class Server:
@@ -390,21 +407,13 @@ def test_a_deletion_that_was_done_is_not_done_again(
     """The worker died between its commit and the end of the task: the second run found another
     version under If-Match, or nothing to delete, and told that of a deletion that was done.
     """
-
-    def die(*_: object, **__: object) -> None:
-        raise SystemExit
-
     server = start()
     server.create(name="pets")
     server.add("pets", PETS)
-    with monkeypatch.context() as patch:
-        patch.setattr(queue, "finish", die)
+    with dying(monkeypatch):
         url = "/v1/indexes/pets/documents/delete"
         task = server.client.post(url, json={"ids": ["a", "b"]}, params={"wait": 0.1}).json()
-        give_up = time.monotonic() + 20
-        while server.ids("pets", "cats dogs"):
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+    assert server.ids("pets", "cats dogs") == []
     server = start()
     assert server.task(task["id"])["details"]["deleted"] == 2
 
@@ -699,19 +708,11 @@ def test_a_committed_chunk_is_not_committed_again(
     start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker died between the commit of the index and the end of the task."""
-
-    def die(*_: object, **__: object) -> None:
-        raise SystemExit
-
     server = start()
     server.create(name="pets")
-    with monkeypatch.context() as patch:
-        patch.setattr(queue, "finish", die)
+    with dying(monkeypatch):
         task = server.add("pets", [*PETS, "not an object"], status=202, wait=0.1)
-        give_up = time.monotonic() + 20
-        while not (before := server.client.get("/v1/indexes/pets").json()["generation"]):
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+    assert (before := server.client.get("/v1/indexes/pets").json()["generation"])
     server = start()
     details = server.task(task["id"])["details"]
     assert (details["received"], details["indexed"], details["rejected"]) == (4, 3, 1)
@@ -724,19 +725,11 @@ def test_what_the_release_before_remembered_is_not_done_again(
     start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It knew neither data directories nor when a task was made."""
-
-    def die(*_: object, **__: object) -> None:
-        raise SystemExit
-
     server = start()
     server.create(name="pets")
-    with monkeypatch.context() as patch:
-        patch.setattr(queue, "finish", die)
+    with dying(monkeypatch):
         task = server.add("pets", PETS, status=202, wait=0.1)
-        give_up = time.monotonic() + 20
-        while not (before := server.client.get("/v1/indexes/pets").json()["generation"]):
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+    assert (before := server.client.get("/v1/indexes/pets").json()["generation"])
     home = server.client.app_state["engine"].home  # type: ignore[attr-defined]
     key = f"ingest:{home.id}"
     with Index.open(Registry.read(home).resolve("pets").path) as index, index.writer() as writer:
