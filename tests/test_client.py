@@ -357,9 +357,16 @@ def test_the_readme_runs_against_a_server_in_a_process(
         assert "cat number 1998" in told
         assert "pets, exact" in told
         assert run(["search", f"{address}/pets", "cats", "--require", "x"]) == 2
+        client = scope["client"]
+        client.create_index("long", passages=Passages(8))
+        text = "filler words " * 40 + "a zebra rests here " + "more words " * 40
+        client.index("long").put("d", {"title": "Beasts", "text": text})
+        assert run(["search", f"{address}/long", "zebra"]) == 0
+        told = capsys.readouterr().out.splitlines()[2]
+        assert "zebra" in told, "the passage that was found, not how the document begins"
+        assert len(told) < 100
         process.terminate()
         process.communicate(timeout=60)
-        client = scope["client"]
         client._retry = Retry(attempts=2, base_s=0.01)
         with client, pytest.raises(Unreachable, match="no answer after 2 attempts"):
             client.search("pets", "cats")

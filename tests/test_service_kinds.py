@@ -57,6 +57,16 @@ def test_a_hit_of_passages_is_explained_by_its_best_one(passages: Path) -> None:
         told = served.post("/v1/indexes/passages/explain/long", body, ExplainResponse)
         assert (told["rank"], told["score"]) == (1, first["score"])
         assert told["passage"] == first["passage"]
+        assert first["passage"]["text"] == passage
+
+        body = {"query": {"text": "zebra giraffe lion"}}
+        titles = served.search("passages", **body, fields=["title"])["hits"][0]
+        assert (titles["fields"], titles["passage"]) == ({"title": "Beasts"}, first["passage"])
+        whole = served.search("passages", **body)["hits"][0]
+        assert whole["fields"] == {"title": "Beasts", "text": LONG}
+        bare = served.search("passages", **body, fields=[], explain=True)["hits"][0]
+        span = {key: first["passage"][key] for key in ("start", "end")}
+        assert (bare["fields"], bare["passage"]) == ({}, span), "no text was asked for"
         assert [one["term"] for one in told["missing"]] == ["lion"]
 
 

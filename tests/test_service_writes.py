@@ -612,7 +612,7 @@ def test_texts_are_split_beside_documents_that_bring_vectors(
         "/v1/indexes/books/search", json={"query": {"text": "dogs"}, "limit": 9}
     ).json()
     spans = {hit["id"]: hit.get("passage") for hit in answer["hits"]}
-    assert spans["own"] == {"start": 0, "end": len(text)}
+    assert spans["own"] == {"start": 0, "end": len(text), "text": text}
     assert spans["long"]["end"] - spans["long"]["start"] < 50
     assert "dogs" in text[spans["long"]["start"] : spans["long"]["end"]]
     assert spans.keys() == {"b", "own", "long", "short"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack
 
-from .results import HitExplanation, Notice, QueryReport, SearchResult, Span, Timing
+from .results import HitExplanation, Notice, PassageSpan, QueryReport, SearchResult, Timing
 from .searching import Filter, Query, SearchOptions, query_json
 from .steps import Request, Talk, address, call, said
 
@@ -69,7 +69,7 @@ class Explanation:
     lift: WhatWouldLift | None
     timing_ms: Timing
     warnings: tuple[Notice, ...]
-    passage: Span | None = None
+    passage: PassageSpan | None = None
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,14 @@ class HitExplanation:
 
 
 @dataclass(frozen=True)
-class Span:
-    """Characters [start, end) of a text, in code points."""
+class PassageSpan:
+    """Characters [start, end) of the text of a document that was split, in code points; `text` is
+    None where no fields were asked for.
+    """
 
     start: int
     end: int
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Hit:
     rank: int
     score: float
     fields: Mapping[str, Any]
-    passage: Span | None = None
+    passage: PassageSpan | None = None
     highlights: tuple[FieldHighlight, ...] | None = None
     explain: HitExplanation | None = None
 

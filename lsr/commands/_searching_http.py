@@ -61,6 +61,8 @@ def search_over_http(
             title, body = (str(hit.fields.get(field) or "") for field in ("title", "text"))
             head = f"{hit.rank:>4}  {hit.score:8.3f}  {out.printable(hit.id)}"
             click.echo(f"{head}  {out.shortened(title, SNIPPET)}".rstrip())
+            if hit.passage is not None and hit.passage.text is not None:
+                body = hit.passage.text.strip().removeprefix(title).strip()  # why it is here
             if body:
                 click.echo(f"{'':16}{out.shortened(body, SNIPPET)}")
             for one in () if hit.explain is None else hit.explain.terms:

@@ -58,12 +58,19 @@ export function marked(points, spans, from = 0, to = points.length) {
   return nodes;
 }
 
-// A paragraph of the document's main text: the server's excerpt, else its beginning.
+// Where the hit's passage begins in a field; its own offsets count all fields that were read. One that
+// begins with the title begins the field too.
+function passageStart(hit, field) {
+  const units = hit.fields[field].indexOf(hit.passage?.text ?? "");
+  return units > 0 ? Array.from(hit.fields[field].slice(0, units)).length : 0;
+}
+
+// A paragraph of the document's main text: the server's excerpt, else the best passage's beginning.
 export function snippet(hit) {
   const field = bodyField(hit.fields);
   if (field === null) return null;
   const points = Array.from(hit.fields[field]);
-  const from = highlightOf(hit, field)?.start ?? hit.passage?.start ?? 0;
+  const from = highlightOf(hit, field)?.start ?? passageStart(hit, field);
   const to = highlightOf(hit, field)?.end ?? Math.min(from + EXCERPT, points.length);
   return element("p", { class: "snippet" }, from > 0 ? "… " : null,
     ...marked(points, spansOf(hit, field), from, to), to < points.length ? " …" : null);

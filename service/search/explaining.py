@@ -28,6 +28,17 @@ def said_terms(
     return None if found is None else frozenset(one.term for one in found)
 
 
+def passage(
+    span: tuple[int, int], collection: Collection, document: Document | None
+) -> dict[str, Any]:
+    """As `wire.answers.PassageSpan`; without text where no `document` is given."""
+    start, end = span
+    told: dict[str, Any] = {"start": start, "end": end}
+    if document is not None and collection.encoder is not None:
+        told["text"] = document.text(collection.encoder.text_fields)[start:end]
+    return told
+
+
 def origin_of(term: int, spoken: frozenset[int] | None) -> str:
     """Whether a term is in the text, or learned."""
     if spoken is None:

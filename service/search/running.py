@@ -30,7 +30,7 @@ from ..problems import ProblemError, did_you_mean
 from ..wire.search import MAX_DEPTH, Approximately, SearchRequest, TopTerms
 from .counting import total
 from .cursors import Place, expired, next_cursor, place_of
-from .explaining import explanation, said_terms
+from .explaining import explanation, passage, said_terms
 from .highlighting import highlights
 from .queries import MAX_LISTED, ReadQuery, notice, read_query
 from .queries import report as query_report
@@ -233,6 +233,7 @@ def _told(
         return hits, []
     documents: list[Document] = []
     looked_into = request.highlight is not None or request.explain is not False
+    looked_into |= found.split and request.fields != []  # a passage is told with its text
     try:
         if request.fields is None and not looked_into:  # handed on as they are stored
             for hit, stored in zip(hits, index.stored_fields(page.docids), strict=True):
@@ -240,9 +241,11 @@ def _told(
         elif request.fields != [] or looked_into:
             documents = index.documents(page.docids)
         if found.split:
-            for hit, span in zip(hits, index.spans(page.docids.tolist()), strict=True):
+            spans = index.spans(page.docids.tolist())
+            read = documents if request.fields != [] else [None] * len(hits)
+            for hit, document, span in zip(hits, read, spans, strict=True):
                 if span is not None:
-                    hit["passage"] = {"start": span[0], "end": span[1]}
+                    hit["passage"] = passage(span, collection, document)
         if request.explain is not False:
             _explain(collection, question.query, request, page, documents, hits)
     except UsageError as error:  # a document of the ranking is gone
@@ -281,8 +284,8 @@ def _explain(
     for one, ranked, document, hit in zip(
         explained, page.points.tolist(), documents, hits, strict=True
     ):
-        passage = hit.get("passage")
-        span = None if passage is None else (passage["start"], passage["end"])
+        best = hit.get("passage")
+        span = None if best is None else (best["start"], best["end"])
         hit["explain"] = explanation(
             collection,
             one,

@@ -14,7 +14,7 @@ from ..collection import Collection
 from ..filters import prepare
 from ..problems import ProblemError
 from ..wire.why import RANKED, ExplainRequest
-from .explaining import explanation, names_of, said_terms
+from .explaining import explanation, names_of, passage, said_terms
 from .queries import ReadQuery, read_query, report
 from .terms import term_numbers
 from .watch import Stopwatch
@@ -115,7 +115,7 @@ def _of_one_commit(
         "warnings": query.warnings,
     }
     if span is not None:
-        answer["passage"] = {"start": span[0], "end": span[1]}
+        answer["passage"] = passage(span, collection, document)
     watch.lap("fetch")
     return answer
 

@@ -43,11 +43,16 @@ class HitExplanation(Answer):
     exact_sum: bool = Field(description="Whether the points add up to those of the ranking.")
 
 
-class Span(Answer):
-    """Characters [start, end) of the document's text."""
+class PassageSpan(Answer):
+    """Characters [start, end) of the text of a document that was split, in code points."""
 
     start: int
     end: int
+    text: str | None = Field(
+        default=None,
+        description="These characters of the fields that the encoder reads, joined by a space; "
+        "null where no fields were asked for (`[]`) or no encoder says which it reads.",
+    )
 
 
 class HighlightSpan(Answer):
@@ -79,8 +84,8 @@ class Hit(Answer):
     rank: int = Field(description="From 1.")
     score: float
     fields: dict[str, Any]
-    passage: Span | None = Field(
-        default=None, description="Where the best passage lies, when documents were split."
+    passage: PassageSpan | None = Field(
+        default=None, description="The best passage and where it lies, when documents were split."
     )
     highlights: list[FieldHighlight] | None = None
     explain: HitExplanation | None = None

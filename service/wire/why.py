@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from .answers import HitExplanation, Notice, QueryReport, Span, Timing
+from .answers import HitExplanation, Notice, PassageSpan, QueryReport, Timing
 from .base import Answer, Strict
 from .filters import Filter
 from .queries import QueryInput
@@ -80,7 +80,7 @@ class ExplainResponse(Answer):
     allowed: bool = Field(description="Whether filter, required and excluded terms let it pass.")
     rank: int | None = Field(description=f"Among the best {RANKED:,}; null below and outside.")
     score: float
-    passage: Span | None = None
+    passage: PassageSpan | None = None
     explain: HitExplanation
     missing: list[MissingTerm]
     cut: Cut | None = Field(description="Null where fewer than k documents match.")
