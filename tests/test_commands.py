@@ -873,6 +873,10 @@ class TestEncode:
         (tmp_path / "q.tsv").write_text("x\tcoffee\n")
         assert run(["encode", "q.tsv", "q.jsonl", "--queries"]) == 2
         assert "no documents to fit bm25 to" in capsys.readouterr().err
+        Path("notes").mkdir()
+        Path("notes/a.md").write_text("# A note")
+        assert run(["encode", "notes", "q.jsonl", "--queries"]) == 1
+        assert "a folder of text files has no queries" in capsys.readouterr().err
 
 
 class TestTrain:

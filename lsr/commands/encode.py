@@ -70,6 +70,7 @@ def encode(
     if tasks.wanted and queries:
         raise UsageError("--ray encodes documents: there are few queries; leave out one of them")
     source = load_dataset(corpus)
+    asked = _queries(source, split) if queries else None
     if queries and choice.is_bm25 and not source.splits():
         raise UsageError(
             f"{corpus} has no documents to fit bm25 to; wanted --encoder FOLDER, such as the "
@@ -80,7 +81,7 @@ def encode(
     else:
         encoder, census = choice.load(source)
         total = census.n_documents
-    texts = _queries(source, split) if queries else _documents(source, encoder.text_fields)
+    texts = _documents(source, encoder.text_fields) if asked is None else asked
     started = time.perf_counter()
     with ExitStack() as stack:
         place = stack.enter_context(_alone(output))
