@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from index import empty_index
 from lsr.__main__ import run
 from lsr.encoders import BM25Encoder
+from lsr.errors import DiskFull
 from service import Settings, create_app
 from service.server import embedding_lines
 from service.wire.encode import MAX_TEXTS, EmbedError, EmbedSparseResponse, EncodeResponse
@@ -156,6 +157,24 @@ def test_clients_of_text_embeddings_inference_are_understood(indexes: dict[str, 
                 assert response.headers["x-compute-characters"] == str(sum(map(len, wanted)))
                 for header in ("x-compute-time", "x-total-time", "x-inference-time"):
                     assert response.headers[header].isdigit()
+
+
+def test_a_damaged_index_is_told_as_everywhere_else(
+    indexes: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise DiskFull("a path that no client may see")
+
+    with embedding(indexes, "words") as client:
+        assert client.app_state["engine"].wait(30)
+        monkeypatch.setattr("service.routes.encode.encoded", broken)
+        answer = client.post("/embed_sparse", json={"inputs": "cats"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (507, "60")
+        assert "must make room" in answer.json()["error"]
+        assert "path" not in answer.text
+        assert "DiskFull: a path" in caplog.text
+        metrics = client.get("/metrics").text
+        assert 'lsr_rejected_total{reason="insufficient_storage"} 1.0' in metrics
 
 
 def test_an_index_may_be_named_for_it(indexes: dict[str, Path]) -> None:

@@ -19,16 +19,12 @@ from ..store import Index
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One hit: its id, score and stored fields, and the span of its best passage if it was split.
-
-    `start` and `end` are characters of the text that the encoder reads.
-    """
+    """One hit: its id, score and stored fields, and its best passage if it was split."""
 
     doc_id: str
     score: float
     fields: Mapping[str, Any]
-    start: int | None = None
-    end: int | None = None
+    passage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,12 @@ class LocalSource:
         documents = self.index.documents(docids)
         spans = self.index.spans(docids.tolist())
         return [
-            Found(doc_id, score, dict(document.fields), *(span or (None, None)))
+            Found(
+                doc_id,
+                score,
+                dict(document.fields),
+                None if span is None else document.text(self.text_fields)[slice(*span)],
+            )
             for (doc_id, score), document, span in zip(hits, documents, spans, strict=True)
         ]
 
@@ -160,8 +161,7 @@ class RemoteSource:
                 hit.id,
                 hit.score,
                 hit.fields,
-                None if hit.passage is None else hit.passage.start,
-                None if hit.passage is None else hit.passage.end,
+                None if hit.passage is None else hit.passage.text,
             )
             for hit in result.hits
         ]
@@ -215,4 +215,6 @@ def open_source(
 
 def text_of(found: Found, text_fields: tuple[str, ...]) -> str:
     """What a reader is shown of a hit: its best passage, or the whole of its text fields."""
-    return Document(found.doc_id, found.fields).text(text_fields)[found.start : found.end]
+    if found.passage is not None:
+        return found.passage
+    return Document(found.doc_id, found.fields).text(text_fields)

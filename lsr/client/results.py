@@ -45,7 +45,7 @@ class HitExplanation:
 @dataclass(frozen=True)
 class PassageSpan:
     """Characters [start, end) of the text of a document that was split, in code points; `text` is
-    None where no fields were asked for.
+    None where no fields were asked for (`[]`), or no encoder says which it reads.
     """
 
     start: int

@@ -129,6 +129,17 @@ def title_of(fields: Mapping[str, Any], width: int = SNIPPET) -> str:
     return out.shortened(next((t for t in texts if isinstance(t, str) and t), ""), width)
 
 
+def without_title(passage: str, start: int, title: str) -> str:
+    """What a passage that begins at character `start` of its document says beside the title.
+
+    >>> without_title("Cats purr", 0, "Cats"), without_title("Category theory", 5, "Cat")
+    ('purr', 'Category theory')
+    """
+    if title and start == 0 and f"{passage} ".startswith(f"{title} "):
+        passage = passage[len(title) :]
+    return passage.strip()
+
+
 def standing(explained: Mapping[str, Any]) -> str:
     """Rank and score in words."""
     n_docs = out.counted(explained["n_docs"], "document")

@@ -9,7 +9,7 @@ import click
 from ..client import Client, Refused, RemoteIndex, SearchOptions
 from ..errors import UsageError
 from . import _printing as out
-from ._explaining import SNIPPET
+from ._explaining import SNIPPET, without_title
 
 
 def options_of(
@@ -61,8 +61,8 @@ def search_over_http(
             title, body = (str(hit.fields.get(field) or "") for field in ("title", "text"))
             head = f"{hit.rank:>4}  {hit.score:8.3f}  {out.printable(hit.id)}"
             click.echo(f"{head}  {out.shortened(title, SNIPPET)}".rstrip())
-            if hit.passage is not None and hit.passage.text is not None:
-                body = hit.passage.text.strip().removeprefix(title).strip()  # why it is here
+            if hit.passage is not None and hit.passage.text:  # why it is here
+                body = without_title(hit.passage.text, hit.passage.start, title)
             if body:
                 click.echo(f"{'':16}{out.shortened(body, SNIPPET)}")
             for one in () if hit.explain is None else hit.explain.terms:

@@ -10,7 +10,7 @@ import click
 
 from ..errors import QueryError, UsageError
 from . import _printing as out
-from ._explaining import SNIPPET, matched, print_products
+from ._explaining import SNIPPET, matched, print_products, without_title
 from ._origins import traced
 from ._unmatched import note_unmatched
 
@@ -331,8 +331,8 @@ def _print_answer(
         fields = row["fields"]
         title = str(fields.get("title") or "")
         body = Document("", fields).text([name for name in read if name != "title"])
-        if "passage" in row:  # why it is here, rather than how it begins
-            body = row["passage"]["text"].strip().removeprefix(title).strip()
+        if passage := row.get("passage"):  # why it is here, rather than how it begins
+            body = without_title(passage["text"], passage["start"], title)
         head = f"{row['rank']:>4}  {row['score']:8.3f}  {out.printable(row['doc_id'])}"
         click.echo(f"{head}  {out.shortened(title, SNIPPET)}".rstrip())
         if body:

@@ -58,10 +58,11 @@ export function marked(points, spans, from = 0, to = points.length) {
   return nodes;
 }
 
-// Where the hit's passage begins in a field; its own offsets count all fields that were read. One that
-// begins with the title begins the field too.
+// Where the hit's passage begins in a field; its own offsets count all fields that were read. It may run
+// on into the next one, and one that begins with the title begins the field too.
 function passageStart(hit, field) {
-  const units = hit.fields[field].indexOf(hit.passage?.text ?? "");
+  const begin = Array.from(hit.passage?.text ?? "").slice(0, 40).join("");
+  const units = hit.fields[field].indexOf(begin);
   return units > 0 ? Array.from(hit.fields[field].slice(0, units)).length : 0;
 }
 

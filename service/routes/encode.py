@@ -113,19 +113,18 @@ class EmbedRoute(GuardedRoute):
             try:
                 return await handle(request)
             except ProblemError as error:
-                observation_of(request).problem = error.code
-                status = KINDS[error.code].status
-                detail = f"{error.detail} {error.hint or ''}".strip()
-                return _error(status, detail, headers=error.headers)
+                problem = error
             except RequestValidationError as error:
                 return _error(422, problem_of_validation(request, error).detail, "validation")
             except IndexFailure as error:
-                log.error("request %s: %s", request.state.request_id, error)
+                name = type(error).__name__
+                log.error("request %s: %s: %s", request.state.request_id, name, error)
                 problem = problem_of_failure(error)
-                status = KINDS[problem.code].status
-                return _error(status, problem.detail, headers=problem.headers)
             except HTTPException as error:
                 return _error(error.status_code, str(error.detail))
+            observation_of(request).problem = problem.code
+            detail = f"{problem.detail} {problem.hint or ''}".strip()
+            return _error(KINDS[problem.code].status, detail, headers=problem.headers)
 
         return translated
 

@@ -51,7 +51,7 @@ class PassageSpan(Answer):
     text: str | None = Field(
         default=None,
         description="These characters of the fields that the encoder reads, joined by a space; "
-        "null where no fields were asked for (`[]`) or no encoder says which it reads.",
+        "left out where no fields were asked for (`[]`) or no encoder says which it reads.",
     )
 
 

@@ -114,7 +114,9 @@ class SearchOptions(Strict):
         description='"start", then the `next_cursor` of each answer: pages of one commit.',
     )
     fields: Annotated[list[Text], Field(max_length=256)] | None = Field(
-        default=None, description="Stored fields to return; all by default, none for []."
+        default=None,
+        description="Stored fields to return; all by default, none for [], which leaves out the "
+        "texts of passages too.",
     )
     filter: Filter | None = None
     require_terms: Terms = Field(

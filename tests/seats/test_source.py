@@ -1,9 +1,11 @@
 """An index on disk and the same index on a server answer a seat alike."""
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,11 @@ from lsr.errors import UsageError
 from service import Settings, create_app
 
 
-@pytest.fixture
-def remote(pets: Path) -> Iterator[Source]:
+@contextmanager
+def served(path: Path) -> Iterator[Source]:
     """Over a socket of this machine."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(Settings({"pets": pets})), log_config=None)
+    config = uvicorn.Config(create_app(Settings({"pets": path})), log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -32,6 +34,12 @@ def remote(pets: Path) -> Iterator[Source]:
     server.should_exit = True
     thread.join()
     listener.close()
+
+
+@pytest.fixture
+def remote(pets: Path) -> Iterator[Source]:
+    with served(pets) as source:
+        yield source
 
 
 def test_a_server_answers_as_the_disk_does(pets: Path, remote: Source) -> None:
@@ -82,3 +90,22 @@ def test_a_hit_shows_what_the_encoder_reads(tmp_path: Path) -> None:
     (found,) = source.search("piston", 1)
     assert text_of(found, source.text_fields) == "a piston engine one piston"
     source.close()
+
+
+def test_a_hit_shows_its_best_passage(tmp_path: Path) -> None:
+    """From disk and from a server, whichever fields the encoder reads."""
+    corpus = tmp_path / "books.jsonl"
+    text = "filler words here " * 8 + "zebra giraffe " + "more filler words " * 8
+    corpus.write_text(json.dumps({"_id": "long", "body": text}) + "\n")
+    path = tmp_path / "books.index"
+    asked = ["--encoder", "bm25", "--text-field", "body", "--passages", "10/2"]
+    assert run(["index", str(corpus), str(path), *asked]) == 0
+    local = open_source(path)
+    (found,) = local.search("zebra", 1)
+    assert found.passage is not None
+    assert "zebra giraffe" in found.passage
+    assert len(found.passage) < len(text) / 2
+    with served(path) as remote:
+        assert remote.search("zebra", 1) == [found]
+    assert text_of(found, ()) == found.passage
+    local.close()
