@@ -86,8 +86,16 @@ def matching(expression: Expression, segment: Segment) -> Live:
     known = segment.masks.get(expression)
     if known is None:
         known = _words(expression, segment)
-        segment.masks.keep(expression, known)
+        segment.masks.keep(expression, known, n_values=_n_values(expression))
     return known
+
+
+def _n_values(expression: Expression) -> int:
+    if isinstance(expression, Leaf):
+        return len(expression.conditions.values or ())
+    if isinstance(expression, Negated):
+        return _n_values(expression.part)
+    return sum(map(_n_values, expression.parts))
 
 
 def _words(expression: Expression, segment: Segment) -> Live:

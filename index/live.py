@@ -88,15 +88,21 @@ def including(words: Live | None, back: npt.NDArray[np.integer], n_docs: int) ->
     return None if count(more, n_docs) == n_docs else more
 
 
+MAX_VALUES = 200_000
+"""Values of all keys of one cache; one takes some 90 bytes, so 18 MB."""
+
+
 class WordsCache:
     """The words last asked for by their keys, at most `limit`: then 1 / 8 byte a document each.
 
+    Keys that hold many values take more room than words, so those kept have `MAX_VALUES` together.
     Safe between threads; whoever takes words from it must not write to them.
     """
 
     def __init__(self, limit: int = 64) -> None:
         self._limit = limit
-        self._kept: OrderedDict[Hashable, Live] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Live, int]] = OrderedDict()
+        self._n_values = 0
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Live | None:
@@ -105,13 +111,15 @@ class WordsCache:
             if key not in self._kept:
                 return None
             self._kept.move_to_end(key)
-            return self._kept[key]
+            return self._kept[key][0]
 
-    def keep(self, key: Hashable, words: Live) -> None:
-        """Keep words, read-only from now on, and let go of those that nobody asked for longest."""
+    def keep(self, key: Hashable, words: Live, *, n_values: int = 0) -> None:
+        """Keep words, read-only from now on, under a key that holds so many values; let go of those
+        that nobody asked for longest.
+        """
         words.setflags(write=False)
         with self._lock:
-            self._kept[key] = words
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
+            self._n_values += n_values - self._kept.pop(key, (words, 0))[1]
+            self._kept[key] = words, n_values
+            while len(self._kept) > self._limit or self._n_values > MAX_VALUES:
+                self._n_values -= self._kept.popitem(last=False)[1][1]

@@ -5,7 +5,7 @@ float16: relative error 2^-11, a third of the step of an 8-bit impact, and half 
 float32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,9 @@ from .columns import WANTED, Kind, belongs
 from .quantize import halves
 
 FLOAT16_MAX = 65504.0
+MAX_DEPTH = 100
+"""Lists and objects of stored fields in each other: JSON is written 254 deep, and answers need some
+of that round a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,11 @@ def checked_rows(
                 doc_id=document.doc_id,
             )
         seen.add(document.doc_id)
+        if _over(document.fields, MAX_DEPTH):
+            raise UsageError(
+                f"document {document.doc_id!r}: fields nest more than {MAX_DEPTH} levels; answers "
+                "that hold them could not be written"
+            )
         try:
             # Copied, because orjson's result keeps the room it was written in: 4 kB a document.
             fields.append(memoryview(orjson.dumps(dict(document.fields))).tobytes())
@@ -104,6 +112,14 @@ def checked_rows(
     return Rows(documents, rounded_to_float16(csr), passages, fields)
 
 
+def _over(value: object, left: int) -> bool:
+    """Whether lists and objects lie more than `left` deep in each other."""
+    inner = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(inner, list | tuple | ValuesView):
+        return False
+    return left == 0 or any(_over(one, left - 1) for one in inner)
+
+
 def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) -> None:
     read_back = orjson.loads(stored)  # as every reader will see it
     for name, kind in declared.items():
@@ -111,8 +127,8 @@ def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) ->
         if value is not None and not belongs(kind, value):
             texted = isinstance(value, str) and kind in ("int", "float", "bool")
             raise UsageError(
-                f"document {doc_id!r}: field {name!r} is {value!r}; it was declared {kind}, "
-                f"so it must be {WANTED[kind]} or absent"
+                f"document {doc_id!r}: field {name!r} is {repr(value)[:100]}; it was declared "
+                f"{kind}, so it must be {WANTED[kind]} or absent"
                 + (" (cells of TSV and CSV are text; JSON lines keep numbers)" if texted else "")
             )
 

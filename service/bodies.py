@@ -18,6 +18,8 @@ from .limits import MIB, Limits
 from .problems import ProblemError
 
 PIECE = MIB
+_STEP = 64 << 10
+"""Bytes split into lines before others have their turn: a millisecond or two."""
 FREE_BYTES = MIB
 """Bodies that stay below are not asked how well they compress: a short one may be all spaces."""
 _ZSTD_WINDOW = 8 * MIB
@@ -73,22 +75,28 @@ async def body_lines(request: Request, limits: Limits) -> AsyncIterator[list[byt
     """
     begun: list[bytes] = []
     n_begun = 0
-    async for piece in _pieces(request, limits, max_bytes=limits.documents_bytes):
-        first, *others = piece.split(b"\n")
-        begun.append(first)
-        n_begun += len(first)
-        lines = []
-        if others:
-            lines = [b"".join(begun), *others[:-1]]
-            begun, n_begun = [others[-1]], len(others[-1])
-        if n_begun > limits.line_bytes or any(len(line) > limits.line_bytes for line in lines):
-            raise ProblemError(
-                "body_too_large",
-                f"A line is longer than {limits.line_bytes:,} bytes.",
-                hint="Each document is a line of its own: NDJSON.",
-            )
-        if some := [line for line in lines if line.strip()]:
-            yield some
+    async for large in _pieces(request, limits, max_bytes=limits.documents_bytes):
+        for at in range(0, len(large), _STEP):
+            if at:  # others have their turn; a small body may be millions of empty lines
+                await asyncio.sleep(0)
+            piece = large[at : at + _STEP]
+            if not piece.strip(b"\n"):  # in one go
+                piece = b"\n"
+            first, *others = piece.split(b"\n")
+            begun.append(first)
+            n_begun += len(first)
+            lines = []
+            if others:
+                lines = [b"".join(begun), *others[:-1]]
+                begun, n_begun = [others[-1]], len(others[-1])
+            if n_begun > limits.line_bytes or any(len(line) > limits.line_bytes for line in lines):
+                raise ProblemError(
+                    "body_too_large",
+                    f"A line is longer than {limits.line_bytes:,} bytes.",
+                    hint="Each document is a line of its own: NDJSON.",
+                )
+            if some := [line for line in lines if line.strip()]:
+                yield some
     last = b"".join(begun)
     if last.strip():
         yield [last]

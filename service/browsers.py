@@ -55,13 +55,20 @@ def refusal(
     origin = headers.get("origin")
     if method in _SAFE or origin is None or origin in origins:
         return None
-    if urlsplit(origin).netloc.lower() == host and host:
+    if host and _host_of(origin) == host:
         return None
     return ProblemError(
         "foreign_origin",
         f"A page of '{origin[:100]}' sent this.",
         hint="`lsr serve --cors ORIGIN` allows pages of an origin to use the API.",
     )
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # such as http://[
+        return ""
 
 
 def _without_port(host: str) -> str:

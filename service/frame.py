@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -63,8 +64,12 @@ class Frame:
             await send(message)
 
         try:
-            refused = self._oversized(scope) or refusal(
-                scope["method"], headers, host_names=self.host_names, origins=self.origins
+            refused = (
+                self._oversized(scope)
+                or _unreadable(scope)
+                or refusal(
+                    scope["method"], headers, host_names=self.host_names, origins=self.origins
+                )
             )
             if refused is not None:
                 await problem_response(scope, refused)(scope, receive, framed)
@@ -87,6 +92,19 @@ class Frame:
             f"Address and headers have more than {self.header_bytes:,} bytes.",
             hint="/v1/info tells the limits of this server.",
         )
+
+
+def _unreadable(scope: Scope) -> ProblemError | None:
+    """Of an address that is not UTF-8 nobody can tell which document or index it names: several
+    would be one.
+    """
+    try:
+        unquote_to_bytes(scope.get("raw_path") or scope["path"]).decode()
+    except UnicodeDecodeError:
+        return ProblemError(
+            "bad_request", "The address is not UTF-8.", hint="Percent-encode the bytes of UTF-8."
+        )
+    return None
 
 
 def _path(scope: Scope) -> str:

@@ -5,6 +5,7 @@ All of it runs in the event loop and needs no lock. Each process counts for itse
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,6 +34,7 @@ class Gate:
         self.turns = Turns()
         self._ring = None if home is None else KeyRing(home)
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._reading: Counter[str] = Counter()
 
     def access(self, headers: Headers, need: Need) -> Access:
         """The rights that a request comes with.
@@ -53,18 +55,34 @@ class Gate:
     @contextmanager
     def running(self) -> Iterator[None]:
         """A place among the requests being worked on. Raises the problem `too_busy`."""
-        if self.n_running >= self.limits.concurrent:
-            raise ProblemError(
-                "too_busy",
-                f"{self.limits.concurrent} requests are being worked on.",
-                hint="Wait a moment, then try again; wait longer each time.",
-                headers={"Retry-After": "1"},
-            )
+        self.require_room()
         self.n_running += 1
         try:
             yield
         finally:
             self.n_running -= 1
+
+    def require_room(self) -> None:
+        """Raise the problem `too_busy` when as many requests are worked on as may be."""
+        if self.n_running >= self.limits.concurrent:
+            raise _too_busy(f"{self.limits.concurrent} requests are being worked on.")
+
+    @contextmanager
+    def reading(self, access: Access) -> Iterator[None]:
+        """While a body of at most `body_bytes` comes. Each key may send as many at a time as
+        requests are worked on, all keys together twice as many. Raises the problem `too_busy`.
+        """
+        most = self.limits.concurrent
+        key = "" if access.key is None else access.key.id
+        if self._reading[key] >= most or self._reading.total() >= 2 * most:
+            raise _too_busy(f"{self._reading[key]} bodies of requests are still coming.")
+        self._reading[key] += 1
+        try:
+            yield
+        finally:
+            self._reading[key] -= 1
+            if not self._reading[key]:
+                del self._reading[key]
 
     def require_stream(self) -> None:
         """Raise the problem `too_busy` when no further answer may go on for long."""
@@ -103,6 +121,15 @@ class Gate:
                 headers={"Retry-After": str(wait)},
             )
         self._buckets[key.id] = (tokens - 1, now)
+
+
+def _too_busy(detail: str) -> ProblemError:
+    return ProblemError(
+        "too_busy",
+        detail,
+        hint="Wait a moment, then try again; wait longer each time.",
+        headers={"Retry-After": "1"},
+    )
 
 
 def _secret(headers: Headers) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 
+from ..names import is_name
 from ..problems import Fault, ProblemError, shown
 from .home import Home
 
@@ -67,9 +68,21 @@ class Scope:
         return cls(action, pattern)
 
     def covers(self, name: str) -> bool:
-        """Whether the pattern matches this name."""
-        parts = map(re.escape, self.pattern.split("*"))
-        return re.fullmatch(".*".join(parts), name) is not None
+        """Whether the pattern matches this name; of what is no name, it is not asked."""
+        if not is_name(name):
+            return False
+        first, *parts = self.pattern.split("*")
+        if not parts:
+            return name == first
+        if not name.startswith(first):
+            return False
+        at = len(first)
+        for part in parts[:-1]:  # each where it comes first: no choice leaves more for the others
+            found = name.find(part, at)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return len(name) - at >= len(parts[-1]) and name.endswith(parts[-1])
 
     def __str__(self) -> str:
         return f"{self.action}:{self.pattern}"

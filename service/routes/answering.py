@@ -72,8 +72,16 @@ def collection_of(request: Request, name: str, action: Action = "search") -> Col
 
     Handlers have their indexes from here. Raises what `entry_of` and `Engine.collection` raise.
     """
-    entry_of(request, name, action)
-    collection = engine_of(request).collection(name)
+    return opened(request, entry_of(request, name, action))
+
+
+def opened(request: Request, entry: Entry) -> Collection:
+    """The open index of an entry that `entry_of` gave, as much of it as the key may see.
+
+    An alias may mean another index by now, to which the key has no right.
+    Raises what `Engine.collection` raises.
+    """
+    collection = engine_of(request).collection(entry.name)
     key = access_of(request).key
     return collection if key is None or key.filter is None else collection.restricted(key.filter)
 

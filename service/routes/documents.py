@@ -32,6 +32,7 @@ from .answering import (
     engine_of,
     entry_of,
     json,
+    opened,
     problems,
 )
 from .guarding import GuardedRoute
@@ -144,7 +145,7 @@ async def delete_documents(
     entry = await run_sync(_writable, request, name)
     wanted: dict[str, Any] = dict(where_of(entry))
     if body.ids is None:
-        collection = await run_sync(collection_of, request, name, "write")
+        collection = await run_sync(opened, request, entry)
         check(collection.index, body.filter)
         wanted["filter"] = body.filter
     elif empty := [at for at, doc_id in enumerate(body.ids) if not doc_id]:
@@ -232,7 +233,7 @@ async def write_document(
     task = await upload.receive(lines())
     task = await finished(engine.writable_home(), task, wait_s=300.0)
     _raise_failed(task)
-    index = (await run_sync(collection_of, request, name, "write")).index
+    index = (await run_sync(opened, request, entry)).index
     generation = (task.details or {}).get("generation")
     # As of the commit that wrote it: the newest may be somebody else's, whom the next If-Match of
     # this client would overwrite unseen.

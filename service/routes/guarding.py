@@ -48,9 +48,11 @@ class GuardedRoute(APIRoute):
             _check_parameters(request, known)
             if need.always:
                 return await handle(request)
-            with gate.running():
-                if has_body:
+            if has_body:  # before it takes a place: a client that is slow keeps nobody out
+                gate.require_room()
+                with gate.reading(access):
                     request = await _with_body(request, gate)
+            with gate.running():
                 if need.action != "search":
                     return await handle(request)
                 async with _watched(request, gate):

@@ -23,6 +23,7 @@ from .answering import (
     engine_of,
     entry_of,
     json,
+    opened,
     problems,
     sees,
 )
@@ -96,8 +97,9 @@ def create_index(body: CreateIndex, request: Request) -> Response:
 def change_index(name: IndexName, body: ChangeIndex, request: Request) -> Response:
     """Settings that hold for what is added from now on."""
     engine = engine_of(request)
-    making.change(engine.writable_home(), entry_of(request, name, "admin"), body)
-    return json(_described(collection_of(request, name, "admin"), engine, name))
+    entry = entry_of(request, name, "admin")
+    making.change(engine.writable_home(), entry, body)
+    return json(_described(opened(request, entry), engine, entry.name))
 
 
 @router.delete(

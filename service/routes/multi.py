@@ -16,6 +16,7 @@ from ..access import needs
 from ..errors import problem_of_failure, problem_of_faults
 from ..problems import KINDS, Fault, ProblemError, problem_json
 from ..search.comparing import moves, overlap, rank_biased_overlap, term_differences
+from ..search.running import require_wanted
 from ..wire.compare import CompareRequest, CompareResponse, CompareTarget
 from ..wire.multi import MultiSearchRequest, MultiSearchResponse, SearchItem
 from .answering import (
@@ -24,7 +25,7 @@ from .answering import (
     json,
     problems,
 )
-from .guarding import GuardedRoute
+from .guarding import GuardedRoute, cancel_of
 from .search import answered
 
 log = logging.getLogger("lsr.service")
@@ -44,6 +45,7 @@ def multi_search(body: MultiSearchRequest, request: Request) -> Response:
     """Each search is answered as if it came alone, in order; what is refused has its problem."""
     results: list[dict[str, Any]] = []
     for given in body.searches:
+        require_wanted(cancel_of(request))
         try:
             results.append({"status": 200, "answer": _answered(request, _item(given))})
         except ProblemError as error:

@@ -93,7 +93,7 @@ def list_tasks(
     home = engine_of(request).writable_home()
     found = queue.tasks_of(home, index=index, state=state, before=before, limit=limit)
     more = found[-1].id if len(found) == limit else None
-    seen = [shown(task) for task in found if _may(request, task)]
+    seen = [_seen(request, task) for task in found if _may(request, task)]
     return json({"tasks": seen, "next_before": more})
 
 
@@ -107,7 +107,7 @@ def list_tasks(
 @needs(None)
 def read_task(id: TaskNumber, request: Request) -> Response:
     """How far it is, what it did, why it failed."""
-    return json(shown(_task_of(request, id)))
+    return json(_seen(request, _task_of(request, id)))
 
 
 @router.post(
@@ -189,7 +189,7 @@ async def watch_task(id: TaskNumber, request: Request) -> Response:
         with gate.streaming():
             while True:
                 if task != said:
-                    yield b"event: task\ndata: " + orjson.dumps(shown(task)) + b"\n\n"
+                    yield b"event: task\ndata: " + orjson.dumps(_seen(request, task)) + b"\n\n"
                     said, quiet_since = task, time.monotonic()
                 if task.over:
                     return
@@ -211,6 +211,14 @@ def _task_of(request: Request, number: int, *, change: bool = False) -> Task:
     if not _may(request, task, change=change):
         raise ProblemError("unknown_task", f"There is no task {number}.")
     return task
+
+
+def _seen(request: Request, task: Task) -> dict[str, Any]:
+    """As `shown`; a key that only monitors is not told what rejected lines say."""
+    told = shown(task)
+    if task.details and "rejects" in task.details and not _may(request, task, change=True):
+        told["details"] = {k: v for k, v in task.details.items() if k != "rejects"}
+    return told
 
 
 def _may(request: Request, task: Task, *, change: bool = False) -> bool:

@@ -98,7 +98,7 @@ def search(
         page = _page(found, question)
         watch.lap("score")
         try:
-            hits, warnings = _told(collection, question, request, found, page)
+            hits, warnings = _told(collection, question, request, found, page, cancel)
         except _ReplacedError:
             continue
         except ShardMissing:  # it went away after it was searched: search the others again
@@ -181,6 +181,12 @@ def _ranked(
         raise ProblemError("cancelled", "The search was called off.") from error
 
 
+def require_wanted(cancel: Cancel | None) -> None:
+    """Raise the problem `cancelled` once nobody waits for the answer, or its time is over."""
+    if cancel is not None and cancel.is_set():
+        raise ProblemError("cancelled", "The search was called off.")
+
+
 def _page(found: Hits, question: Question) -> _Page:
     """What of a ranking is told: without the query's own document, above the threshold."""
     found = found.without(question.query.skip)
@@ -219,6 +225,7 @@ def _told(
     request: SearchRequest,
     found: Hits,
     page: _Page,
+    cancel: Cancel | None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The hits with all that was asked for, and warnings about it."""
     index = collection.index
@@ -247,7 +254,7 @@ def _told(
                 if span is not None:
                     hit["passage"] = passage(span, collection, document)
         if request.explain is not False:
-            _explain(collection, question.query, request, page, documents, hits)
+            _explain(collection, question.query, request, page, documents, hits, cancel)
     except UsageError as error:  # a document of the ranking is gone
         if question.place is not None and question.place.generation is not None:
             raise expired(collection) from error  # another look finds the same
@@ -265,6 +272,7 @@ def _told(
         warnings += _field_warnings(request.highlight.fields, documents)
         origins = index.origins_of(page.docids.tolist())
         for hit, document, known in zip(hits, documents, origins, strict=True):
+            require_wanted(cancel)
             hit["highlights"] = highlights(
                 collection, question.query.matrix, document, request.highlight, known
             )
@@ -278,12 +286,14 @@ def _explain(
     page: _Page,
     documents: Sequence[Document],
     hits: Sequence[dict[str, Any]],
+    cancel: Cancel | None,
 ) -> None:
     top_terms = request.explain.top_terms if isinstance(request.explain, TopTerms) else None
     explained, unit = collection.index.explain_docids(query.matrix, page.docids)
     for one, ranked, document, hit in zip(
         explained, page.points.tolist(), documents, hits, strict=True
     ):
+        require_wanted(cancel)  # a text is read for each
         best = hit.get("passage")
         span = None if best is None else (best["start"], best["end"])
         hit["explain"] = explanation(

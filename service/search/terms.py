@@ -12,6 +12,9 @@ from ..collection import Collection
 from ..problems import Fault, ProblemError, did_you_mean, shown
 from ..wire.search import RelativeScore
 
+MAX_COMPARED = 5_000
+"""Entries of a vocabulary that a misspelt one is compared with."""
+
 
 def term_numbers(collection: Collection, terms: Sequence[str | int], field: str) -> list[int]:
     """The numbers of `terms`: numbers, entries of the vocabulary, or words that a text is read by
@@ -49,11 +52,21 @@ def _unknown(collection: Collection, term: str | int, pointer: str) -> ProblemEr
     return ProblemError(
         "invalid_query",
         f"'{term[:100]}' is no entry of the encoder's vocabulary.",
-        hint=f"A text that says it is read as {listed}."
-        if entries
-        else did_you_mean(term, collection.term_numbers),
+        hint=f"A text that says it is read as {listed}." if entries else _similar(collection, term),
         faults=[Fault(pointer, "not in the vocabulary", shown(term))],
     )
+
+
+def _similar(collection: Collection, term: str) -> str | None:
+    """A hint naming an entry like `term`; none for a key with a filter, which would read in it what
+    documents say that it may not see.
+    """
+    if collection.view:
+        return None
+    known: Sequence[str] = list(collection.term_numbers)
+    if len(known) > MAX_COMPARED:  # each comparison takes microseconds
+        known = [one for one in known if one[:2] == term[:2]][:MAX_COMPARED]
+    return did_you_mean(term, known)
 
 
 def _entries_of(collection: Collection, word: str) -> list[str]:

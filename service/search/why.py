@@ -8,7 +8,6 @@ import numpy as np
 from index import Cancel, Explanation, Hits
 from index.quantize import MAX_IMPACT
 from lsr.errors import QueryError, SearchCancelled, UsageError
-from lsr.types import SparseMatrix
 
 from ..collection import Collection
 from ..filters import prepare
@@ -110,8 +109,8 @@ def _of_one_commit(
             ranked=told.integer_score,
             top_terms=None,
         ),
-        "missing": _missing(collection, told, spoken),
-        **_distance(collection, query.matrix, told, found, rank, request.k),
+        "missing": _missing(collection, told, spoken, query),
+        **_distance(collection, query, told, found, rank, request.k),
         "warnings": query.warnings,
     }
     if span is not None:
@@ -121,7 +120,10 @@ def _of_one_commit(
 
 
 def _missing(
-    collection: Collection, told: Explanation, spoken: frozenset[int] | None
+    collection: Collection,
+    told: Explanation,
+    spoken: frozenset[int] | None,
+    query: ReadQuery,
 ) -> list[dict[str, Any]]:
     terms = [one.term for one in told.missing]
     heaviest = collection.index.heaviest(terms).tolist()
@@ -133,13 +135,28 @@ def _missing(
             "heaviest": most,
             "in_text": None if spoken is None else one.term in spoken,
         }
-        for name, one, most in zip(names_of(collection, terms), told.missing, heaviest, strict=True)
+        for name, one, most in zip(
+            _names(collection, terms, heaviest, query), told.missing, heaviest, strict=True
+        )
     ]
+
+
+def _names(
+    collection: Collection, terms: Sequence[int], heaviest: Sequence[float], query: ReadQuery
+) -> Sequence[str | None]:
+    """As `names_of`; a key with a filter that asks by number is named terms of its documents alone.
+
+    Others are words of documents that it may not see.
+    """
+    names = names_of(collection, terms)
+    if not collection.view or query.strategy != "vector":
+        return names
+    return [name if most > 0 else None for name, most in zip(names, heaviest, strict=True)]
 
 
 def _distance(
     collection: Collection,
-    query: SparseMatrix,
+    query: ReadQuery,
     told: Explanation,
     found: Hits,
     rank: int | None,
@@ -160,17 +177,18 @@ def _distance(
 
 
 def _lift(
-    collection: Collection, query: SparseMatrix, told: Explanation, needed: int
+    collection: Collection, query: ReadQuery, told: Explanation, needed: int
 ) -> dict[str, Any]:
     """Which missing terms are worth `needed` points: impact x integer weight of the query."""
     index = collection.index
-    integers = index.rounded(query.indices, query.data)
+    integers = index.rounded(query.matrix.indices, query.matrix.data)
     terms = np.array([one.term for one in told.missing], np.int64)
     weights = integers.weights[np.searchsorted(integers.terms, terms)].astype(np.int64)
     impacts = -(-needed // np.maximum(weights, 1))
-    most = np.rint(index.heaviest(terms) / index.scale).astype(np.int64)
+    heaviest = index.heaviest(terms)
+    most = np.rint(heaviest / index.scale).astype(np.int64)
     largest = 1 if index.settings.binary else MAX_IMPACT
-    names = names_of(collection, terms.tolist())
+    names = _names(collection, terms.tolist(), heaviest.tolist(), query)
     alone = [
         {
             "term": names[at],

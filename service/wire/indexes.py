@@ -88,12 +88,12 @@ class Passages(Strict):
     """How long documents are split: windows of `length` words that share `overlap` of them."""
 
     length: Annotated[int, Field(ge=8, le=100_000)]
-    overlap: Annotated[int, Field(ge=0)] = 0
+    overlap: Annotated[int, Field(ge=0, description="At most half of `length`.")] = 0
 
     @model_validator(mode="after")
     def _shorter(self) -> Self:
-        if self.overlap >= self.length:
-            raise PydanticCustomError("overlap", "overlap must be smaller than length")
+        if 2 * self.overlap > self.length:  # more of it and a text is stored and encoded many times
+            raise PydanticCustomError("overlap", "overlap must be at most half of length")
         return self
 
 

@@ -45,6 +45,12 @@ class Highlight(Strict):
         default=240, description="Length of the excerpt of each field, in code points."
     )
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.fields)) < len(self.fields):
+            raise PydanticCustomError("repeated", "a field is named more than once")
+        return self
+
 
 class Approx(Strict):
     """A target recall or a budget of pages of 256 documents; exactly one of them."""

@@ -30,6 +30,8 @@ MAX_TERMS = 65_536
 """Of one document."""
 REJECTS = "rejects.ndjson"
 SHOWN_REJECTS = 5
+MAX_REJECT_BYTES = 64 << 20
+"""Of one task's file: what is rejected after that is counted."""
 
 
 @dataclass
@@ -112,7 +114,9 @@ class _Vocabulary:
 
 
 class _Rejects:
-    """The file of rejected lines: {"line", "code", "detail", "pointer", "text"} each."""
+    """The file of rejected lines: {"line", "code", "detail", "pointer", "text"} each, up to
+    `MAX_REJECT_BYTES`.
+    """
 
     def __init__(self, path: Path, *, before: int) -> None:
         self.path = path
@@ -120,7 +124,7 @@ class _Rejects:
         if path.exists():  # of a worker that was killed: what it wrote for later lines comes again
             whole = path.read_bytes().split(b"\n")[:-1]
             kept = [one for one in whole if orjson.loads(one)["line"] <= before]
-        path.write_bytes(b"".join(one + b"\n" for one in kept))
+        self._room = MAX_REJECT_BYTES - path.write_bytes(b"".join(one + b"\n" for one in kept))
 
     def add(self, number: int, text: bytes, reason: RejectedError) -> None:
         record = {
@@ -130,8 +134,11 @@ class _Rejects:
             "pointer": reason.pointer,
             "text": text.decode("utf-8", "replace"),
         }
-        with self.path.open("ab") as file:
-            file.write(orjson.dumps(record) + b"\n")
+        written = orjson.dumps(record) + b"\n"
+        self._room -= len(written)
+        if self._room >= 0:
+            with self.path.open("ab") as file:
+                file.write(written)
 
     def first(self) -> list[dict[str, Any]]:
         """Some of them, without their text."""
@@ -197,6 +204,9 @@ class _Chunk:
                     )
             except RejectedError as reason:
                 self.rejects.add(number, text, reason)
+            except MemoryError:  # waiting would not help, and hold up what others were promised
+                large = RejectedError("invalid_document", "takes more memory than there is")
+                self.rejects.add(number, text, large)
             else:
                 good.append(_Good(number, text, line))
         return good

@@ -10,7 +10,7 @@ encoded must be strings, here as for `lsr index`: a document whose text is a num
 and never found.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +24,19 @@ from lsr.types import Document
 from ..problems import did_you_mean
 
 _OURS = {"id", "fields", "tokens", "vector"}
+_TOLD = 300
+"""Characters of a reason: it may repeat what a line says, and is kept with its task."""
 
 
 class RejectedError(Exception):
     """Why a line is no document of this index: `pointer` says where in it."""
 
     def __init__(self, code: str, detail: str, pointer: str = "") -> None:
+        detail = detail if len(detail) <= _TOLD else detail[:_TOLD] + "…"
         super().__init__(detail)
         self.code = code
         self.detail = detail
-        self.pointer = pointer
+        self.pointer = pointer[:_TOLD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ def read_line(
             name = min(unknown)
             raise RejectedError(
                 "unknown_field",
-                f"{name!r} is no member of a document that has 'fields'; put it there",
-                f"/{name}",
+                f"{name[:100]!r} is no member of a document that has 'fields'; put it there",
+                f"/{name[:100]}",
             )
         fields = read["fields"]
         if not isinstance(fields, dict):
@@ -85,11 +88,11 @@ def read_line(
     terms: npt.NDArray[np.int32] | None = None
     weights: npt.NDArray[np.float32] | None = None
     if "tokens" in read:
-        terms, weights = _tokens(read["tokens"], numbers)
+        terms, weights = _tokens(read["tokens"], numbers, max_terms)
     elif "vector" in read:
-        terms, weights = _vector(read["vector"])
+        terms, weights = _vector(read["vector"], max_terms)
     if terms is not None and weights is not None:
-        terms, weights = _checked(terms, weights, n_terms, max_terms)
+        terms, weights = _checked(terms, weights, n_terms)
     else:
         _check_text(fields, text_fields, is_flat="fields" not in read)
     return Line(Document(doc_id, fields), terms, weights)
@@ -126,7 +129,7 @@ def _doc_id(read: Mapping[str, Any]) -> str:
 
 
 def _tokens(
-    tokens: Any, numbers: Mapping[str, int] | None
+    tokens: Any, numbers: Mapping[str, int] | None, max_terms: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     if numbers is None:
         raise RejectedError(
@@ -134,6 +137,7 @@ def _tokens(
         )
     if not isinstance(tokens, dict):
         raise RejectedError("invalid_vector", "'tokens' must map entries to weights", "/tokens")
+    _check_length(tokens, max_terms)
     for token in tokens:
         if token not in numbers:
             raise RejectedError(
@@ -147,7 +151,7 @@ def _tokens(
     )
 
 
-def _vector(vector: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+def _vector(vector: Any, max_terms: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     if not isinstance(vector, dict) or vector.keys() != {"indices", "values"}:
         raise RejectedError(
             "invalid_vector", "'vector' must be {'indices': [...], 'values': [...]}", "/vector"
@@ -159,6 +163,7 @@ def _vector(vector: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]
         raise RejectedError(
             "invalid_vector", f"{len(indices)} indices and {len(values)} values", "/vector"
         )
+    _check_length(indices, max_terms)
     numbers = _array(indices, "/vector/indices")
     if len(indices) and (numbers.dtype.kind != "i" or numbers.ndim != 1):
         raise RejectedError("invalid_vector", "'indices' must be whole numbers", "/vector/indices")
@@ -176,21 +181,22 @@ def _weights(values: list[Any], pointer: str) -> npt.NDArray[np.float32]:
 
 
 def _array(values: list[Any], pointer: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(values) if values else np.empty(0)
-    except ValueError:  # lists of several lengths in it
-        raise RejectedError("invalid_vector", "wanted a list of numbers", pointer) from None
+    if not set(map(type, values)) <= {int, float}:  # of strings numpy makes a matrix of letters
+        raise RejectedError("invalid_vector", "wanted a list of numbers", pointer)
+    return np.asarray(values) if values else np.empty(0)
+
+
+def _check_length(terms: Sized, max_terms: int) -> None:
+    if len(terms) > max_terms:
+        raise RejectedError("invalid_vector", f"{len(terms):,} terms, at most {max_terms:,} fit")
 
 
 def _checked(
     terms: npt.NDArray[np.int32],
     weights: npt.NDArray[np.float32],
     n_terms: int,
-    max_terms: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """In the order of the terms, without zeros."""
-    if len(terms) > max_terms:
-        raise RejectedError("invalid_vector", f"{len(terms):,} terms, at most {max_terms:,} fit")
     if not len(terms):
         return terms, weights
     lightest = float(weights.min())  # NaN is the least of all, and infinity makes the sum infinite
