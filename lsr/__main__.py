@@ -89,7 +89,7 @@ class LazyVerbs(click.Group):
         """Find the verb, or say which one was probably meant."""
         if args[0] not in VERBS and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = f"; did you mean '{close[0]}'?" if close else "."
             raise UsageError(f"no verb {args[0]!r}{hint} Verbs: {', '.join(VERBS)}.")
         return super().resolve_command(ctx, args)
 
@@ -105,8 +105,8 @@ class LazyVerbs(click.Group):
     subcommand_metavar="VERB ...",
     epilog="`lsr VERB --help` shows options and examples. LSR_DATA: folder of datasets; LSR_CACHE: "
     "what can be made again; LSR_ENCODER: what `lsr index` and `lsr demo` encode with; "
-    "LSR_BEIR_URL: a mirror of BEIR's archives; LSR_THREADS: of an ONNX encoder; LSR_QUIET=1: no "
-    "progress; LSR_DEBUG=1: tracebacks.",
+    "LSR_API_KEY: for a server that asks for one; LSR_BEIR_URL: a mirror of BEIR's archives; "
+    "LSR_THREADS: of an ONNX encoder; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks.",
 )
 @click.version_option(__version__, prog_name="lsr-search", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -393,3 +393,20 @@ def test_an_instant_is_days_seconds_and_offset_in_microseconds(at: datetime, off
     days = at.toordinal() - 719_163  # of 1970-01-01
     seconds = 3600 * at.hour + 60 * at.minute + at.second - 60 * offset
     assert instant(text) == (days * 86_400 + seconds) * 1_000_000 + at.microsecond
+
+
+def test_masks_of_long_lists_are_let_go_of_before_short_ones_are_many() -> None:
+    """Sixty-four lists of 80,000 values took half a gigabyte."""
+    from index.live import MAX_VALUES, WordsCache
+
+    cache, words = WordsCache(), np.zeros(1, np.uint64)
+    for number in range(10):
+        cache.keep(number, words, n_values=MAX_VALUES // 4)
+    cache.keep(9, words, n_values=MAX_VALUES // 4)  # again
+    assert [number for number in range(10) if cache.get(number) is not None] == [6, 7, 8, 9]
+    cache.keep("short", words)
+    assert cache.get("short") is not None
+    cache.keep("huge", words, n_values=MAX_VALUES + 1)
+    assert cache.get("huge") is None
+    cache.keep("one", words, n_values=1)
+    assert cache.get("one") is not None

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from lsr.encoders import BM25Encoder
 from lsr.errors import UsageError
 from lsr.types import Document
 from service import Limits, Settings, create_app
+from service.access import Access
 from service.bodies import body_lines, whole_body
+from service.gate import Gate
 from service.home import Home, keys
+from service.home.keys import Key
 from service.problems import ProblemError
 
 URL = "/v1/indexes/pets/search"
@@ -166,6 +170,28 @@ def test_lines_are_told_apart_wherever_they_are_cut() -> None:
         assert lines_of(request_of(pieces)) == [b'{"a": 1}', b'{"b": 2}\r', b'{"c": "\xc3\xa9"}']
 
 
+def test_a_body_of_empty_lines_leaves_others_their_turn() -> None:
+    """Half a megabyte of zstd held the event loop for eight seconds."""
+    wire = ZSTD.compress(b"\n" * (8 << 20) + b" \n" * (1 << 20) + b"{}\n" + b"\n" * (1 << 20))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def collect() -> list[bytes]:
+        others = asyncio.create_task(count())
+        some_lines = body_lines(request_of([wire], "zstd"), Limits(ratio=10**6))
+        found = [line async for some in some_lines for line in some]
+        others.cancel()
+        return found
+
+    assert asyncio.run(collect()) == [b"{}"]
+    assert turns > (11 << 20) / (64 << 10) / 2, "one for each piece, or nearly"
+
+
 @pytest.mark.parametrize("pieces", [[b"x" * 51], [b"x"] * 51, [b"ok\n" + b"x" * 51 + b"\nok"]])
 def test_a_line_has_a_bound_of_its_own(pieces: list[bytes]) -> None:
     with pytest.raises(ProblemError, match="A line is longer than 50 bytes"):
@@ -287,6 +313,47 @@ def test_the_body_of_a_refused_request_is_not_read(path: Path) -> None:
         return sent
 
     assert asyncio.run(ask())[0]["status"] == 429
+
+
+def test_a_body_that_is_still_coming_takes_no_place() -> None:
+    """128 trickles of one key kept everybody out for half a minute."""
+    gate = Gate(Limits(concurrent=2), None)
+    slow = [Access(Key(name, name, (), None, 0.0, None, None)) for name in ("one", "two", "three")]
+    with ExitStack() as stack:
+        for access in (slow[0], slow[0], slow[1], slow[1]):
+            with gate.running():
+                pass
+            stack.enter_context(gate.reading(access))
+            if access is slow[0] and gate._reading["one"] == 2:
+                with pytest.raises(ProblemError, match="still coming"), gate.reading(access):
+                    pass
+        with pytest.raises(ProblemError, match="still coming"), gate.reading(slow[2]):
+            pass
+        with gate.running():
+            pass
+    with gate.reading(slow[2]):
+        assert gate._reading.total() == 1
+
+
+def test_a_search_that_nobody_waits_for_reads_no_more_texts(
+    start: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Highlighting a thousand long texts went on for minutes after `request_s`."""
+    client = start(request_s=0.05)
+    read: list[str] = []
+
+    def slow(*_: Any) -> list[Any]:
+        read.append("a text")
+        time.sleep(0.2)
+        return []
+
+    monkeypatch.setattr("service.search.running.highlights", slow)
+    body = {"query": {"text": "cats dogs"}, "highlight": {"fields": ["text"]}}
+    late = client.post(URL, json=body)
+    assert (late.status_code, late.json()["code"]) == (503, "deadline_exceeded"), late.text
+    assert len(read) == 1
+    body["highlight"] = {"fields": ["text", "text"]}
+    assert client.post(URL, json=body).status_code == 422
 
 
 def test_slow_searches_keep_a_thread_each_and_nobody_else_waiting(

@@ -28,7 +28,7 @@ from service.home.keys import Key, Scope
 from service.logs import JsonFormatter, TextFormatter
 from service.pages import FILES
 from service.restricted import RestrictedIndex
-from service.routes import ROUTERS
+from service.routes import ROUTERS, answering
 from service.routes.guarding import GuardedRoute
 
 DOCUMENTS = [
@@ -334,6 +334,20 @@ class TestATenant:
             assert [one["plausible"] for one in answer["lift"]["terms"]] == [seen]
             assert answer["lift"]["together"] == (["secretli"] if seen else None)
 
+    def test_reads_no_vocabulary_of_others(self, world: World) -> None:
+        """A query of every number was answered with the words of all tenants."""
+        n_terms = world.ask("GET", "/v1/indexes/docs", "reader").json()["n_terms"]
+        every = {"indices": list(range(min(n_terms, 4000))), "values": [1.0] * min(n_terms, 4000)}
+        for key, secret in (("acme", False), ("reader", True)):
+            body = {"query": {"vector": every}}
+            told = world.ask("POST", "/v1/indexes/docs/explain/a1", key, json=body)
+            assert told.status_code == 200
+            assert ("secretli" in told.text) == secret, key
+            assert '"dog"' in told.text, "a2, which both see, says it"
+            unknown = world.search(key, require_terms=["secretlo"])
+            assert unknown.status_code == 422
+            assert ("secretli" in unknown.text) == secret, key
+
     def test_has_a_relative_threshold_of_its_own_documents(self, world: World) -> None:
         """The best possible score would tell the weight of a term in documents of others."""
 
@@ -470,6 +484,10 @@ def test_tasks_are_told_to_those_who_may_write_the_index(world: World) -> None:
         for path in (f"/v1/tasks/{task['id']}", f"/v1/tasks/{task['id']}/events"):
             assert world.ask("GET", path, key).status_code == (200 if seen else 404), (key, path)
         may_read_lines = seen and key != "monitor"
+        if seen:  # reasons repeat what lines say
+            told = world.ask("GET", f"/v1/tasks/{task['id']}", key).json()["details"]
+            assert ("rejects" in told) == may_read_lines, key
+            assert told["rejected"] == 1
         rejects = world.ask("GET", f"/v1/tasks/{task['id']}/rejects", key)
         assert rejects.status_code == (200 if may_read_lines else 404), key
         cancelled = world.ask("POST", f"/v1/tasks/{task['id']}/cancel", key)
@@ -554,10 +572,60 @@ def test_a_scope_covers_the_names_that_its_pattern_means() -> None:
             return any(covers(pattern[1:], name[i:]) for i in range(len(name) + 1))
         return bool(name) and name[0] == pattern[0] and covers(pattern[1:], name[1:])
 
-    names = ["docs", "docs-1", "docs_2-x", "d", "my-docs", "docsx"]
-    for pattern in ("*", "docs", "docs-*", "*-docs", "d*s*", "*o*", "do*cs"):
+    names = ["docs", "docs-1", "docs_2-x", "d", "my-docs", "docsx", "dd", "docs-docs", "aba"]
+    patterns = ("*", "docs", "docs-*", "*-docs", "d*s*", "*o*", "do*cs", "*d*d*", "ab*ba", "**")
+    for pattern in patterns:
         for name in names:
             assert Scope.read(f"search:{pattern}").covers(name) == covers(pattern, name)
+
+
+def test_what_is_no_name_is_compared_with_no_pattern(world: World) -> None:
+    """A name of a megabyte took a pattern with two stars minutes, in the event loop."""
+    _, secret = keys.create(world.home, "stars", [Scope.read("search:*-docs-*-d*d*d*d*d*d*x")])
+    long = "-docs-" * 16_000 + "\n"
+    assert not Scope.read("search:*").covers(long)
+    asked = world.ask("POST", "/v1/encode", secret, json={"index": long, "texts": ["x"]})
+    assert asked.status_code == 403
+
+
+def test_an_alias_that_is_swapped_meanwhile_opens_no_other_index(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rights were those of one index, and the documents those of the next."""
+    with Home.open(tmp_path / "swapped") as home:
+        with home.transaction() as connection:
+            connection.execute("INSERT INTO aliases VALUES('live', 'docs', 0)")
+        _, secret = keys.create(home, "docs", [Scope.read("search:docs")])
+        places = {name: folder / f"{name}.index" for name in ("docs", "other")}
+        with TestClient(create_app(Settings(places, home=home.path))) as client:
+            opened(client)
+            real = answering.entry_of
+
+            def swapping(*given: Any) -> Any:
+                entry = real(*given)
+                with home.transaction() as connection:
+                    connection.execute("UPDATE aliases SET target='other' WHERE alias='live'")
+                return entry
+
+            monkeypatch.setattr(answering, "entry_of", swapping)
+            headers = {"X-API-Key": secret}
+            body = {"query": {"text": "cats"}}
+            answer = client.post("/v1/indexes/live/search", json=body, headers=headers)
+            assert (answer.status_code, answer.json()["index"]) == (200, "docs")
+            again = client.post("/v1/indexes/live/search", json=body, headers=headers)
+            assert again.status_code == 403
+
+
+def test_odd_addresses_and_origins_are_refused_rather_than_faults(world: World) -> None:
+    for origin in ("http://[", "http://[::1", "//"):
+        asked = world.ask(
+            "POST", "/v1/indexes/docs/search", "reader", json={}, headers={"Origin": origin}
+        )
+        assert (asked.status_code, asked.json()["code"]) == (403, "foreign_origin")
+    for path in ("caf%e9", "%ff", "a%c3"):  # those of Latin-1 would all be one document
+        asked = world.ask("GET", f"/v1/indexes/docs/documents/{path}", "reader")
+        assert (asked.status_code, asked.json()["code"]) == (400, "bad_request")
+    assert world.ask("GET", "/v1/indexes/docs/documents/caf%c3%a9", "reader").status_code == 404
 
 
 def test_an_alias_is_covered_by_its_own_name_and_by_that_of_its_index(folder: Path) -> None:

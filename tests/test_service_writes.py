@@ -859,3 +859,62 @@ def test_bodies_of_documents_are_bounded_line_by_line(start: Callable[..., Serve
     assert server.add("pets", long, status=413)["code"] == "body_too_large"
     tasks = server.client.get("/v1/tasks").json()["tasks"]
     assert [task["details"]["indexed"] for task in tasks] == [1000]  # the others left nothing
+
+
+def test_a_line_that_is_no_document_costs_little(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a list of strings numpy made a matrix of letters: gigabytes, and a task without end."""
+    from service.worker import ingest
+
+    server = start()
+    server.create(name="pets", fields={"year": "int"})
+    letters = {"indices": [1] * 20_000, "values": ["x" * 20_000, *[1] * 19_999]}
+    deep: Any = "x"
+    for _ in range(101):
+        deep = [deep]
+    bad = [
+        {"id": "letters", "fields": {}, "vector": letters},
+        {"id": "truth", "fields": {}, "vector": {"indices": [1], "values": [True]}},
+        {
+            "id": "many",
+            "fields": {},
+            "vector": {"indices": [*range(70_000)], "values": [1] * 70_000},
+        },
+        {"id": "deep", "fields": {"text": "cats", "x": deep}},
+        {"id": "long", "fields": {"text": "cats", "year": "y" * 100_000}},
+        {"id": "name", "fields": {}, "n" * 100_000: 1},
+    ]
+    details = server.add("pets", [*bad, PETS[0]])["details"]
+    assert (details["rejected"], details["indexed"]) == (len(bad), 1)
+    assert len(json.dumps(details)) < 4000, "reasons are kept with the task and told in each poll"
+    whole = server.client.get(details["rejects_url"]).text.splitlines()
+    reasons = [json.loads(line) for line in whole]
+    named = {json.loads(one["text"])["id"]: one["detail"] for one in reasons}
+    assert named.keys() == {one["id"] for one in bad}
+    assert "nest more than 100 levels" in named["deep"]
+    assert max(len(one["detail"]) + len(one["pointer"]) for one in reasons) < 700
+    answer = server.client.put("/v1/indexes/pets/documents/deep", json={"fields": bad[3]["fields"]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "rejected")
+
+    monkeypatch.setattr(ingest, "MAX_REJECT_BYTES", 1000)
+    details = server.add("pets", [*[{"id": ""}] * 50, PETS[1]])["details"]
+    assert details["rejected"] == 50
+    kept = server.client.get(details["rejects_url"]).content
+    assert 500 < len(kept) <= 1000
+    assert kept.endswith(b"\n")
+
+
+def test_weights_that_all_count_alike_are_told(start: Callable[..., Server]) -> None:
+    """8-bit impacts of an export, sent to an index of weights below 1, ranked nonsense silently."""
+    server = start()
+    server.create(name="ints", encoder=None, n_terms=4, max_weight=1.0)
+    assert server.client.get("/v1/indexes/ints").json()["warnings"] == []
+    vector = {"indices": [0, 1, 2], "values": [200, 3, 70]}
+    server.add("ints", [{"id": "a", "fields": {}, "vector": vector}])
+    (warning,) = server.client.get("/v1/indexes/ints").json()["warnings"]
+    assert warning["code"] == "weights_saturated"
+    assert "100% of the weights lie above 1 " in warning["message"]
+    wide = {"name": "wide", "passages": {"length": 8, "overlap": 5}}
+    refused = server.client.post("/v1/indexes", json=wide)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")

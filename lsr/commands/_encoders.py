@@ -157,7 +157,10 @@ def encoder_options(function: Callable[..., R]) -> Callable[..., R]:
 
 def index_encoder_options(function: Callable[..., R]) -> Callable[..., R]:
     """The same, by default `LSR_ENCODER`, else lsr-mini; options of bm25's own ask for bm25."""
-    told = f"What makes the vectors. Default: ${DEFAULT_VARIABLE}, else {MINI}, which is shipped"
+    told = (
+        f"What makes the vectors. Default: bm25 where one of its options is given, else "
+        f"${DEFAULT_VARIABLE}, else {MINI}, which is shipped"
+    )
     return _options(function, told, lambda: default_encoder(MINI))
 
 

@@ -73,7 +73,8 @@ def search_over_http(
         exact = "exact" if answer.exact else "not proven exact"
         took = "" if answer.timing_ms is None else f"{answer.timing_ms.total:.1f} ms on the server"
         out.fact("searched", out.columns(f"{answer.index}, {exact}", took))
-    out.next_step("lsr", "search", address, out.printable(texts[0]), "--explain")
+    if not options.get("explain"):
+        out.next_step("lsr", "search", address, out.printable(texts[0]), "--explain")
 
 
 def _filter(

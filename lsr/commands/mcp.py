@@ -15,7 +15,9 @@ In a client's configuration:
 @click.command(epilog=EXAMPLES)
 @click.argument("where")
 @click.option("--encoder", help="Another folder of the encoder that built the index.")
-@click.option("--api-key", envvar="LSR_API_KEY", help="For a server that asks for one.")
+@click.option(
+    "--api-key", envvar="LSR_API_KEY", help="For a server that asks for one. Default: $LSR_API_KEY"
+)
 def mcp(*, where: str, encoder: str | None, api_key: str | None) -> None:
     """Serve the tools search, get_document and explain over stdin and stdout (MCP).
 

@@ -119,7 +119,7 @@ def _index(
             out.as_json({"index": entry.name, "forgotten": n})
             return
         out.fact("forgot", out.counted(n, "version"))
-        out.next_step("lsr", "doctor", str(data))
+        out.next_step("lsr", "doctor", "--data", str(data))
         return
     started = time.perf_counter()
     task = seen_through(home, ask_rollback(home, entry), "rolled")

@@ -67,7 +67,9 @@ ALGORITHMS = ("auto", "exhaustive", "blockmax")
     "--query-terms", type=click.IntRange(min=1), help="Keep the N heaviest terms of a query."
 )
 @click.option("--timeout", type=float, help="Seconds for all texts; then the best found so far.")
-@click.option("--api-key", envvar="LSR_API_KEY", help="For a server that asks for one.")
+@click.option(
+    "--api-key", envvar="LSR_API_KEY", help="For a server that asks for one. Default: $LSR_API_KEY"
+)
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
 def search(
     *,

@@ -152,7 +152,8 @@ def verify(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="The data directory of a server, made where there is none; SNAPSHOT and NAME are in it.",
+    help="The data directory of a server, made where there is none, that gets NAME; SNAPSHOT "
+    "is one of its own, or a path.",
 )
 @json_option
 def restore(*, snapshot: str, target: str, data: Path | None, json: bool) -> None:

@@ -9,8 +9,8 @@ from ._tracing import require_tracing
 
 EXAMPLES = """\b
 Examples:
+  lsr index scifact scifact.index --encoder runs/encoder
   lsr trace scifact.index
-  lsr trace scifact.index --encoder runs/encoder
 """
 
 
@@ -26,7 +26,8 @@ def trace(*, index: Path, encoder: Path | None, json: bool) -> None:
     """Keep which words gave each document of INDEX its expansion terms, for highlights.
 
     Its network reads every document that was not traced yet a second time; vectors and searches
-    stay as they are. What was interrupted goes on when the command is given again.
+    stay as they are. What was interrupted goes on when the command is given again. ONNX graphs, as
+    that of lsr-mini, tell no positions.
     """
     from index import Index, as_built, check_same_space, trace_all, whole_encoder
 

@@ -29,6 +29,9 @@ from .answering import (
 )
 from .guarding import GuardedRoute, access_of
 
+SATURATED = 0.05
+"""Of all weights: an encoder's own hardly ever lie above what it says is its largest."""
+
 router = APIRouter(route_class=GuardedRoute)
 
 
@@ -151,10 +154,18 @@ def _described(collection: Collection, engine: Engine, name: str) -> dict[str, A
     windows = settings.get("passages")
     passages = windows and {"length": windows[0], "overlap": windows[1]}
     told = outgrown(collection.encoder, collection.index.n_docs)
+    warnings = [] if told is None else [notice(OUTGROWN, f"{told}; {REMEDY}")]
+    if info["saturated_share"] > SATURATED:
+        message = (
+            f"{info['saturated_share']:.0%} of the weights lie above {info['max_weight']:g} and "
+            "count as it, so documents are hardly told apart; give weights of the index's own "
+            "encoder (`lsr export --floats`), or make an index with a larger max_weight."
+        )
+        warnings.append(notice("weights_saturated", message))
     return {
         "name": collection.name,
         **info,
         "queries": kinds,
         "passages": passages,
-        "warnings": [] if told is None else [notice(OUTGROWN, f"{told}; {REMEDY}")],
+        "warnings": warnings,
     }
