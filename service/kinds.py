@@ -126,6 +126,9 @@ KINDS: Mapping[str, Kind] = {
     "query_too_long": Kind(
         422, "Query too long", "The query has more terms than scores have room for."
     ),
+    "answer_too_large": Kind(
+        422, "Answer too large", "The documents of the answer are larger than one answer may be."
+    ),
     "invalid_cursor": Kind(
         422, "Invalid cursor", "The cursor is none of this server's, or of another request."
     ),

@@ -20,7 +20,8 @@ class Limits:
     server waiting for its body for `body_wait_s` seconds, plus one for each `body_rate` bytes that
     came. `request_s` bounds the scoring of one request. `concurrent` requests are worked on at a
     time, by `threads` threads. `key_rate` is requests per second and key, each process counting for
-    itself; None bounds nothing, and `key_burst` may come at once.
+    itself; None bounds nothing, and `key_burst` may come at once. An answer is made of at most
+    `answer_bytes` of stored fields.
 
     >>> Limits(body_bytes=4096).as_info()["body_bytes"]
     4096
@@ -39,6 +40,7 @@ class Limits:
     key_burst: int = 20
     header_bytes: int = 32 << 10
     streams: int = 64
+    answer_bytes: int = 64 * MIB
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -356,6 +356,32 @@ def test_a_search_that_nobody_waits_for_reads_no_more_texts(
     assert client.post(URL, json=body).status_code == 422
 
 
+def test_an_answer_is_made_of_so_many_bytes(tmp_path: Path) -> None:
+    """A small request could ask for gigabytes of stored fields, and for sixty-four times that."""
+    place = tmp_path / "large.index"
+    texts = {f"d{number:02}": "cats " + "x" * 1000 for number in range(70)}
+    documents = [Document(doc_id, {"text": text}) for doc_id, text in texts.items()]
+    encoder = BM25Encoder.fit(texts.values())
+    build_index(place, documents, encoder, source="test", progress=False)
+    limits = Limits(answer_bytes=50_000)
+    with TestClient(create_app(Settings({"large": place}, limits=limits))) as client:
+        assert client.app_state["engine"].wait(30)  # type: ignore[attr-defined]
+
+        def ask(**body: Any) -> Any:
+            return client.post("/v1/indexes/large/search", json={**CATS, **body})
+
+        for body in ({}, {"explain": True}, {"highlight": {"fields": ["text"]}}, {"fields": ["a"]}):
+            assert len(ask(limit=40, **body).json()["hits"]) == 40
+            refused = ask(limit=70, **body)
+            assert (refused.status_code, refused.json()["code"]) == (422, "answer_too_large")
+        assert len(ask(limit=70, fields=[]).json()["hits"]) == 70
+        found = ask(limit=40, explain=True).json()["hits"]
+        assert {hit["id"]: hit["fields"]["text"] for hit in found}.items() <= texts.items()
+        searches = [{"index": "large", "limit": 20, **CATS}] * 4
+        told = client.post("/v1/multi-search", json={"searches": searches}).json()["results"]
+        assert [one["status"] for one in told] == [200, 200, 422, 422], "together"
+
+
 def test_slow_searches_keep_a_thread_each_and_nobody_else_waiting(
     start: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:

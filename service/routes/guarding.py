@@ -26,6 +26,7 @@ from ..gate import Gate
 from ..limits import Limits
 from ..names import is_name
 from ..problems import Fault, ProblemError, did_you_mean, pointer
+from ..search.running import Room
 
 
 class GuardedRoute(APIRoute):
@@ -77,6 +78,12 @@ def cancel_of(request: Request) -> Cancel:
     """What ends the searches of this request."""
     cancel: Cancel = request.state.cancel
     return cancel
+
+
+def room_of(request: Request) -> Room:
+    """What the answer of this request may still be made of."""
+    room: Room = request.state.room
+    return room
 
 
 def _admit(request: Request, access: Access, need: Need, limits: Limits) -> None:
@@ -146,6 +153,7 @@ async def _watched(request: Request, gate: Gate) -> AsyncIterator[None]:
     turn = await gate.turns.take()
     cancel = Cancel()
     request.state.cancel = cancel
+    request.state.room = Room(gate.limits.answer_bytes)
     loop = asyncio.get_running_loop()
     watchers: list[asyncio.Task[None]] = []
     expired = False

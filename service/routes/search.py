@@ -23,7 +23,7 @@ from .answering import (
     json,
     problems,
 )
-from .guarding import GuardedRoute, cancel_of
+from .guarding import GuardedRoute, cancel_of, room_of
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -65,7 +65,11 @@ def answered(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """One search of the index that `name` means, as it is told, and its times."""
     answer, watch = search(
-        collection, body, secret=engine_of(request).secret, cancel=cancel_of(request)
+        collection,
+        body,
+        secret=engine_of(request).secret,
+        cancel=cancel_of(request),
+        room=room_of(request),
     )
     answer["alias"] = None if name == collection.name else name
     times = watch.as_milliseconds()

@@ -39,10 +39,29 @@ from .terms import term_numbers, threshold_of
 from .watch import Stopwatch
 
 TRIES = 3
+_READ_AT_ONCE = 32
 
 
 class _ReplacedError(Exception):
     """A document of the answer is not what it was when it was ranked."""
+
+
+@dataclass(slots=True)
+class Room:
+    """How many bytes of stored fields the answer of a request may still be made of."""
+
+    n_bytes: int
+
+    def take(self, n_bytes: int) -> None:
+        """Raise the problem `answer_too_large` once it is used up."""
+        self.n_bytes -= n_bytes
+        if self.n_bytes < 0:
+            raise ProblemError(
+                "answer_too_large",
+                "The stored fields of the hits take more bytes than one answer may.",
+                hint="Ask for fewer hits at a time, or for none of their fields (`[]`); /v1/info "
+                "tells the limit.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +80,12 @@ def search(
     *,
     secret: bytes,
     cancel: Cancel | None = None,
+    room: Room | None = None,
 ) -> tuple[dict[str, Any], Stopwatch]:
     """The answer, ready for JSON, and its times. Raises `ProblemError`.
 
-    `secret` signs cursors; `cancel` ends the search from another thread.
+    `secret` signs cursors; `cancel` ends the search from another thread; `room` is shared by the
+    searches of one request.
     """
     watch = Stopwatch()
     place = None if request.cursor is None else place_of(collection, request, secret)
@@ -98,7 +119,7 @@ def search(
         page = _page(found, question)
         watch.lap("score")
         try:
-            hits, warnings = _told(collection, question, request, found, page, cancel)
+            hits, warnings = _told(collection, question, request, found, page, cancel, room)
         except _ReplacedError:
             continue
         except ShardMissing:  # it went away after it was searched: search the others again
@@ -226,6 +247,7 @@ def _told(
     found: Hits,
     page: _Page,
     cancel: Cancel | None,
+    room: Room | None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The hits with all that was asked for, and warnings about it."""
     index = collection.index
@@ -240,13 +262,16 @@ def _told(
         return hits, []
     documents: list[Document] = []
     looked_into = request.highlight is not None or request.explain is not False
-    looked_into |= found.split and request.fields != []  # a passage is told with its text
     try:
-        if request.fields is None and not looked_into:  # handed on as they are stored
-            for hit, stored in zip(hits, index.stored_fields(page.docids), strict=True):
-                hit["fields"] = orjson.Fragment(stored)
-        elif request.fields != [] or looked_into:
-            documents = index.documents(page.docids)
+        stored = _stored(collection, page, room) if request.fields != [] or looked_into else []
+        if request.fields is None:  # handed on as they are stored
+            for hit, one in zip(hits, stored, strict=True):
+                hit["fields"] = orjson.Fragment(one)
+        if request.fields or looked_into or (found.split and stored):  # passages tell their texts
+            documents = [
+                Document(doc_id, orjson.loads(one))
+                for doc_id, one in zip(page.doc_ids, stored, strict=True)
+            ]
         if found.split:
             spans = index.spans(page.docids.tolist())
             read = documents if request.fields != [] else [None] * len(hits)
@@ -260,10 +285,7 @@ def _told(
             raise expired(collection) from error  # another look finds the same
         raise _ReplacedError from error
     warnings: list[dict[str, Any]] = []
-    if request.fields is None and looked_into:
-        for hit, document in zip(hits, documents, strict=True):
-            hit["fields"] = document.fields
-    elif request.fields:
+    if request.fields:
         warnings += _field_warnings(request.fields, documents)
         for hit, document in zip(hits, documents, strict=True):
             given = document.fields
@@ -277,6 +299,17 @@ def _told(
                 collection, question.query.matrix, document, request.highlight, known
             )
     return hits, warnings
+
+
+def _stored(collection: Collection, page: _Page, room: Room | None) -> list[bytes]:
+    """The JSON of the hits' stored fields, some at a time: a thousand may be gigabytes."""
+    stored: list[bytes] = []
+    for at in range(0, len(page.docids), _READ_AT_ONCE):
+        some = collection.index.stored_fields(page.docids[at : at + _READ_AT_ONCE])
+        if room is not None:
+            room.take(sum(map(len, some)))
+        stored += some
+    return stored
 
 
 def _explain(

@@ -66,6 +66,7 @@ class Limits(Answer):
     key_burst: int = Field(description="Requests of a key that may come at once.")
     header_bytes: int
     streams: int = Field(description="Streams of events open at a time.")
+    answer_bytes: int = Field(description="Of stored fields that one answer is made of.")
     limit: int
     window: int = Field(description="offset + limit.")
     cursor_depth: int = Field(description="Hits that a cursor leads to.")
