@@ -12,9 +12,10 @@ from starlette.testclient import TestClient
 import service.worker.rebuild
 from index import Index
 from lsr.encoders import BM25Encoder
+from lsr.errors import IndexNotFound
 from service import Settings, create_app
 from service.doctor import examine
-from service.home import queue, versions
+from service.home import queue, registry, versions
 from service.home.registry import Registry
 from service.wire.answers import SearchResponse
 from service.wire.indexes import IndexInfo
@@ -439,3 +440,32 @@ def test_a_bm25_that_counted_few_of_many_documents_is_told_until_it_is_rebuilt(
     assert told() == (["bm25_outgrown"], ["bm25_outgrown"], "warn")
     assert server.rebuild()["state"] == "succeeded"
     assert told() == ([], [], "ok")
+
+
+def test_a_rebuild_of_an_index_that_is_deleted_meanwhile_leaves_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended as an error of ours, and its folder stayed."""
+    real = registry.move
+
+    def deleted(*given: Any) -> str:
+        given[0].execute("DELETE FROM indexes WHERE name='pets'")
+        return real(*given)
+
+    before = set((server.home.path / "indexes").iterdir())
+    monkeypatch.setattr(registry, "move", deleted)
+    answer = ok(server.client.post("/v1/indexes/pets/rebuild?wait=60", json={}), 404)
+    assert answer["code"] == "unknown_index"
+    assert set((server.home.path / "indexes").iterdir()) <= before, "its folder is gone"
+
+
+def test_an_index_that_cannot_be_read_does_not_hide_the_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: Any) -> int:
+        raise IndexNotFound("deleted in this moment")
+
+    monkeypatch.setattr(Index, "generation", property(gone))
+    (listed,) = ok(server.client.get("/v1/indexes"))["indexes"]
+    assert (listed["name"], listed["state"]) == ("pets", "ready")
+    assert "n_docs" not in listed

@@ -159,8 +159,13 @@ def move(
 ) -> str:
     """Let `name` mean the finished index directory `folder`, and have these settings if any are
     given, inside a transaction; the folder it meant before.
+
+    Raises the problem `unknown_index` where it was deleted meanwhile.
     """
-    ((before,),) = connection.execute("SELECT folder FROM indexes WHERE name=?", (name,)).fetchall()
+    found = connection.execute("SELECT folder FROM indexes WHERE name=?", (name,)).fetchall()
+    if not found:
+        raise unknown_index(name, [])
+    ((before,),) = found
     connection.execute("UPDATE indexes SET folder=? WHERE name=?", (folder.name, name))
     if settings is not None:
         put_settings(connection, name, settings)

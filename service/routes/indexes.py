@@ -5,6 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from lsr.errors import IndexFailure
+
 from .. import making
 from ..access import needs
 from ..collection import Collection
@@ -60,9 +62,13 @@ def list_indexes(request: Request) -> Response:
                     index = opened[name].restricted(access.key.filter).index
                 except ProblemError:
                     continue  # there is nothing that this key could see in it
-            summary["generation"] = index.generation
-            summary["n_docs"] = index.n_docs
-            summary["encoder"] = opened[name].encoder_label
+            try:
+                summary["generation"] = index.generation
+                summary["n_docs"] = index.n_docs
+                summary["encoder"] = opened[name].encoder_label
+            except IndexFailure:  # whatever is wrong with it, the others are listed
+                if name not in engine.registry().entries:
+                    continue  # it was deleted meanwhile
         summaries.append(summary)
     return json({"indexes": summaries})
 

@@ -94,16 +94,20 @@ def finish(job: Job) -> dict[str, Any]:
         sync_directory(folder.parent)
     settings = _settings(entry, wanted)
     why = {"task": rebuild.id, "gate": told["gate"], "encoder": wanted.get("encoder")}
-    with job.home.transaction() as connection:
-        registry.move(connection, entry.name, folder, settings)
-        versions.keep(
-            connection,
-            entry.name,
-            entry.path.name,
-            entry.settings,
-            after=told["generation"],
-            why=why,
-        )
+    try:
+        with job.home.transaction() as connection:
+            registry.move(connection, entry.name, folder, settings)
+            versions.keep(
+                connection,
+                entry.name,
+                entry.path.name,
+                entry.settings,
+                after=told["generation"],
+                why=why,
+            )
+    except ProblemError:  # the index was deleted, so that nothing leads here
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     job.shelf.forget(entry.path)
     return _tidied(job, replace(entry, path=folder, settings=settings), folder, told)
 
