@@ -465,6 +465,7 @@ def test_an_index_that_cannot_be_read_does_not_hide_the_others(
     def gone(_: Any) -> int:
         raise IndexNotFound("deleted in this moment")
 
+    ok(server.client.get("/v1/indexes/pets"))
     monkeypatch.setattr(Index, "generation", property(gone))
     (listed,) = ok(server.client.get("/v1/indexes"))["indexes"]
     assert (listed["name"], listed["state"]) == ("pets", "ready")
