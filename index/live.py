@@ -88,8 +88,9 @@ def including(words: Live | None, back: npt.NDArray[np.integer], n_docs: int) ->
     return None if count(more, n_docs) == n_docs else more
 
 
-MAX_VALUES = 200_000
-"""Values of all keys of one cache; one takes some 90 bytes, so 18 MB."""
+MAX_VALUES = 600_000
+"""Values of all keys of one cache, each counted at every level of its filter: two lists of the
+greatest length, below a key's filter. One takes some 90 bytes."""
 
 
 class WordsCache:

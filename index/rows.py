@@ -5,7 +5,7 @@ float16: relative error 2^-11, a third of the step of an 8-bit impact, and half 
 float32.
 """
 
-from collections.abc import Mapping, Sequence, ValuesView
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,6 @@ from .columns import WANTED, Kind, belongs
 from .quantize import halves
 
 FLOAT16_MAX = 65504.0
-MAX_DEPTH = 100
-"""Lists and objects of stored fields in each other: JSON is written 254 deep, and answers need some
-of that round a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +90,6 @@ def checked_rows(
                 doc_id=document.doc_id,
             )
         seen.add(document.doc_id)
-        if _over(document.fields, MAX_DEPTH):
-            raise UsageError(
-                f"document {document.doc_id!r}: fields nest more than {MAX_DEPTH} levels; answers "
-                "that hold them could not be written"
-            )
         try:
             # Copied, because orjson's result keeps the room it was written in: 4 kB a document.
             fields.append(memoryview(orjson.dumps(dict(document.fields))).tobytes())
@@ -110,14 +102,6 @@ def checked_rows(
     if passages is not None:
         _check_passages(passages, len(documents))
     return Rows(documents, rounded_to_float16(csr), passages, fields)
-
-
-def _over(value: object, left: int) -> bool:
-    """Whether lists and objects lie more than `left` deep in each other."""
-    inner = value.values() if isinstance(value, Mapping) else value
-    if not isinstance(inner, list | tuple | ValuesView):
-        return False
-    return left == 0 or any(_over(one, left - 1) for one in inner)
 
 
 def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) -> None:

@@ -75,13 +75,16 @@ async def body_lines(request: Request, limits: Limits) -> AsyncIterator[list[byt
     """
     begun: list[bytes] = []
     n_begun = 0
+    n_since = 0
     async for large in _pieces(request, limits, max_bytes=limits.documents_bytes):
         for at in range(0, len(large), _STEP):
-            if at:  # others have their turn; a small body may be millions of empty lines
-                await asyncio.sleep(0)
             piece = large[at : at + _STEP]
-            if not piece.strip(b"\n"):  # in one go
-                piece = b"\n"
+            n_since += len(piece)
+            if n_since >= _STEP:  # a small body may be millions of empty lines
+                n_since = 0
+                await asyncio.sleep(0)
+            if len(piece) >= 1024 and not piece.strip() and b"\n" in piece:
+                piece = b"\n"  # all that it says
             first, *others = piece.split(b"\n")
             begun.append(first)
             n_begun += len(first)

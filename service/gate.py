@@ -74,8 +74,9 @@ class Gate:
         """
         most = self.limits.concurrent
         key = "" if access.key is None else access.key.id
-        if self._reading[key] >= most or self._reading.total() >= 2 * most:
-            raise _too_busy(f"{self._reading[key]} bodies of requests are still coming.")
+        coming = self._reading.total()
+        if self._reading[key] >= most or coming >= 2 * most:
+            raise _too_busy(f"{coming} bodies of requests are still coming.")
         self._reading[key] += 1
         try:
             yield

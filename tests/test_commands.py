@@ -363,7 +363,7 @@ class TestIndex:
             (["--field", "lang"], "wanted NAME:KIND"),
             (["--field", "lang:text"], "wanted NAME:KIND"),
             (["--passages", "many"], "wanted LENGTH/OVERLAP"),
-            (["--passages", "8/8"], "overlap < length"),
+            (["--passages", "8/5"], "half of the length at most"),
             (["--memory", "lots"], "lots"),
             (["--encoder", "folder", "--k1", "2"], "--k1 belongs to bm25"),
             (["--k1", "-1"], "wants k1 >= 0 and 0 <= b <= 1, got k1 = -1.0, b = 0.4"),

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from service.gate import Gate
 from service.home import Home, keys
 from service.home.keys import Key
 from service.problems import ProblemError
+from service.search import running
 
 URL = "/v1/indexes/pets/search"
 CATS = {"query": {"text": "cats"}}
@@ -172,7 +172,6 @@ def test_lines_are_told_apart_wherever_they_are_cut() -> None:
 
 def test_a_body_of_empty_lines_leaves_others_their_turn() -> None:
     """Half a megabyte of zstd held the event loop for eight seconds."""
-    wire = ZSTD.compress(b"\n" * (8 << 20) + b" \n" * (1 << 20) + b"{}\n" + b"\n" * (1 << 20))
     turns = 0
 
     async def count() -> None:
@@ -181,15 +180,19 @@ def test_a_body_of_empty_lines_leaves_others_their_turn() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    async def collect() -> list[bytes]:
+    async def collect(wire: bytes) -> list[bytes]:
         others = asyncio.create_task(count())
         some_lines = body_lines(request_of([wire], "zstd"), Limits(ratio=10**6))
         found = [line async for some in some_lines for line in some]
         others.cancel()
         return found
 
-    assert asyncio.run(collect()) == [b"{}"]
-    assert turns > (11 << 20) / (64 << 10) / 2, "one for each piece, or nearly"
+    one = ZSTD.compress(b"\n" * (8 << 20) + b" \n" * (1 << 20) + b"{}\n" + b"\n" * (1 << 20))
+    many = ZSTD.compress(b" \n" * 25_000) * 200 + ZSTD.compress(b"{}")
+    for wire, n_bytes in ((one, 11 << 20), (many, 10**7)):
+        turns = 0
+        assert asyncio.run(collect(wire)) == [b"{}"]
+        assert turns > n_bytes / (64 << 10) / 2, "one for each piece, or nearly"
 
 
 @pytest.mark.parametrize("pieces", [[b"x" * 51], [b"x"] * 51, [b"ok\n" + b"x" * 51 + b"\nok"]])
@@ -315,23 +318,55 @@ def test_the_body_of_a_refused_request_is_not_read(path: Path) -> None:
     assert asyncio.run(ask())[0]["status"] == 429
 
 
-def test_a_body_that_is_still_coming_takes_no_place() -> None:
+def test_a_body_that_is_still_coming_takes_no_place(path: Path) -> None:
     """128 trickles of one key kept everybody out for half a minute."""
+    app = create_app(Settings({"pets": path}, limits=Limits(concurrent=2)))
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": URL, "raw_path": URL.encode()}
+    scope |= {"query_string": b"", "headers": headers}
+
+    async def statuses() -> list[int]:
+        async with app.router.lifespan_context(app) as state:
+            gate, found = state["gate"], []
+
+            async def ask(body: asyncio.Future[bytes]) -> None:
+                async def receive() -> Any:
+                    return {"type": "http.request", "body": await body, "more_body": False}
+
+                async def send(message: Any) -> None:
+                    if message["type"] == "http.response.start":
+                        found.append(message["status"])
+
+                await app({**scope, "state": dict(state)}, receive, send)
+
+            loop = asyncio.get_running_loop()
+            bodies = [loop.create_future() for _ in range(3)]
+            asked = [loop.create_task(ask(body)) for body in bodies[:2]]
+            while gate._reading.total() < 2:
+                await asyncio.sleep(0.01)
+            assert gate.n_running == 0
+            await ask(bodies[2])  # too many of one client, so refused unread
+            assert found == [429]
+            for body in bodies[:2]:
+                body.set_result(b"{")
+            await asyncio.gather(*asked)
+            assert not gate._reading
+            assert gate.n_running == 0
+            return found
+
+    assert asyncio.run(statuses()) == [429, 400, 400]
+
+
+def test_bodies_of_one_key_leave_room_for_those_of_others() -> None:
     gate = Gate(Limits(concurrent=2), None)
-    slow = [Access(Key(name, name, (), None, 0.0, None, None)) for name in ("one", "two", "three")]
-    with ExitStack() as stack:
-        for access in (slow[0], slow[0], slow[1], slow[1]):
-            with gate.running():
-                pass
-            stack.enter_context(gate.reading(access))
-            if access is slow[0] and gate._reading["one"] == 2:
-                with pytest.raises(ProblemError, match="still coming"), gate.reading(access):
-                    pass
-        with pytest.raises(ProblemError, match="still coming"), gate.reading(slow[2]):
+    keys_ = [Access(Key(name, name, (), None, 0.0, None, None)) for name in ("a", "b", "c")]
+    with gate.reading(keys_[0]), gate.reading(keys_[0]):
+        with pytest.raises(ProblemError, match="2 bodies"), gate.reading(keys_[0]):
             pass
-        with gate.running():
-            pass
-    with gate.reading(slow[2]):
+        others = (gate.reading(keys_[1]), gate.reading(keys_[1]))
+        with others[0], others[1], pytest.raises(ProblemError, match="4 bodies"):
+            gate.reading(keys_[2]).__enter__()
+    with gate.reading(keys_[2]):
         assert gate._reading.total() == 1
 
 
@@ -339,12 +374,12 @@ def test_a_search_that_nobody_waits_for_reads_no_more_texts(
     start: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Highlighting a thousand long texts went on for minutes after `request_s`."""
-    client = start(request_s=0.05)
+    client = start(request_s=2.0)
     read: list[str] = []
 
     def slow(*_: Any) -> list[Any]:
         read.append("a text")
-        time.sleep(0.2)
+        time.sleep(3.0)
         return []
 
     monkeypatch.setattr("service.search.running.highlights", slow)
@@ -356,7 +391,9 @@ def test_a_search_that_nobody_waits_for_reads_no_more_texts(
     assert client.post(URL, json=body).status_code == 422
 
 
-def test_an_answer_is_made_of_so_many_bytes(tmp_path: Path) -> None:
+def test_an_answer_is_made_of_so_many_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A small request could ask for gigabytes of stored fields, and for sixty-four times that."""
     place = tmp_path / "large.index"
     texts = {f"d{number:02}": "cats " + "x" * 1000 for number in range(70)}
@@ -370,16 +407,31 @@ def test_an_answer_is_made_of_so_many_bytes(tmp_path: Path) -> None:
         def ask(**body: Any) -> Any:
             return client.post("/v1/indexes/large/search", json={**CATS, **body})
 
-        for body in ({}, {"explain": True}, {"highlight": {"fields": ["text"]}}, {"fields": ["a"]}):
+        looked = ({"explain": True}, {"highlight": {"fields": ["text"]}}, {"fields": ["text"]})
+        for body in ({}, *looked, {"fields": ["a"], "explain": True}):
             assert len(ask(limit=40, **body).json()["hits"]) == 40
             refused = ask(limit=70, **body)
             assert (refused.status_code, refused.json()["code"]) == (422, "answer_too_large")
-        assert len(ask(limit=70, fields=[]).json()["hits"]) == 70
+        for kept in ([], ["a"]):  # what is told counts, not what is read for it
+            assert len(ask(limit=70, fields=kept).json()["hits"]) == 70
         found = ask(limit=40, explain=True).json()["hits"]
         assert {hit["id"]: hit["fields"]["text"] for hit in found}.items() <= texts.items()
-        searches = [{"index": "large", "limit": 20, **CATS}] * 4
+        searches = [{"index": "large", "limit": limit, **CATS} for limit in (70, 20, 20, 20, 1)]
         told = client.post("/v1/multi-search", json={"searches": searches}).json()["results"]
-        assert [one["status"] for one in told] == [200, 200, 422, 422], "together"
+        assert [one["status"] for one in told] == [422, 200, 200, 422, 200], "together"
+
+        tries: list[str] = []
+        real = running.said_terms
+
+        def replaced(*given: Any) -> Any:
+            tries.append("one")
+            if len(tries) == 30:
+                raise UsageError("a document is gone")
+            return real(*given)
+
+        monkeypatch.setattr(running, "said_terms", replaced)
+        again = ask(limit=40, explain=True)
+        assert (again.status_code, len(tries)) == (200, 70), "the first try costs nothing"
 
 
 def test_slow_searches_keep_a_thread_each_and_nobody_else_waiting(

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from index import Index, build_index
 from lsr.encoders import BM25Encoder
-from lsr.errors import LsrError
+from lsr.errors import IndexNotFound, LsrError
 from lsr.types import Document
 from service import Settings, create_app
 from service.access import Need, need_of
@@ -402,6 +402,21 @@ class TestATenant:
         response = world.search("acme", "other")
         assert (response.status_code, response.json()["code"]) == (403, "forbidden")
         assert "tenant" not in response.text
+
+    def test_is_listed_what_can_be_read(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One index that was deleted in this moment hid all."""
+
+        def gone(*_: Any) -> Any:
+            raise IndexNotFound("deleted in this moment")
+
+        monkeypatch.setattr("service.collection.RestrictedIndex", gone)
+        for collection in world.client.app_state["engine"].collections():  # type: ignore[attr-defined]
+            monkeypatch.setattr(collection, "_restricted", {})
+        listed = world.ask("GET", "/v1/indexes", "acme")
+        assert listed.status_code == 200
+        assert "docs" in {one["name"] for one in listed.json()["indexes"]}
 
     def test_cannot_be_made_to_write(self, world: World) -> None:
         body = {"name": "x", "scopes": ["search:*", "write:docs"], "filter": {"tenant": "acme"}}

@@ -312,8 +312,11 @@ def windows_of(text: str) -> tuple[int, int]:
     """LENGTH/OVERLAP of passages. Raises `UsageError`."""
     length, _, overlap = text.partition("/")
     try:
-        return int(length), int(overlap or 0)
+        windows = int(length), int(overlap or 0)
     except ValueError:
         raise UsageError(
             f"--passages {text}: wanted LENGTH/OVERLAP in words, for example 256/32"
         ) from None
+    if 2 * windows[1] > windows[0]:  # as over HTTP: more, and a text is stored many times
+        raise UsageError(f"--passages {text}: the overlap may be half of the length at most")
+    return windows

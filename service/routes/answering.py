@@ -37,7 +37,6 @@ OF_SEARCHES = (
     "no_encoder",
     "invalid_query",
     "query_too_long",
-    "answer_too_large",
     "unknown_document",
     "index_busy",
     "cancelled",

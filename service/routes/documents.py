@@ -177,7 +177,8 @@ def read_document(name: IndexName, id: DocumentId, request: Request) -> Response
             raise _unknown(name, id)
         if index.version(id) == version:  # or it was replaced meanwhile: read again
             break
-    body = {"index": name, "id": id, "version": version, "fields": dict(document.fields)}
+    fields = orjson.Fragment(orjson.dumps(document.fields))  # which may be as deep as JSON goes
+    body = {"index": name, "id": id, "version": version, "fields": fields}
     return json(body, headers={"ETag": f'"{version}"'})
 
 

@@ -26,7 +26,7 @@ from ..gate import Gate
 from ..limits import Limits
 from ..names import is_name
 from ..problems import Fault, ProblemError, did_you_mean, pointer
-from ..search.running import Room
+from ..search.stored import Room
 
 
 class GuardedRoute(APIRoute):

@@ -57,15 +57,14 @@ def list_indexes(request: Request) -> Response:
         summary: dict[str, Any] = {"name": name, "state": engine.state(name)}
         if name in opened:
             index = opened[name].index
-            if access.key is not None and access.key.filter is not None:
-                try:
-                    index = opened[name].restricted(access.key.filter).index
-                except ProblemError:
-                    continue  # there is nothing that this key could see in it
             try:
+                if access.key is not None and access.key.filter is not None:
+                    index = opened[name].restricted(access.key.filter).index
                 summary["generation"] = index.generation
                 summary["n_docs"] = index.n_docs
                 summary["encoder"] = opened[name].encoder_label
+            except ProblemError:
+                continue  # there is nothing that this key could see in it
             except IndexFailure:  # whatever is wrong with it, the others are listed
                 if name not in engine.registry().entries:
                     continue  # it was deleted meanwhile
@@ -145,7 +144,8 @@ def delete_index(name: IndexName, request: Request) -> Response:
 def describe_index(name: IndexName, request: Request) -> Response:
     """Counts, sizes, declared fields and the encoder of one index."""
     engine = engine_of(request)
-    return json(_described(collection_of(request, name), engine, name))
+    entry = entry_of(request, name, "search")
+    return json(_described(opened(request, entry), engine, entry.name))
 
 
 def _described(collection: Collection, engine: Engine, name: str) -> dict[str, Any]:

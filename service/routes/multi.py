@@ -16,7 +16,7 @@ from ..access import needs
 from ..errors import problem_of_failure, problem_of_faults
 from ..problems import KINDS, Fault, ProblemError, problem_json
 from ..search.comparing import moves, overlap, rank_biased_overlap, term_differences
-from ..search.running import require_wanted
+from ..search.stored import require_wanted
 from ..wire.compare import CompareRequest, CompareResponse, CompareTarget
 from ..wire.multi import MultiSearchRequest, MultiSearchResponse, SearchItem
 from .answering import (
@@ -63,7 +63,7 @@ def multi_search(body: MultiSearchRequest, request: Request) -> Response:
     tags=["search"],
     summary="Compare two targets",
     response_model=CompareResponse,
-    responses=problems(*OF_SEARCHES),
+    responses=problems(*OF_SEARCHES, "answer_too_large"),
 )
 @needs("search", of="some")
 def compare(body: CompareRequest, request: Request) -> Response:

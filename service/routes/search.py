@@ -37,7 +37,8 @@ _UNCHANGED: dict[int | str, dict[str, str]] = {
     tags=["search"],
     summary="Search one index",
     response_model=SearchResponse,
-    responses=problems(*OF_SEARCHES, "invalid_cursor", "cursor_expired") | _UNCHANGED,
+    responses=problems(*OF_SEARCHES, "answer_too_large", "invalid_cursor", "cursor_expired")
+    | _UNCHANGED,
 )
 @needs("search")
 def search_index(name: IndexName, body: SearchRequest, request: Request) -> Response:

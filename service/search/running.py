@@ -5,7 +5,7 @@ replaced and cleared away in between, the search is run again, so that an answer
 commits. Nothing is computed that was not asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -35,33 +35,15 @@ from .highlighting import highlights
 from .queries import MAX_LISTED, ReadQuery, notice, read_query
 from .queries import report as query_report
 from .question import Question
+from .stored import Room, Stored, read_stored, require_wanted
 from .terms import term_numbers, threshold_of
 from .watch import Stopwatch
 
 TRIES = 3
-_READ_AT_ONCE = 32
 
 
 class _ReplacedError(Exception):
     """A document of the answer is not what it was when it was ranked."""
-
-
-@dataclass(slots=True)
-class Room:
-    """How many bytes of stored fields the answer of a request may still be made of."""
-
-    n_bytes: int
-
-    def take(self, n_bytes: int) -> None:
-        """Raise the problem `answer_too_large` once it is used up."""
-        self.n_bytes -= n_bytes
-        if self.n_bytes < 0:
-            raise ProblemError(
-                "answer_too_large",
-                "The stored fields of the hits take more bytes than one answer may.",
-                hint="Ask for fewer hits at a time, or for none of their fields (`[]`); /v1/info "
-                "tells the limit.",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +184,6 @@ def _ranked(
         raise ProblemError("cancelled", "The search was called off.") from error
 
 
-def require_wanted(cancel: Cancel | None) -> None:
-    """Raise the problem `cancelled` once nobody waits for the answer, or its time is over."""
-    if cancel is not None and cancel.is_set():
-        raise ProblemError("cancelled", "The search was called off.")
-
-
 def _page(found: Hits, question: Question) -> _Page:
     """What of a ranking is told: without the query's own document, above the threshold."""
     found = found.without(question.query.skip)
@@ -262,16 +238,20 @@ def _told(
         return hits, []
     documents: list[Document] = []
     looked_into = request.highlight is not None or request.explain is not False
+    whole = looked_into or (found.split and request.fields != [])  # passages tell their texts
+    stored = Stored()
     try:
-        stored = _stored(collection, page, room) if request.fields != [] or looked_into else []
-        if request.fields is None:  # handed on as they are stored
-            for hit, one in zip(hits, stored, strict=True):
-                hit["fields"] = orjson.Fragment(one)
-        if request.fields or looked_into or (found.split and stored):  # passages tell their texts
+        if whole or request.fields != []:
+            kept = None if whole else request.fields
+            stored = read_stored(index, page.docids, kept=kept, room=room, cancel=cancel)
+        if whole:
             documents = [
-                Document(doc_id, orjson.loads(one))
-                for doc_id, one in zip(page.doc_ids, stored, strict=True)
+                Document(doc_id, orjson.loads(row))
+                for doc_id, row in zip(page.doc_ids, stored.rows, strict=True)
             ]
+        elif stored.rows or request.fields is None:  # handed on as they are stored
+            for hit, row in zip(hits, stored.rows, strict=True):
+                hit["fields"] = orjson.Fragment(row)
         if found.split:
             spans = index.spans(page.docids.tolist())
             read = documents if request.fields != [] else [None] * len(hits)
@@ -285,31 +265,28 @@ def _told(
             raise expired(collection) from error  # another look finds the same
         raise _ReplacedError from error
     warnings: list[dict[str, Any]] = []
-    if request.fields:
-        warnings += _field_warnings(request.fields, documents)
+    names = stored.names.union(*(document.fields for document in documents))
+    if whole and request.fields is None:
+        for hit, row in zip(hits, stored.rows, strict=True):
+            hit["fields"] = orjson.Fragment(row)
+    elif whole and request.fields:
         for hit, document in zip(hits, documents, strict=True):
             given = document.fields
-            hit["fields"] = {name: given[name] for name in request.fields if name in given}
+            told = {name: given[name] for name in request.fields if name in given}
+            hit["fields"] = orjson.Fragment(orjson.dumps(told))  # it may be as deep as JSON goes
+    if request.fields:
+        warnings += _field_warnings(request.fields, names)
     if request.highlight is not None:
-        warnings += _field_warnings(request.highlight.fields, documents)
+        warnings += _field_warnings(request.highlight.fields, names)
         origins = index.origins_of(page.docids.tolist())
         for hit, document, known in zip(hits, documents, origins, strict=True):
             require_wanted(cancel)
             hit["highlights"] = highlights(
                 collection, question.query.matrix, document, request.highlight, known
             )
+    if room is not None:
+        room.n_bytes -= stored.n_bytes
     return hits, warnings
-
-
-def _stored(collection: Collection, page: _Page, room: Room | None) -> list[bytes]:
-    """The JSON of the hits' stored fields, some at a time: a thousand may be gigabytes."""
-    stored: list[bytes] = []
-    for at in range(0, len(page.docids), _READ_AT_ONCE):
-        some = collection.index.stored_fields(page.docids[at : at + _READ_AT_ONCE])
-        if room is not None:
-            room.take(sum(map(len, some)))
-        stored += some
-    return stored
 
 
 def _explain(
@@ -339,9 +316,8 @@ def _explain(
         )
 
 
-def _field_warnings(wanted: Sequence[str], documents: Sequence[Document]) -> list[dict[str, Any]]:
+def _field_warnings(wanted: Sequence[str], stored: Set[str]) -> list[dict[str, Any]]:
     """Documents have no schema, so a wanted field that no hit has may be a slip of the pen."""
-    stored = {name for document in documents for name in document.fields}
     missing = [name for name in wanted if name not in stored]
     if not missing:
         return []

@@ -204,9 +204,6 @@ class _Chunk:
                     )
             except RejectedError as reason:
                 self.rejects.add(number, text, reason)
-            except MemoryError:  # waiting would not help, and hold up what others were promised
-                large = RejectedError("invalid_document", "takes more memory than there is")
-                self.rejects.add(number, text, large)
             else:
                 good.append(_Good(number, text, line))
         return good
