@@ -3,7 +3,7 @@
 A route without a need cannot be made (`routes/guarding.py`), so that none is open by oversight.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -84,6 +84,11 @@ class Access:
     key: Key | None = None
     anonymous: bool = False
 
+    @property
+    def filter(self) -> Mapping[str, Any] | None:
+        """What the documents pass that the key sees; None where it sees all."""
+        return None if self.key is None else self.key.filter
+
     def may(self, action: Action, names: Iterable[str]) -> bool:
         """Whether this is allowed on an index, given all the names that mean it."""
         if self.key is None:
@@ -123,7 +128,7 @@ class Access:
 
     def require_whole(self) -> None:
         """Raise the problem `forbidden` for a key that sees a part of each index only."""
-        if self.key is not None and self.key.filter is not None:
+        if self.key is not None and self.filter is not None:
             raise ProblemError(
                 "forbidden",
                 f"The key {self.key.id} sees some documents only, this is about all of them.",

@@ -601,6 +601,9 @@ def test_what_is_no_name_is_compared_with_no_pattern(world: World) -> None:
     assert not Scope.read("search:*").covers(long)
     asked = world.ask("POST", "/v1/encode", secret, json={"index": long, "texts": ["x"]})
     assert asked.status_code == 403
+    for name in ("Papers", "a b"):  # a slip of the pen is no lack of rights
+        slip = world.ask("POST", f"/v1/indexes/{name}/search", "reader", json={})
+        assert (slip.status_code, slip.json()["code"]) == (404, "invalid_name")
 
 
 def test_an_alias_that_is_swapped_meanwhile_opens_no_other_index(

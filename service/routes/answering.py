@@ -82,8 +82,8 @@ def opened(request: Request, entry: Entry) -> Collection:
     Raises what `Engine.collection` raises.
     """
     collection = engine_of(request).collection(entry.name)
-    key = access_of(request).key
-    return collection if key is None or key.filter is None else collection.restricted(key.filter)
+    forced = access_of(request).filter
+    return collection if forced is None else collection.restricted(forced)
 
 
 def sees(access: Access, registry: Registry, name: str) -> bool:

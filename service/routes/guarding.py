@@ -95,16 +95,9 @@ def _admit(request: Request, access: Access, need: Need, limits: Limits) -> None
         return
     if need.of == "server" and need.action is not None:
         access.require_everywhere(need.action)
-    elif need.of == "some" and need.action is not None:
-        if not access.may_somewhere(need.action):
-            raise access.forbidden(f"{need.action}:NAME")
-    elif need.action is not None:
-        assert name is not None
-        if not access.may(need.action, [name]):
-            engine: Engine = request.state.engine
-            access.require(need.action, engine.registry().names_of(name))
-    if need.whole:
-        access.require_whole()
+    elif need.of == "some" and need.action and not access.may_somewhere(need.action):
+        raise access.forbidden(f"{need.action}:NAME")
+    # Scopes cover names alone, so that a slip of the pen would look like a lack of rights below.
     named = name if need.of == "index" else request.path_params.get("alias")
     if named is not None and not is_name(named):
         raise ProblemError(
@@ -113,6 +106,13 @@ def _admit(request: Request, access: Access, need: Need, limits: Limits) -> None
             hint="Names are 1 to 63 lower-case letters, digits, '-' and '_', and begin with a "
             "letter or a digit.",
         )
+    if need.of == "index" and need.action is not None:
+        assert name is not None
+        if not access.may(need.action, [name]):
+            engine: Engine = request.state.engine
+            access.require(need.action, engine.registry().names_of(name))
+    if need.whole:
+        access.require_whole()
 
 
 def _check_parameters(request: Request, known: Sequence[str]) -> None:

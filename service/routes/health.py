@@ -59,7 +59,7 @@ def _readiness(request: Request) -> Response:
         if state == "failed" or (state == "opening" and not started)
     ]
     checks = [_check(engine, name) for name in registry.entries if sees(access, registry, name)]
-    partly = access.anonymous or (access.key is not None and access.key.filter is not None)
+    partly = access.anonymous or access.filter is not None
     if partly:  # sizes are those of all documents
         checks = [check | {"verified": None} for check in checks]
     data = None if engine.home is None or partly else _data(engine.home)

@@ -12,8 +12,12 @@ from ..access import needs
 from ..collection import Collection
 from ..engine import Engine
 from ..outgrown import CODE as OUTGROWN
-from ..outgrown import REMEDY, outgrown
+from ..outgrown import REMEDY as OUTGROWN_REMEDY
+from ..outgrown import outgrown
 from ..problems import ProblemError
+from ..saturated import CODE as SATURATED
+from ..saturated import REMEDY as SATURATED_REMEDY
+from ..saturated import saturated
 from ..search.queries import notice
 from ..wire.indexes import ChangeIndex, CreateIndex, IndexInfo, IndexList
 from .answering import (
@@ -31,9 +35,6 @@ from .answering import (
 )
 from .guarding import GuardedRoute, access_of
 
-SATURATED = 0.05
-"""Of all weights: an encoder's own hardly ever lie above what it says is its largest."""
-
 router = APIRouter(route_class=GuardedRoute)
 
 
@@ -48,21 +49,21 @@ router = APIRouter(route_class=GuardedRoute)
 def list_indexes(request: Request) -> Response:
     """Every served index, open or not."""
     engine = engine_of(request)
-    opened = {one.name: one for one in engine.collections()}
+    there = {one.name: one for one in engine.collections()}
     summaries: list[dict[str, Any]] = []
     registry, access = engine.registry(), access_of(request)
     for name in registry.entries:
         if not sees(access, registry, name):
             continue
         summary: dict[str, Any] = {"name": name, "state": engine.state(name)}
-        if name in opened:
-            index = opened[name].index
+        if name in there:
+            index = there[name].index
             try:
-                if access.key is not None and access.key.filter is not None:
-                    index = opened[name].restricted(access.key.filter).index
+                if access.filter is not None:
+                    index = there[name].restricted(access.filter).index
                 summary["generation"] = index.generation
                 summary["n_docs"] = index.n_docs
-                summary["encoder"] = opened[name].encoder_label
+                summary["encoder"] = there[name].encoder_label
             except ProblemError:
                 continue  # there is nothing that this key could see in it
             except IndexFailure:  # whatever is wrong with it, the others are listed
@@ -159,19 +160,14 @@ def _described(collection: Collection, engine: Engine, name: str) -> dict[str, A
     settings = engine.registry().resolve(name).settings
     windows = settings.get("passages")
     passages = windows and {"length": windows[0], "overlap": windows[1]}
-    told = outgrown(collection.encoder, collection.index.n_docs)
-    warnings = [] if told is None else [notice(OUTGROWN, f"{told}; {REMEDY}")]
-    if info["saturated_share"] > SATURATED:
-        message = (
-            f"{info['saturated_share']:.0%} of the weights lie above {info['max_weight']:g} and "
-            "count as it, so documents are hardly told apart; give weights of the index's own "
-            "encoder (`lsr export --floats`), or make an index with a larger max_weight."
-        )
-        warnings.append(notice("weights_saturated", message))
+    told = (
+        (OUTGROWN, outgrown(collection.encoder, collection.index.n_docs), OUTGROWN_REMEDY),
+        (SATURATED, saturated(info), SATURATED_REMEDY),
+    )
     return {
         "name": collection.name,
         **info,
         "queries": kinds,
         "passages": passages,
-        "warnings": warnings,
+        "warnings": [notice(code, f"{why}; {remedy}") for code, why, remedy in told if why],
     }

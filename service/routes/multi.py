@@ -15,8 +15,8 @@ from lsr.errors import IndexFailure
 from ..access import needs
 from ..errors import problem_of_failure, problem_of_faults
 from ..problems import KINDS, Fault, ProblemError, problem_json
+from ..search.cancelling import require_wanted
 from ..search.comparing import moves, overlap, rank_biased_overlap, term_differences
-from ..search.stored import require_wanted
 from ..wire.compare import CompareRequest, CompareResponse, CompareTarget
 from ..wire.multi import MultiSearchRequest, MultiSearchResponse, SearchItem
 from .answering import (

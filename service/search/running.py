@@ -28,6 +28,7 @@ from ..collection import Collection
 from ..filters import prepare
 from ..problems import ProblemError, did_you_mean
 from ..wire.search import MAX_DEPTH, Approximately, SearchRequest, TopTerms
+from .cancelling import called_off, require_wanted
 from .counting import total
 from .cursors import Place, expired, next_cursor, place_of
 from .explaining import explanation, passage, said_terms
@@ -35,7 +36,7 @@ from .highlighting import highlights
 from .queries import MAX_LISTED, ReadQuery, notice, read_query
 from .queries import report as query_report
 from .question import Question
-from .stored import Room, Stored, read_stored, require_wanted
+from .stored import Room, Stored, read_stored
 from .terms import term_numbers, threshold_of
 from .watch import Stopwatch
 
@@ -181,7 +182,7 @@ def _ranked(
     except (QueryError, VectorError) as error:
         raise ProblemError("invalid_query", f"{error}.") from error
     except SearchCancelled as error:
-        raise ProblemError("cancelled", "The search was called off.") from error
+        raise called_off() from error
 
 
 def _page(found: Hits, question: Question) -> _Page:
@@ -208,7 +209,7 @@ def _total(
     try:
         value, relation = total(collection.index, question, found, exactly=exactly, cancel=cancel)
     except SearchCancelled as error:
-        raise ProblemError("cancelled", "The search was called off.") from error
+        raise called_off() from error
     except (SnapshotGone, UsageError) as error:
         raise ProblemError(
             "index_busy", "The index changed while its documents were counted.", hint="Try again."
@@ -236,22 +237,20 @@ def _told(
     ]
     if not hits:
         return hits, []
-    documents: list[Document] = []
     looked_into = request.highlight is not None or request.explain is not False
     whole = looked_into or (found.split and request.fields != [])  # passages tell their texts
     stored = Stored()
     try:
         if whole or request.fields != []:
-            kept = None if whole else request.fields
-            stored = read_stored(index, page.docids, kept=kept, room=room, cancel=cancel)
-        if whole:
-            documents = [
-                Document(doc_id, orjson.loads(row))
-                for doc_id, row in zip(page.doc_ids, stored.rows, strict=True)
-            ]
-        elif stored.rows or request.fields is None:  # handed on as they are stored
-            for hit, row in zip(hits, stored.rows, strict=True):
-                hit["fields"] = orjson.Fragment(row)
+            stored = read_stored(
+                index, page.docids, fields=request.fields, whole=whole, room=room, cancel=cancel
+            )
+        documents = [
+            Document(doc_id, fields)
+            for doc_id, fields in zip(page.doc_ids, stored.whole, strict=False)  # all, or none
+        ]
+        for hit, told in zip(hits, stored.told, strict=False):
+            hit["fields"] = orjson.Fragment(told)  # which may be as deep as JSON goes
         if found.split:
             spans = index.spans(page.docids.tolist())
             read = documents if request.fields != [] else [None] * len(hits)
@@ -265,19 +264,10 @@ def _told(
             raise expired(collection) from error  # another look finds the same
         raise _ReplacedError from error
     warnings: list[dict[str, Any]] = []
-    names = stored.names.union(*(document.fields for document in documents))
-    if whole and request.fields is None:
-        for hit, row in zip(hits, stored.rows, strict=True):
-            hit["fields"] = orjson.Fragment(row)
-    elif whole and request.fields:
-        for hit, document in zip(hits, documents, strict=True):
-            given = document.fields
-            told = {name: given[name] for name in request.fields if name in given}
-            hit["fields"] = orjson.Fragment(orjson.dumps(told))  # it may be as deep as JSON goes
     if request.fields:
-        warnings += _field_warnings(request.fields, names)
+        warnings += _field_warnings(request.fields, stored.names)
     if request.highlight is not None:
-        warnings += _field_warnings(request.highlight.fields, names)
+        warnings += _field_warnings(request.highlight.fields, stored.names)
         origins = index.origins_of(page.docids.tolist())
         for hit, document, known in zip(hits, documents, origins, strict=True):
             require_wanted(cancel)

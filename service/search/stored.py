@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import orjson
 from index import Cancel, Index
 
 from ..problems import ProblemError
+from .cancelling import require_wanted
 
 _FIRST = 8
 """Documents read at first; then twice as many each time, as long as they are small."""
@@ -26,22 +28,27 @@ class Room:
 
 @dataclass(slots=True)
 class Stored:
-    """The JSON of each hit's fields; `names` are those of all hits, where only some are kept."""
+    """Of each hit: the JSON of the fields that are told, and all fields where they were asked for.
 
-    rows: list[bytes] = field(default_factory=list)
-    n_bytes: int = 0
+    `names` are those of all hits' fields, known where fields were read.
+    """
+
+    told: list[bytes] = field(default_factory=list)
+    whole: list[dict[str, Any]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    n_bytes: int = 0
 
 
 def read_stored(
     index: Index,
     docids: npt.NDArray[np.uint32],
     *,
-    kept: Sequence[str] | None,
+    fields: Sequence[str] | None,
+    whole: bool,
     room: Room | None,
     cancel: Cancel | None,
 ) -> Stored:
-    """The stored fields of these docids, or the `kept` ones of them.
+    """The stored `fields` of these docids (None: all, as they lie), and with `whole` all of them.
 
     Raises the problems `answer_too_large` and `cancelled`, and `UsageError` for a docid that is
     gone.
@@ -50,11 +57,18 @@ def read_stored(
     at, some, largest = 0, _FIRST, 1
     while at < len(docids):
         require_wanted(cancel)
-        for whole in index.stored_fields(docids[at : at + some]):
-            largest = max(largest, len(whole))
-            row = whole if kept is None else _only(whole, kept, stored.names)
-            stored.n_bytes += len(row)
-            stored.rows.append(row)
+        for row in index.stored_fields(docids[at : at + some]):
+            largest = max(largest, len(row))
+            told = row
+            if whole or fields is not None:
+                given = orjson.loads(row)
+                stored.names.update(given)
+                if fields is not None:
+                    told = orjson.dumps({name: given[name] for name in fields if name in given})
+                if whole:
+                    stored.whole.append(given)
+            stored.told.append(told)
+            stored.n_bytes += len(row if whole else told)
             if room is not None and stored.n_bytes > room.n_bytes:
                 raise ProblemError(
                     "answer_too_large",
@@ -65,15 +79,3 @@ def read_stored(
         at += some
         some = min(2 * some, max(1, _AT_ONCE // largest))
     return stored
-
-
-def require_wanted(cancel: Cancel | None) -> None:
-    """Raise the problem `cancelled` once nobody waits for the answer, or its time is over."""
-    if cancel is not None and cancel.is_set():
-        raise ProblemError("cancelled", "The search was called off.")
-
-
-def _only(whole: bytes, kept: Sequence[str], names: set[str]) -> bytes:
-    given = orjson.loads(whole)
-    names.update(given)
-    return orjson.dumps({name: given[name] for name in kept if name in given})

@@ -13,6 +13,7 @@ from ..collection import Collection
 from ..filters import prepare
 from ..problems import ProblemError
 from ..wire.why import RANKED, ExplainRequest
+from .cancelling import called_off
 from .explaining import explanation, names_of, passage, said_terms
 from .queries import ReadQuery, read_query, report
 from .terms import term_numbers
@@ -70,7 +71,7 @@ def _of_one_commit(
     except QueryError as error:
         raise ProblemError("invalid_query", f"{error}.") from error
     except SearchCancelled as error:
-        raise ProblemError("cancelled", "The search was called off.") from error
+        raise called_off() from error
     watch.lap("score")
     told_ids = found.doc_ids[:RANKED]  # one more was ranked where the query's own document counts
     rank = told_ids.index(doc_id) + 1 if doc_id in told_ids else None
