@@ -85,7 +85,7 @@ def _copied(source: Index, target: Index, tick: Callable[[], None]) -> None:
 
 
 def _tracing(encoder: SparseEncoder) -> TracingEncoder | None:
-    """The encoder if it can tell origins here: not BM25, not a graph, not without torch."""
+    """The encoder if it can tell origins here: not BM25, not a network without torch."""
     if not isinstance(encoder, Learned):
         return None
     try:

@@ -1,16 +1,18 @@
 """ONNX twins: the same vectors as the network, without torch, in the same space."""
 
 import json
-import re
+import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from index import Index
 from lsr.__main__ import run
 from lsr.encoders import (
     BM25Encoder,
@@ -24,6 +26,7 @@ from lsr.encoders import (
     TransformerSide,
     load_encoder,
 )
+from lsr.encoders.onnx_logits import NoLogits, with_logits
 from lsr.encoders.onnx_side import OnnxSide
 from lsr.errors import EncoderError, UsageError
 
@@ -281,28 +284,164 @@ def test_the_card_tells_what_the_export_cost(twins: dict[str, Path]) -> None:
     assert exact["top_overlap"] == 1
 
 
+# --- where weights come from -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pooling", "overlap"),
+    [("max", None), ("max", 4), pytest.param("sum", 4, marks=pytest.mark.slow)],
+)
 def test_origins_of_a_graph_are_those_of_its_parent(
+    tiny_checkpoint: Path, tmp_path: Path, pooling: str, overlap: int | None
+) -> None:
+    """By float32, whose logits differ by less than any two positions here."""
+    from lsr.encoders.onnx_export import export_onnx
+
+    side = TransformerSide(tiny_checkpoint, max_length=24, pooling=pooling)  # type: ignore[arg-type]
+    card = Card("tiny", window_overlap=overlap)
+    encoder = SpladeEncoder(side, card, Settings(document_prompt="the "))
+    export_onnx(encoder, tmp_path / "twin", texts=SAMPLE)
+    twin = load_encoder(tmp_path / "twin")
+    assert isinstance(twin, SpladeEncoder)
+    every = list(range(encoder.n_terms))
+    n_windows = 0
+    for text in (*TEXTS, "big cat on the mat, café tree. " * 5):
+        wanted, got = encoder.origins(text, every), twin.origins(text, every)
+        assert len(wanted) > 20 or not text.strip()
+        assert [replace(one, weight=0) for one in got] == [replace(one, weight=0) for one in wanted]
+        assert [one.weight for one in got] == pytest.approx(
+            [one.weight for one in wanted], abs=1e-4
+        )
+        n_windows = max(n_windows, *(one.window for one in got), 0)
+    assert (n_windows > 0) == (overlap is not None)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_positions_are_those_that_the_graph_itself_pools(
+    twins: dict[str, Path], precision: str
+) -> None:
+    """Asked of the graph by the package onnx: what enters its maxima, and what leaves them."""
+    import onnx
+    import onnxruntime
+
+    twin = load_encoder(twins[precision])
+    assert isinstance(twin, SpladeEncoder)
+    assert isinstance(twin.side, OnnxSide)
+    model = onnx.load(twin.side.folder / "model.onnx")
+    maxima = [
+        node
+        for node in model.graph.node
+        if node.op_type == "ReduceMax"
+        and any(
+            node.output[0] in other.input for other in model.graph.node if other.op_type == "Concat"
+        )
+    ]
+    extended, names = with_logits((twin.side.folder / "model.onnx").read_bytes())
+    assert [one.name for one in onnx.load_from_string(extended).graph.output] == ["weights", *names]
+    assert names == [node.input[0] for node in maxima]
+    kind = onnx.TensorProto.INT32 if precision == "int8" else onnx.TensorProto.FLOAT
+    for node in maxima:
+        for name in (node.input[0], node.output[0]):
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(),
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["SkipLayerNormFusion"],
+    )
+    terms = np.arange(twin.n_terms)[::-1]
+    for text in filter(str.strip, TEXTS):
+        (ids,) = twin.side.tokenizer.framed([text], prompt="")
+        row = np.array([ids], np.int64)
+        outputs = session.run(None, {"input_ids": row, "attention_mask": np.ones_like(row)})[1:]
+        logits = np.concatenate(outputs[::2], axis=2)[0]
+        pooled = np.concatenate(outputs[1::2], axis=1)[0]
+        strongest = twin.side.strongest(ids, terms)
+        np.testing.assert_array_equal(strongest, logits.argmax(axis=0)[terms])
+        np.testing.assert_array_equal(logits[strongest, terms], pooled[terms])
+
+
+def test_a_vocabulary_of_several_slices_is_read_in_its_order(
+    twins: dict[str, Path], monkeypatch: pytest.MonkeyPatch, splade: SpladeEncoder, tmp_path: Path
+) -> None:
+    from lsr.encoders import onnx_graph
+    from lsr.encoders.onnx_export import export_onnx
+
+    monkeypatch.setattr(onnx_graph, "_SLICE", 10)
+    export_onnx(splade, tmp_path / "sliced", precision="int8", texts=SAMPLE)
+    whole, sliced = load_encoder(twins["int8"]), load_encoder(tmp_path / "sliced")
+    assert isinstance(whole, SpladeEncoder)
+    assert isinstance(sliced, SpladeEncoder)
+    assert isinstance(sliced.side, OnnxSide)
+    every = list(range(splade.n_terms))
+    assert len(sliced.side._by_position[1]) == 7
+    for text in SAMPLE:
+        assert sliced.origins(text, every) == whole.origins(text, every) != []
+
+
+def test_a_damaged_graph_has_logits_or_none_and_nothing_else(twins: dict[str, Path]) -> None:
+    graph = (twins["int8"] / "0_OnnxTransformer" / "model.onnx").read_bytes()
+    _, names = with_logits(graph)
+    random = np.random.default_rng(5)
+    refused = 0
+    for at in random.integers(0, len(graph), 200).tolist():
+        for damaged in (graph[:at], graph[:at] + bytes([graph[at] ^ 255]) + graph[at + 1 :]):
+            try:
+                _, found = with_logits(damaged)
+            except NoLogits:
+                refused += 1
+            else:
+                assert len(found) == len(names)
+    assert refused > 200
+
+
+def test_a_graph_of_somebody_else_says_that_it_cannot_tell(
+    twins: dict[str, Path], tmp_path: Path
+) -> None:
+    """Weights it may give; what was pooled is not where an export has it."""
+    import onnx
+
+    folder = tmp_path / "other"
+    shutil.copytree(twins["float32"], folder)
+    path = folder / "0_OnnxTransformer" / "model.onnx"
+    model = onnx.load(path)
+    for node in model.graph.node:
+        if node.op_type == "ReduceMax":
+            node.op_type = "ReduceMean"
+    onnx.save(model, path)
+    twin = load_encoder(folder)
+    assert isinstance(twin, SpladeEncoder)
+    with pytest.raises(
+        EncoderError, match=r"model\.onnx.*cannot be told; export the encoder again"
+    ):
+        twin.origins("the cat sat", [1, 2, 3, 4, 5, 6, 7, 8])
+
+
+def test_an_index_of_a_graph_keeps_its_origins(
     splade: SpladeEncoder,
     twins: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A graph says which encoder can tell, and an index built by the graph takes its word."""
-    parent = rf"'tiny' \(build {splade.build}\), can tell.*lsr trace INDEX --encoder"
-    with pytest.raises(EncoderError, match=parent):
-        load_encoder(twins["int8"]).origins("the cat sat", [1])
+    """While it is built or afterwards, by the graph or by the network it came from."""
     splade.save(tmp_path / "parent")
     corpus = tmp_path / "docs.jsonl"
     corpus.write_text('{"_id": "d1", "text": "the cat sat"}\n')
-    index = str(tmp_path / "docs.index")
-    arguments = ["index", str(corpus), index, "--encoder", str(twins["int8"])]
-    assert run([*arguments, "--origins"]) == 1
-    assert re.search(parent, capsys.readouterr().err)
-    assert run(arguments) == 0
-    assert run(["trace", index]) == 1
-    assert re.search(parent, capsys.readouterr().err)
-    assert run(["trace", index, "--encoder", str(tmp_path / "parent"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["n_traced"] == 1
+    arguments = ["index", str(corpus), "--encoder", str(twins["float32"])]
+    kept = []
+    for name, more in (("a", ["--origins"]), ("b", []), ("c", [])):
+        path = str(tmp_path / f"{name}.index")
+        assert run([arguments[0], arguments[1], path, *arguments[2:], *more]) == 0
+        if not more:
+            parent = ["--encoder", str(tmp_path / "parent")] if name == "c" else []
+            capsys.readouterr()
+            assert run(["trace", path, *parent, "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["n_traced"] == 1
+        with Index.open(path) as index:
+            docid = index.version("d1")
+            assert docid is not None
+            kept += index.origins_of([docid])
+    assert kept[0]
+    assert kept == [kept[0]] * 3
 
 
 def test_a_tied_table_is_kept_once_and_in_one_byte_a_number(twins: dict[str, Path]) -> None:
@@ -429,7 +568,8 @@ def test_the_command_writes_what_index_evaluate_and_encode_use_without_torch(
         corpus, encoder = place + "/corpus.jsonl", ["--encoder", place + "/twin"]
         for words in (
             ["index", corpus, place + "/new.index", *encoder],
-            ["search", place + "/new.index", "a big dog", "--json"],
+            ["search", place + "/new.index", "a big dog", "--explain", "--json"],
+            ["trace", place + "/new.index"],
             ["encode", corpus, place + "/v.jsonl", *encoder],
         ):
             assert run(words) == 0, words

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 torch = pytest.importorskip("torch")
 
 from index import build_index  # noqa: E402
-from lsr.encoders import BM25Encoder, SpladeEncoder  # noqa: E402
+from lsr.encoders import BM25Encoder, JoinedEncoder, SpladeEncoder, load_encoder  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.types import Document  # noqa: E402
 from service import Settings, create_app  # noqa: E402
@@ -156,3 +156,30 @@ def test_a_query_side_alone_cannot_tell(
     assert answer.status_code == 409
     assert "--encoder NAME=FOLDER" in answer.json()["hint"]
     assert str(tmp_path) not in answer.text
+
+
+def test_an_index_of_the_shipped_encoder_needs_no_flag(tmp_path: Path) -> None:
+    """Its folder is found by its name, and its graph tells positions."""
+    encoder = load_encoder("lsr-mini")
+    assert isinstance(encoder, JoinedEncoder)
+    path = tmp_path / "mini.index"
+    build_index(path, DOCUMENTS[:1], encoder, source="test", progress=False)
+    text = DOCUMENTS[0].text()
+    terms = encoder.encode_documents([text]).indices.tolist()
+    learned = [term for term in terms if term < encoder.learned.n_terms][:64]
+    wanted = {
+        (text[slice(*one.span)], encoder.term_strings([one.term])[0])
+        for one in encoder.origins(text, learned)
+        if one.span is not None
+    }
+    assert ("cat", "cats") in wanted
+    with TestClient(create_app(Settings({"mini": path}))) as client:
+        assert client.app_state["engine"].wait(60)  # type: ignore[attr-defined]
+        answer = client.post("/v1/indexes/mini/origins/both", json={"terms": learned})
+    assert answer.status_code == 200, answer.text
+    fields = DOCUMENTS[0].fields
+    assert wanted == {
+        (fields[span["field"]][span["start"] : span["end"]], term)
+        for span in answer.json()["spans"]
+        for term in span["terms"]
+    }

@@ -73,9 +73,16 @@ def show_learned(before: Mapping[str, Any], report: Mapping[str, Any]) -> None:
 
 def _show_hit(rank: str, hit: Mapping[str, Any]) -> None:
     matched = ", ".join(
-        f"{part['word']} {part['score']:.2f}{' learned' if part['learned'] > HALF else ''}"
-        for part in hit["words"][:TERMS]
+        f"{part['word']} {part['score']:.2f}{_learned(part)}" for part in hit["words"][:TERMS]
     )
     more = ", ..." if len(hit["words"]) > TERMS else ""
     click.echo(f"{rank:>4}  {hit['score']:7.3f}  {hit['doc_id']}  {hit['says']}")
     click.echo(f"{'':15}[{matched}{more}]")
+
+
+def _learned(part: Mapping[str, Any]) -> str:
+    """How a word came into the document that does not say it: what the network read for it."""
+    if part["learned"] <= HALF:
+        return ""
+    read = part.get("read_from")
+    return " learned" if read is None else f" <- {out.printable(read)!r}"

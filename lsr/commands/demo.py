@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from ._encoders import default_encoder
 
 if TYPE_CHECKING:
     from index import SparseRetriever
+    from index.explain import Contribution
 
     from ..datasets import Dataset
     from ..encoders import SparseEncoder
@@ -239,20 +240,53 @@ def _words(
     What a word and its sub-words add is one part. `learned` is the share of it that comes from
     terms which the document's own text does not say.
     """
+    found: dict[str, dict[str, Any]] = {}
+    for word, part, literal in _parts(retriever, query, text, doc_id):
+        one = found.setdefault(word, {"word": word, "score": 0.0, "learned": 0.0})
+        one["score"] += part.score
+        one["learned"] += 0.0 if literal else part.score
+    ordered = sorted(found.values(), key=lambda one: -one["score"])
+    return [{**one, "learned": one["learned"] / one["score"]} for one in ordered]
+
+
+def _parts(
+    retriever: "SparseRetriever", query: Any, text: str, doc_id: str
+) -> Iterator[tuple[str, "Contribution", bool]]:
+    """What each term adds, under the question's word for it; whether the document says the term."""
     from ..encoders import said
 
     encoder, document = retriever.encoder, retriever.index.get(doc_id)
     assert document is not None, "it was just found"
     asked = _asked(encoder, text)
     literal = {one.term for one in said(encoder, document.text(encoder.text_fields)) or ()}
-    found: dict[str, dict[str, Any]] = {}
     for part in retriever.index.explain(query, doc_id).terms:
-        word = asked[part.term]
-        one = found.setdefault(word, {"word": word, "score": 0.0, "learned": 0.0})
-        one["score"] += part.score
-        one["learned"] += 0.0 if part.term in literal else part.score
-    ordered = sorted(found.values(), key=lambda one: -one["score"])
-    return [{**one, "learned": one["learned"] / one["score"]} for one in ordered]
+        yield asked[part.term], part, part.term in literal
+
+
+def _read_from(retriever: "SparseRetriever", text: str, hit: dict[str, Any]) -> None:
+    """Give each word of the hit that is learned what the network read in the document for it.
+
+    Of several terms of a word the one that adds most is asked for.
+    """
+    from index import document_encoder
+
+    from ..encoders import Learned
+
+    encoder, document = document_encoder(retriever.index), retriever.index.get(hit["doc_id"])
+    assert document is not None, "it was just found"
+    assert isinstance(encoder, Learned)
+    query = retriever.encoder.encode_queries([text])
+    heaviest: dict[str, Contribution] = {}
+    for word, part, literal in _parts(retriever, query, text, hit["doc_id"]):
+        if not literal and (word not in heaviest or part.score > heaviest[word].score):
+            heaviest[word] = part
+    said_there = document.text(encoder.text_fields)
+    terms = [part.term for part in heaviest.values()]
+    origins = {one.term: one.span for one in encoder.origins(said_there, terms)}
+    for word in hit["words"]:
+        most = heaviest.get(word["word"])
+        span = None if most is None else origins.get(most.term)
+        word["read_from"] = None if span is None else said_there[slice(*span)]
 
 
 def _asked(encoder: "SparseEncoder", text: str) -> dict[int, str]:
@@ -328,4 +362,6 @@ def _only_learned(words: Path, path: Path, corpus: "Dataset") -> dict[str, Any] 
             share = learned / hit["score"]
             if best is None or share > best["share"]:
                 best = {"text": texts[query_id], "rank": 1, "share": share, "hit": hit}
+        if best is not None:
+            _read_from(retriever, best["text"], best["hit"])
     return best

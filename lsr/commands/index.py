@@ -104,7 +104,7 @@ MANY = 50_000
     "--origins",
     is_flag=True,
     help="Also keep which words gave a document its expansion terms, for highlights: its network "
-    "reads every document twice more, one at a time. Not with ONNX graphs, as that of lsr-mini.",
+    "reads every document twice more, one at a time.",
 )
 @click.option(
     "--shards",

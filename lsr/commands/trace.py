@@ -18,16 +18,14 @@ Examples:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option(
     "--encoder",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="The whole encoder, where the one that built INDEX lies elsewhere now.",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")
-def trace(*, index: Path, encoder: Path | None, json: bool) -> None:
+def trace(*, index: Path, encoder: str | None, json: bool) -> None:
     """Keep which words gave each document of INDEX its expansion terms, for highlights.
 
     Its network reads every document that was not traced yet a second time; vectors and searches
-    stay as they are. What was interrupted goes on when the command is given again. ONNX graphs, as
-    that of lsr-mini, tell no positions.
+    stay as they are. What was interrupted goes on when the command is given again.
     """
     from index import Index, as_built, check_same_space, trace_all, whole_encoder
 

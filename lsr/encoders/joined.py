@@ -29,7 +29,6 @@ from .card import Card
 from .described import Described
 from .folder import Fingerprint, read_object, replacing, write_json
 from .inference_free import InferenceFreeEncoder
-from .onnx_side import OnnxSide
 from .origins import Origin
 from .protocol import QueryStrategy, SparseEncoder
 
@@ -102,13 +101,6 @@ class JoinedEncoder(Described):
 
     def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
         """What gives each learned term its weight; words are where they stand and have none."""
-        if isinstance(self.learned.documents, OnnxSide):
-            parent = (self.learned.card.export or {}).get("parent", "its parent")
-            raise EncoderError(
-                f"the network of encoder '{self.name}' is an ONNX graph, which gives weights "
-                f"without the positions they come from; the same words beside '{parent}', which it "
-                "was exported from, can tell"
-            )
         return self.learned.origins(text, [t for t in terms if t < self.learned.n_terms])
 
     def idf(self, terms: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:

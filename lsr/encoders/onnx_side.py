@@ -1,8 +1,8 @@
 """A network side that ONNX Runtime computes: no torch, no transformers.
 
 The graph takes token numbers and mask and gives pooled weights, so that what leaves it is
-(batch, vocab) and never (batch, length, vocab). `onnx_export` writes it. Origins of terms are not
-in the graph: who wants them encodes with the network it came from.
+(batch, vocab) and never (batch, length, vocab). `onnx_export` writes it. Where a weight comes from
+is asked of one text at a time, by the same graph with its logits as outputs (`onnx_logits`).
 """
 
 import os
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from ..errors import EncoderError, UsageError
 from ..types import SparseMatrix
 from .batching import Tokens, encode_sorted, keep_largest, padded
 from .folder import copy_files, read_object
+from .onnx_logits import NoLogits, with_logits
 from .tokens import TextTokenizer
 
 if TYPE_CHECKING:
@@ -119,9 +121,42 @@ class OnnxSide:
     @cached_property
     def session(self) -> "InferenceSession":
         """The graph, loaded and optimised at first use."""
+        return self._loaded(str(self.folder / GRAPH))
+
+    def strongest(self, ids: Sequence[int], terms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(len(terms),) the position of the text `ids` that gives most to each term.
+
+        The first of several; all are those that the weights were pooled from. Raises `EncoderError`
+        for a graph that `onnx_export` did not write.
+        """
+        session, names = self._by_position
+        row = np.array([ids], np.int64)
+        slices = self._run(session, row, np.ones_like(row), names)
+        ends = np.cumsum([logits.shape[2] for logits in slices])
+        found = np.zeros(len(terms), np.int64)
+        for logits, end in zip(slices, ends.tolist(), strict=True):
+            begin = end - logits.shape[2]
+            here = (terms >= begin) & (terms < end)
+            found[here] = logits[0][:, terms[here] - begin].argmax(axis=0)
+        return found
+
+    @cached_property
+    def _by_position(self) -> tuple["InferenceSession", list[str]]:
+        """The graph that gives logits by position as well, and the names of their slices."""
+        path = self.folder / GRAPH
+        try:
+            graph, names = with_logits(path.read_bytes())
+        except NoLogits as error:
+            raise EncoderError(
+                f"{path}: {error}, so where weights come from cannot be told; export the encoder "
+                "again"
+            ) from None
+        return self._loaded(graph), names
+
+    def _loaded(self, graph: str | bytes) -> "InferenceSession":
+        """A session of a file, or of the bytes of one."""
         import onnxruntime
 
-        path = self.folder / GRAPH
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads or _default_threads()
         options.log_severity_level = 3
@@ -129,7 +164,7 @@ class OnnxSide:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             return onnxruntime.InferenceSession(
-                str(path),
+                graph,
                 options,
                 providers=["CPUExecutionProvider"],
                 # The fused kernel is not vectorised: 0.3 ms a layer and text of 128 tokens, four
@@ -138,8 +173,8 @@ class OnnxSide:
             )
         except Exception as error:  # onnxruntime raises a dozen classes without a common base
             raise EncoderError(
-                f"{path} is no graph that ONNX Runtime {onnxruntime.__version__} loads ({error}); "
-                "export or copy the encoder again"
+                f"{self.folder / GRAPH} is no graph that ONNX Runtime {onnxruntime.__version__} "
+                f"loads ({error}); export or copy the encoder again"
             ) from error
 
     def encode(
@@ -167,14 +202,7 @@ class OnnxSide:
 
     def _weights(self, tokens: Tokens, top_k: int | None) -> SparseMatrix:
         ids, mask = padded(tokens, self.tokenizer.pad_id)
-        session = self.session
-        try:
-            (weights,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
-        except Exception as error:  # as above
-            raise EncoderError(
-                f"{self.folder / GRAPH} failed on {ids.shape[0]} texts of {ids.shape[1]} tokens: "
-                f"{error}"
-            ) from error
+        (weights,) = self._run(self.session, ids, mask)
         if weights.shape != (len(tokens), self.n_terms) or not bool(np.isfinite(weights).all()):
             raise EncoderError(
                 f"{self.folder / GRAPH} gave {weights.shape} weights, finite: "
@@ -188,6 +216,22 @@ class OnnxSide:
             (weights[kept], columns.astype(np.int32), offsets), shape=weights.shape
         )
         return rows if top_k is None else keep_largest(rows, top_k)
+
+    def _run(
+        self,
+        session: "InferenceSession",
+        ids: npt.NDArray[np.int64],
+        mask: npt.NDArray[np.int64],
+        names: list[str] | None = None,
+    ) -> list[Any]:
+        try:
+            outputs: list[Any] = session.run(names, {"input_ids": ids, "attention_mask": mask})
+        except Exception as error:  # as above
+            raise EncoderError(
+                f"{self.folder / GRAPH} failed on {ids.shape[0]} texts of {ids.shape[1]} tokens: "
+                f"{error}"
+            ) from error
+        return outputs
 
     @cached_property
     def _config(self) -> dict[str, Any]:

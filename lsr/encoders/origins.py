@@ -10,15 +10,16 @@ gives more to than the language model comes from the term's own token.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import EncoderError
 from .card import Card
 from .onnx_side import OnnxSide
 from .side import NetworkSide, TransformerSide
+from .tokens import TextTokenizer
 from .windows import Span, pieces
 
 
@@ -43,7 +44,8 @@ class Traces(Protocol):
     """An encoder that can say where weights come from."""
 
     def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
-        """The origin of each of `terms` in a document; needs the document network and torch."""
+        """The origin of each of `terms` in a document; needs the document network, and torch where
+        that is no ONNX graph."""
         ...
 
 
@@ -57,12 +59,10 @@ def trace(
 ) -> list[Origin]:
     """The origin of each of `terms` in `text`; terms that weigh nothing are left out.
 
-    `card` is that of the encoder. Raises `EncoderError` for an ONNX graph, which gives pooled
-    weights only and names its parent, and `MissingExtra` without torch.
+    `card` is that of the encoder. Of an ONNX graph the positions are its own, to the last bit.
+    Raises `MissingExtra` for another network without torch.
     """
-    if isinstance(side, OnnxSide):
-        raise EncoderError(_needs_parent(card))
-    tokenizer = side.model.tokenizer
+    tokenizer = _tokenizer(side)
     spans, overlap = [(0, len(text))], card.window_overlap
     if overlap is not None:
         spans = pieces([text], tokenizer, prompt=prompt, overlap=overlap)[0]
@@ -72,7 +72,8 @@ def trace(
     weights: npt.NDArray[np.float32] = rows[:, columns].toarray()
     best = weights.argmax(axis=0)
     whole = tokenizer.limited(None).ids([text], special=False)[0]
-    present = set() if side.buckets is not None else set(whole)
+    latent = isinstance(side, TransformerSide) and side.buckets is not None
+    present = set() if latent else set(whole)
     found: dict[int, Origin] = {}
     for window in np.unique(best):
         mine = np.flatnonzero((best == window) & (weights[window] > 0))
@@ -113,22 +114,21 @@ def _of_a_word(text: str, start: int, end: int) -> Span:
     return first, after
 
 
-def _needs_parent(card: Card) -> str:
-    """Why an ONNX copy cannot tell, and which encoder can."""
-    export = card.export or {}
-    parent = "the encoder it was exported from"
-    if "parent" in export:
-        parent += f", '{export['parent']}' (build {export.get('parent_build', 'unknown')})"
-    return (
-        f"encoder '{card.name}' is an ONNX graph, which gives weights without the positions they "
-        f"come from; {parent}, can tell, for the same index: `lsr trace INDEX --encoder FOLDER`"
-    )
+def _tokenizer(side: NetworkSide) -> TextTokenizer:
+    return side.tokenizer if isinstance(side, OnnxSide) else side.model.tokenizer
 
 
 def _positions(
-    side: TransformerSide, text: str, terms: npt.NDArray[np.int64]
+    side: NetworkSide, text: str, terms: npt.NDArray[np.int64]
 ) -> list[tuple[str, Span]]:
-    """The token that gives most to each term, and its characters; (0, 0) if special.
+    """The token that gives most to each term, and its characters; (0, 0) if special."""
+    encoding = _tokenizer(side).encoding(text, special=True)
+    strongest = side.strongest if isinstance(side, OnnxSide) else partial(_strongest, side)
+    return [(encoding.tokens[i], encoding.offsets[i]) for i in strongest(encoding.ids, terms)]
+
+
+def _strongest(side: TransformerSide, tokens: list[int], terms: npt.NDArray[np.int64]) -> list[int]:
+    """The position of the text `tokens` that gives most to each term.
 
     A literal residual is given to a term for standing in the text, so where it is at least half of
     the weight, the token is the term's own, at the place with the largest logit.
@@ -136,8 +136,7 @@ def _positions(
     import torch
 
     model = side.model
-    encoding = model.tokenizer.encoding(text, special=True)
-    ids = torch.tensor([encoding.ids], device=model.device)
+    ids = torch.tensor([tokens], device=model.device)
     mask = torch.ones_like(ids)
     was_training = model.training
     model.eval()
@@ -153,7 +152,7 @@ def _positions(
                 mostly = (added > 0) & (2 * added >= model.weights(ids, mask, wanted)[0])
                 elsewhere = ids[0][:, None] != wanted
                 logits = logits.masked_fill(mostly & elsewhere, float("-inf"))
-            won = logits.argmax(dim=0).tolist()
+            won: list[int] = logits.argmax(dim=0).tolist()
     finally:
         model.train(was_training)
-    return [(encoding.tokens[i], encoding.offsets[i]) for i in won]
+    return won

@@ -1,7 +1,8 @@
 """Which words of a document gave it its terms: its network reads it again.
 
-That takes the whole encoder and torch, which a server needs for nothing else. One document is read
-at a time, because whoever looks at a hit can wait and a search cannot.
+That takes the whole encoder, which is loaded when it is first asked, and torch unless its network
+is an ONNX graph. One document is read at a time, because whoever looks at a hit can wait and a
+search cannot.
 """
 
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsr.encoders import Learned, Origin
-from lsr.errors import LsrError
+from lsr.errors import EncoderError, LsrError
 from lsr.types import Document
 
 from ..collection import Collection
@@ -22,16 +23,15 @@ MAX_CHARS = 100_000
 """A network reads windows of some 2,000 characters; fifty of them take seconds."""
 WAIT_S = 2.0
 _HINT = (
-    "Serve the index with --encoder NAME=FOLDER, the whole encoder, where torch is installed; an "
-    "encoder that was exported to ONNX, such as lsr-mini, gives weights without positions."
+    "Serve the index with --encoder NAME=FOLDER, the whole encoder; torch must be installed unless "
+    "its network is an ONNX graph, as that of lsr-mini is."
 )
 _one_at_a_time = threading.Lock()
 
 
 def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dict[str, Any]:
     """The answer, as `wire.origins.OriginsResponse` describes it. Raises `ProblemError`."""
-    encoder = collection.encoder
-    if not isinstance(encoder, Learned):
+    if not isinstance(collection.encoder, Learned):
         raise ProblemError(
             "origins_unavailable",
             f"Index '{collection.name}' was not built by a network, so its documents have no terms "
@@ -46,7 +46,7 @@ def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dic
             f"Index '{collection.name}' holds no document with the id '{doc_id[:100]}'.",
             hint="Ids are the caller's own strings; percent-encode what addresses reserve.",
         )
-    text = document.text(encoder.text_fields)
+    text = document.text(collection.encoder.text_fields)
     if len(text) > MAX_CHARS:
         raise ProblemError(
             "origins_unavailable",
@@ -61,7 +61,7 @@ def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dic
             headers={"Retry-After": "2"},
         )
     try:
-        found = encoder.origins(text, sorted(set(terms))) if text else []
+        found = _whole(collection).origins(text, sorted(set(terms))) if text else []
     except LsrError as error:
         raise ProblemError(
             "origins_unavailable",
@@ -74,8 +74,16 @@ def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dic
         "index": collection.name,
         "id": doc_id,
         "encoder": collection.encoder_label,
-        "spans": _spans(collection, document, encoder.text_fields, found),
+        "spans": _spans(collection, document, collection.encoder.text_fields, found),
     }
+
+
+def _whole(collection: Collection) -> Learned:
+    """The encoder with what reads documents. Raises `LsrError` where it is not at hand."""
+    encoder = collection.document_encoder
+    if not isinstance(encoder, Learned):
+        raise EncoderError("the folder of the encoder is gone")
+    return encoder
 
 
 def _spans(
