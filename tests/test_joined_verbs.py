@@ -139,7 +139,8 @@ def test_explained_searches_show_the_words_behind_terms(
     facts = told(capsys, "search", index, "coffee, then sleep", "-k", "1", "--explain")
     origins = {part["term"]: part["origin"] for part in facts["queries"][0]["hits"][0]["terms"]}
     assert origins["word:sleep"]["kind"] == origins["sleep"]["kind"] == "literal"
-    assert (origins["coffee"]["kind"], origins["coffee"]["text"]) == ("expansion", "Caf")
+    coffee = origins["coffee"]
+    assert (coffee["kind"], coffee["text"], coffee["word"]) == ("expansion", "Caf", "Caffeine")
 
 
 def test_windows_are_remembered_and_doctor_is_content(

@@ -19,6 +19,8 @@ def traced(
     The texts of the hits are encoded again by the network of the documents. Scores stay as they
     are: those of the index.
     """
+    from ..encoders.analysis import word_places
+
     if encoder.query_strategy == "bm25":
         return None
     try:
@@ -26,6 +28,7 @@ def traced(
         n_texts = 0
         for row, text, terms in _texts(encoder, found):
             n_texts += 1
+            places = word_places(text)
             origins = {origin.term: origin for origin in network.origins(text, terms)}
             for part in row["terms"]:
                 if (origin := origins.get(part["index"])) is None:
@@ -33,8 +36,7 @@ def traced(
                 part["origin"] = {
                     "kind": "literal" if origin.literal else "expansion",
                     "token": origin.token,
-                    "text": None if origin.span is None else text[slice(*origin.span)],
-                    "span": origin.span,
+                    **_place(text, places, origin.span),
                     "window": origin.window,
                     "weight": origin.weight,
                 }
@@ -60,21 +62,33 @@ def _texts(
 def _spoken(encoder: "SparseEncoder", row: dict[str, Any], text: str) -> None:
     """Give the terms without an origin that the text itself says the place where it first does."""
     from ..encoders import said
+    from ..encoders.analysis import word_places
 
-    places: dict[int, tuple[int, int]] = {}
+    places = word_places(text)
+    spans: dict[int, tuple[int, int]] = {}
     for term, start, end in said(encoder, text) or ():
-        places.setdefault(term, (start, end))
+        spans.setdefault(term, (start, end))
     for part in row["terms"]:
-        if "origin" in part or (span := places.get(part["index"])) is None:
+        if "origin" in part or (span := spans.get(part["index"])) is None:
             continue
         part["origin"] = {
             "kind": "literal",
             "token": part["term"],
-            "text": text[slice(*span)],
-            "span": span,
+            **_place(text, places, span),
             "window": None,
             "weight": None,
         }
+
+
+def _place(
+    text: str, places: Sequence[tuple[str, int, int]], span: tuple[int, int] | None
+) -> dict[str, Any]:
+    """The characters of a token, the word that they are of, and where they stand."""
+    from ..encoders.analysis import word_at
+
+    if span is None:
+        return {"text": None, "word": None, "span": None}
+    return {"text": text[slice(*span)], "word": word_at(places, text, *span), "span": span}
 
 
 def described(part: dict[str, Any]) -> str:
@@ -82,7 +96,7 @@ def described(part: dict[str, Any]) -> str:
     origin = part.get("origin")
     if origin is None:
         return ""
-    word = origin["text"] if origin["text"] is not None else origin["token"]
+    word = origin["word"] if origin["word"] is not None else origin["token"]
     window = f", window {origin['window']}" if origin["window"] else ""
     return f" <- {out.printable(word)!r} ({origin['kind']}{window})"
 

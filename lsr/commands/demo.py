@@ -271,6 +271,7 @@ def _read_from(retriever: "SparseRetriever", text: str, hit: dict[str, Any]) -> 
     from index import document_encoder
 
     from ..encoders import Learned
+    from ..encoders.analysis import word_at, word_places
 
     encoder, document = document_encoder(retriever.index), retriever.index.get(hit["doc_id"])
     assert document is not None, "it was just found"
@@ -281,24 +282,24 @@ def _read_from(retriever: "SparseRetriever", text: str, hit: dict[str, Any]) -> 
         if not literal and (word not in heaviest or part.score > heaviest[word].score):
             heaviest[word] = part
     said_there = document.text(encoder.text_fields)
+    places = word_places(said_there)
     terms = [part.term for part in heaviest.values()]
     origins = {one.term: one.span for one in encoder.origins(said_there, terms)}
     for word in hit["words"]:
         most = heaviest.get(word["word"])
         span = None if most is None else origins.get(most.term)
-        word["read_from"] = None if span is None else said_there[slice(*span)]
+        word["read_from"] = None if span is None else word_at(places, said_there, *span)
 
 
 def _asked(encoder: "SparseEncoder", text: str) -> dict[int, str]:
     """The word of the question, as it is spelt there, that each term of its vector stands for."""
     from ..encoders import said
-    from ..encoders.analysis import word_places
+    from ..encoders.analysis import word_at, word_places
 
     places = word_places(text)
     asked: dict[int, str] = {}
     for term, start, end in said(encoder, text) or ():
-        whole = next((text[a:b] for _, a, b in places if a <= start and end <= b), text[start:end])
-        asked.setdefault(term, whole)
+        asked.setdefault(term, word_at(places, text, start, end))
     return asked
 
 

@@ -10,7 +10,7 @@ or full stop between two letters and a full stop or comma between two digits do 
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -157,6 +157,19 @@ def word_places(text: str) -> list[tuple[str, int, int]]:
     if "".join(pieces).replace("ς", "σ") != composed.replace("ς", "σ"):
         return []
     return [(one[0], starts[one.start()], ends[one.end() - 1]) for one in found]
+
+
+def word_at(places: Iterable[tuple[str, int, int]], text: str, start: int, end: int) -> str:
+    """The whole word, as the text spells it, that the characters [start, end) are of.
+
+    `places` are `word_places(text)`; where no word holds them all, they alone.
+
+    >>> text = "Caffeine, too"
+    >>> [word_at(word_places(text), text, *span) for span in ((0, 3), (3, 8), (8, 9), (6, 13))]
+    ['Caffeine', 'Caffeine', ',', 'ne, too']
+    """
+    whole = (text[a:b] for _, a, b in places if a <= start and end <= b)
+    return next(whole, text[start:end])
 
 
 def _composed(text: str) -> str:
