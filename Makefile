@@ -88,7 +88,7 @@ stub: $(VENV)/.dev  ## Regenerate index/_core.pyi from the compiled module
 	cd $(VENV) && bin/python -m nanobind.stubgen -m index._core -o ../index/_core.pyi
 
 dev: $(VENV)/.dev  ## Rebuild the core whenever it is imported and its sources changed
-	$(PIP) --no-build-isolation --no-deps -C editable.rebuild=true -e .
+	$(PIP) --no-build-isolation --no-deps -C editable.rebuild=true -C editable.verbose=false -e .
 
 clean:  ## Remove the environment and everything built
 	rm -rf $(VENV) $(VENV)-seats build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

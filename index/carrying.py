@@ -89,7 +89,7 @@ def _tracing(encoder: SparseEncoder) -> TracingEncoder | None:
     if not isinstance(encoder, Learned):
         return None
     try:
-        encoder.origins("a", [0])
+        encoder.origins("a", range(encoder.n_terms))
     except LsrError:
         return None
     return encoder

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from lsr.encoders import load_encoder, with_text_fields
+from lsr.encoders import learned_part, load_encoder, with_text_fields, with_windows
 from lsr.encoders.protocol import SparseEncoder
 from lsr.errors import EncoderError, EncoderMismatch, QueryError
 from lsr.types import Run
@@ -135,12 +135,16 @@ def document_folder(index: Index) -> Path | None:
 
 
 def as_built(index: Index, encoder: SparseEncoder) -> SparseEncoder:
-    """The encoder, for documents of `index`: it reads the fields that were read for it, which may
-    be others than those of the card in the encoder's folder.
+    """The encoder, for documents of `index`: it reads the fields that were read for it, in the
+    windows that were, which may be others than the card in the encoder's folder says.
     """
-    return (
-        encoder if index.encoder is None else with_text_fields(encoder, index.encoder.text_fields)
-    )
+    card = index.encoder
+    if card is None:
+        return encoder
+    encoder = with_text_fields(encoder, card.text_fields)
+    if card.window_overlap is None or learned_part(encoder) is None:
+        return encoder
+    return with_windows(encoder, card.window_overlap)
 
 
 def check_same_space(index: Index, encoder: SparseEncoder) -> None:

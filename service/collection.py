@@ -11,7 +11,7 @@ import orjson
 
 from index import Index, as_built, check_same_space, query_encoder, whole_encoder
 from index.shards import FILE_NAME as SHARDS
-from lsr.encoders import SparseEncoder, load_encoder
+from lsr.encoders import SparseEncoder, document_network, load_encoder
 
 from .restricted import RestrictedIndex
 from .settings import OnRay
@@ -115,7 +115,8 @@ class Collection:
         """
         if self._whole is not None:
             return self._whole.document_encoder
-        if self.encoder is None or self.encoder.query_strategy == "bm25":
+        whole_already = document_network(self.encoder) is not None
+        if self.encoder is None or self.encoder.query_strategy == "bm25" or whole_already:
             return self.encoder
         folder = self.encoder_folder or whole_encoder(self.index.encoder)
         if folder is None or not folder.is_dir():

@@ -16,7 +16,7 @@ import pytest
 from index import Index, SparseRetriever, as_built, build_index, encoder_card, query_encoder
 from index.arrival import reserved
 from index.ingest import split_words
-from lsr.encoders import JoinedEncoder, SparseEncoder, load_encoder, with_text_fields
+from lsr.encoders import SparseEncoder, load_encoder, with_text_fields, with_windows
 from lsr.encoders.bm25 import BM25Encoder
 from lsr.errors import (
     DatasetError,
@@ -94,8 +94,7 @@ def test_other_fields_are_read_of_the_documents_of_one_index(tmp_path: Path) -> 
 
 
 def windowed(encoder: SparseEncoder) -> SparseEncoder:
-    assert isinstance(encoder, JoinedEncoder)
-    return encoder.with_windows(8)
+    return with_windows(encoder, 8)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index import Index, whole_encoder
+from index import Index, document_encoder, whole_encoder
 from index.card import encoder_argument, encoder_card
 from index.doctor import Finding, examine, open_case
 from lsr.__main__ import run
@@ -151,6 +151,15 @@ def test_windows_are_remembered_and_doctor_is_content(
     with Index.open(path) as opened:
         assert opened.encoder is not None
         assert opened.encoder.window_overlap == 32
+        later = document_encoder(opened)
+        assert later is not None
+        docid = opened.version("tax")
+        assert docid is not None
+        ((segment, position),) = opened.refresh().locate(np.array([docid], np.uint32))
+        kept = segment.impacts_of(position)[0].tolist()
+        again = later.encode_documents([TEXTS["tax"]]).indices.tolist()
+        cut = load_encoder(NAME).encode_documents([TEXTS["tax"]]).indices.tolist()
+        assert kept == again != cut, "what is added later is read whole as well"
         found = {one.check: one for one in examine(open_case(opened))}
     assert found["truncation"].level == "ok"
 

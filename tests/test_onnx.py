@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from index import Index
+from index.carrying import _tracing
 from lsr.__main__ import run
+from lsr.commands._tracing import require_tracing
 from lsr.encoders import (
     BM25Encoder,
     Card,
@@ -26,7 +28,7 @@ from lsr.encoders import (
     TransformerSide,
     load_encoder,
 )
-from lsr.encoders.onnx_logits import NoLogits, with_logits
+from lsr.encoders.onnx_positions import with_positions
 from lsr.encoders.onnx_side import OnnxSide
 from lsr.errors import EncoderError, UsageError
 
@@ -336,9 +338,11 @@ def test_positions_are_those_that_the_graph_itself_pools(
             node.output[0] in other.input for other in model.graph.node if other.op_type == "Concat"
         )
     ]
-    extended, names = with_logits((twin.side.folder / "model.onnx").read_bytes())
-    assert [one.name for one in onnx.load_from_string(extended).graph.output] == ["weights", *names]
-    assert names == [node.input[0] for node in maxima]
+    graph = onnx.load_from_string(with_positions(model.SerializeToString())[0]).graph
+    added = graph.node[len(model.graph.node) :]
+    assert [node.input[0] for node in added] == [node.input[0] for node in maxima]
+    told = {one.name: one.type.tensor_type.elem_type for one in graph.output[1:]}
+    assert told == {node.output[0]: onnx.TensorProto.INT64 for node in added}
     kind = onnx.TensorProto.INT32 if precision == "int8" else onnx.TensorProto.FLOAT
     for node in maxima:
         for name in (node.input[0], node.output[0]):
@@ -373,21 +377,21 @@ def test_a_vocabulary_of_several_slices_is_read_in_its_order(
     assert isinstance(sliced, SpladeEncoder)
     assert isinstance(sliced.side, OnnxSide)
     every = list(range(splade.n_terms))
-    assert len(sliced.side._by_position[1]) == 7
+    assert len(sliced.side._positions[1]) == 7
     for text in SAMPLE:
         assert sliced.origins(text, every) == whole.origins(text, every) != []
 
 
-def test_a_damaged_graph_has_logits_or_none_and_nothing_else(twins: dict[str, Path]) -> None:
+def test_a_damaged_graph_tells_positions_or_that_it_does_not(twins: dict[str, Path]) -> None:
     graph = (twins["int8"] / "0_OnnxTransformer" / "model.onnx").read_bytes()
-    _, names = with_logits(graph)
+    _, names = with_positions(graph)
     random = np.random.default_rng(5)
     refused = 0
     for at in random.integers(0, len(graph), 200).tolist():
         for damaged in (graph[:at], graph[:at] + bytes([graph[at] ^ 255]) + graph[at + 1 :]):
             try:
-                _, found = with_logits(damaged)
-            except NoLogits:
+                _, found = with_positions(damaged)
+            except ValueError:
                 refused += 1
             else:
                 assert len(found) == len(names)
@@ -410,9 +414,15 @@ def test_a_graph_of_somebody_else_says_that_it_cannot_tell(
     onnx.save(model, path)
     twin = load_encoder(folder)
     assert isinstance(twin, SpladeEncoder)
-    with pytest.raises(
-        EncoderError, match=r"model\.onnx.*cannot be told; export the encoder again"
-    ):
+    told = r"model\.onnx does not tell where weights come from \(pooled by ReduceMean\); wanted"
+    with pytest.raises(EncoderError, match=told):
+        twin.origins("the cat sat", [1, 2, 3, 4, 5, 6, 7, 8])
+    with pytest.raises(EncoderError, match=told):
+        require_tracing(twin)  # before an index is built
+    assert _tracing(twin) is None, "so that a rebuild goes on without"
+    twin.encode_documents(["the cat"])
+    shutil.rmtree(folder)
+    with pytest.raises(EncoderError, match="No such file"):
         twin.origins("the cat sat", [1, 2, 3, 4, 5, 6, 7, 8])
 
 

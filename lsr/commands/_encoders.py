@@ -8,7 +8,7 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -96,7 +96,7 @@ class EncoderChoice:
         return with_text_fields(encoder, self.text_fields or encoder.text_fields)
 
     def _windowed(self) -> "SparseEncoder":
-        from ..encoders import JoinedEncoder, learned_part, load_encoder
+        from ..encoders import learned_part, load_encoder, with_windows
         from ..encoders.layout import HUB_NAME
 
         hub_name = HUB_NAME.fullmatch(self.encoder) is not None
@@ -108,15 +108,12 @@ class EncoderChoice:
         encoder = load_encoder(self.encoder, precision=self.precision)
         if self.windows is None:
             return encoder
-        if isinstance(encoder, JoinedEncoder):
-            return encoder.with_windows(self.windows)
-        network = learned_part(encoder)
-        if network is None:
+        if learned_part(encoder) is None:
             raise UsageError(
                 f"--windows {self.windows}: the encoder {self.encoder} has no network with a "
                 "length limit; leave the option out"
             )
-        return replace(network, card=replace(network.card, window_overlap=self.windows))
+        return with_windows(encoder, self.windows)
 
     def _fit(self, corpus: "Dataset") -> "tuple[SparseEncoder, Census]":
         from ..encoders.analysis import Analyser

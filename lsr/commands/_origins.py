@@ -26,7 +26,7 @@ def traced(
     try:
         network = _network(index, encoder)
         n_texts = 0
-        for row, text, terms in _texts(encoder, found):
+        for row, text, start, terms in _texts(encoder, found):
             n_texts += 1
             places = word_places(text)
             origins = {origin.term: origin for origin in network.origins(text, terms)}
@@ -36,30 +36,32 @@ def traced(
                 part["origin"] = {
                     "kind": "literal" if origin.literal else "expansion",
                     "token": origin.token,
-                    **_place(text, places, origin.span),
+                    **_place(text, places, origin.span, start),
                     "window": origin.window,
                     "weight": origin.weight,
                 }
-            _spoken(encoder, row, text)
+            _spoken(encoder, row, text, start)
     except LsrError as error:
-        for row, text, _ in _texts(encoder, found):
-            _spoken(encoder, row, text)
+        for row, text, start, _ in _texts(encoder, found):
+            _spoken(encoder, row, text, start)
         return f"<- names the word that says a term; where others come from is unavailable: {error}"
     return f"encoded {out.counted(n_texts, 'document')} again; <- names the word behind a weight"
 
 
 def _texts(
     encoder: "SparseEncoder", found: Sequence[list[dict[str, Any]]]
-) -> "Iterator[tuple[dict[str, Any], str, list[int]]]":
-    """Each hit with what the encoder reads of it, and its terms, where it has both."""
+) -> "Iterator[tuple[dict[str, Any], str, int, list[int]]]":
+    """Each hit with what the encoder read of it, the whole text or the passage that was ranked,
+    where that begins, and its terms; left out where it lacks either."""
     for row in (row for rows in found for row in rows):
-        text = _text(row["fields"], encoder.text_fields)
+        passage = row.get("passage")
+        text = passage["text"] if passage else _text(row["fields"], encoder.text_fields)
         terms = [part["index"] for part in row["terms"]]
         if text and terms:
-            yield row, text, terms
+            yield row, text, passage["start"] if passage else 0, terms
 
 
-def _spoken(encoder: "SparseEncoder", row: dict[str, Any], text: str) -> None:
+def _spoken(encoder: "SparseEncoder", row: dict[str, Any], text: str, begin: int) -> None:
     """Give the terms without an origin that the text itself says the place where it first does."""
     from ..encoders import said
     from ..encoders.analysis import word_places
@@ -74,21 +76,23 @@ def _spoken(encoder: "SparseEncoder", row: dict[str, Any], text: str) -> None:
         part["origin"] = {
             "kind": "literal",
             "token": part["term"],
-            **_place(text, places, span),
+            **_place(text, places, span, begin),
             "window": None,
             "weight": None,
         }
 
 
 def _place(
-    text: str, places: Sequence[tuple[str, int, int]], span: tuple[int, int] | None
+    text: str, places: Sequence[tuple[str, int, int]], span: tuple[int, int] | None, begin: int
 ) -> dict[str, Any]:
-    """The characters of a token, the word that they are of, and where they stand."""
+    """The characters of a token, the word that they are of, and where they stand in the document,
+    of which `text` begins at `begin`."""
     from ..encoders.analysis import word_at
 
     if span is None:
         return {"text": None, "word": None, "span": None}
-    return {"text": text[slice(*span)], "word": word_at(places, text, *span), "span": span}
+    where = (span[0] + begin, span[1] + begin)
+    return {"text": text[slice(*span)], "word": word_at(places, text, *span), "span": where}
 
 
 def described(part: dict[str, Any]) -> str:
@@ -103,13 +107,13 @@ def described(part: dict[str, Any]) -> str:
 
 def _network(index: "Index", encoder: "SparseEncoder") -> "Traces":
     """The encoder with its document network: this one, or the one that built the index."""
-    from index import check_same_space, whole_encoder
+    from index import as_built, check_same_space, whole_encoder
     from lsr.encoders import Learned, document_network, load_encoder
 
     assert isinstance(encoder, Learned)
     folder = whole_encoder(index.encoder)
     if document_network(encoder) is None and folder is not None:
-        whole = load_encoder(folder)
+        whole = as_built(index, load_encoder(folder))
         check_same_space(index, whole)
         assert isinstance(whole, Learned)
         return whole

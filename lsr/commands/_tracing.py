@@ -20,7 +20,7 @@ def require_tracing(encoder: SparseEncoder) -> "TracingEncoder":
             f"every term of the encoder '{encoder.name}' is a word of its document, so there are "
             "no origins to keep"
         )
-    encoder.origins("a", [0])
+    encoder.origins("a", range(encoder.n_terms))
     return encoder
 
 

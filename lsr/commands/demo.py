@@ -268,12 +268,11 @@ def _read_from(retriever: "SparseRetriever", text: str, hit: dict[str, Any]) -> 
 
     Of several terms of a word the one that adds most is asked for.
     """
-    from index import document_encoder
-
-    from ..encoders import Learned
+    from ..encoders import Learned, load_encoder
     from ..encoders.analysis import word_at, word_places
 
-    encoder, document = document_encoder(retriever.index), retriever.index.get(hit["doc_id"])
+    # The index's own place of it may be a checkout that is gone.
+    encoder, document = load_encoder(MINI), retriever.index.get(hit["doc_id"])
     assert document is not None, "it was just found"
     assert isinstance(encoder, Learned)
     query = retriever.encoder.encode_queries([text])

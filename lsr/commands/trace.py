@@ -18,6 +18,7 @@ Examples:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option(
     "--encoder",
+    metavar="FOLDER|NAME",
     help="The whole encoder, where the one that built INDEX lies elsewhere now.",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")

@@ -16,6 +16,7 @@ from .parts import (
     query_idf,
     query_tokenizer,
     with_text_fields,
+    with_windows,
     word_terms,
     words_part,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "query_tokenizer",
     "said",
     "with_text_fields",
+    "with_windows",
     "word_terms",
     "words_part",
 ]

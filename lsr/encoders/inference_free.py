@@ -102,7 +102,7 @@ class InferenceFreeEncoder(Described):
         )
 
     def encode_documents(self, texts: Sequence[str], *, progress: bool = False) -> SparseMatrix:
-        """(len(texts), n_terms) document weights; an empty text is an empty row. Needs torch."""
+        """(len(texts), n_terms) document weights; an empty text is an empty row."""
         return encode_documents(
             self._network(),
             texts,
@@ -113,7 +113,7 @@ class InferenceFreeEncoder(Described):
         )
 
     def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
-        """What in a document gives each of `terms` its weight; see `Origin`. Needs torch."""
+        """What in a document gives each of `terms` its weight; see `Origin`."""
         prompt = self.settings.document_prompt
         return trace(self._network(), text, terms, prompt=prompt, card=self.card)
 

@@ -134,11 +134,6 @@ class JoinedEncoder(Described):
             )
         return replace(self, words=words, card=replace(self.card, build=None), folder=None)
 
-    def with_windows(self, overlap: int) -> "JoinedEncoder":
-        """The same encoder, whose network reads long documents in windows that share `overlap`."""
-        network = replace(self.learned, card=replace(self.learned.card, window_overlap=overlap))
-        return replace(self, learned=network)
-
     def save(self, folder: Path, *, queries_only: bool = False) -> None:
         """Write the encoder folder; `queries_only` leaves out the learned document network."""
         card = self.card

@@ -2,7 +2,7 @@
 
 The graph takes token numbers and mask and gives pooled weights, so that what leaves it is
 (batch, vocab) and never (batch, length, vocab). `onnx_export` writes it. Where a weight comes from
-is asked of one text at a time, by the same graph with its logits as outputs (`onnx_logits`).
+is asked of one text at a time, by the same graph with positions as outputs (`onnx_positions`).
 """
 
 import os
@@ -20,7 +20,7 @@ from ..errors import EncoderError, UsageError
 from ..types import SparseMatrix
 from .batching import Tokens, encode_sorted, keep_largest, padded
 from .folder import copy_files, read_object
-from .onnx_logits import NoLogits, with_logits
+from .onnx_positions import with_positions
 from .tokens import TextTokenizer
 
 if TYPE_CHECKING:
@@ -129,27 +129,22 @@ class OnnxSide:
         The first of several; all are those that the weights were pooled from. Raises `EncoderError`
         for a graph that `onnx_export` did not write.
         """
-        session, names = self._by_position
+        session, names = self._positions
         row = np.array([ids], np.int64)
         slices = self._run(session, row, np.ones_like(row), names)
-        ends = np.cumsum([logits.shape[2] for logits in slices])
-        found = np.zeros(len(terms), np.int64)
-        for logits, end in zip(slices, ends.tolist(), strict=True):
-            begin = end - logits.shape[2]
-            here = (terms >= begin) & (terms < end)
-            found[here] = logits[0][:, terms[here] - begin].argmax(axis=0)
+        found: npt.NDArray[np.int64] = np.concatenate(slices, axis=1)[0, terms]
         return found
 
     @cached_property
-    def _by_position(self) -> tuple["InferenceSession", list[str]]:
-        """The graph that gives logits by position as well, and the names of their slices."""
+    def _positions(self) -> tuple["InferenceSession", list[str]]:
+        """The graph that gives positions as well, and the names of their slices."""
         path = self.folder / GRAPH
         try:
-            graph, names = with_logits(path.read_bytes())
-        except NoLogits as error:
+            graph, names = with_positions(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise EncoderError(
-                f"{path}: {error}, so where weights come from cannot be told; export the encoder "
-                "again"
+                f"{path} does not tell where weights come from ({error}); wanted a graph that "
+                "pools as those of `lsr onnx` do: export the encoder again"
             ) from None
         return self._loaded(graph), names
 

@@ -66,6 +66,22 @@ def with_text_fields(encoder: SparseEncoder, names: Sequence[str]) -> SparseEnco
     )
 
 
+def with_windows(encoder: SparseEncoder, overlap: int) -> SparseEncoder:
+    """The same encoder, whose network reads long documents in windows that share `overlap` tokens.
+
+    Its space stays. Raises `UsageError` where no network has a length limit.
+    """
+    network = learned_part(encoder)
+    if network is None:
+        raise UsageError(
+            f"the encoder '{encoder.name}' has no network with a length limit, so no windows"
+        )
+    if isinstance(encoder, JoinedEncoder):
+        card = replace(encoder.learned.card, window_overlap=overlap)
+        return replace(encoder, learned=replace(encoder.learned, card=card))
+    return replace(network, card=replace(network.card, window_overlap=overlap))
+
+
 def document_network(encoder: SparseEncoder | None) -> NetworkSide | None:
     """What reads documents; None for BM25, and where only the query side is at hand."""
     part = learned_part(encoder)

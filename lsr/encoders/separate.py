@@ -96,7 +96,7 @@ class SeparateEncoder(Described):
         )
 
     def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
-        """What in a document gives each of `terms` its weight; see `Origin`. Needs torch."""
+        """What in a document gives each of `terms` its weight; see `Origin`."""
         prompt = self.settings.document_prompt
         return trace(self._documents(), text, terms, prompt=prompt, card=self.card)
 

@@ -70,7 +70,7 @@ class SpladeEncoder(Described):
         )
 
     def origins(self, text: str, terms: Sequence[int]) -> list[Origin]:
-        """What in a document gives each of `terms` its weight; see `Origin`. Needs torch."""
+        """What in a document gives each of `terms` its weight; see `Origin`."""
         prompt = self.settings.document_prompt
         return trace(self.side, text, terms, prompt=prompt, card=self.card)
 

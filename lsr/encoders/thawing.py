@@ -1,4 +1,4 @@
-"""From ONNX graphs back to networks that train, trace and export (torch, transformers, onnx).
+"""From ONNX graphs back to networks that train and export (torch, transformers, onnx).
 
 The graphs of `onnx_export` compute with rounded or widened copies of a network's matrices. Biases,
 norms and whole tables keep their parameters' names there, `config.json` names the matrices in their

@@ -61,7 +61,8 @@ def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dic
             headers={"Retry-After": "2"},
         )
     try:
-        found = _whole(collection).origins(text, sorted(set(terms))) if text else []
+        reader = _whole(collection)
+        found = reader.origins(text, sorted(set(terms))) if text else []
     except LsrError as error:
         raise ProblemError(
             "origins_unavailable",
@@ -73,7 +74,7 @@ def origins(collection: Collection, doc_id: str, request: OriginsRequest) -> dic
     return {
         "index": collection.name,
         "id": doc_id,
-        "encoder": collection.encoder_label,
+        "encoder": f"{reader.name}@{reader.build}",
         "spans": _spans(collection, document, collection.encoder.text_fields, found),
     }
 
