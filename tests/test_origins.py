@@ -146,6 +146,31 @@ def test_explained_searches_name_words_and_add_up_as_before(
     assert "origin     encoded 2 documents again" in printed
 
 
+def test_origins_of_a_passage_are_looked_for_in_the_passage(
+    model: SpladeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the whole document the network might not reach so far; places are the document's."""
+    encoder = InferenceFreeEncoder.of(model, np.ones(model.n_terms, np.float32), name="tiny")
+    encoder.save(tmp_path / "tiny")
+    text = "the dog sat on a mat " * 20 + "the big tree"
+    (tmp_path / "long.jsonl").write_bytes(orjson.dumps({"_id": "d", "text": text}))
+    index = str(tmp_path / "long.index")
+    words = ("--encoder", str(tmp_path / "tiny"), "--passages", "6/2")
+    run(capsys, "index", str(tmp_path / "long.jsonl"), index, *words)
+    starts = set()
+    for word in ("big", "tree", "cat", "mat"):
+        told = orjson.loads(run(capsys, "search", index, word, "--json", "--explain"))
+        for hit in told["queries"][0]["hits"]:
+            start, end = hit["passage"]["start"], hit["passage"]["end"]
+            starts.add(start)
+            for one in hit["terms"]:
+                origin = one["origin"]
+                first, after = origin["span"] or (start, start)
+                assert start <= first <= after <= end
+                assert text[first:after] == (origin["text"] or "")
+    assert max(starts) > 0, "some other passage than the first was best"
+
+
 def test_without_the_network_the_origin_is_unavailable(
     model: SpladeModel, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
