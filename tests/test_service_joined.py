@@ -93,10 +93,15 @@ def test_tokens_and_encode_speak_the_same_names(client: TestClient) -> None:
     }
 
 
-def test_origins_say_why_there_are_none(client: TestClient) -> None:
-    answer = client.post("/v1/indexes/docs/origins/coffee", json={"terms": ["caf"]})
-    assert answer.status_code == 409, answer.text
-    assert "exported to ONNX" in answer.json()["hint"]
+def test_origins_are_told_by_its_graph_of_a_collection_of_ours(client: TestClient) -> None:
+    answer = client.post("/v1/indexes/docs/origins/coffee", json={"terms": ["caf", "coffee"]})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["encoder"].startswith("lsr-mini@")
+    assert told["spans"] == [
+        {"field": "text", "start": 0, "end": 3, "terms": ["coffee"], "origin": "expansion"},
+        {"field": "text", "start": 0, "end": 3, "terms": ["caf"], "origin": "literal"},
+    ]
 
 
 def test_a_collection_is_rebuilt_with_it_by_name(client: TestClient) -> None:
