@@ -13,6 +13,7 @@ products ranks as we do. Lin et al., SIGIR 2020, arXiv 2003.08276.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from scipy import sparse
 
 from lsr.errors import DatasetError
 from lsr.files import read_whole
+from lsr.protobuf import counted, fields, number, read_varint, varint
 
 from ..quantised import IntegerMatrix, quantised_documents
 from ..rows import FLOAT16_MAX
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from ..store import Index
 
 FILE_NAME = "index.ciff"
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_POSTINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +66,22 @@ def write_ciff(index: "Index", folder: Path, facts: Facts) -> tuple[int, int]:
     n_docs, total = len(documents.docids), int(lengths.sum())
     with (folder / FILE_NAME).open("wb") as file:
         header = b"".join(
-            _number(field, value)
+            number(field, value)
             for field, value in ((1, 1), (2, len(used)), (3, n_docs), (4, len(used)), (5, n_docs))
         )
         average = total / n_docs if n_docs else 0.0
-        header += _number(6, total) + b"\x39" + struct.pack("<d", average)
-        _write(file, header + _text(8, f"{facts.name}, 8-bit impacts".encode()))
+        header += number(6, total) + b"\x39" + struct.pack("<d", average)
+        _write(file, header + counted(8, f"{facts.name}, 8-bit impacts".encode()))
         for term in sorted(names, key=names.__getitem__):
             a, b = int(starts[term]), int(starts[term + 1])
             docids = lists.indices[a:b].astype(np.int64)
             gaps = docids - np.concatenate([[0], docids[:-1]])
             frequencies = lists.data[a:b].astype(np.int64)
             postings = encode_postings(gaps, frequencies).tobytes()
-            head = _text(1, names[term]) + _number(2, b - a) + _number(3, int(frequencies.sum()))
+            head = counted(1, names[term]) + number(2, b - a) + number(3, int(frequencies.sum()))
             _write(file, head + postings)
-        for number, (doc_id, length) in enumerate(zip(ids, lengths.tolist(), strict=True)):
-            _write(file, _number(1, number) + _text(2, doc_id.encode()) + _number(3, length))
+        for at, (doc_id, length) in enumerate(zip(ids, lengths.tolist(), strict=True)):
+            _write(file, number(1, at) + counted(2, doc_id.encode()) + number(3, length))
     pairs = zip(facts.example.terms, facts.example.weights, strict=True)
     query = {facts.vocabulary[term]: weight for term, weight in pairs}
     (folder / "query.json").write_text(pretty(query))
@@ -92,11 +94,18 @@ def read_ciff(path: Path) -> Ciff:
 
     Raises `DatasetError` for one that is cut off or damaged, and for what is no CIFF.
     """
+    try:
+        return _parsed(memoryview(read_whole(path)), path)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def _parsed(data: memoryview, path: Path) -> Ciff:
+    """Raises `ValueError` for bytes that are no messages, else as `read_ciff`."""
     from .ciff_kernels import decode_postings
 
-    data = read_whole(path)
-    messages = _messages(data, path)
-    header = dict(_members(next(messages, b""), path))
+    messages = _messages(data)
+    header = dict(fields(next(messages, data[:0])))
     if header.get(1) != 1:
         raise DatasetError(f"{path}: no CIFF file of version 1 (its header says {header.get(1)!r})")
     n_lists, n_docs = (_whole(header.get(field, 0), path, below=len(data)) for field in (2, 3))
@@ -106,7 +115,7 @@ def read_ciff(path: Path) -> Ciff:
         message = next(messages, None)
         if message is None:
             raise DatasetError(f"{path}: cut off after {len(terms):,} of {n_lists:,} lists")
-        members = dict(_members(message, path, until=4))
+        members = _head(message)
         numbers, frequencies = decode_postings(np.frombuffer(message, np.uint8))
         if len(numbers) != members.get(2, 0):
             raise DatasetError(f"{path}: list {len(terms)} has {len(numbers)} postings, not its df")
@@ -124,7 +133,7 @@ def read_ciff(path: Path) -> Ciff:
                 f"{path}: list {len(terms)} has frequencies from {frequencies.min():,} to "
                 f"{frequencies.max():,}, wanted 0 to {FLOAT16_MAX - 1:,.0f}"
             )
-        terms.append(_string(members.get(1, b""), path))
+        terms.append(_string(members.get(1, data[:0]), path))
         docids.append(numbers)
         counts.append(frequencies)
         sizes.append(len(numbers))
@@ -133,9 +142,9 @@ def read_ciff(path: Path) -> Ciff:
         message = next(messages, None)
         if message is None:
             raise DatasetError(f"{path}: cut off within its {n_docs:,} documents")
-        members = dict(_members(message, path))
-        number = _whole(members.get(1, 0), path, below=n_docs)
-        doc_ids[number] = _string(members.get(2, b""), path)
+        members = dict(fields(message))
+        at = _whole(members.get(1, 0), path, below=n_docs)
+        doc_ids[at] = _string(members.get(2, data[:0]), path)
     nothing = [np.empty(0, np.int64)]
     matrix = sparse.csc_array(
         (np.concatenate(counts or nothing), np.concatenate(docids or nothing), np.cumsum(sizes)),
@@ -145,83 +154,36 @@ def read_ciff(path: Path) -> Ciff:
     return Ciff(rows, terms, doc_ids)
 
 
-def _whole(value: int | bytes, path: Path, *, below: int) -> int:
-    if isinstance(value, bytes) or not 0 <= value < max(1, below):
-        raise DatasetError(f"{path}: damaged: {value!r} where a number below {below:,} belongs")
+def _whole(value: int | memoryview, path: Path, *, below: int) -> int:
+    if isinstance(value, memoryview) or not 0 <= value < max(1, below):
+        got = bytes(value) if isinstance(value, memoryview) else value
+        raise DatasetError(f"{path}: damaged: {got!r} where a number below {below:,} belongs")
     return value
 
 
-def _string(value: int | bytes, path: Path) -> str:
+def _string(value: int | memoryview, path: Path) -> str:
     if isinstance(value, int):
         raise DatasetError(f"{path}: damaged: {value} where a term or an id belongs")
-    return value.decode("utf-8", "replace")
+    return str(value, "utf-8", "replace")
 
 
 def _write(file: IO[bytes], message: bytes) -> None:
-    file.write(_varint(len(message)) + message)
+    file.write(varint(len(message)) + message)
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3 | _VARINT) + _varint(value)
-
-
-def _text(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
-
-
-def _messages(data: bytes, path: Path) -> Iterator[bytes]:
+def _messages(data: memoryview) -> Iterator[memoryview]:
     at = 0
     while at < len(data):
-        length, at = _read_varint(data, at, path)
+        length, at = read_varint(data, at)
         if at + length > len(data):
-            raise DatasetError(f"{path}: cut off at byte {len(data):,}")
+            raise ValueError(f"cut off at byte {len(data):,}")
         yield data[at : at + length]
         at += length
 
 
-def _members(
-    message: bytes, path: Path, *, until: int | None = None
-) -> Iterator[tuple[int, int | bytes]]:
-    """(field, value) of a message, up to the first `until`."""
-    at = 0
-    while at < len(message):
-        key, at = _read_varint(message, at, path)
-        field, kind = key >> 3, key & 7
-        if field == until:
-            return
-        if kind == _VARINT:
-            value, at = _read_varint(message, at, path)
-            yield field, value
-            continue
-        length = {_FIXED64: 8, _FIXED32: 4}.get(kind, -1)
-        if kind == _BYTES:
-            length, at = _read_varint(message, at, path)
-        if length < 0 or at + length > len(message):
-            raise DatasetError(f"{path}: a message is damaged, field {field} of kind {kind}")
-        yield field, message[at : at + length]
-        at += length
-
-
-def _read_varint(data: bytes, at: int, path: Path) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise DatasetError(f"{path}: a number is damaged at byte {at:,}")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
+def _head(message: memoryview) -> dict[int, int | memoryview]:
+    """The fields before the postings, which come last."""
+    return dict(takewhile(lambda one: one[0] != _POSTINGS, fields(message)))
 
 
 def _page(facts: Facts) -> str:

@@ -1,6 +1,8 @@
 """Where the document weights of hits come from, for `lsr search --explain`."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LsrError
@@ -11,6 +13,32 @@ if TYPE_CHECKING:
     from lsr.encoders import SparseEncoder, Traces
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the encoder read of a hit: the whole text, or the passage that was ranked."""
+
+    row: dict[str, Any]
+    text: str
+    begin: int
+    """Where the text begins in the document."""
+
+    @cached_property
+    def _places(self) -> list[tuple[str, int, int]]:
+        from ..encoders.analysis import word_places
+
+        return word_places(self.text)
+
+    def place(self, span: tuple[int, int] | None) -> dict[str, Any]:
+        """The characters of a token, the word that they are of, and where the document has them."""
+        from ..encoders.analysis import word_at
+
+        if span is None:
+            return {"text": None, "word": None, "span": None}
+        where = (span[0] + self.begin, span[1] + self.begin)
+        word = word_at(self._places, self.text, *span)
+        return {"text": self.text[slice(*span)], "word": word, "span": where}
+
+
 def traced(
     index: "Index", encoder: "SparseEncoder", found: Sequence[list[dict[str, Any]]]
 ) -> str | None:
@@ -19,80 +47,59 @@ def traced(
     The texts of the hits are encoded again by the network of the documents. Scores stay as they
     are: those of the index.
     """
-    from ..encoders.analysis import word_places
-
     if encoder.query_strategy == "bm25":
         return None
+    texts = list(_texts(encoder, found))
     try:
         network = _network(index, encoder)
-        n_texts = 0
-        for row, text, start, terms in _texts(encoder, found):
-            n_texts += 1
-            places = word_places(text)
-            origins = {origin.term: origin for origin in network.origins(text, terms)}
-            for part in row["terms"]:
+        for read in texts:
+            terms = [part["index"] for part in read.row["terms"]]
+            origins = {origin.term: origin for origin in network.origins(read.text, terms)}
+            for part in read.row["terms"]:
                 if (origin := origins.get(part["index"])) is None:
                     continue
                 part["origin"] = {
                     "kind": "literal" if origin.literal else "expansion",
                     "token": origin.token,
-                    **_place(text, places, origin.span, start),
+                    **read.place(origin.span),
                     "window": origin.window,
                     "weight": origin.weight,
                 }
-            _spoken(encoder, row, text, start)
+            _spoken(encoder, read)
     except LsrError as error:
-        for row, text, start, _ in _texts(encoder, found):
-            _spoken(encoder, row, text, start)
+        for read in texts:
+            _spoken(encoder, read)
         return f"<- names the word that says a term; where others come from is unavailable: {error}"
-    return f"encoded {out.counted(n_texts, 'document')} again; <- names the word behind a weight"
+    n_texts = out.counted(len(texts), "document")
+    return f"encoded {n_texts} again; <- names the word behind a weight"
 
 
-def _texts(
-    encoder: "SparseEncoder", found: Sequence[list[dict[str, Any]]]
-) -> "Iterator[tuple[dict[str, Any], str, int, list[int]]]":
-    """Each hit with what the encoder read of it, the whole text or the passage that was ranked,
-    where that begins, and its terms; left out where it lacks either."""
+def _texts(encoder: "SparseEncoder", found: Sequence[list[dict[str, Any]]]) -> "Iterator[_Read]":
+    """Each hit that has a text and terms."""
     for row in (row for rows in found for row in rows):
         passage = row.get("passage")
         text = passage["text"] if passage else _text(row["fields"], encoder.text_fields)
-        terms = [part["index"] for part in row["terms"]]
-        if text and terms:
-            yield row, text, passage["start"] if passage else 0, terms
+        if text and row["terms"]:
+            yield _Read(row, text, passage["start"] if passage else 0)
 
 
-def _spoken(encoder: "SparseEncoder", row: dict[str, Any], text: str, begin: int) -> None:
+def _spoken(encoder: "SparseEncoder", read: _Read) -> None:
     """Give the terms without an origin that the text itself says the place where it first does."""
     from ..encoders import said
-    from ..encoders.analysis import word_places
 
-    places = word_places(text)
     spans: dict[int, tuple[int, int]] = {}
-    for term, start, end in said(encoder, text) or ():
+    for term, start, end in said(encoder, read.text) or ():
         spans.setdefault(term, (start, end))
-    for part in row["terms"]:
+    for part in read.row["terms"]:
         if "origin" in part or (span := spans.get(part["index"])) is None:
             continue
         part["origin"] = {
             "kind": "literal",
             "token": part["term"],
-            **_place(text, places, span, begin),
+            **read.place(span),
             "window": None,
             "weight": None,
         }
-
-
-def _place(
-    text: str, places: Sequence[tuple[str, int, int]], span: tuple[int, int] | None, begin: int
-) -> dict[str, Any]:
-    """The characters of a token, the word that they are of, and where they stand in the document,
-    of which `text` begins at `begin`."""
-    from ..encoders.analysis import word_at
-
-    if span is None:
-        return {"text": None, "word": None, "span": None}
-    where = (span[0] + begin, span[1] + begin)
-    return {"text": text[slice(*span)], "word": word_at(places, text, *span), "span": where}
 
 
 def described(part: dict[str, Any]) -> str:

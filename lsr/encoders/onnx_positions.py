@@ -13,6 +13,8 @@ takes the few fields of nodes below.
 
 from collections.abc import Iterator
 
+from ..protobuf import counted, fields, number
+
 # Field numbers of onnx.proto.
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_OUTPUT = 1, 12
@@ -20,9 +22,6 @@ _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INTEGER, _ATTRIBUTE_KIND = 1, 3, 20
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_KIND = 1, 2, 1, 1
 _INTEGER_ATTRIBUTE, _INT64_TENSOR = 2, 7
-
-_VARINT, _EIGHT, _COUNTED, _FOUR = 0, 1, 2, 5
-"""Wire types: what a field's bytes are."""
 
 _Node = tuple[str, list[str]]
 """Operator and inputs."""
@@ -43,10 +42,10 @@ def with_positions(graph: bytes) -> tuple[bytes, list[str]]:
         raise ValueError(f"a part is missing: {error}") from None
     names = [f"position_of_{name}" for name in pooled]
     added = b"".join(
-        _message(_GRAPH_NODE, _argmax(tensor, name)) + _message(_GRAPH_OUTPUT, _output(name))
+        counted(_GRAPH_NODE, _argmax(tensor, name)) + counted(_GRAPH_OUTPUT, _output(name))
         for tensor, name in zip(pooled, names, strict=True)
     )
-    return graph + _message(_MODEL_GRAPH, added), names
+    return graph + counted(_MODEL_GRAPH, added), names
 
 
 def _pooled(producers: dict[str, _Node], part: str) -> str:
@@ -60,106 +59,41 @@ def _pooled(producers: dict[str, _Node], part: str) -> str:
 
 def _nodes(model: bytes) -> Iterator[tuple[str, _Node]]:
     """Every node under the name of its first output, in the order of the graph."""
-    for number, graph in _fields(memoryview(model)):
-        if number != _MODEL_GRAPH:
-            continue
-        for part, node in _fields(graph):
-            if part != _GRAPH_NODE:
-                continue
-            operator, inputs, outputs = "", [], []
-            for field, value in _fields(node):
-                if field == _NODE_INPUT:
-                    inputs.append(str(value, "utf-8"))
-                elif field == _NODE_OUTPUT:
-                    outputs.append(str(value, "utf-8"))
-                elif field == _NODE_OPERATOR:
-                    operator = str(value, "utf-8")
+    for graph in _parts(memoryview(model), _MODEL_GRAPH):
+        for node in _parts(graph, _GRAPH_NODE):
+            inputs = [str(name, "utf-8") for name in _parts(node, _NODE_INPUT)]
+            outputs = [str(name, "utf-8") for name in _parts(node, _NODE_OUTPUT)]
+            operator = "".join(str(name, "utf-8") for name in _parts(node, _NODE_OPERATOR))
             yield outputs[0], (operator, inputs)
+
+
+def _parts(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    """The messages or texts in this field of a message."""
+    for field, value in fields(message):
+        if field == wanted and not isinstance(value, int):
+            yield value
 
 
 def _argmax(tensor: str, name: str) -> bytes:
     """A `NodeProto`: over the positions, which are not kept as a dimension."""
     return (
-        _message(_NODE_INPUT, tensor.encode())
-        + _message(_NODE_OUTPUT, name.encode())
-        + _message(_NODE_OPERATOR, b"ArgMax")
-        + _message(_NODE_ATTRIBUTE, _attribute(b"axis", 1))
-        + _message(_NODE_ATTRIBUTE, _attribute(b"keepdims", 0))
+        counted(_NODE_INPUT, tensor.encode())
+        + counted(_NODE_OUTPUT, name.encode())
+        + counted(_NODE_OPERATOR, b"ArgMax")
+        + counted(_NODE_ATTRIBUTE, _attribute(b"axis", 1))
+        + counted(_NODE_ATTRIBUTE, _attribute(b"keepdims", 0))
     )
 
 
 def _attribute(name: bytes, value: int) -> bytes:
     return (
-        _message(_ATTRIBUTE_NAME, name)
-        + _number(_ATTRIBUTE_INTEGER, value)
-        + _number(_ATTRIBUTE_KIND, _INTEGER_ATTRIBUTE)
+        counted(_ATTRIBUTE_NAME, name)
+        + number(_ATTRIBUTE_INTEGER, value)
+        + number(_ATTRIBUTE_KIND, _INTEGER_ATTRIBUTE)
     )
 
 
 def _output(name: str) -> bytes:
     """A `ValueInfoProto`: a tensor of any shape."""
-    kind = _message(_TYPE_TENSOR, _number(_TENSOR_KIND, _INT64_TENSOR))
-    return _message(_VALUE_NAME, name.encode()) + _message(_VALUE_TYPE, kind)
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and bytes of every counted field (a message, a string); numbers are passed over.
-
-    Raises `ValueError` and `IndexError` for what is no message.
-    """
-    at = 0
-    while at < len(message):
-        key, at = _read(message, at)
-        kind = key & 7
-        if kind == _VARINT:
-            _, at = _read(message, at)
-        elif kind == _COUNTED:
-            size, at = _read(message, at)
-            if at + size > len(message):
-                raise ValueError(f"a field has {size} bytes, {len(message) - at} are left")
-            yield key >> 3, message[at : at + size]
-            at += size
-        elif kind in (_EIGHT, _FOUR):
-            at += 8 if kind == _EIGHT else 4
-        else:
-            raise ValueError(f"a field is of the wire type {kind}")
-
-
-def _read(message: memoryview, at: int) -> tuple[int, int]:
-    """The varint at `at`, seven bits a byte, lowest first, and where it ends."""
-    number = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return number, at
-        if shift > 63:
-            raise ValueError("a number has more than 64 bits")
-
-
-def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number > 127:
-        written.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*written, number])
-
-
-def _number(field: int, value: int) -> bytes:
-    """A field that is a number.
-
-    >>> _number(3, 1).hex(), _number(20, 300).hex()
-    ('1801', 'a001ac02')
-    """
-    return _varint(field << 3 | _VARINT) + _varint(value)
-
-
-def _message(field: int, content: bytes) -> bytes:
-    """A counted field.
-
-    >>> _message(7, b"ab").hex(), _message(12, bytes(300))[:3].hex()
-    ('3a026162', '62ac02')
-    """
-    return _varint(field << 3 | _COUNTED) + _varint(len(content)) + content
+    kind = counted(_TYPE_TENSOR, number(_TENSOR_KIND, _INT64_TENSOR))
+    return counted(_VALUE_NAME, name.encode()) + counted(_VALUE_TYPE, kind)
