@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -217,9 +218,9 @@ def test_a_plan_holds_every_text_once_and_keeps_the_budget(
     assert longest_of_each == sorted(longest_of_each, reverse=True)
 
 
-@given(st.lists(st.integers(0, 9), max_size=50), st.integers(1, 30))
+@given(st.lists(st.integers(0, 9), max_size=50), st.integers(1, 30), st.integers(1, 3))
 def test_sorted_batches_give_the_rows_of_the_input_order(
-    lengths: list[int], token_budget: int
+    lengths: list[int], token_budget: int, callers: int
 ) -> None:
     """The network here writes the length of each text into a column: rows tell their text."""
 
@@ -234,9 +235,35 @@ def test_sorted_batches_give_the_rows_of_the_input_order(
         n_terms=2,
         token_budget=token_budget,
         progress=False,
+        callers=callers,
     )
     assert rows.shape == (len(lengths), 2)
     assert rows.toarray()[:, 0].tolist() == lengths
+
+
+def test_a_batch_that_fails_keeps_those_behind_it_from_being_read() -> None:
+    """The longest is first; of those that others had begun two may end."""
+    begun = []
+
+    def forward(tokens: Sequence[Sequence[int]]) -> SparseMatrix:
+        begun.append(len(tokens[0]))
+        if len(tokens[0]) == 1000:
+            raise MemoryError("too long")
+        time.sleep(0.05)
+        return sparse.csr_array(np.ones((1, 2), np.float32))
+
+    with pytest.raises(MemoryError, match="too long"):
+        encode_sorted(
+            ["a" * length for length in range(900, 1001)],
+            tokenise=lambda window: [[1] * len(text) for text in window],
+            forward=forward,
+            n_terms=2,
+            token_budget=1,
+            progress=False,
+            callers=2,
+        )
+    assert begun[0] == 1000
+    assert len(begun) < 10
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))

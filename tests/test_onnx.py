@@ -27,6 +27,7 @@ from lsr.encoders import (
     TextTokenizer,
     TransformerSide,
     load_encoder,
+    onnx_side,
 )
 from lsr.encoders.onnx_positions import with_positions
 from lsr.encoders.onnx_side import OnnxSide
@@ -545,6 +546,20 @@ def test_threads_are_the_callers_to_set(
     (place,) = twins["float32"].glob("*_OnnxTransformer")
     assert OnnxSide(place).session.get_session_options().intra_op_num_threads == 3
     assert OnnxSide(place, threads=1).session.get_session_options().intra_op_num_threads == 1
+
+
+def test_several_callers_give_the_vectors_of_one(
+    twins: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit: batches are the same, and each is one caller's."""
+    monkeypatch.setattr(onnx_side, "_BUDGET", 16)
+    (place,) = twins["int8"].glob("*_OnnxTransformer")
+    rows = [
+        OnnxSide(place, threads=n).encode(TEXTS * 20, prompt="", top_k=None, progress=False)
+        for n in (1, 4)
+    ]
+    assert rows[0].nnz > 0
+    assert (rows[0] != rows[1]).nnz == 0
 
 
 # --- the command, and life without torch -----------------------------------------------------

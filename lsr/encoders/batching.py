@@ -5,6 +5,7 @@ longest texts come first, so that a batch that does not fit into memory fails at
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -48,10 +49,12 @@ def encode_sorted(
     n_terms: int,
     token_budget: int,
     progress: bool,
+    callers: int = 1,
 ) -> SparseMatrix:
     """Rows of `forward(tokens)` for every text, in the order of `texts`.
 
-    A text whose token list is empty is an empty row and never reaches `forward`.
+    A text whose token list is empty is an empty row and never reaches `forward`, which so many
+    threads call at once as there are `callers`.
     """
     require_texts(texts)
     windows: list[SparseMatrix] = []
@@ -59,7 +62,9 @@ def encode_sorted(
     with done:
         for window in _windows(texts):
             windows.append(
-                _encode_window(tokenise(window), forward, n_terms, token_budget, done.update)
+                _encode_window(
+                    tokenise(window), forward, n_terms, token_budget, done.update, callers
+                )
             )
     return _stack(windows, n_terms)
 
@@ -70,21 +75,37 @@ def _encode_window(
     n_terms: int,
     token_budget: int,
     report: Callable[[int], None],
+    callers: int,
 ) -> SparseMatrix:
     full = [i for i, ids in enumerate(tokens) if len(ids)]
     report(len(tokens) - len(full))
     parts: list[SparseMatrix] = []
     order: list[int] = [i for i, ids in enumerate(tokens) if not len(ids)]
     parts.append(empty(len(order), n_terms))
-    for batch in plan([len(tokens[i]) for i in full], token_budget=token_budget):
-        positions = [full[i] for i in batch]
-        parts.append(forward([tokens[i] for i in positions]))
-        order.extend(positions)
-        report(len(positions))
+    batches = [
+        [full[i] for i in batch]
+        for batch in plan([len(tokens[i]) for i in full], token_budget=token_budget)
+    ]
+    encoded = _mapped(lambda batch: forward([tokens[i] for i in batch]), batches, callers)
+    for batch, part in zip(batches, encoded, strict=True):
+        parts.append(part)
+        order.extend(batch)
+        report(len(batch))
     inverse = np.empty(len(order), np.int64)
     inverse[order] = np.arange(len(order))
     rows: SparseMatrix = _stack(parts, n_terms)[inverse]
     return rows
+
+
+def _mapped(
+    forward: Callable[[list[int]], SparseMatrix], batches: Sequence[list[int]], callers: int
+) -> Iterator[SparseMatrix]:
+    """`forward` of every batch, in their order. What fails or is interrupted starts no other."""
+    if min(callers, len(batches)) <= 1:
+        yield from map(forward, batches)
+        return
+    with ThreadPoolExecutor(callers) as pool:
+        yield from pool.map(forward, batches)
 
 
 def padded(tokens: Tokens, pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -59,7 +59,8 @@ class OnnxSide:
 
     folder: Path
     threads: int | None = None
-    """Threads of one product; None takes `LSR_THREADS`, or every core this process may use."""
+    """How many texts are read at once, and of one product; None takes `LSR_THREADS`, or every core
+    this process may use."""
 
     @cached_property
     def space(self) -> str:
@@ -153,7 +154,7 @@ class OnnxSide:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads or _default_threads()
+        options.intra_op_num_threads = self._n_threads
         options.log_severity_level = 3
         # Waiting threads sleep: a search service shares its cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -176,6 +177,7 @@ class OnnxSide:
         self, texts: Sequence[str], *, prompt: str, top_k: int | None, progress: bool
     ) -> SparseMatrix:
         """Term weights of `texts`; a text without any token is an empty row."""
+        _ = self.session  # loaded once, not by each caller
         return encode_sorted(
             texts,
             tokenise=lambda window: self.tokenizer.framed(window, prompt=prompt),
@@ -183,6 +185,8 @@ class OnnxSide:
             n_terms=self.n_terms,
             token_budget=_BUDGET,
             progress=progress,
+            # Products of one batch are too small to share: threads wait for each other after each.
+            callers=self._n_threads,
         )
 
     def term_strings(self, terms: Sequence[int]) -> list[str]:
@@ -227,6 +231,10 @@ class OnnxSide:
                 f"{error}"
             ) from error
         return outputs
+
+    @property
+    def _n_threads(self) -> int:
+        return self.threads or _default_threads()
 
     @cached_property
     def _config(self) -> dict[str, Any]:
