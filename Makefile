@@ -14,10 +14,10 @@ demo: $(VENV)/.base  ## Index and search the standard library's documentation, o
 	@$(BIN)/lsr demo
 
 test: $(VENV)/.dev  ## Run the tests (under 6 minutes on 2 cores)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(VENV)/.dev  ## Run the heavy tests as well
-	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow"
 
 test-api: $(VENV)/.dev  ## Send 100,000 generated requests to the API (half an hour; REQUESTS=, MINUTES=, SEQUENCES=)
 	$(BIN)/python tests/contract.py --requests $(or $(REQUESTS),100000) --minutes $(or $(MINUTES),60) --sequences $(or $(SEQUENCES),500)
