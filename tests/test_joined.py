@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
 
 from lsr.__main__ import run
 from lsr.encoders import (
@@ -17,7 +20,7 @@ from lsr.encoders import (
     load_encoder,
     said,
 )
-from lsr.encoders.joined import count_words
+from lsr.encoders.joined import _side_by_side, count_words
 from lsr.errors import EncoderError, UsageError
 
 torch = pytest.importorskip("torch")
@@ -113,6 +116,21 @@ def test_a_word_of_few_texts_weighs_as_one_never_seen() -> None:
 def test_idf_is_what_a_query_gives_each_term(joined: JoinedEncoder) -> None:
     row = joined.encode_queries(["big cats"])
     np.testing.assert_array_equal(joined.idf(row.indices), row.data)
+
+
+@given(st.integers(0, 6), st.integers(0, 2**32 - 1))
+def test_rows_stand_side_by_side_as_scipy_puts_them(n_rows: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    left, right = (
+        sparse.random_array((n_rows, n), density=0.3, format="csr", dtype=np.float32, rng=random)
+        for n in (7, 11)
+    )
+    got = _side_by_side(left, right, 1.5)
+    wanted = sparse.hstack([left, right * np.float32(1.5)], format="csr")
+    for part in ("indptr", "indices", "data"):
+        np.testing.assert_array_equal(getattr(got, part), getattr(wanted, part))
+    assert got.shape == wanted.shape
+    assert (got.indices.dtype, got.data.dtype) == (np.int32, np.float32)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,10 @@ def export(
         )
     if verify is not None and floats:
         raise UsageError("--verify compares integers with our own ranking; leave --floats out")
+    if verify is not None:
+        from index.exchange.engines import ENGINES
+
+        ENGINES[target]().driver()  # missing, it is told before anything is written
     with Index.open(index, read_only=True) as opened:
         names_terms = _encoder(opened, encoder)
         report = export_index(

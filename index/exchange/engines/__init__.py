@@ -4,49 +4,47 @@ All packages are in the extra `engines`, but for Lucene's, which are in `lucene`
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from ..formats.format import Facts
 from .engine import Engine
 
 
-def _qdrant(folder: Path, facts: Facts, scratch: Path) -> Engine:
+def _qdrant() -> type[Engine]:
     from .qdrant import Qdrant
 
-    return Qdrant(folder, facts, scratch)
+    return Qdrant
 
 
-def _milvus(folder: Path, facts: Facts, scratch: Path) -> Engine:
+def _milvus() -> type[Engine]:
     from .milvus import Milvus
 
-    return Milvus(folder, facts, scratch)
+    return Milvus
 
 
-def _postgres(folder: Path, facts: Facts, scratch: Path) -> Engine:
+def _postgres() -> type[Engine]:
     from .postgres import Postgres
 
-    return Postgres(folder, facts, scratch)
+    return Postgres
 
 
-def _anserini(folder: Path, facts: Facts, scratch: Path) -> Engine:
+def _anserini() -> type[Engine]:
     from .anserini import Anserini
 
-    return Anserini(folder, facts, scratch)
+    return Anserini
 
 
-def _seismic(folder: Path, facts: Facts, scratch: Path) -> Engine:
+def _seismic() -> type[Engine]:
     from .seismic import Seismic
 
-    return Seismic(folder, facts, scratch)
+    return Seismic
 
 
-def _bmp(folder: Path, facts: Facts, scratch: Path) -> Engine:
+def _bmp() -> type[Engine]:
     from .bmp import Bmp
 
-    return Bmp(folder, facts, scratch)
+    return Bmp
 
 
-ENGINES: Mapping[str, Callable[[Path, Facts, Path], Engine]] = {
+ENGINES: Mapping[str, Callable[[], type[Engine]]] = {
     "qdrant": _qdrant,
     "milvus": _milvus,
     "pgvector": _postgres,
@@ -54,4 +52,4 @@ ENGINES: Mapping[str, Callable[[Path, Facts, Path], Engine]] = {
     "seismic": _seismic,
     "ciff": _bmp,
 }
-"""By target: (export folder, facts, an empty folder to work in) -> the loaded engine."""
+"""By target. Nothing of an engine is imported before its `driver` is asked for."""

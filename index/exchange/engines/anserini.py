@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -38,6 +39,11 @@ class Anserini:
                 weights += row["vector"].values()
                 starts.append(len(terms))
         self._impacts = _matrix(starts, terms, weights, facts.n_terms)
+
+    @staticmethod
+    def driver() -> Any:
+        """As `Engine.driver`."""
+        return Lucene.find(Path())
 
     def search(self, queries: Sequence[Query], k: int) -> Iterator[Found]:
         """As `Engine.search`, all in one run of the searcher."""

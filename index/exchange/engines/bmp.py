@@ -22,12 +22,18 @@ class Bmp:
     rescales = True
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
-        with imports_of("BMP", extra="engines", package="bmp"):
-            from bmp import Searcher, ciff2bmp
+        bmp = self.driver()
         self.version = version("bmp")
         self._names = facts.vocabulary
-        ciff2bmp(str(folder / FILE_NAME), str(scratch / "index.bmp"), 32, False)
-        self._searcher: Any = Searcher(str(scratch / "index.bmp"))
+        bmp.ciff2bmp(str(folder / FILE_NAME), str(scratch / "index.bmp"), 32, False)
+        self._searcher: Any = bmp.Searcher(str(scratch / "index.bmp"))
+
+    @staticmethod
+    def driver() -> Any:
+        """As `Engine.driver`."""
+        with imports_of("BMP", extra="engines", package="bmp"):
+            import bmp
+        return bmp
 
     def search(self, queries: Sequence[Query], k: int) -> Iterator[Found]:
         """As `Engine.search`."""

@@ -1,7 +1,10 @@
 """What a verification asks of another engine."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..formats.format import Facts
 
 Query = tuple[list[int], list[int]]
 """Term numbers and integer weights."""
@@ -19,6 +22,15 @@ class Engine(Protocol):
     name: str
     version: str
     rescales: bool
+
+    def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
+        """Load the export in `folder`, working in the empty folder `scratch`."""
+        ...
+
+    @staticmethod
+    def driver() -> Any:
+        """The package it comes in. Raises `MissingExtra` where that is not installed."""
+        ...
 
     def search(self, queries: Sequence[Query], k: int) -> Iterator[Found]:
         """For each query the k best row ids with their scores, best first."""

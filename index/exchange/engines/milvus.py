@@ -28,17 +28,16 @@ class Milvus:
     rescales = False
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
-        with imports_of("Milvus Lite", extra="engines", package="milvus-lite"):
-            from pymilvus import DataType, MilvusClient
+        pymilvus = self.driver()
         self.version = version("milvus-lite")
         self._collection = identifier(facts.name)
-        self._client: Any = MilvusClient(str(scratch / "milvus.db"))
+        self._client: Any = pymilvus.MilvusClient(str(scratch / "milvus.db"))
         described = orjson.loads((folder / "collection.json").read_bytes())
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         for field in described["schema"]["fields"]:
             schema.add_field(
                 field_name=field["fieldName"],
-                datatype=getattr(DataType, _TYPES[field["dataType"]]),
+                datatype=getattr(pymilvus.DataType, _TYPES[field["dataType"]]),
                 is_primary=field.get("isPrimary", False),
                 **field.get("elementTypeParams", {}),
             )
@@ -61,6 +60,14 @@ class Milvus:
                     row[VECTOR] = {int(term): float(w) for term, w in row[VECTOR].items()}
                 self._client.insert(self._collection, [row for row in rows if row[VECTOR]])
         self._client.load_collection(self._collection)
+
+    @staticmethod
+    def driver() -> Any:
+        """As `Engine.driver`."""
+        with imports_of("Milvus Lite", extra="engines", package="milvus-lite"):
+            import milvus_lite  # noqa: F401  what pymilvus runs for a file
+            import pymilvus
+        return pymilvus
 
     def search(self, queries: Sequence[Query], k: int) -> Iterator[Found]:
         """As `Engine.search`."""

