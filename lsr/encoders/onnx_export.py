@@ -280,8 +280,13 @@ def _is_unused(model: SparseModel, name: str) -> bool:
 
 
 def _forget_origin(proto: Any) -> None:
-    """Take out where each node was traced: stack traces that name folders of this machine."""
+    """Take out where each node was traced: stack traces that name folders of this machine.
+
+    Nodes lose their names as well, which nothing reads.
+    """
     graph = proto.graph
+    for node in graph.node:
+        node.ClearField("name")
     for part in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
         part.doc_string = ""
         del part.metadata_props[:]

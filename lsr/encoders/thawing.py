@@ -191,10 +191,10 @@ class _Weights:
 
     def _unsmoothing(self, integers: str) -> Floats:
         """1 / vector, the factor of an activation before it was rounded to `integers`."""
-        name = integers
-        for _ in range(4):  # Cast, Add, Round, Div
-            name = self._maker[name].input[0]
-        factor: Floats = self._constants[self._maker[name].input[1]]
+        node = self._maker[integers]
+        while node.op_type != "Mul":  # Reshape, QuantizeLinear, Flatten
+            node = self._maker[node.input[0]]
+        factor: Floats = self._constants[node.input[1]]
         return factor
 
     def _decoder(self, nodes: Iterable[Any]) -> Floats:
