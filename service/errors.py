@@ -49,7 +49,9 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # whatever else the framework met while it read the body
         problem = ProblemError(
-            "malformed_json", "The body is not JSON in UTF-8, or it is nested too deeply."
+            "malformed_json",
+            "The body is not JSON in UTF-8, is nested too deeply, or has a number of thousands of "
+            "digits.",
         )
         return problem_response(request.scope, problem)
     code = code_of_status(error.status_code)

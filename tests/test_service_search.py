@@ -277,6 +277,23 @@ def test_a_cursor_stops_at_the_least_score(served: Served) -> None:
     assert found == above
 
 
+def test_a_relative_least_score_stays_what_it_was_on_the_first_page(tmp_path: Path) -> None:
+    path = tmp_path / "live.index"
+    body = {"query": ones(*QUERY), "min_score": {"relative": 0.5}, "limit": 3}
+    with Index.create(path, n_terms=12, max_weight=255.0) as index:
+        index.add([number_document(one) for one in NUMBERS], matrix_of(list(NUMBERS.values()), 12))
+        with serving({"live": path}) as served:
+            answer = served.search("live", **body, cursor="start")
+            found, told = scored(answer), answer["min_score"]
+            index.add([Document("late")], matrix_of([dict.fromkeys(QUERY, 50)], 12))
+            assert served.search("live", **body)["min_score"]["value"] > told["value"]
+            while (cursor := answer["next_cursor"]) is not None:
+                answer = served.search("live", **body, cursor=cursor)
+                assert answer["min_score"] == told
+                found += scored(answer)
+    assert found == [one for one in ranking(NUMBERS, QUERY) if one[1] >= 4.5]
+
+
 @pytest.mark.parametrize("limit", [1, 10, 100])
 @pytest.mark.parametrize("least", [None, 4.5, 8.9])
 @pytest.mark.parametrize("condition", [None, {"parity": "odd"}])

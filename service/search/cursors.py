@@ -1,6 +1,6 @@
 """Cursors: pages of one commit, however the index changes meanwhile.
 
-    base64url( version, generation, position, digests of request and index, HMAC-SHA256 of it all )
+    base64url( version, generation, position, best, digests of request and index, HMAC-SHA256 )
 
 A cursor is opaque and signed, so that nobody can ask for a place we did not offer, and it belongs
 to one question: what decides a ranking must not change from page to page, while the size of a page
@@ -11,6 +11,7 @@ way to an exact page.
 import base64
 import hashlib
 import hmac
+import math
 import struct
 from dataclasses import dataclass
 
@@ -18,8 +19,8 @@ from ..collection import Collection
 from ..problems import Fault, ProblemError
 from ..wire.search import FIRST_PAGE, SearchRequest
 
-_LAYOUT = struct.Struct("<BQI12s8s")
-_VERSION = 2
+_LAYOUT = struct.Struct("<BQId12s8s")
+_VERSION = 3
 _SIGNATURE = 16
 _RANKING = {"query", "filter", "require_terms", "exclude_terms", "min_score"}
 
@@ -30,6 +31,9 @@ class Place:
 
     generation: int | None
     position: int
+    best_possible: float | None = None
+    """What the first page's relative `min_score` was a share of: documents added since do not raise
+    it for the pages after."""
 
 
 def digest(collection: Collection, request: SearchRequest) -> bytes:
@@ -48,7 +52,7 @@ def place_of(collection: Collection, request: SearchRequest, secret: bytes) -> P
         padded = request.cursor + "=" * (-len(request.cursor) % 4)
         given = base64.b64decode(padded, altchars=b"-_", validate=True)
         sealed, signature = given[: _LAYOUT.size], given[_LAYOUT.size :]
-        version, generation, position, question, identity = _LAYOUT.unpack(sealed)
+        version, generation, position, best, question, identity = _LAYOUT.unpack(sealed)
     except (ValueError, struct.error):
         raise _invalid("The cursor is none of this server's.") from None
     if not hmac.compare_digest(signature, _signature(secret, sealed)) or version != _VERSION:
@@ -60,13 +64,14 @@ def place_of(collection: Collection, request: SearchRequest, secret: bytes) -> P
         )
     if identity != _identity(collection):  # rebuilt, rolled back or swapped since
         raise expired(collection)
-    return Place(generation, position)
+    return Place(generation, position, None if math.isnan(best) else best)
 
 
 def next_cursor(collection: Collection, request: SearchRequest, secret: bytes, place: Place) -> str:
     """The cursor of the page that begins at `place`."""
+    best = math.nan if place.best_possible is None else place.best_possible
     belongs = _question(collection, request), _identity(collection)
-    sealed = _LAYOUT.pack(_VERSION, place.generation, place.position, *belongs)
+    sealed = _LAYOUT.pack(_VERSION, place.generation, place.position, best, *belongs)
     return base64.urlsafe_b64encode(sealed + _signature(secret, sealed)).rstrip(b"=").decode()
 
 

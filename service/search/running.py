@@ -80,7 +80,8 @@ def search(
     except SnapshotGone as error:
         raise expired(collection) from error
     watch.lap("encode")
-    threshold = threshold_of(collection, query.matrix, request.min_score)
+    best = None if place is None else place.best_possible
+    threshold = threshold_of(collection, query.matrix, request.min_score, best=best)
     prepare(collection.index, request.filter)
     mode = request.mode
     question = Question(
@@ -91,7 +92,7 @@ def search(
         Approximate(recall=mode.approx.recall, pages=mode.approx.pages)
         if isinstance(mode, Approximately)
         else None,
-        None if threshold is None else threshold[0],
+        None if threshold is None else threshold["value"],
         place,
         request.offset if place is None else place.position,
         request.limit,
@@ -143,9 +144,13 @@ def search(
         answer["total"] = _total(collection, question, request, found, cancel)
         watch.lap("score")
     if threshold is not None:
-        answer["min_score"] = threshold[1]
+        answer["min_score"] = threshold
     if place is not None:
-        following = Place(found.generation, question.first + request.limit)
+        following = Place(
+            found.generation,
+            question.first + request.limit,
+            None if threshold is None else threshold.get("best_possible"),
+        )
         answer["next_cursor"] = (
             next_cursor(collection, request, secret, following)
             if page.full and not report.stopped and following.position < MAX_DEPTH

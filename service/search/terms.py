@@ -1,7 +1,6 @@
 """Terms that a hit must or may not hold, and the score that it must reach."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -96,13 +95,20 @@ def best_possible(collection: Collection, query: SparseMatrix) -> float:
 
 
 def threshold_of(
-    collection: Collection, query: SparseMatrix, wanted: float | RelativeScore | None
-) -> tuple[float, dict[str, Any]] | None:
-    """The least score of a hit, and how the answer tells it; None where none was asked for."""
+    collection: Collection,
+    query: SparseMatrix,
+    wanted: float | RelativeScore | None,
+    *,
+    best: float | None = None,
+) -> dict[str, float] | None:
+    """The least score of a hit as the answer tells it; None where none was asked for.
+
+    `best` is the best possible score where an earlier page has told it.
+    """
     if wanted is None:
         return None
     if not isinstance(wanted, RelativeScore):
-        return wanted, {"value": wanted}
-    best = best_possible(collection, query)
-    value = best * wanted.relative
-    return value, {"value": value, "best_possible": best}
+        return {"value": wanted}
+    if best is None:
+        best = best_possible(collection, query)
+    return {"value": best * wanted.relative, "best_possible": best}
