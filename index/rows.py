@@ -113,7 +113,11 @@ def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) ->
             raise UsageError(
                 f"document {doc_id!r}: field {name!r} is {repr(value)[:100]}; it was declared "
                 f"{kind}, so it must be {WANTED[kind]} or absent"
-                + (" (cells of TSV and CSV are text; JSON lines keep numbers)" if texted else "")
+                + (
+                    " (cells of TSV and CSV are text; JSON lines and Parquet keep numbers)"
+                    if texted
+                    else ""
+                )
             )
 
 

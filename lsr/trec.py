@@ -7,16 +7,21 @@ by tabs. Reading a run orders each query as trec_eval does: by score, then by do
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import DatasetError
 from .files import atomic_write, decode, read_lines
+from .parquet import SUFFIX as PARQUET_SUFFIX
+from .parquet import parquet_rows
 from .types import MAX_GRADE, Qrels, Run
 
 _LARGEST = float(np.finfo(np.float32).max)
 _HEADER_NAMES = ("query-id", "query_id", "qid", "_id", "topic")
+_DOCUMENT_NAMES = ("corpus-id", "corpus_id", "doc_id", "docid")
+_GRADE_NAMES = ("score", "grade", "relevance", "label")
 
 
 def read_run(path: str | Path) -> Run:
@@ -59,11 +64,14 @@ def write_run(path: str | Path, run: Run, *, tag: str = "lsr") -> None:
 
 
 def read_qrels(path: str | Path) -> Qrels:
-    """Read BEIR's three columns, with or without header, or TREC's `query_id 0 doc_id grade`."""
+    """Read BEIR's three columns, with or without header, or TREC's `query_id 0 doc_id grade`.
+
+    A .parquet file has the columns by BEIR's names; without `score` every pair is relevant.
+    """
     path = Path(path)
     qrels: Qrels = {}
     first = True
-    for number, cells in _cells(path):
+    for number, cells in _judgements(path) if path.suffix == PARQUET_SUFFIX else _cells(path):
         is_header, first = first and cells[0].lower() in _HEADER_NAMES, False
         if len(cells) not in (3, 4):
             raise DatasetError(
@@ -131,6 +139,22 @@ def write_qrels(path: str | Path, qrels: Qrels) -> None:
                 else:
                     _refuse_blanks(path, query_id, doc_id)
                     out.write(f"{query_id} 0 {doc_id} {grade}\n".encode())
+
+
+def _judgements(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Query, document and grade of each row of a Parquet file."""
+
+    def named(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+        return next((str(row[name]) for name in names if name in row), None)
+
+    for number, row in parquet_rows(path):
+        query_id, doc_id = named(row, _HEADER_NAMES), named(row, _DOCUMENT_NAMES)
+        if query_id is None or doc_id is None:
+            raise DatasetError(
+                f"{path}:{number}: got the columns {', '.join(row)}; wanted query-id, corpus-id "
+                "and score"
+            )
+        yield number, [query_id, doc_id, named(row, _GRADE_NAMES) or "1"]
 
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -282,7 +282,10 @@ class TestIndex:
     def test_numbers_of_a_csv_are_texts_and_the_way_out_is_told(self, tmp_path, capsys):
         (tmp_path / "c.csv").write_text("id,text,year\n1,Fees,2020\n")
         assert run(["index", "c.csv", "c.index", "--field", "year:int"]) == 2
-        assert "cells of TSV and CSV are text; JSON lines keep numbers" in capsys.readouterr().err
+        assert (
+            "cells of TSV and CSV are text; JSON lines and Parquet keep numbers"
+            in capsys.readouterr().err
+        )
 
     def test_a_declared_field_that_no_document_has_is_told(self, corpus, tmp_path, capsys):
         """A misspelt name was found out by filters that let nothing pass."""
@@ -344,7 +347,7 @@ class TestIndex:
         assert run(["index", "c.xml", "c.index"]) == 1
         names = (
             ".jsonl, .json, .ndjson (JSON lines), .tsv or .txt (id<TAB>text), .csv (a header, then "
-            "rows)"
+            "rows), .parquet"
         )
         assert f"c.xml  (a file that is not named {names})" in capsys.readouterr().err
         for suffix in (".jsonl", ".json", ".ndjson", ".tsv", ".txt"):

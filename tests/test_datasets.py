@@ -194,7 +194,7 @@ class TestReadDocuments:
 
     def test_another_kind_of_file_is_refused_by_name(self, tmp_path):
         with pytest.raises(DatasetError, match=r"wanted a name ending in \.jsonl"):
-            list(read_documents(tmp_path / "c.parquet"))
+            list(read_documents(tmp_path / "c.xlsx"))
 
 
 class TestReadQueries:
@@ -374,7 +374,7 @@ class TestLoadDataset:
             ("modules.json", "a folder of a model, an index or half a data set"),
             ("vectors.npz", "a folder of a model, an index or half a data set"),
             ("DATA.JSONL", r"a folder with DATA\.JSONL, and without corpus\.jsonl"),
-            ("data/train/one.csv.gz", r"a folder with data/train/one\.csv\.gz, and"),
+            ("data/train/one.tsv.gz", r"a folder with data/train/one\.tsv\.gz, and"),
         ],
     )
     def test_a_readme_beside_data_is_no_corpus(self, beside, told, tmp_path):

@@ -13,7 +13,7 @@ from ..errors import DatasetError
 from . import _printing as out
 
 if TYPE_CHECKING:
-    from ..datasets import Dataset, TextFolder
+    from ..datasets import Dataset, ShardFolder, TextFolder
 
 _MOST_NAMES = 10_000
 """Names of fields that are counted; more are data in the place of names, and cost memory."""
@@ -83,11 +83,12 @@ class Census:
                 out.note("field", f"{name}: in 0 of {documents}; they have {had or 'no fields'}")
 
 
-def note_read(source: "TextFolder") -> None:
+def note_read(source: "ShardFolder | TextFolder") -> None:
     """Tell what of a folder is read as a corpus, and what is not."""
     left = ""
     if source.others:
         are = "is" if len(source.others) == 1 else "are"
         first = out.printable(str(source.others[0].relative_to(source.path)))
         left = f"; {out.counted(len(source.others), 'other file')} {are} left out, such as {first}"
-    out.note("reads", f"{source.path}: {out.counted(len(source.files), 'text')}{left}")
+    what = out.counted(len(source.files), source.what)
+    out.note("reads", f"{source.path}: {what}{left}")

@@ -35,8 +35,8 @@ BUSY = 0.5
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option(
     "--queries",
-    help="A data set (judged: nDCG@10 is shown, too) or a .jsonl, .tsv or .csv file. Without it, "
-    "queries are made of documents of the index.",
+    help="A data set (judged: nDCG@10 is shown, too) or a .jsonl, .tsv, .csv or .parquet file. "
+    "Without it, queries are made of documents of the index.",
 )
 @click.option("--split", help="Whose queries of a data set. Default: its usual split")
 @click.option("--n", "n", type=int, default=300, show_default=True, help="How many queries.")

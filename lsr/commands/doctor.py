@@ -44,8 +44,8 @@ Examples:
 @click.option(
     "--queries",
     metavar="DATASET|FILE",
-    help="Real queries: a data set, or a .jsonl, .tsv or .csv file. Without them, titles and first "
-    "sentences of the corpus are asked.",
+    help="Real queries: a data set, or a .jsonl, .tsv, .csv or .parquet file. Without them, titles "
+    "and first sentences of the corpus are asked.",
 )
 @click.option("--split", help="Whose queries of a data set. Default: its usual split")
 @click.option("--n", "n", type=click.IntRange(min=1), help="How many queries. Default: 200")

@@ -24,6 +24,7 @@ Examples:
   lsr index scifact words.index --encoder bm25
   lsr index corpus.jsonl.gz my.index --encoder runs/encoder --field lang:keyword
   lsr index books/ books.index --passages 256/32
+  lsr index wikipedia/20231101.en wiki.index --encoder bm25
   lsr index patents.jsonl patents.index --text-field abstract --text-field claims
   lsr index corpus.jsonl.gz small.index --prune-terms 64 --prune-postings 0.8
   lsr index corpus.jsonl.gz big.index --shards 4 --ray
@@ -141,15 +142,16 @@ def index(
     """Build INDEX, a directory, of the documents of CORPUS.
 
     CORPUS is a BEIR folder, a .jsonl file, a .tsv or .txt of id<TAB>text, a .csv with a header (all
-    also .gz, .zst), a folder of Markdown and text files, or the name of a dataset. The encoder
-    lsr-mini comes with this package and reads some 200 short documents a second on two cores;
-    `--encoder bm25` ten thousand, by words alone. A build that was interrupted goes on when the
-    same command is given again. Of --shards, INDEX holds several indexes and the file shards.json.
+    also .gz, .zst), a .parquet, a folder of several such files or of Markdown and text files, or
+    the name of a dataset. The encoder lsr-mini comes with this package and reads some 200 short
+    documents a second on two cores; `--encoder bm25` ten thousand, by words alone. A build that was
+    interrupted goes on when the same command is given again. Of --shards, INDEX holds several
+    indexes and the file shards.json.
     """
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM
 
-    from ..datasets import TextFolder, load_dataset, located_in
+    from ..datasets import ShardFolder, TextFolder, load_dataset, located_in
     from ..encoders import is_binary
 
     postings = None if prune_postings is None else postings_kept(prune_postings)
@@ -158,7 +160,7 @@ def index(
     kinds = dict(field_kind(text) for text in fields)
     windows = None if passages is None else windows_of(passages)
     source = load_dataset(corpus)
-    if isinstance(source, TextFolder):
+    if isinstance(source, ShardFolder | TextFolder):
         note_read(source)
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")

@@ -50,7 +50,7 @@ ALGORITHMS = ("auto", "exhaustive", "blockmax")
 @click.option(
     "--queries",
     type=click.Path(path_type=Path),
-    help="Read queries from a .jsonl, .tsv or .csv file.",
+    help="Read queries from a .jsonl, .tsv, .csv or .parquet file.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Write a TREC run instead of printing."

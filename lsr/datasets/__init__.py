@@ -8,6 +8,7 @@ from .names import available, load_dataset
 from .pools import draw_pool
 from .records import read_documents, read_queries
 from .repeated import located_in
+from .shards import ShardFolder
 from .texts import TextFolder
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "CorpusFile",
     "Dataset",
     "JudgedBy",
+    "ShardFolder",
     "TextFolder",
     "Unjudged",
     "available",

@@ -1,4 +1,7 @@
-"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv, maybe compressed."""
+"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv, maybe compressed.
+
+Or in the hub's, where each of them is Parquet, in one file or several: corpus/*.parquet.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,13 +9,15 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import DatasetError
+from ..parquet import SUFFIX as PARQUET_SUFFIX
 from ..trec import read_qrels
 from ..types import Document, Qrels, Query
 from .dataset import fingerprint_files
 from .records import COMPRESSED, read_documents, read_queries
+from .shards import complete, stem_of
 
-_CORPUS = ("corpus.jsonl", "corpus.json", "corpus.tsv")
-_QUERIES = ("queries.jsonl", "queries.json", "queries.tsv")
+_CORPUS, _QUERIES, _QRELS = "corpus", "queries", "qrels"
+_SUFFIXES = (".jsonl", ".json", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -25,26 +30,24 @@ class BeirFolder:
     @staticmethod
     def is_one(path: Path) -> bool:
         """Whether the folder holds a corpus file."""
-        return path.is_dir() and _find(path, _CORPUS) is not None
+        return path.is_dir() and bool(_files(path, _CORPUS))
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change when the corpus, the queries or the judgements change."""
-        files = [
-            _find(self.path, _CORPUS),
-            _find(self.path, _QUERIES),
-            *self._qrels_files().values(),
-        ]
-        return fingerprint_files([file for file in files if file is not None], root=self.path)
+        qrels = [file for files in self._qrels_files().values() for file in files]
+        files = [*_files(self.path, _CORPUS), *_files(self.path, _QUERIES), *qrels]
+        return fingerprint_files(files, root=self.path)
 
     @property
-    def corpus_file(self) -> Path:
-        """The file of the documents."""
+    def corpus_files(self) -> tuple[Path, ...]:
+        """The files of the documents, in order. Raises `DatasetError` where a part is missing."""
         return self._wanted(_CORPUS)
 
     def documents(self) -> Iterator[Document]:
         """Stream the corpus."""
-        return read_documents(self.corpus_file)
+        for file in self.corpus_files:
+            yield from read_documents(file)
 
     def splits(self) -> list[str]:
         """The splits with a qrels file, test first."""
@@ -56,22 +59,27 @@ class BeirFolder:
         A judged query without text is a `DatasetError`: left out, it would flatter every mean.
         """
         judged = self.qrels(split)
-        file = self._wanted(_QUERIES)
+        files = self._wanted(_QUERIES)
         found: dict[str, Query] = {}
-        for query in read_queries(file):
-            if query.query_id in judged and found.setdefault(query.query_id, query) != query:
-                raise DatasetError(f"{file}: query {query.query_id!r} occurs twice, with two texts")
+        for file in files:
+            for query in read_queries(file):
+                if query.query_id in judged and found.setdefault(query.query_id, query) != query:
+                    raise DatasetError(
+                        f"{file}: query {query.query_id!r} occurs twice, with two texts"
+                    )
         missing = judged.keys() - found.keys()
         if missing:
             raise DatasetError(
-                f"{file}: {len(missing)} of the {len(judged)} queries judged in split {split!r} "
-                f"have no text here, for example {min(missing)!r}; wanted every judged query"
+                f"{files[0]}: {len(missing)} of the {len(judged)} queries judged in split "
+                f"{split!r} have no text here, for example {min(missing)!r}; wanted every judged "
+                "query"
             )
         return list(found.values())
 
     def all_queries(self) -> Iterator[Query]:
         """Stream every query of the folder, judged or not."""
-        return read_queries(self._wanted(_QUERIES))
+        for file in self._wanted(_QUERIES):
+            yield from read_queries(file)
 
     def qrels(self, split: str = "test") -> Qrels:
         """The judgements of this split."""
@@ -81,30 +89,41 @@ class BeirFolder:
                 f"{self.path}: no split {split!r}; wanted qrels/{split}.tsv, there is "
                 f"{', '.join(self.splits()) or 'no qrels file at all'}"
             )
-        qrels = read_qrels(files[split])
+        qrels: Qrels = {}
+        for file in complete(files[split]):
+            for query_id, grades in read_qrels(file).items():
+                qrels.setdefault(query_id, {}).update(grades)
         if not qrels:
-            raise DatasetError(f"{files[split]}: holds no judgements, wanted at least one")
+            raise DatasetError(f"{files[split][0]}: holds no judgements, wanted at least one")
         return qrels
 
-    def _qrels_files(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in sorted((self.path / "qrels").glob("*.tsv*")):
+    def _qrels_files(self) -> dict[str, tuple[Path, ...]]:
+        folder = self.path / _QRELS
+        found: dict[str, tuple[Path, ...]] = {}
+        for path in sorted(folder.glob("*.tsv*")):
             split = path.name.split(".tsv")[0]
-            if path.name in (f"{split}.tsv", f"{split}.tsv.gz", f"{split}.tsv.zst"):
-                found.setdefault(split, path)
-        return found
+            if path.name in (f"{split}.tsv", *(f"{split}.tsv{end}" for end in COMPRESSED)):
+                found.setdefault(split, (path,))
+        parts: dict[str, tuple[Path, ...]] = {}
+        for path in sorted(folder.glob(f"*{PARQUET_SUFFIX}")):
+            parts[stem_of(path)] = (*parts.get(stem_of(path), ()), path)
+        return parts | found
 
-    def _wanted(self, names: tuple[str, ...]) -> Path:
-        path = _find(self.path, names)
-        if path is None:
-            raise DatasetError(f"{self.path}: no {names[0]} (also .gz or .zst) in this folder")
-        return path
+    def _wanted(self, stem: str) -> tuple[Path, ...]:
+        files = _files(self.path, stem)
+        if not files:
+            raise DatasetError(
+                f"{self.path}: no {stem}{_SUFFIXES[0]} (also .gz or .zst) in this folder, nor "
+                f"{stem}/*{PARQUET_SUFFIX}"
+            )
+        return complete(files)
 
 
-def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
-    for name in names:
-        for suffix in ("", *COMPRESSED):
-            path = folder / f"{name}{suffix}"
+def _files(folder: Path, stem: str) -> tuple[Path, ...]:
+    for suffix in _SUFFIXES:
+        for compressed in ("", *COMPRESSED):
+            path = folder / f"{stem}{suffix}{compressed}"
             if path.is_file():
-                return path
-    return None
+                return (path,)
+    places = (stem, f"{stem}-*-of-*", f"{stem}/*")
+    return tuple(path for at in places for path in sorted(folder.glob(f"{at}{PARQUET_SUFFIX}")))

@@ -77,7 +77,7 @@ class Unjudged(ABC):
 
 @dataclass(frozen=True)
 class CorpusFile(Unjudged):
-    """One .jsonl, .tsv or .csv file: documents without queries."""
+    """One .jsonl, .tsv, .csv or .parquet file: documents without queries."""
 
     path: Path
 

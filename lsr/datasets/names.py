@@ -13,6 +13,7 @@ from .catalogue import GROUPS, archive_of, irds_id
 from .dataset import CorpusFile, Dataset
 from .irds import IrDataset
 from .records import SUFFIXES, record_format
+from .shards import ShardFolder
 from .shipped_sets import PYTHON_DOCS, PythonDocs
 from .texts import TextFolder
 
@@ -25,9 +26,9 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
     In order: a BEIR folder or corpus file at this path; `$LSR_DATA/<name>` and
     `$LSR_DATA/beir/<name>`; the cache; the sets this project ships (`python-docs`); ir_datasets, if
     installed; the archive that BEIR publishes, which is downloaded into the cache; a folder of
-    Markdown or text files at this path. What begins with `.`, `~` or `/` is looked for at that path
-    alone. `irds:<id>` asks ir_datasets alone. `catalogue.members` turns the name of a group into
-    those of its members.
+    Markdown or text files, or of .jsonl, .csv or .parquet, at this path. What begins with `.`, `~`
+    or `/` is looked for at that path alone. `irds:<id>` asks ir_datasets alone.
+    `catalogue.members` turns the name of a group into those of its members.
     """
     name = str(name_or_path)
     if not name:
@@ -67,8 +68,11 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
             return BeirFolder(name, fetch(archive, cache_folder() / "datasets"))
         except DatasetError as error:
             looked.append(f"  {error}")
-    elif given.is_dir() and not TextFolder.why_not(given):
-        return TextFolder(given)
+    elif given.is_dir():
+        if not TextFolder.why_not(given):
+            return TextFolder(given)
+        if not ShardFolder.why_not(given):
+            return ShardFolder(given)
     looked = [*(f"  {path}  ({_what_is_at(path)})" for path in passed), *looked]
     names = available()
     raise DatasetError(
@@ -116,7 +120,9 @@ def _is_path_like(name: str) -> bool:
 
 def _what_is_at(path: Path) -> str:
     if path.is_dir():
-        return TextFolder.why_not(path) or "a folder of texts: give its path, ./ and all"
+        if TextFolder.why_not(path) and (why := ShardFolder.why_not(path)):
+            return why
+        return "a folder of files: give its path, ./ and all"
     if path.is_file():
         return f"a file that is not named {SUFFIXES}"
     return "not there"

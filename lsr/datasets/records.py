@@ -1,4 +1,4 @@
-"""Documents and queries from JSON-lines, TSV and CSV files, streaming."""
+"""Documents and queries from JSON-lines, TSV, CSV and Parquet files, streaming."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +8,14 @@ import orjson
 
 from ..errors import DatasetError
 from ..files import decode, read_csv, read_lines
+from ..parquet import SUFFIX as PARQUET_SUFFIX
+from ..parquet import parquet_rows
 from ..types import MAX_ID_BYTES, Document, Query
 
-ID_NAMES = ("_id", "id", "doc_id")
+ID_NAMES = ("_id", "id", "doc_id", "docid", "docno")
 """Names of the id, the first that is present wins; the others remain ordinary fields."""
 
-QUERY_ID_NAMES = ("_id", "id", "query_id", "qid")
+QUERY_ID_NAMES = ("_id", "id", "query_id", "query-id", "qid")
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 TSV_SUFFIXES = (".tsv", ".txt")
@@ -21,15 +23,18 @@ CSV_SUFFIX = ".csv"
 COMPRESSED = (".gz", ".zst")
 SUFFIXES = (
     f"{', '.join(JSON_SUFFIXES)} (JSON lines), {' or '.join(TSV_SUFFIXES)} (id<TAB>text), "
-    f"{CSV_SUFFIX} (a header, then rows)"
+    f"{CSV_SUFFIX} (a header, then rows), {PARQUET_SUFFIX}"
 )
-"""For people: what a file of documents or queries may be called, maybe compressed."""
+"""For people: what a file of documents or queries may be called; all but the last maybe compressed.
+"""
 
 _TEXT_FIELDS = ("title", "text")
 
 
 def record_format(path: Path) -> str | None:
-    """'json', 'tsv', 'csv' or None by the file's name, seen through .gz and .zst."""
+    """'json', 'tsv', 'csv', 'parquet' or None by the file's name, seen through .gz and .zst."""
+    if path.suffix == PARQUET_SUFFIX:  # which compresses inside
+        return "parquet"
     name = Path(path.stem) if path.suffix in COMPRESSED else path
     if name.suffix in JSON_SUFFIXES:
         return "json"
@@ -39,12 +44,13 @@ def record_format(path: Path) -> str | None:
 
 
 def read_documents(path: str | Path) -> Iterator[Document]:
-    """Stream the documents of a .jsonl, .tsv or .csv file (also .gz, .zst); empty ones hold none.
+    """Stream the documents of a .jsonl, .tsv or .csv (also .gz, .zst) or .parquet file.
 
-    JSON: one object a line, its id a string or integer under `_id`, `id` or `doc_id`, all else a
-    field. TSV: `id<TAB>text`, or a first line that names the columns. CSV: a header that names the
-    columns, one of them the id; cells may be quoted and hold line ends. Repeated ids are not looked
-    for: the index, which must keep ids anyway, refuses them.
+    JSON: one object a line, its id a string or integer under one of `ID_NAMES`, all else a field.
+    TSV: `id<TAB>text`, or a first line that names the columns. CSV: a header that names the
+    columns, one of them the id; cells may be quoted and hold line ends. Parquet: columns by name,
+    one of them the id (extra `parquet`). An empty file holds none. Repeated ids are not looked for:
+    the index, which must keep ids anyway, refuses them.
     """
     path = Path(path)
     for number, row in _rows(path, ID_NAMES):
@@ -60,7 +66,9 @@ def read_documents(path: str | Path) -> Iterator[Document]:
 
 
 def read_queries(path: str | Path) -> Iterator[Query]:
-    """Stream the queries of a .jsonl (`_id` or `id`, `text`) or .tsv (`id<TAB>text`) file."""
+    """Stream the queries of a .jsonl (`_id` or `id`, `text`) or .tsv (`id<TAB>text`) file, or of
+    the others of `read_documents`.
+    """
     path = Path(path)
     for number, row in _rows(path, QUERY_ID_NAMES):
         query_id = _take_id(path, number, row, QUERY_ID_NAMES)
@@ -75,7 +83,7 @@ def read_queries(path: str | Path) -> Iterator[Query]:
 
 
 def lines_of(path: Path, doc_id: str) -> list[int]:
-    """The lines whose document has this id."""
+    """The lines, or rows, whose document has this id."""
     return [
         number
         for number, row in _rows(path, ID_NAMES)
@@ -91,9 +99,11 @@ def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str
             yield from _tsv_rows(path, id_names)
         case "csv":
             yield from _csv_rows(path, id_names)
+        case "parquet":
+            yield from parquet_rows(path)
         case _:
             raise DatasetError(
-                f"{path}: wanted a name ending in {SUFFIXES}, then maybe {' or '.join(COMPRESSED)}"
+                f"{path}: wanted a name ending in {SUFFIXES}; then maybe {' or '.join(COMPRESSED)}"
             )
 
 

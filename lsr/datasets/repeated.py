@@ -5,11 +5,13 @@ Whoever streams a corpus keeps no ids, which would take a hundred bytes a docume
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import DatasetError, RepeatedId
 from .beir import BeirFolder
 from .dataset import CorpusFile, Dataset
 from .records import lines_of
+from .shards import ShardFolder
 
 
 @contextmanager
@@ -20,15 +22,19 @@ def located_in(source: Dataset) -> Iterator[None]:
     except RepeatedId as error:
         match source:
             case CorpusFile(path=path):
-                file = path
+                files: tuple[Path, ...] = (path,)
             case BeirFolder():
-                file = source.corpus_file
+                files = source.corpus_files
+            case ShardFolder():
+                files = source.files
             case _:
                 raise
-        lines = lines_of(file, error.doc_id)
-        if len(lines) < 2:  # changed in between
+        found = [(file, line) for file in files for line in lines_of(file, error.doc_id)]
+        if len(found) < 2:  # changed in between
             raise
+        (first, at), (second, line) = found[:2]
+        where = f"in line {at}" if first == second else f"in {first}:{at}"
         raise DatasetError(
-            f"{file}:{lines[1]}: the id {error.doc_id!r} occurs twice, first in line {lines[0]}; "
-            "ids name documents, so each may occur once. Remove or rename one of them"
+            f"{second}:{line}: the id {error.doc_id!r} occurs twice, first {where}; ids name "
+            "documents, so each may occur once. Remove or rename one of them"
         ) from error

@@ -1,6 +1,5 @@
 """A folder of Markdown and plain text files, a document a file, as notes and manuals lie."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,22 +8,11 @@ from pathlib import Path
 from ..errors import DatasetError
 from ..types import Document
 from .dataset import Unjudged, fingerprint_files
+from .folders import DATA, is_ours, walk
 
 SUFFIXES = (".md", ".markdown", ".rst", ".txt")
 _MARKDOWN = (".md", ".markdown")
 _FENCES = ("```", "~~~")
-
-_OURS = (
-    "modules.json", "config.json", "tokenizer.json", "catalog.sqlite", "shards.json",
-    "service.sqlite", "qrels", "vectors.npz", "encoder.json",
-)  # fmt: skip
-"""What a model, an index, a data directory, judgements or encoded texts have among them."""
-_OTHERS = ("node_modules",)
-_UNFINISHED = (".building", ".parts", ".work")
-_DATA = frozenset(
-    {".jsonl", ".ndjson", ".tsv", ".csv", ".parquet", ".arrow", ".npz", ".safetensors", ".gguf"}
-)
-"""Beside such files a README is about a collection or a model, and not a document of it."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +25,17 @@ class TextFolder(Unjudged):
     """
 
     path: Path
+    what = "text"
+    """What one of its files is called."""
 
     @staticmethod
     def why_not(path: Path) -> str:
         """Why the folder is no corpus of texts; empty where it is one."""
-        if _is_ours([child.name for child in path.iterdir()]):
+        if is_ours([child.name for child in path.iterdir()]):
             return "a folder of a model, an index or half a data set"
         n_texts = 0
-        for file in _walk(path):
-            if _suffix(file) in _DATA or (_suffix(file.with_suffix("")) in _DATA):
+        for file in walk(path):
+            if _suffix(file) in DATA or (_suffix(file.with_suffix("")) in DATA):
                 return f"a folder with {file.relative_to(path)}, and without corpus.jsonl"
             n_texts += _suffix(file) in SUFFIXES
         return "" if n_texts else f"a folder without corpus.jsonl or any {', '.join(SUFFIXES)}"
@@ -67,7 +57,7 @@ class TextFolder(Unjudged):
 
     @cached_property
     def _all(self) -> tuple[Path, ...]:
-        return tuple(sorted(_walk(self.path)))
+        return tuple(sorted(walk(self.path)))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -90,41 +80,6 @@ class TextFolder(Unjudged):
 
 def _suffix(file: Path) -> str:
     return file.suffix.lower()
-
-
-def _is_ours(names: list[str]) -> bool:
-    return any(name in names for name in _OURS)
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise DatasetError(f"{error.filename}: cannot be read ({error.strerror or error})")
-
-    for place, folders, names in os.walk(path, onerror=fail):
-        here = Path(place)
-        if here != path and (_is_ours([*names, *folders]) or "pyvenv.cfg" in names):
-            folders.clear()
-            continue
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and name not in _OTHERS and not name.endswith(_UNFINISHED)
-        ]
-        for name in names:
-            file = here / name
-            try:
-                if name.startswith(".") or not file.is_file():
-                    continue
-            except OSError as error:
-                fail(error)
-            try:
-                os.fspath(file).encode()
-            except UnicodeEncodeError:
-                raise DatasetError(
-                    f"{os.fsencode(file)!r}: the name is not UTF-8, and would be the id of a "
-                    "document; rename the file"
-                ) from None
-            yield file
 
 
 def _text(file: Path) -> str:
