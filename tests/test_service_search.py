@@ -97,6 +97,21 @@ def test_a_cursor_is_good_for_its_own_request_alone(served: Served) -> None:
         assert "another request" in problem["detail"]
 
 
+def test_members_in_another_order_are_the_same_request(served: Served) -> None:
+    """Some languages write maps in another order each time."""
+    ranges = {"number": {"gte": 0, "lt": 90}, "parity": "odd"}
+    weights = {"indices": list(QUERY), "values": [1.0] * len(QUERY)}
+    body = {"query": {"vector": weights}, "filter": ranges, "limit": 5}
+    cursor = served.search("numbers", **body, cursor="start")["next_cursor"]
+    turned = {
+        "query": {"vector": dict(reversed(weights.items()))},
+        "filter": {"parity": "odd", "number": {"lt": 90, "gte": 0}},
+        "limit": 5,
+    }
+    told = served.search("numbers", **turned, cursor=cursor)
+    assert told["hits"] == served.search("numbers", **body, cursor=cursor)["hits"]
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "é", "a" * 5000, "AAAA", "start ", "\x00"])
 def test_what_is_no_cursor_is_refused(served: Served, cursor: str) -> None:
     body = {"query": ones(1), "cursor": cursor}

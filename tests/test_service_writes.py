@@ -231,6 +231,26 @@ def test_bad_lines_are_rejected_one_by_one(start: Callable[..., Server]) -> None
     assert next(one for one in rejects if one["line"] == 2)["text"] == "no json"
 
 
+def test_a_line_that_the_index_refuses_leaves_the_line_before_it(
+    start: Callable[..., Server],
+) -> None:
+    """The first was dropped for the second, which then was rejected, and counted as indexed."""
+    server = start()
+    server.create(name="pets", fields={"year": "int"})
+    task = server.add(
+        "pets",
+        [
+            {"id": "a", "fields": {"text": "cats", "year": 1}},
+            {"id": "b", "fields": {"year": 1}},
+            {"id": "b", "fields": {"text": "cats", "year": 2}},
+            {"id": "a", "fields": {"text": "dogs", "year": "2"}},
+        ],
+    )
+    details = task["details"]
+    assert (details["indexed"], details["rejected"], details["empty"]) == (3, 1, 0)
+    assert sorted(server.ids("pets", "cats")) == ["a", "b"]
+
+
 def test_a_body_without_any_good_line_is_a_problem(start: Callable[..., Server]) -> None:
     server = start()
     server.create(name="pets")

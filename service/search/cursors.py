@@ -11,9 +11,11 @@ way to an exact page.
 import base64
 import hashlib
 import hmac
+import json
 import math
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 from ..collection import Collection
 from ..problems import Fault, ProblemError
@@ -38,8 +40,8 @@ class Place:
 
 def digest(collection: Collection, request: SearchRequest) -> bytes:
     """12 bytes that are the same for the same request to the same index."""
-    asked = request.model_dump_json()
-    whole = f"{collection.identity} {collection.view}\n{asked}".encode()
+    asked = _in_one_order(request.model_dump())
+    whole = f"{collection.identity} {collection.view}\n".encode() + asked
     return hashlib.blake2b(whole, digest_size=12).digest()
 
 
@@ -76,8 +78,13 @@ def next_cursor(collection: Collection, request: SearchRequest, secret: bytes, p
 
 
 def _question(collection: Collection, request: SearchRequest) -> bytes:
-    asked = request.model_dump_json(include=_RANKING)
-    return hashlib.blake2b(f"{collection.view}\n{asked}".encode(), digest_size=12).digest()
+    asked = _in_one_order(request.model_dump(include=_RANKING))
+    return hashlib.blake2b(f"{collection.view}\n".encode() + asked, digest_size=12).digest()
+
+
+def _in_one_order(asked: dict[str, Any]) -> bytes:
+    """Members of a JSON object have no order: some clients write them in another each time."""
+    return json.dumps(asked, sort_keys=True).encode()
 
 
 def _identity(collection: Collection) -> bytes:

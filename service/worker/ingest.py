@@ -173,11 +173,10 @@ class _Chunk:
     ) -> None:
         """Read, encode and commit it, counting into `counts`."""
         good = self._read(chunk, numbers)
-        latest = {one.line.document.doc_id: one for one in good}  # the last of an id counts
         with self.index.writer() as writer:
             for doc_id, version in expected.items():
                 writer.expect(doc_id, version)
-            n_unfit, n_empty = self._add(writer, list(latest.values()))
+            n_unfit, n_empty = self._add(writer, good)
             counts.chunk = chunk.number
             counts.received += len(chunk.lines)
             counts.indexed += len(good) - n_unfit
@@ -210,23 +209,27 @@ class _Chunk:
 
     def _add(self, writer: Writer, lines: list[_Good]) -> tuple[int, int]:
         """Add what the index takes, all at once if it can be; how many lines it does not take, and
-        how many it takes without any term.
+        how many documents it takes without any term.
+
+        The last line of an id counts, of those that the index takes.
         """
         if not lines:
             return 0, 0
+        latest = {one.line.document.doc_id: one for one in lines}
         try:
-            return 0, self._add_together(writer, lines)
+            return 0, self._add_together(writer, list(latest.values()))
         except (UsageError, EncoderError):
             pass
-        n_unfit, n_empty = 0, 0
+        n_unfit = 0
+        empty: dict[str, int] = {}
         for one in lines:
             try:
-                n_empty += self._add_together(writer, [one])
+                empty[one.line.document.doc_id] = self._add_together(writer, [one])
             except (UsageError, EncoderError) as error:
                 reason = RejectedError("invalid_document", str(error))
                 self.rejects.add(one.number, one.text, reason)
                 n_unfit += 1
-        return n_unfit, n_empty
+        return n_unfit, sum(empty.values())
 
     def _add_together(self, writer: Writer, lines: Sequence[_Good]) -> int:
         batch = encoded([one.line for one in lines], self.index.n_terms, self.encoder, self.windows)
