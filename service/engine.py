@@ -81,6 +81,8 @@ class Engine:
         self._progress: dict[str, Progress] = {}
         self.secret = settings.secret or _secret(self.home)
         """Signs cursors; every process that serves the same indexes needs the same."""
+        self.ending = threading.Event()
+        """The server takes no more requests: what only waits is to be answered now."""
         self._closing = threading.Event()
         self._changing = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
+from .engine import Engine
 from .home import Home, log, queue
 from .home.arriving import Arriving
 from .home.queue import Task
@@ -151,11 +152,12 @@ def where_of(entry: Entry) -> dict[str, Any]:
     return {queue.MOUNTED: str(entry.path)} if entry.mounted else {}
 
 
-async def finished(home: Home, task: Task, *, wait_s: float) -> Task:
-    """The task when it is over, or as it is after `wait_s` seconds."""
+async def finished(engine: Engine, task: Task, *, wait_s: float) -> Task:
+    """The task when it is over, or as it is after `wait_s` seconds, or once the server ends."""
+    home = engine.writable_home()
     deadline = time.monotonic() + wait_s
     seen = -1
-    while not task.over and time.monotonic() < deadline:
+    while not task.over and time.monotonic() < deadline and not engine.ending.is_set():
         version = home.changed()
         if version != seen:
             seen = version

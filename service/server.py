@@ -288,9 +288,10 @@ def _http_server(
         # answers of a thousand hits, now 14 (make bench-service).
         gc.collect()
         gc.freeze()
+        server.ending = engine.ending
         on_opened(engine)
 
-    return uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             create_app(settings, on_opened=settled, telemetry=telemetry, open_first=open_first),
             log_config=None,
@@ -302,6 +303,19 @@ def _http_server(
             h11_max_incomplete_event_size=settings.limits.header_bytes,
         )
     )
+    return server
+
+
+class _Server(uvicorn.Server):
+    """Tells the engine before it waits for requests: some wait themselves, up to five minutes."""
+
+    ending: threading.Event | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more requests, and end those that run."""
+        if self.ending is not None:
+            self.ending.set()
+        await super().shutdown(sockets)
 
 
 def _failure(engine: Engine) -> Exception | None:

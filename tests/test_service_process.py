@@ -1,11 +1,13 @@
 """`serve` as a process: loopback only, ready when it says so, and gone in good order."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -161,6 +163,42 @@ def test_a_data_directory_has_a_worker_of_its_own(tmp_path: Path) -> None:
             found = client.post("/v1/indexes/pets/search", json={"query": {"text": "dogs"}}).json()
             assert [hit["id"] for hit in found["hits"]] == ["a"]
         process.terminate()
+        assert process.wait(TIMEOUT_S) == 0
+
+
+def test_what_waits_when_the_end_is_asked_for_is_told_that_its_change_is_durable(
+    tmp_path: Path,
+) -> None:
+    """It was a bare 500 after ten seconds, of changes that were kept."""
+    arguments = ("{}", f"home=Path({str(tmp_path / 'data')!r})", "port=0")
+    with serving(*arguments) as (process, lines):
+        address = lines[-1].split()[1]
+        with httpx.Client(base_url=address, timeout=TIMEOUT_S) as client:
+            assert client.post("/v1/indexes", json={"name": "pets"}).status_code == 201
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:  # the worker, which now takes no task
+            os.kill(int(child), signal.SIGSTOP)
+        url = f"{address}/v1/indexes/pets/documents"
+        with ThreadPoolExecutor() as pool:
+            body = {"fields": {"text": "cats"}}
+            one = pool.submit(httpx.put, f"{url}/a", json=body, timeout=TIMEOUT_S)
+            many = pool.submit(
+                httpx.post,
+                url,
+                content=b'{"id": "b", "text": "dogs"}\n',
+                headers={"Content-Type": "application/x-ndjson"},
+                params={"wait": 300},
+                timeout=TIMEOUT_S,
+            )
+            with httpx.Client(base_url=address, timeout=TIMEOUT_S) as client:
+                while len(client.get("/v1/tasks?state=queued").json()["tasks"]) < 2:
+                    time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            assert (one.result().status_code, one.result().json()["code"]) == (503, "index_busy")
+            assert "durable" in one.result().json()["detail"]
+            assert (many.result().status_code, many.result().json()["state"]) == (202, "queued")
+        for child in children:
+            os.kill(int(child), signal.SIGCONT)
         assert process.wait(TIMEOUT_S) == 0
 
 

@@ -232,7 +232,7 @@ async def write_document(
         len(line),
     )
     task = await upload.receive(lines())
-    task = await finished(engine.writable_home(), task, wait_s=300.0)
+    task = await finished(engine, task, wait_s=300.0)
     _raise_failed(task)
     index = (await run_sync(opened, request, entry)).index
     generation = (task.details or {}).get("generation")
@@ -277,7 +277,7 @@ async def delete_document(
         raise _unknown(name, id)
     wanted = {**where_of(entry), "ids": [id], "expect": _expected(id, if_match, None)}
     task = await run_sync(submit, engine.writable_home(), "delete", entry.name, wanted)
-    task = await finished(engine.writable_home(), task, wait_s=300.0)
+    task = await finished(engine, task, wait_s=300.0)
     _raise_failed(task)
     if not (task.details or {}).get("deleted"):
         raise _unknown(name, id)
@@ -345,7 +345,7 @@ def _raise_failed(task: Task) -> None:
 
 
 async def _answer(engine: Engine, task: Task, *, wait_s: float) -> Response:
-    task = await finished(engine.writable_home(), task, wait_s=wait_s)
+    task = await finished(engine, task, wait_s=wait_s)
     if task.state == "failed":
         _raise_failed(task)
     details = task.details or {}

@@ -70,7 +70,7 @@ async def create_snapshot(body: CreateSnapshot, request: Request, wait: Wait = 3
         wanted = {**where_of(entry), "archive": body.archive}
         return submit(home, "snapshot_create", entry.name, wanted)
 
-    return await answer_task(home, await run_sync(ask), wait_s=wait)
+    return await answer_task(engine, await run_sync(ask), wait_s=wait)
 
 
 @router.get(
@@ -102,13 +102,14 @@ def read_snapshot(snapshot: SnapshotName, request: Request) -> Response:
 @needs("admin", of="server")
 async def verify_snapshot(snapshot: SnapshotName, request: Request, wait: Wait = 30.0) -> Response:
     """Read every byte; `snapshot_damaged` names what is wrong."""
-    home = engine_of(request).writable_home()
+    engine = engine_of(request)
+    home = engine.writable_home()
 
     def ask() -> Task:
         snapshots.place_of(home, snapshot)
         return submit(home, "snapshot_verify", None, {"snapshot": snapshot})
 
-    return await answer_task(home, await run_sync(ask), wait_s=wait)
+    return await answer_task(engine, await run_sync(ask), wait_s=wait)
 
 
 @router.post(
@@ -131,7 +132,7 @@ async def restore_snapshot(
         snapshots.check_free(home, body.index, mounted=engine.settings.indexes)
         return submit(home, "snapshot_restore", body.index, {"snapshot": snapshot})
 
-    return await answer_task(home, await run_sync(ask), wait_s=wait)
+    return await answer_task(engine, await run_sync(ask), wait_s=wait)
 
 
 @router.delete(

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from ..access import needs
+from ..engine import Engine
 from ..gate import Gate
-from ..home import Home, queue
+from ..home import queue
 from ..home.keys import Action
 from ..home.queue import Task
 from ..problems import KINDS, ProblemError
@@ -57,12 +58,12 @@ def shown(task: Task) -> dict[str, Any]:
     }
 
 
-async def answer_task(home: Home, task: Task, *, wait_s: float) -> Response:
+async def answer_task(engine: Engine, task: Task, *, wait_s: float) -> Response:
     """200 when the task ends well within `wait_s` seconds, 202 while it goes on.
 
     Raises the problem that it failed with.
     """
-    task = await finished(home, task, wait_s=wait_s)
+    task = await finished(engine, task, wait_s=wait_s)
     if task.state == "failed" and task.error is not None and task.error["code"] in KINDS:
         raise ProblemError(
             str(task.error["code"]),
@@ -177,7 +178,8 @@ def read_rejects(id: TaskNumber, request: Request) -> Response:
 @needs(None)
 async def watch_task(id: TaskNumber, request: Request) -> Response:
     """An event whenever the task changed, some times a second at most."""
-    home = engine_of(request).writable_home()
+    engine = engine_of(request)
+    home = engine.writable_home()
     first = _task_of(request, id)
     gate: Gate = request.state.gate
     gate.require_stream()
@@ -191,7 +193,7 @@ async def watch_task(id: TaskNumber, request: Request) -> Response:
                 if task != said:
                     yield b"event: task\ndata: " + orjson.dumps(_seen(request, task)) + b"\n\n"
                     said, quiet_since = task, time.monotonic()
-                if task.over:
+                if task.over or engine.ending.is_set():
                     return
                 if time.monotonic() - quiet_since > KEEP_ALIVE_S:
                     yield b": still here\n\n"

@@ -72,7 +72,7 @@ async def rebuild_index(
     def ask() -> Task:
         return ask_rebuild(home, _own(request, name), body.model_dump(mode="json"))
 
-    return await answer_task(home, await run_sync(ask), wait_s=wait)
+    return await answer_task(engine, await run_sync(ask), wait_s=wait)
 
 
 @router.get(
@@ -108,7 +108,7 @@ async def roll_index_back(name: IndexName, request: Request, wait: Wait = 30.0) 
     engine = engine_of(request)
     home = engine.writable_home()
     task = await run_sync(ask_rollback, home, _own(request, name))
-    return await answer_task(home, task, wait_s=wait)
+    return await answer_task(engine, task, wait_s=wait)
 
 
 @router.delete(
