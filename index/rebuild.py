@@ -30,7 +30,6 @@ from lsr.types import Document, SparseMatrix
 
 from .arrival import arrive, emptied, reserved, sync_tree
 from .carrying import carry_origins, n_untraced
-from .changes import reserve_docids
 from .ingest import empty_index, texts_of
 from .live_rows import StoredDocument, added_since, last_docid, live_after, missing
 from .rows import Passage
@@ -139,8 +138,7 @@ def begun(
             fields=source.fields,
             settings=settings,
         )
-    with target.catalog.transaction() as connection:
-        reserve_docids(connection, last_docid(source.catalog) + MARGIN)
+    target.skip_versions(last_docid(source.catalog) + MARGIN)
     if source.retained_seconds:
         target.retain(source.retained_seconds)
     mark.write_bytes(wanted)
@@ -210,8 +208,10 @@ def catch_up(
 
 def follow(source: Index, target: Index, weights: Weights, *, since: int) -> int:
     """Bring into `target`, an index of the same documents as `source` had at its commit `since`,
-    what changed in `source` from then on; how much.
+    what changed in `source` from then on; how much. What `target` gives from now on is newer than
+    all that `source` gave.
     """
+    target.skip_versions(last_docid(source.catalog) - last_docid(target.catalog))
     with target.writer() as writer:
         known = {"docid": None, "source": _identity(source), "seen": since, "done": 0}
         writer.remember(KEY, known)

@@ -34,6 +34,7 @@ from .backup import backup
 from .bulk import BuildState, BulkBuild, parse_memory
 from .card import EncoderCard, copy_damage
 from .catalog import FILE_NAME, Catalog
+from .changes import reserve_docids
 from .check import CheckReport, check_index
 from .columns import KINDS
 from .effort import Effort
@@ -199,6 +200,14 @@ class Index(Reader):
         """
         with self._catalog.transaction() as connection:
             forget_all(connection)
+
+    def skip_versions(self, count: int) -> None:
+        """Never give the next `count` docids, which are the versions of documents: another index
+        gives them, or has given them. Raises `IndexFailure` where fewer are left.
+        """
+        if count > 0:
+            with self._catalog.transaction() as connection:
+                reserve_docids(connection, count)
 
     def bulk(
         self,

@@ -13,6 +13,7 @@ from lsr.files import make_directory
 from .home import Home, queue, registry, versions
 from .home.registry import Entry
 from .names import NAME_WANTED, is_name
+from .numbering import begin_anywhere
 from .problems import Fault, ProblemError, did_you_mean
 from .wire.indexes import ChangeIndex, CreateIndex
 
@@ -39,7 +40,8 @@ def create(home: Home, wanted: CreateIndex, *, mounted: Collection[str] = ()) ->
     folder = registry.new_folder(home, wanted.name)
     make_directory(folder)
     try:
-        _made(folder, wanted, encoder_of(home, wanted.encoder)).close()
+        with _made(folder, wanted, encoder_of(home, wanted.encoder)) as made:
+            begin_anywhere(made)
         with home.transaction() as connection:
             registry.enter(connection, wanted.name, folder, settings)
     except BaseException:

@@ -485,6 +485,28 @@ def test_a_written_document_is_told_its_own_version(start: Callable[..., Server]
     assert len(set(versions)) == 48
 
 
+def test_versions_of_one_address_are_never_given_twice(start: Callable[..., Server]) -> None:
+    """Two indexes that were loaded alike numbered alike: an alias that moved, or a name that was
+    made anew, let an old If-Match replace what nobody had read.
+    """
+    client = start().client
+    url = "/v1/indexes/pets/documents/a"
+    tags: list[str] = []
+    before = ""
+    for name in ("pets-1", "pets-2", "pets-1"):
+        client.delete(f"/v1/indexes/{name}")
+        client.post("/v1/indexes", json={"name": name})
+        steps: list[Any] = [{"remove": {"alias": "pets"}}] if before else []
+        steps.append({"add": {"alias": "pets", "index": name}})
+        assert client.post("/v1/aliases", json={"actions": steps}).status_code == 200
+        before = name
+        tags.append(client.put(url, json={"fields": {"text": "cats"}}).headers["ETag"])
+        for old in tags[:-1]:
+            late = client.put(url, json={"fields": {}}, headers={"If-Match": old})
+            assert (late.status_code, late.json()["code"]) == (412, "version_conflict")
+    assert len(set(tags)) == 3
+
+
 def test_documents_are_deleted_by_id_and_by_filter(start: Callable[..., Server]) -> None:
     server = start()
     server.create(name="pets", fields={"lang": "keyword"})

@@ -12,6 +12,7 @@ from index.backup import Progress
 
 from ..home import Home, registry
 from ..names import NAME_WANTED, inside, is_name
+from ..numbering import go_on_elsewhere
 from ..problems import Fault, ProblemError, did_you_mean
 
 _SNAPSHOT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,19}(-[0-9]{1,9})?")
@@ -91,6 +92,7 @@ def restore_as(
         told = make(snapshot, folder, progress=progress)
         with Index.open(folder) as index:
             index.forget_remembered()  # tasks of another life have the numbers of ours
+            go_on_elsewhere(index)
         with home.transaction() as connection:
             registry.enter(connection, name, folder, told.settings or {}, where="/index")
     except BaseException:

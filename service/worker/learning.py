@@ -12,6 +12,7 @@ from lsr.types import Document
 
 from ..home import log, registry
 from ..home.registry import Entry
+from ..numbering import begin_anywhere
 from .job import Job
 
 
@@ -33,7 +34,9 @@ def learned(job: Job, entry: Entry) -> Entry:
     folder = registry.new_folder(job.home, entry.name)
     make_directory(folder)
     try:
-        empty_index(folder, encoder, fields=before.fields, settings=before.settings).close()
+        made = empty_index(folder, encoder, fields=before.fields, settings=before.settings)
+        with made:
+            begin_anywhere(made)
         with job.home.transaction() as connection:
             job.entry()  # raises where it was deleted meanwhile
             registry.move(connection, entry.name, folder, settings)
