@@ -27,7 +27,7 @@ from .fallback import Undo, drop_undo, fall_back, kept_files, note_undo
 from .history import carrying, deleted_after, horizon, note_horizon, oldest_kept
 from .live import positions_in
 from .manifest import is_snapshot
-from .merging import note_of, record_segment, write_merged
+from .merging import cut_segment, note_of, record_segment, write_merged
 from .notes import drop_notes, notes_of
 from .origins import forget_origins
 from .proving import proven
@@ -168,9 +168,10 @@ def merge(
     number = 0
     with catalog.reading() as connection:
         recent = deleted_after(connection, oldest_kept(connection))
+        cut = cut_segment(connection, settings.pruning.postings)
     files = carrying([view for view in snapshot.views if view.number >= 0], recent)
     prunes = everything and settings.pruning.postings is not None
-    for views in plan_merges(files, everything):
+    for views in plan_merges(files, everything, prunes=prunes, cut=cut):
         path = new_segment_path(directory)
         gone = [
             (int(docid),)
@@ -269,8 +270,13 @@ def collect(directory: Path, catalog: Catalog) -> list[str]:
     return removed
 
 
-def plan_merges(views: Sequence[View], everything: bool) -> list[list[View]]:
-    """Groups worth merging: of like size, or everything that is not one whole segment already."""
+def plan_merges(
+    views: Sequence[View], everything: bool, *, prunes: bool = False, cut: str | None = None
+) -> list[list[View]]:
+    """Groups worth merging: of like size, or everything that is not one whole segment already.
+
+    Where this `prunes` lists, a segment other than `cut`, whose lists are pruned, is not finished.
+    """
     tiers: dict[int, list[View]] = {}
     for view in sorted(views, key=lambda view: view.segment.n_postings):
         tier = 0 if everything else int(math.log(max(view.segment.n_postings, 1), MERGE_FAN_IN))
@@ -278,7 +284,12 @@ def plan_merges(views: Sequence[View], everything: bool) -> list[list[View]]:
     wanted = []
     for group in tiers.values():
         mostly_dead = [v for v in group if v.live is not None and 2 * v.n_live < v.segment.n_docs]
-        unfinished = any(view.live is not None or view.segment.is_run for view in group)
+        unfinished = any(
+            view.live is not None
+            or view.segment.is_run
+            or (prunes and (view.segment.path is None or view.segment.path.name != cut))
+            for view in group
+        )
         if len(group) >= MERGE_FAN_IN or (everything and (len(group) > 1 or unfinished)):
             wanted.append(group)
         elif mostly_dead:

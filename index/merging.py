@@ -60,8 +60,17 @@ class Written:
         """Name it, inside the transaction that makes it live; its cuts stay for later merges."""
         record_segment(connection, path, self.stats, added=added, note=self.note)
         if self.cuts is not None:
-            cuts = {"postings": self.prune_postings, **self.cuts.to_json()}
+            cuts = {"postings": self.prune_postings, "file": path.name, **self.cuts.to_json()}
             put_setting(connection, "cuts", cuts)
+
+
+def cut_segment(connection: apsw.Connection, prune_postings: float | None) -> str | None:
+    """The file of the newest segment whose lists were pruned so; None where there is none."""
+    stored = setting(connection, "cuts")
+    if stored is None or prune_postings is None or stored["postings"] != prune_postings:
+        return None
+    file = stored.get("file")  # that of an older release is not known
+    return None if file is None else str(file)
 
 
 def write_merged(

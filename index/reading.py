@@ -330,13 +330,10 @@ class Reader:
         at: int | None = None,
     ) -> bool:
         """Whether a `search` with these conditions may return this document, or a passage of it."""
-        snapshot = self.refresh() if at is None else self.snapshot_at(at)
+        snapshot, places = self._located(doc_id, at=at)
         live = live_words(snapshot, self.fields, filter=filter, require=require, exclude=exclude)
         words = {id(v.segment): of_view for v, of_view in zip(snapshot.views, live, strict=True)}
-        return any(
-            id(segment) in words and holds(words[id(segment)], position)
-            for segment, position in self._places_of(doc_id, at=at)
-        )
+        return any(holds(words[id(segment)], position) for segment, position in places)
 
     def prepare(self, filter: Filter | None) -> None:
         """Check a filter, and make the masks that a search with it will use: segments keep them."""
@@ -398,7 +395,7 @@ class Reader:
         """The stored float16 weights of a document (as of commit `at`), one row per passage, as
         float32.
         """
-        places = self._places_of(doc_id, at=at)
+        _, places = self._located(doc_id, at=at)
         rows = [segment.vectors(np.asarray([position])) for segment, position in places]
         stacked: SparseMatrix = sparse.csr_array(sparse.vstack(rows, "csr"))
         return stacked
@@ -409,10 +406,8 @@ class Reader:
         """
         csr = canonical(query, n_terms=self.n_terms)
         integers = self.rounded(csr.indices, csr.data)
-        candidates = [
-            explained(segment, position, integers)
-            for segment, position in self._places_of(doc_id, at=at)
-        ]
+        _, places = self._located(doc_id, at=at)
+        candidates = [explained(segment, position, integers) for segment, position in places]
         return max(candidates, key=lambda one: one.integer_score)
 
     def explain_docids(
@@ -462,13 +457,19 @@ class Reader:
             chosen.append(segment.docids[positions_in(live, segment.n_docs)])
         return np.concatenate(chosen)
 
-    def _places_of(self, doc_id: str, *, at: int | None = None) -> list[tuple[Segment, int]]:
+    def _located(
+        self, doc_id: str, *, at: int | None = None
+    ) -> tuple[Snapshot, list[tuple[Segment, int]]]:
+        """A snapshot, of commit `at` or the newest, and where in it the document lies: pending rows
+        are in other segments of each.
+        """
         for _ in range(PLACE_TRIES):
             docids = live_docids(self._catalog, doc_id, at=at)
             if not docids:
                 raise UsageError(f"there is no document with id {doc_id!r} in {self.path}")
             try:
-                return self.refresh().locate(np.asarray(docids, np.uint32))
+                snapshot = self.refresh() if at is None else self.snapshot_at(at)
+                return snapshot, snapshot.locate(np.asarray(docids, np.uint32))
             except KeyError:
                 continue  # replaced between the two looks: look again
         raise IndexFailure(f"{self.path}: {doc_id!r} changes faster than it can be read; try again")

@@ -205,8 +205,8 @@ class Index(Reader):
         """Never give the next `count` docids, which are the versions of documents: another index
         gives them, or has given them. Raises `IndexFailure` where fewer are left.
         """
-        if count > 0:
-            with self._catalog.transaction() as connection:
+        with self._catalog.transaction() as connection:
+            if count > 0:
                 reserve_docids(connection, count)
 
     def bulk(

@@ -112,7 +112,8 @@ def depth(convention: Convention, k: int) -> int:
 
 
 def conventional(run: Run, convention: Convention, k: int) -> Run:
-    """The run as it is measured: without self-hits where they are left out, k documents a query.
+    """The run as it is measured: without self-hits where they are left out, and k documents a query
+    where it was searched for one more.
 
     >>> run = Run.from_rows([("q1", ["q1", "d1", "d2"], [3.0, 2.0, 1.0])])
     >>> list(conventional(run, Convention(self_hits_removed=True), 1)["q1"])

@@ -15,7 +15,7 @@ import ir_measures
 
 from .errors import DatasetError, UsageError
 from .sources import Sources, SourcesMeasure, parse_sources_measure
-from .types import MAX_GRADE, Qrels
+from .types import MAX_GRADE, Qrels, Run
 
 DEFAULT = ("nDCG@10", "RR@10", "R@100", "R@1000", "AP")
 """Measures as ir_measures spells them."""
@@ -68,7 +68,9 @@ def evaluate(
             )
     parsed = {name: _parse(name) for name in measures}
     # An empty answer is left out: some of those who compute measures divide by its length.
-    judged = {query_id: dict(run[query_id]) for query_id in qrels if run.get(query_id)}
+    # Ties are broken once: the programs behind the measures each have a way of their own.
+    ordered = run if isinstance(run, Run) else Run.from_scores(run)
+    judged = {query_id: ordered[query_id] for query_id in qrels if ordered.get(query_id)}
     # A fresh evaluator each time: pytrec_eval's keep state from one run to the next.
     values: dict[str, dict[str, float]] = {name: {} for name in parsed}
     theirs: dict[ir_measures.Measure, list[str]] = {}  # RR@10 and RR(rel=1)@10 are one measure
@@ -114,10 +116,9 @@ def holes(
     {'q1': 0.5, 'q2': 0.0}
     """
     shares: dict[str, float] = {}
+    ordered = run if isinstance(run, Run) else Run.from_scores(run)
     for query_id, grades in qrels.items():
-        row = run.get(query_id, {})
-        # As trec_eval orders: by score, then by doc_id, both descending.
-        best = sorted(row, key=lambda doc_id: (row[doc_id], doc_id), reverse=True)[:cutoff]
+        best = list(ordered.get(query_id, {}))[:cutoff]
         unjudged = sum(doc_id not in grades for doc_id in best)
         shares[query_id] = unjudged / len(best) if best else 0.0
     return shares
@@ -161,6 +162,20 @@ def cutoff_of(name: str) -> int | None:
     return cutoff
 
 
+def depth_needed(name: str) -> int | None:
+    """How many documents of a run decide a measure; None is all. Raises `UsageError`.
+
+    Of judged documents alone there may be more behind any cutoff.
+
+    >>> depth_needed("nDCG@10"), depth_needed("nDCG(judged_only=True)@10")
+    (10, None)
+    """
+    measure = _parse(name)
+    if not isinstance(measure, SourcesMeasure) and measure.params.get("judged_only"):
+        return None
+    return cutoff_of(name)
+
+
 def _bare_names() -> dict[str, str]:
     """Each measure's own name by its names in small letters.
 
@@ -193,10 +208,17 @@ def _calculated(
     ids = list(qrels)
     numbers = {query_id: str(number) for number, query_id in enumerate(ids)}
     # gdeval, one of the programs that it calls, takes no query ids but numbers.
-    judged = {numbers[query_id]: grades for query_id, grades in qrels.items()}
+    judged = {numbers[query_id]: _from_zero(grades) for query_id, grades in qrels.items()}
     found = {numbers[query_id]: row for query_id, row in run.items()}
     for metric in ir_measures.iter_calc(measures, judged, found):
         yield ids[int(metric.query_id)], metric.measure, float(metric.value)
+
+
+def _from_zero(grades: Mapping[str, int]) -> Mapping[str, int]:
+    """The same judgements for trec_eval, which counts levels of relevance up to the highest grade:
+    below 0 it writes outside of what it has, and the process dies or never ends.
+    """
+    return grades if max(grades.values(), default=0) >= 0 else dict.fromkeys(grades, 0)
 
 
 def _computed(measure: ir_measures.Measure) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .errors import DatasetError
 from .files import atomic_write, decode, read_lines
@@ -47,7 +46,7 @@ def read_run(path: str | Path) -> Run:
                 f"{path}:{number}: document {doc_id!r} occurs twice for query {query_id!r}"
             )
         row[doc_id] = score
-    return Run.from_rows((query_id, *_best_first(row)) for query_id, row in rows.items())
+    return Run.from_scores(rows)
 
 
 def write_run(path: str | Path, run: Run, *, tag: str = "lsr") -> None:
@@ -161,14 +160,6 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in read_lines(path):
         text = decode(path, number, line)
         yield number, text.split("\t") if "\t" in text else text.split()
-
-
-def _best_first(row: Mapping[str, float]) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """As trec_eval, which holds scores as float32: those that differ by less are ties."""
-    doc_ids = sorted(row, reverse=True)
-    scores = np.fromiter((row[doc_id] for doc_id in doc_ids), np.float32, len(doc_ids))
-    order = np.argsort(-scores, kind="stable")
-    return [doc_ids[at] for at in order.tolist()], scores[order]
 
 
 def require_plain_ids(ids: Iterable[str], *, whose: object, remedy: str) -> None:

@@ -120,6 +120,16 @@ class Run(Mapping[str, dict[str, float]]):
         scores = np.concatenate(columns) if columns else np.empty(0, np.float32)
         return cls(query_ids, np.asarray(offsets, np.int64), doc_ids, scores)
 
+    @classmethod
+    def from_scores(cls, scores: Mapping[str, Mapping[str, float]]) -> "Run":
+        """Build a run from `{query_id: {doc_id: score}}`, ordered as trec_eval does: by score as
+        float32, then by doc_id, both descending.
+
+        >>> Run.from_scores({"q": {"a": 1.0, "b": 1.0, "c": 2.0}}).ranked("q")[1][0]
+        'b'
+        """
+        return cls.from_rows((query_id, *_best_first(row)) for query_id, row in scores.items())
+
     def ranked(self, query_id: str) -> list[tuple[str, float]]:
         """(doc_id, score) of one query, best first."""
         i = self._rows[query_id]
@@ -140,6 +150,13 @@ class Run(Mapping[str, dict[str, float]]):
 
     def __len__(self) -> int:
         return len(self.query_ids)
+
+
+def _best_first(row: Mapping[str, float]) -> tuple[list[str], npt.NDArray[np.float32]]:
+    doc_ids = sorted(row, reverse=True)
+    scores = np.fromiter((row[doc_id] for doc_id in doc_ids), np.float32, len(doc_ids))
+    order = np.argsort(-scores, kind="stable")
+    return [doc_ids[at] for at in order.tolist()], scores[order]
 
 
 def strictly_decreasing(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -417,3 +417,17 @@ def test_a_dense_system_and_a_hybrid_of_a_file_take_part(
         assert live["terms"]
         assert dense_view["terms"] == []
         assert dense_view["rank"] is None or dense_view["rank"] > live["rank"]
+
+
+def test_k_cuts_no_run_file_whatever_its_collection_is_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cut those of ArguAna and Quora alone, whose queries are taken out of their answers."""
+    found = []
+    for name in ("drinks", "arguana"):
+        judged = "".join(f"{query} 0 {doc} 1\n" for query, doc in QRELS.items())
+        (tmp_path / f"{name}.qrels").write_text(judged)
+        words = ("a.trec", "b.trec", "--qrels", f"{name}.qrels", "--measure", "AP", "-k", "1")
+        (row,) = report(capsys, *words)["rows"]
+        found.append((row["paired"]["mean_a"], row["paired"]["mean_b"]))
+    assert found[0] == found[1] == (pytest.approx(3.5 / 4), pytest.approx(17 / 24))

@@ -370,3 +370,43 @@ def test_an_impossible_retention_is_refused(tmp_path: Path, seconds: Any) -> Non
         pytest.raises(UsageError, match="finite number of at least 0"),
     ):
         index.retain(seconds)
+
+
+def test_what_a_commit_finds_it_also_allows(tmp_path: Path) -> None:
+    """Pending rows lie in other segments of each snapshot, and were looked for in the newest."""
+    with new_index(tmp_path / "i") as index:
+        first = index.add([Document("a"), Document("b")], weights(2.0, 1.0)).number
+        index.add([Document("x")], weights(1.0))
+        for late in range(3):
+            assert ids(index, at=first) == ["a", "b"]
+            assert [index.allows(one, at=first) for one in "ab"] == [True, True]
+            assert index.explain(weights(1.0), "a", at=first).score > 0
+            assert index.vectors_of("b", at=first).toarray().tolist() == [[1.0]]
+            index.add([Document(f"y{late}{i}") for i in range(5)], weights(*[1.0] * 5))
+        index.add([Document("a")], weights(3.0))
+        assert index.allows("a", at=first)
+        assert index.vectors_of("a", at=first).toarray().tolist() == [[2.0]]
+
+
+def test_one_segment_is_pruned_as_several_are(tmp_path: Path) -> None:
+    """A full merge of a single segment left every posting, so rankings told how it was loaded."""
+    settings = Settings(pruning=Pruning(postings=0.5))
+    found = []
+    for parts in ([4], [2, 2], [1, 1, 1, 1]):
+        with new_index(tmp_path / f"{len(parts)}", settings=settings) as index:
+            start = 0
+            for size in parts:
+                rows = range(start, start + size)
+                index.add([Document(f"d{i}") for i in rows], weights(*(4.0 - i for i in rows)))
+                index.seal()
+                start += size
+            index.merge()
+            found.append(ids(index))
+            before = index.generation
+            index.merge()
+            assert index.generation == before, "it is finished"
+            index.add([Document("e")], weights(0.5))
+            assert ids(index) == [*found[-1], "e"]
+            index.merge()
+            assert ids(index) == found[-1]
+    assert found == [["d0", "d1"]] * 3

@@ -1,10 +1,13 @@
+import ast
 import math
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from lsr.errors import DatasetError, UsageError
-from lsr.measures import DEFAULT, evaluate, printed_name, spelled
+from lsr.measures import DEFAULT, evaluate, holes, printed_name, spelled
 from lsr.types import MAX_GRADE, Run
 
 QRELS = {"q1": {"a": 3, "b": 2, "c": 0, "e": 1}}
@@ -175,3 +178,32 @@ def test_the_case_of_a_measure_says_nothing(typed, name):
 
 def test_means_are_printed_under_their_usual_names():
     assert [printed_name(m) for m in DEFAULT] == ["nDCG@10", "MRR@10", "R@100", "R@1000", "MAP"]
+
+
+@pytest.mark.parametrize("grade", [-1, -2, -10_000])
+@pytest.mark.parametrize("names", [["nDCG@10", "AP"], ["nDCG", "SetP"], ["RR@10", "Judged@10"]])
+def test_a_query_of_negative_grades_alone_counts_as_nothing(grade, names):
+    """trec_eval died of it, or never ended: in a process of its own, with a limit."""
+    code = (
+        "from lsr.measures import evaluate\n"
+        f"qrels = {{'q1': {{'a': {grade}}}, 'q2': {{'a': 1}}}}\n"
+        "run = {'q1': {'a': 1.0, 'b': 0.5}, 'q2': {'a': 1.0}}\n"
+        f"for _ in range(20): found = evaluate(run, qrels, {names!r}).per_query\n"
+        "print({name: row for name, row in found.items() if not name.startswith('Judged')})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    values = ast.literal_eval(done.stdout)
+    assert all(row == {"q1": 0.0, "q2": 1.0} for row in values.values()), values
+
+
+def test_ties_of_a_mapping_are_broken_alike_by_every_measure():
+    """RR@10 ranked two documents the other way round from all others."""
+    means = evaluate(
+        {"q": {"a": 1.0, "b": 1.0, "c": 1.0 + 1e-9}},
+        {"q": {"c": 1}},
+        ["RR", "RR@10", "AP", "P@1", "nDCG@1", "AllSources@1"],
+    ).means
+    assert set(means.values()) == {1.0}
+    assert holes({"q": {"a": 1.0, "b": 1.0}}, {"q": {"b": 1}}, cutoff=1) == {"q": 0.0}

@@ -143,3 +143,17 @@ def test_runs_that_do_not_fit_are_refused() -> None:
         tune([run, run], ["a", "b"], few)
     with pytest.raises(UsageError, match="more than 2,000 weightings"):
         list(simplex(5, 20))
+
+
+def test_judged_documents_count_however_many_others_stand_before_them() -> None:
+    """Weightings were measured on ten documents a query, and retrievers alone on all of them."""
+    queries = [f"q{i}" for i in range(6)]
+    qrels = {query: {"good": 1, "bad": 0} for query in queries}
+    hidden = Run.from_rows((q, ["u1", "u2", "good", "bad"], [4.0, 3.0, 2.0, 1.0]) for q in queries)
+    wrong = Run.from_rows((q, ["bad", "good"], [2.0, 1.0]) for q in queries)
+    development = Development("toy", "dev", "0" * 16, tuple(Query(q, q) for q in queries), qrels, 0)
+    measure = "nDCG(judged_only=True)@2"
+    tuned = tune([hidden, wrong], ["a", "b"], development, method="rrf", measure=measure)
+    fused = fuse([hidden, wrong], "rrf", tuned.weights)
+    assert tuned.tuned is not None
+    assert tuned.tuned.value == evaluate(fused, qrels, [measure]).means[measure] == 1.0

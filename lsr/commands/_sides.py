@@ -84,7 +84,7 @@ def opened(
         return
     folder, _, chosen = place.rpartition(":")
     if Path(place).is_file():
-        yield _from_file(name, Path(place), judged, k)
+        yield _from_file(name, Path(place), judged)
     elif place == BM25 or (encoder_place(place) / "modules.json").is_file():
         from index import query_encoder
 
@@ -154,10 +154,11 @@ def _named(target: str, found: Sequence[Path], judged: Judged) -> Path:
     return matching[0]
 
 
-def _from_file(name: str, path: Path, judged: Judged, k: int) -> Side:
+def _from_file(name: str, path: Path, judged: Judged) -> Side:
     from ..trec import read_run
 
-    run = conventional(read_run(path), judged.convention, k)
+    whole = read_run(path)
+    run = conventional(whole, judged.convention, len(whole.doc_ids) + 1)  # k is for live ones
     require_answers(run, judged.qrels, place=str(path), name=judged.name)
     marks = marks_of(path)
     asked_all = marks is not None

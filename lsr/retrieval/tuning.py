@@ -18,7 +18,7 @@ from ..conventions import Convention, convention_of, conventional
 from ..conventions import depth as depth_for
 from ..datasets import Dataset
 from ..errors import UsageError
-from ..measures import cutoff_of, evaluate
+from ..measures import depth_needed, evaluate
 from ..progress import bar
 from ..systems import Fusion, System, Tuning
 from ..types import Qrels, Query, Run
@@ -127,7 +127,7 @@ def tune(
         )
     points = np.array(list(simplex(len(runs), steps)))
     pooled = [pool for pool in pools(runs, method, depth=depth) if pool.query_id in qrels]
-    cutoff = cutoff_of(measure)
+    cutoff = depth_needed(measure)
     searched = None if cutoff is None else depth_for(development.convention, cutoff)
 
     def values(weights: npt.NDArray[np.float64]) -> list[float]:
