@@ -585,3 +585,34 @@ def test_real_collections_read_as_their_readme_says(shared_data, monkeypatch):
         collection = load_dataset(name)
         assert sum(1 for _ in collection.documents()) == n_documents
         assert len(collection.queries()) == n_queries
+
+
+class TestNumbersAndHeaders:
+    @pytest.mark.parametrize("digits", ["98765432109876543210", "-9223372036854775809", "1" * 300])
+    def test_a_whole_number_beyond_64_bits_is_refused_with_its_line(self, digits, tmp_path):
+        """It came back as another number, and as an id was called a fraction."""
+        rows = ('{"_id": "a", "x": 1e30}', f'{{"_id": "b", "x": {digits}}}')
+        path = write(tmp_path / "c.jsonl", *rows)
+        with pytest.raises(DatasetError, match=r"c\.jsonl:2: the whole number -?\d{19,} has more"):
+            list(read_documents(path))
+        path = write(tmp_path / "id.jsonl", f'{{"_id": {digits}}}')
+        with pytest.raises(DatasetError, match=r"id\.jsonl:1: the whole number .* as a string"):
+            list(read_documents(path))
+
+    @pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 10**18, 1e300])
+    def test_what_fits_is_kept(self, number, tmp_path):
+        path = write(tmp_path / "c.jsonl", {"_id": "a", "x": [{"y": number}]})
+        assert list(read_documents(path)) == [Document("a", {"x": [{"y": number}]})]
+
+    @pytest.mark.parametrize(
+        "header", ["pid\tpassage", "topic_id\tquery", "Number\tText", "topic\tquestion"]
+    )
+    def test_a_header_of_tsv_without_an_id_is_no_document(self, header, tmp_path):
+        path = write(tmp_path / "c.tsv", header, "1\tone")
+        for read in (read_documents, read_queries):
+            with pytest.raises(DatasetError, match=r"c\.tsv:1: the header names .*; wanted"):
+                list(read(path))
+
+    def test_a_first_line_that_only_looks_like_one_is_read(self, tmp_path):
+        path = write(tmp_path / "c.tsv", "42\ttext", "void\tname your question")
+        assert [document.doc_id for document in read_documents(path)] == ["42", "void"]

@@ -210,13 +210,14 @@ def test_bad_lines_are_rejected_one_by_one(start: Callable[..., Server]) -> None
         b'{"id": "ragged", "vector": {"indices": [1, [2]], "values": [1, 2]}}\n'
         b'{"id": "ragged", "vector": {"indices": [1, 2], "values": [1, [2]]}}\n'
         b'{"id": "also good", "text": "flat cats"}\n'
+        b'{"id": "long", "fields": {"isbn": 98765432109876543210}}\n'
     )
     task = server.add("pets", body)
-    assert (task["details"]["indexed"], task["details"]["rejected"]) == (2, 9)
+    assert (task["details"]["indexed"], task["details"]["rejected"]) == (2, 10)
     assert server.ids("pets", "cats") == ["good", "also good"]
     listed = server.client.get(task["details"]["rejects_url"])
     rejects = [json.loads(line) for line in listed.text.splitlines()]
-    assert sorted(one["line"] for one in rejects) == [2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert sorted(one["line"] for one in rejects) == [2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
     assert {one["line"]: one["code"] for one in rejects} == {
         2: "malformed_json",
         3: "invalid_document",
@@ -227,6 +228,7 @@ def test_bad_lines_are_rejected_one_by_one(start: Callable[..., Server]) -> None
         8: "invalid_vector",
         9: "invalid_vector",
         10: "invalid_vector",
+        12: "invalid_document",
     }
     assert next(one for one in rejects if one["line"] == 2)["text"] == "no json"
 

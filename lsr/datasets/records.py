@@ -1,5 +1,6 @@
 """Documents and queries from JSON-lines, TSV, CSV and Parquet files, streaming."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ..files import decode, read_csv, read_lines
 from ..parquet import SUFFIX as PARQUET_SUFFIX
 from ..parquet import parquet_rows
 from ..types import MAX_ID_BYTES, Document, Query
+from ..whole_numbers import beyond_64_bits
 
 ID_NAMES = ("_id", "id", "doc_id", "docid", "docno")
 """Names of the id, the first that is present wins; the others remain ordinary fields."""
@@ -29,6 +31,9 @@ SUFFIXES = (
 """
 
 _TEXT_FIELDS = ("title", "text")
+_ID_LIKE = re.compile(r"[a-z]*[ _-]?(?:id|no|number)|topic")
+_TEXT_LIKE = {"text", "title", "body", "content", "contents", "passage", "query", "question"}
+"""What columns are called in the headers of others."""
 
 
 def record_format(path: Path) -> str | None:
@@ -127,6 +132,11 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}:{number}: got {kind_of(row)}, wanted a JSON object such as "
                 '{"_id": "d1", "title": "...", "text": "..."}'
             )
+        if digits := beyond_64_bits(row, line):
+            raise DatasetError(
+                f"{path}:{number}: the whole number {digits} has more than 64 bits; write it as a "
+                "string"
+            )
         yield number, row
 
 
@@ -135,10 +145,9 @@ def _tsv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict
     for number, line in read_lines(path):
         cells = decode(path, number, line).split("\t")
         if columns is None:
-            if any(name in cells for name in id_names):
+            if any(name in cells for name in id_names) or _names_columns(cells):
                 columns = cells
-                if len(set(columns)) < len(columns):
-                    raise DatasetError(f"{path}:{number}: the header names a column twice: {cells}")
+                _check_header(path, number, columns, id_names)
                 continue
             columns = [id_names[0], "text"]
         if len(cells) != len(columns):
@@ -155,15 +164,7 @@ def _csv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict
     for number, cells in read_csv(path):
         if not columns:
             columns = cells
-            named = [name for name in columns if name]
-            if not any(name in named for name in id_names):
-                parted = "" if len(columns) > 1 else ", and commas between the columns"
-                raise DatasetError(
-                    f"{path}:{number}: the header names {', '.join(named)}; wanted a column "
-                    f"{' or '.join(id_names)} among them, the id of each row{parted}"
-                )
-            if len(set(named)) < len(named):
-                raise DatasetError(f"{path}:{number}: the header names a column twice: {columns}")
+            _check_header(path, number, columns, id_names)
             continue
         if len(cells) != len(columns):
             raise DatasetError(
@@ -173,6 +174,24 @@ def _csv_rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict
         row = dict(zip(columns, cells, strict=True))
         row.pop("", None)  # a column without a name, as row numbers of tables are written
         yield number, row
+
+
+def _names_columns(cells: list[str]) -> bool:
+    """Whether a first line of TSV is a header, although no column is called as an id must be."""
+    first, *others = (cell.strip().lower() for cell in cells)
+    return bool(_ID_LIKE.fullmatch(first)) and any(cell in _TEXT_LIKE for cell in others)
+
+
+def _check_header(path: Path, number: int, columns: list[str], id_names: tuple[str, ...]) -> None:
+    named = [name for name in columns if name]
+    if not any(name in named for name in id_names):
+        parted = "" if len(columns) > 1 else ", and commas between the columns"
+        raise DatasetError(
+            f"{path}:{number}: the header names {', '.join(named)}; wanted a column "
+            f"{' or '.join(id_names)} among them, the id of each row{parted}"
+        )
+    if len(set(named)) < len(named):
+        raise DatasetError(f"{path}:{number}: the header names a column twice: {columns}")
 
 
 def _take_id(path: Path, number: int, row: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -20,10 +20,12 @@ import orjson
 
 from lsr.datasets.records import kind_of
 from lsr.types import Document
+from lsr.whole_numbers import beyond_64_bits
 
 from ..problems import did_you_mean
 
 _OURS = {"id", "fields", "tokens", "vector"}
+_WEIGHTS = {"tokens", "vector"}
 _TOLD = 300
 """Characters of a reason: it may repeat what a line says, and is kept with its task."""
 
@@ -67,6 +69,11 @@ def read_line(
         raise RejectedError("malformed_json", f"not JSON in UTF-8: {error}") from error
     if not isinstance(read, dict):
         raise RejectedError("invalid_document", "wanted a JSON object")
+    if digits := beyond_64_bits({k: v for k, v in read.items() if k not in _WEIGHTS}, text):
+        raise RejectedError(
+            "invalid_document",
+            f"the whole number {digits} has more than 64 bits; write it as a string",
+        )
     doc_id = _doc_id(read)
     if "fields" in read:
         if unknown := read.keys() - _OURS - {"_id"}:
