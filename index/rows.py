@@ -109,15 +109,9 @@ def _check_declared(doc_id: str, stored: bytes, declared: Mapping[str, Kind]) ->
     for name, kind in declared.items():
         value = read_back.get(name)
         if value is not None and not belongs(kind, value):
-            texted = isinstance(value, str) and kind in ("int", "float", "bool")
             raise UsageError(
                 f"document {doc_id!r}: field {name!r} is {repr(value)[:100]}; it was declared "
                 f"{kind}, so it must be {WANTED[kind]} or absent"
-                + (
-                    " (cells of TSV and CSV are text; JSON lines and Parquet keep numbers)"
-                    if texted
-                    else ""
-                )
             )
 
 

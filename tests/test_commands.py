@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import re
@@ -279,13 +280,38 @@ class TestIndex:
             assert lines_of(told.out)["encoded"].startswith("1 document ")
             assert "1 text; 1 other file is left out, such as bill.pdf" in told.err
 
-    def test_numbers_of_a_csv_are_texts_and_the_way_out_is_told(self, tmp_path, capsys):
-        (tmp_path / "c.csv").write_text("id,text,year\n1,Fees,2020\n")
-        assert run(["index", "c.csv", "c.index", "--field", "year:int"]) == 2
-        assert (
-            "cells of TSV and CSV are text; JSON lines and Parquet keep numbers"
-            in capsys.readouterr().err
+    @pytest.mark.parametrize("name", ["c.csv", "c.tsv", "c.csv.gz"])
+    def test_cells_of_declared_fields_are_values_of_their_kind(self, name, tmp_path, capsys):
+        rows = (
+            ("id", "text", "year", "new", "price", "day", "lang"),
+            ("1", "late fees", "2020", "true", "1.5", "2024-05-31", "en"),
+            ("2", "fees", " 1990", "False", "2", "", ""),
+            ("3", "fees", "", "", "", "", "de"),
         )
+        mark = "\t" if "tsv" in name else ","
+        text = "".join(mark.join(row) + "\n" for row in rows).encode()
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+        kinds = ("year:int", "new:bool", "price:float", "day:date", "lang:keyword")
+        fields = [word for kind in kinds for word in ("--field", kind)]
+        for index, more in (("c.index", ()), ("d.index", ("--shards", "2"))):
+            assert run(["index", name, index, *fields, *more]) == 0, capsys.readouterr().err
+            for condition, found in (
+                ("year<2000", ["2"]),
+                ("new=true", ["1"]),
+                ("price>=1.5", ["1", "2"]),
+                ("day>2024-01-01", ["1"]),
+                ("lang=de", ["3"]),
+            ):
+                capsys.readouterr()
+                assert run(["search", index, "fees", "--filter", condition, "--json"]) == 0
+                hits = json.loads(capsys.readouterr().out)["queries"][0]["hits"]
+                assert sorted(hit["doc_id"] for hit in hits) == found, condition
+
+    def test_a_cell_that_is_no_value_of_its_kind_is_told(self, tmp_path, capsys):
+        (tmp_path / "c.csv").write_text("id,text,year\n1,Fees,soon\n")
+        assert run(["index", "c.csv", "c.index", "--field", "year:int"]) == 2
+        told = capsys.readouterr().err
+        assert "document '1': field 'year' is 'soon'; it was declared int" in told
 
     def test_a_declared_field_that_no_document_has_is_told(self, corpus, tmp_path, capsys):
         """A misspelt name was found out by filters that let nothing pass."""

@@ -1,9 +1,10 @@
 """`--ray` of the verbs that read a corpus: what is sent to the tasks, and with which resources."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -57,11 +58,13 @@ def ray_options(function: Callable[..., R]) -> Callable[..., R]:
     return wrapper
 
 
-def corpus_for_tasks(corpus: str, source: "Dataset") -> "Callable[[], Iterator[Document]]":
-    """Streams the corpus on any machine that has it at the same place."""
+def corpus_for_tasks(
+    corpus: str, source: "Dataset", kinds: Mapping[str, str] = MappingProxyType({})
+) -> "Callable[[], Iterator[Document]]":
+    """Streams the corpus on any machine that has it at the same place, cells by their `kinds`."""
     given = Path(corpus).expanduser()
     place = str(given.resolve()) if given.exists() else corpus  # tasks run in another directory
-    return functools.partial(_documents, place, source.fingerprint)
+    return functools.partial(_documents, place, source.fingerprint, dict(kinds))
 
 
 def encoder_for_tasks(
@@ -76,8 +79,8 @@ def encoder_for_tasks(
     ).load_folder
 
 
-def _documents(corpus: str, fingerprint: str) -> "Iterator[Document]":
-    from ..datasets import load_dataset
+def _documents(corpus: str, fingerprint: str, kinds: Mapping[str, str]) -> "Iterator[Document]":
+    from ..datasets import load_dataset, typed_documents
 
     source = load_dataset(corpus)
     if source.fingerprint != fingerprint:
@@ -85,7 +88,7 @@ def _documents(corpus: str, fingerprint: str) -> "Iterator[Document]":
             f"{corpus}: fingerprint {source.fingerprint} on this machine, wanted {fingerprint} as "
             "where the command was given; every machine needs the same files"
         )
-    return source.documents()
+    return typed_documents(source, kinds)()
 
 
 def _given(encoder: "SparseEncoder") -> "SparseEncoder":

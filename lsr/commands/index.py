@@ -151,7 +151,7 @@ def index(
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
     from index.layout import REORDER_MINIMUM
 
-    from ..datasets import ShardFolder, TextFolder, load_dataset, located_in
+    from ..datasets import ShardFolder, TextFolder, load_dataset, located_in, typed_documents
     from ..encoders import is_binary
 
     postings = None if prune_postings is None else postings_kept(prune_postings)
@@ -160,6 +160,7 @@ def index(
     kinds = dict(field_kind(text) for text in fields)
     windows = None if passages is None else windows_of(passages)
     source = load_dataset(corpus)
+    documents = typed_documents(source, kinds)
     if isinstance(source, ShardFolder | TextFolder):
         note_read(source)
     if index.exists() and not overwrite:
@@ -193,7 +194,7 @@ def index(
             if shards is None:
                 report = build_index(
                     index,
-                    source.documents(),
+                    documents(),
                     encoder,
                     source=whole,
                     memory=memory,
@@ -206,7 +207,7 @@ def index(
                     total=n_documents,
                 )
             else:
-                run = one_after_the_other(source.documents, encoder)
+                run = one_after_the_other(documents, encoder)
                 if tasks.wanted:
                     from index.ray_building import on_ray
 
@@ -214,7 +215,7 @@ def index(
 
                     stack.enter_context(cluster("lsr index --ray"))
                     run = on_ray(
-                        corpus_for_tasks(corpus, source),
+                        corpus_for_tasks(corpus, source, kinds),
                         encoder_for_tasks(choice, encoder),
                         cpus=tasks.cpus,
                         gpus=tasks.gpus,

@@ -2,6 +2,7 @@
 
 from .beir import BeirFolder
 from .catalogue import members
+from .cells import typed_documents
 from .dataset import CorpusFile, Dataset, Unjudged
 from .judged import JudgedBy
 from .names import available, load_dataset
@@ -26,4 +27,5 @@ __all__ = [
     "members",
     "read_documents",
     "read_queries",
+    "typed_documents",
 ]
