@@ -357,6 +357,106 @@ def test_an_engine_that_is_missing_is_told_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def clashing_index(tmp_path: Path, document: dict[str, Any], **kinds: str) -> Index:
+    documents = [
+        Document("plain", {"text": "cats sleep", "words": 'says "lsr_tokens"'}),
+        Document("mine", {"text": "dogs bark", **document}),
+    ]
+    encoder = BM25Encoder.fit(one.text() for one in documents)
+    path = tmp_path / "clashing.index"
+    build_index(path, documents, encoder, source="t", fields=kinds, progress=False)
+    return Index.open(path, read_only=True)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("vespa", "lsr"),
+        ("vespa", "id"),
+        ("vespa", "stored"),
+        ("opensearch", "lsr_document"),
+        ("opensearch", "lsr_tokens.cat"),
+        ("elasticsearch", "lsr_tokens"),
+        ("elasticsearch", "_source"),
+        ("qdrant", "lsr_document"),
+    ],
+)
+def test_a_declared_field_of_a_name_of_the_exports_own_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, name: str
+) -> None:
+    """Vectors or ids were replaced by what documents had there, and schemas named a field twice."""
+    with clashing_index(tmp_path, {name: "L"}, **{name: "keyword"}) as index:
+        assert run(["export", str(index.path), str(tmp_path / "out"), "--to", target]) == 2
+        told = capsys.readouterr().err
+        assert f"{target}: the declared field '{name}'" in told
+        assert f'if . == "{name}" then "doc_{name}"' in told
+        assert [path.name for path in tmp_path.iterdir()] == ["clashing.index"]
+        for apart in ("jsonl", "milvus", "pgvector"):
+            assert run(["export", str(index.path), str(tmp_path / apart), "--to", apart]) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "clashing"),
+    [
+        ("opensearch", {"lsr_tokens", "lsr_document", "lsr_tokens.old", "_source"}),
+        ("elasticsearch", {"lsr_tokens", "lsr_document", "lsr_tokens.old", "_source"}),
+        ("qdrant", {"lsr_document"}),
+        *((target, set()) for target in ("vespa", "jsonl", "milvus", "pgvector")),
+    ],
+)
+def test_a_stored_field_of_such_a_name_is_left_out_and_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, clashing: set[str]
+) -> None:
+    """Documents that had been exported once made JSON that named a key twice: readers kept theirs
+    in the place of the vector."""
+    names = ("lsr_tokens", "lsr_document", "lsr_tokens.old", "_source", "lsr", "id", "stored")
+    document: dict[str, Any] = {name: f"my {name}" for name in names}
+    with clashing_index(tmp_path, document) as index:
+        folder = tmp_path / "out"
+        assert run(["export", str(index.path), str(folder), "--to", target, "--json"]) == 0
+        told = capsys.readouterr()
+        left_out = json.loads(told.out)["left_out"]
+        assert {one["name"] for one in left_out} == clashing
+        assert all((one["doc_id"], one["n_rows"]) == ("mine", 1) for one in left_out)
+        for name in clashing:
+            assert f"left out   {name}: " in told.err
+        file = documents_file(folder)
+        if target != "pgvector":
+            for line in file.read_text().splitlines():
+                json.loads(line, object_pairs_hook=once)
+        if target in EXACT:
+            read = {one.doc_id: one for one in read_imports(file, target)}
+            encoder = query_encoder(index)
+            for doc_id in ("plain", "mine"):
+                terms = index.vectors_of(doc_id).indices
+                names_of = map(str, terms) if target == "qdrant" else encoder.term_strings(terms)
+                assert read[doc_id].weights.keys() == set(names_of)
+            kept = {name: value for name, value in document.items() if name not in clashing}
+            assert read["mine"].fields == {"text": "dogs bark", **kept}
+            assert read["plain"].fields == {"text": "cats sleep", "words": 'says "lsr_tokens"'}
+        if target == "vespa":
+            feed = {one["fields"]["id"]: one["fields"] for one in json_lines(file)}
+            assert len(feed["mine"]["lsr"]) == 2
+            assert json.loads(feed["mine"]["stored"]) == {"text": "dogs bark", **document}
+
+
+def test_many_fields_left_out_are_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flattened, an exported vector is a field for every term."""
+    with clashing_index(tmp_path, {f"lsr_tokens.w{n}": n for n in range(50)}) as index:
+        command = ["export", str(index.path), str(tmp_path / "out"), "--to", "opensearch"]
+        assert run(command) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
+    assert len(told) == 13
+    assert told[-1] == "left out   38 more fields of such names; --json lists them"
+
+
 def test_ties_at_the_cut_stand_for_one_another() -> None:
     assert shared({"a": 2.0, "b": 1.0}, {"a": 2.0, "b": 1.0}) == 1.0
     assert shared({"a": 2.0, "b": 1.0}, {"x": 9.0, "y": 8.0}) == 0.0

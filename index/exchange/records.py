@@ -1,7 +1,8 @@
 """An index as a stream of rows for other engines: ids, stored fields, weights by term."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -126,8 +127,42 @@ class Numbering:
         return ids
 
 
+def is_reserved(name: str, reserved: Collection[str]) -> bool:
+    """Whether a field of a document takes one of the `reserved` names.
+
+    Engines read `a.b` as b inside of a, where a must then be no field of another type.
+
+    >>> [is_reserved(name, {"lsr"}) for name in ("lsr", "lsr.old", "lsr_2")]
+    [True, True, False]
+    """
+    return name.partition(".")[0] in reserved
+
+
+def without(rows: Rows, reserved: Collection[str]) -> tuple[Rows, list[tuple[str, str]]]:
+    """The rows without stored fields of `reserved` names, and the name and document of each."""
+    if not reserved:
+        return rows, []
+    # Stored JSON is orjson's, which escapes no letter: most rows are seen to be free unparsed.
+    suspect = re.compile(b'"(?:%s)[".]' % b"|".join(re.escape(one.encode()) for one in reserved))
+    fields, taken = [], []
+    for doc_id, stored in zip(rows.doc_ids, rows.fields, strict=True):
+        if suspect.search(stored):
+            read = orjson.loads(stored)
+            clashing = [name for name in read if is_reserved(name, reserved)]
+            taken += [(name, doc_id) for name in clashing]
+            for name in clashing:
+                del read[name]
+            stored = orjson.dumps(read) if clashing else stored
+        fields.append(stored)
+    return replace(rows, fields=fields), taken
+
+
 def with_members(fields: bytes, **members: object) -> orjson.Fragment:
-    """A stored JSON object and further members, without parsing it: ours come first."""
+    """A stored JSON object and further members, without parsing it: ours come first.
+
+    It must have none of their names, as rows `without` them have not: JSON with a name twice is
+    read as each reader likes.
+    """
     head = orjson.dumps(members)
     inner = fields.strip()[1:-1]
     return orjson.Fragment(head[:-1] + (b"," + inner if inner.strip() else b"") + b"}")

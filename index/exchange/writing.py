@@ -1,7 +1,7 @@
 """`export_index`: a folder that another engine is loaded from, whole or not there at all."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ from ..arrival import arrive, cleared, emptied, reserved, sync_tree
 from .ciff import FILE_NAME as CIFF
 from .ciff import write_ciff
 from .formats import FORMATS
-from .formats.format import Example, Facts
-from .records import Weights, rows_of
+from .formats.format import Example, Facts, renaming
+from .records import Weights, is_reserved, rows_of, without
 
 if TYPE_CHECKING:
     from ..store import Index
@@ -24,9 +24,18 @@ if TYPE_CHECKING:
 TARGETS = (*FORMATS, "ciff")
 
 
+@dataclass(slots=True)
+class LeftOut:
+    """A stored field that takes a name of the export's own: of so many rows, first of `doc_id`."""
+
+    name: str
+    doc_id: str
+    n_rows: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was written; times in seconds."""
+    """What was written, and what not; times in seconds."""
 
     target: str
     folder: Path
@@ -35,6 +44,7 @@ class ExportReport:
     n_bytes: int
     seconds: float
     files: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def export_index(
@@ -52,13 +62,16 @@ def export_index(
     """Write into `folder` what `target` is loaded from: rows, schema, a query, a page on how.
 
     `encoder` names the terms and weighs the example `text`; without one, terms are numbers. Raises
-    `UsageError` for an unknown target, weights it cannot take, or a folder that exists.
+    `UsageError` for an unknown target, weights it cannot take, a declared field of a name that the
+    export needs itself, or a folder that exists. Other stored fields of such a name are left out,
+    as the report tells.
     """
     if target not in TARGETS:
         raise UsageError(f"no target {target!r}; there are {', '.join(TARGETS)}")
     integers = target == "ciff" or FORMATS[target].integers
     if integers and weights != "impacts":
         raise UsageError(f"{target} takes whole numbers; export impacts to it")
+    _require_other_names(index.fields, target)
     folder = folder.resolve()
     ours = is_export(folder)
     if folder.exists() and not (overwrite and ours):
@@ -74,7 +87,7 @@ def export_index(
         emptied(staging)
         with cleared(staging):
             facts = facts_of(index, encoder, name=name, text=text)
-            n_rows, n_postings = _written(
+            n_rows, n_postings, left_out = _written(
                 index, staging, target, facts, weights=weights, progress=progress
             )
             files = tuple(sorted(path.name for path in staging.iterdir()))
@@ -82,7 +95,19 @@ def export_index(
             sync_tree(staging)
         arrive(staging, folder)
     seconds = time.perf_counter() - started
-    return ExportReport(target, folder, n_rows, n_postings, n_bytes, seconds, files)
+    return ExportReport(target, folder, n_rows, n_postings, n_bytes, seconds, files, left_out)
+
+
+def _require_other_names(declared: Iterable[str], target: str) -> None:
+    reserved = FORMATS[target].reserved if target in FORMATS else frozenset()
+    for name in declared:
+        if is_reserved(name, reserved):
+            raise UsageError(
+                f"{target}: the declared field {name!r} takes a name that the export needs itself; "
+                f"wanted other names than {', '.join(sorted(reserved))}. Index the documents with "
+                f"it renamed, for example with {renaming(name)}, or export to jsonl, milvus or "
+                "pgvector, where fields lie apart"
+            )
 
 
 def is_export(folder: Path) -> bool:
@@ -108,25 +133,30 @@ def _written(
     *,
     weights: Weights,
     progress: bool,
-) -> tuple[int, int]:
-    """Write everything into the folder `staging`; how many rows and postings."""
+) -> tuple[int, int, tuple[LeftOut, ...]]:
+    """Write everything into the folder `staging`; how many rows and postings, and what not."""
+    left_out: dict[str, LeftOut] = {}
     if target == "ciff":
         n_rows, n_postings = write_ciff(index, staging, facts)
     else:
         one = FORMATS[target]
+        reserved = one.reserved if one.flat else frozenset()
         n_rows = n_postings = 0
         counter: Bar[None] = bar(
             total=facts.n_docs, unit="rows", desc="exported", quiet=None if progress else True
         )
         with (staging / one.documents).open("wb") as file, counter:
             for rows in rows_of(index, weights=weights):
-                file.write(one.lines(rows, facts))
+                fitting, taken = without(rows, reserved)
+                for name, doc_id in taken:
+                    left_out.setdefault(name, LeftOut(name, doc_id)).n_rows += 1
+                file.write(one.lines(fitting, facts))
                 n_rows += len(rows)
                 n_postings += len(rows.terms)
                 counter.update(len(rows))
         for file_name, content in one.files(facts).items():
             (staging / file_name).write_text(content)
-    return n_rows, n_postings
+    return n_rows, n_postings, tuple(left_out.values())
 
 
 def facts_of(index: "Index", encoder: SparseEncoder | None, *, name: str, text: str) -> Facts:

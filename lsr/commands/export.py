@@ -25,6 +25,8 @@ TARGETS = (
     "seismic",
     "jsonl",
 )
+_SHOWN = 12
+"""Fields left out that are told one by one: vectors made flat are a field for every term."""
 VERIFIABLE = ("qdrant", "milvus", "pgvector", "anserini", "seismic", "ciff")
 
 EXAMPLES = """\b
@@ -80,6 +82,7 @@ def export(
     """
     from index import Index
     from index.exchange import export_index
+    from index.exchange.formats.format import renaming
 
     if verify is not None and target not in VERIFIABLE:
         raise UsageError(
@@ -109,6 +112,18 @@ def export(
             from index.exchange.verifying import verify_export
 
             verdict = verify_export(opened, folder, target, names_terms, n_queries=verify, k=k)
+    for field in report.left_out[:_SHOWN]:
+        out.note(
+            "left out",
+            out.printable(
+                f"{field.name}: the export needs this name itself, so the field is missing in "
+                f"{out.counted(field.n_rows, 'row')}, first of document {field.doc_id!r}; to keep "
+                f"it, index it renamed: {renaming(field.name)}"
+            ),
+        )
+    if len(report.left_out) > _SHOWN:
+        more = out.counted(len(report.left_out) - _SHOWN, "more field")
+        out.note("left out", f"{more} of such names; --json lists them")
     if json:
         body = asdict(report) | {"folder": str(report.folder)}
         out.as_json(body | {"verified": None if verdict is None else asdict(verdict)})

@@ -15,6 +15,11 @@ from .format import Facts, Format, by_entry, identifier, pretty
 
 FIELD = "lsr_tokens"
 ID_FIELD = "lsr_document"
+RESERVED = frozenset(
+    {FIELD, ID_FIELD}
+    | {"_id", "_index", "_source", "_routing", "_version", "_seq_no", "_ignored", "_field_names"}
+)
+"""Our fields, and those of theirs that no document may hold: each would be refused for it."""
 _TYPES: Mapping[Kind, str] = {
     "keyword": "keyword",
     "int": "long",
@@ -85,5 +90,15 @@ def _elasticsearch(facts: Facts) -> dict[str, str]:
     }
 
 
-OPENSEARCH = Format("opensearch", "OpenSearch", "bulk.ndjson", lines, _opensearch)
-ELASTICSEARCH = Format("elasticsearch", "Elasticsearch", "bulk.ndjson", lines, _elasticsearch)
+OPENSEARCH = Format(
+    "opensearch", "OpenSearch", "bulk.ndjson", lines, _opensearch, reserved=RESERVED, flat=True
+)
+ELASTICSEARCH = Format(
+    "elasticsearch",
+    "Elasticsearch",
+    "bulk.ndjson",
+    lines,
+    _elasticsearch,
+    reserved=RESERVED,
+    flat=True,
+)

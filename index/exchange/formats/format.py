@@ -1,6 +1,8 @@
 """`Format`: one engine's way of taking sparse vectors."""
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +55,9 @@ class Facts:
 class Format:
     """`lines` writes some rows into the file `documents`; `files` are the others by name.
 
-    `integers` tells that the engine takes whole numbers only.
+    `integers` tells that the engine takes whole numbers only. `reserved` are names of fields that
+    the export or the engine needs itself; declared fields lie beside them, and where `flat` all
+    stored fields do.
     """
 
     name: str
@@ -62,6 +66,18 @@ class Format:
     lines: Callable[[Rows, Facts], bytes]
     files: Callable[[Facts], Mapping[str, str]]
     integers: bool = False
+    reserved: frozenset[str] = frozenset()
+    flat: bool = False
+
+
+def renaming(name: str) -> str:
+    """The command that gives a field of JSON lines another name.
+
+    >>> print(renaming("lsr"))
+    jq -c 'with_entries(.key |= if . == "lsr" then "doc_lsr" else . end)'
+    """
+    old, new = json.dumps(name), json.dumps(f"doc_{name}")
+    return "jq -c " + shlex.quote(f"with_entries(.key |= if . == {old} then {new} else . end)")
 
 
 def pretty(value: Any) -> str:

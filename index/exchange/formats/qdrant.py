@@ -79,4 +79,12 @@ document's id; a point's own id is a number.
     }
 
 
-FORMAT = Format("qdrant", "Qdrant", "points.ndjson", lines, files)
+FORMAT = Format(
+    "qdrant",
+    "Qdrant",
+    "points.ndjson",
+    lines,
+    files,
+    reserved=frozenset({ID_FIELD}),
+    flat=True,
+)

@@ -9,6 +9,8 @@ from ..records import Rows
 from .format import Facts, Format, by_number, identifier, pretty
 
 FIELD = "lsr"
+RESERVED = frozenset({"id", FIELD, "stored", "documentid", "sddocname"})
+"""Our fields, and two that Vespa adds to every document."""
 _TYPES: Mapping[Kind, str] = {
     "keyword": "string",
     "int": "long",
@@ -84,4 +86,4 @@ curl -s localhost:8080/search/ -H 'Content-Type: application/json' -d @query.jso
     return {f"{name}.sd": schema, "query.json": pretty(query), "README.md": readme}
 
 
-FORMAT = Format("vespa", "Vespa", "feed.jsonl", lines, files, integers=True)
+FORMAT = Format("vespa", "Vespa", "feed.jsonl", lines, files, integers=True, reserved=RESERVED)
