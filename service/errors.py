@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from lsr.errors import DiskFull, IndexFailure, ShardMissing
 
@@ -59,8 +60,22 @@ async def _http(request: Request, error: Exception) -> Response:
         "not_found": "GET /openapi.json lists every address.",
         "body_too_large": "GET /v1/info tells the limits.",
     }
-    problem = ProblemError(code, KINDS[code].meaning, hint=hints.get(code), headers=error.headers)
+    headers = error.headers
+    if error.status_code == 405:  # the router names the methods of one of several routes
+        headers = {**(headers or {}), "Allow": ", ".join(_methods_at(request))}
+    problem = ProblemError(code, KINDS[code].meaning, hint=hints.get(code), headers=headers)
     return problem_response(request.scope, problem)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method that the address of a request takes."""
+    found = {
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] == Match.FULL
+    }
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 async def _index_failure(request: Request, error: Exception) -> Response:

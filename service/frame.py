@@ -51,6 +51,9 @@ class Frame:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         begun = False
+        is_head = scope["method"] == "HEAD"
+        # An answer to HEAD is that to GET without its body: probes of load balancers ask so.
+        asked = {**scope, "method": "GET"} if is_head else scope
 
         async def framed(message: Message) -> None:
             nonlocal begun
@@ -61,6 +64,8 @@ class Frame:
                 fields += [pair for pair in self._headers if pair[0] not in said]
                 fields.append((b"x-request-id", request_id.encode("ascii")))
                 message["headers"] = fields
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -74,7 +79,7 @@ class Frame:
             if refused is not None:
                 await problem_response(scope, refused)(scope, receive, framed)
             else:
-                await self.app(scope, receive, framed)
+                await self.app(asked, receive, framed)
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], _path(scope))
             if begun:

@@ -544,9 +544,30 @@ def test_wrong_addresses_are_problems_too(
     problem = assert_problem(response, status, code, folder=world.folder)
     assert hint is None or hint in problem["hint"]
     if status == 405:
-        assert response.headers["allow"]
+        methods = {SEARCH: "POST", "/livez": "GET, HEAD", "/docs": "GET, HEAD"}
+        assert response.headers["allow"] == methods[path]
     if code == "unknown_index":
         assert problem["available"] == ["papers", "vectors"]
+
+
+def test_what_is_allowed_is_told_of_every_route_of_an_address(world: World) -> None:
+    for path, methods in (
+        ("/v1/indexes", "GET, HEAD, POST"),
+        ("/v1/indexes/papers", "DELETE, GET, HEAD, PATCH"),
+        ("/v1/indexes/papers/documents/d1", "DELETE, GET, HEAD, PUT"),
+    ):
+        response = world.client.request("TRACE", path)
+        assert (response.status_code, response.headers["allow"]) == (405, methods)
+
+
+def test_head_is_answered_as_get_without_the_body(world: World) -> None:
+    """Probes of load balancers ask so, and took the server for dead."""
+    for path in ("/livez", "/readyz", "/metrics", "/v1/indexes/papers/documents/d1", "/nowhere"):
+        asked, told = world.client.get(path), world.client.head(path)
+        assert (told.status_code, told.content) == (asked.status_code, b"")
+        for name in ("content-type", "etag"):
+            assert told.headers.get(name) == asked.headers.get(name)
+    assert world.client.head(SEARCH).status_code == 405
 
 
 def test_an_index_of_vectors_refuses_text_and_says_what_it_takes(world: World) -> None:
