@@ -68,14 +68,17 @@ async def whole_body(request: Request, limits: Limits) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def body_lines(request: Request, limits: Limits) -> AsyncIterator[list[bytes]]:
-    """The lines of an NDJSON body, some at a time, without empty ones.
+async def body_lines(request: Request, limits: Limits) -> AsyncIterator[list[bytes] | int]:
+    """The lines of an NDJSON body, some at a time, blank ones empty; or how many blank ones follow.
 
     Raises what `whole_body` raises; a line that is too long is a `body_too_large`.
     """
     begun: list[bytes] = []
     n_begun = 0
     async for piece in _in_turns(_pieces(request, limits, max_bytes=limits.documents_bytes)):
+        if isinstance(piece, int):
+            yield piece
+            continue
         first, *others = piece.split(b"\n")
         begun.append(first)
         n_begun += len(first)
@@ -89,16 +92,16 @@ async def body_lines(request: Request, limits: Limits) -> AsyncIterator[list[byt
                 f"A line is longer than {limits.line_bytes:,} bytes.",
                 hint="Each document is a line of its own: NDJSON.",
             )
-        if some := [line for line in lines if line.strip()]:
-            yield some
+        if lines:
+            yield [line if line.strip() else b"" for line in lines]
     last = b"".join(begun)
     if last.strip():
         yield [last]
 
 
-async def _in_turns(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, at most `_STEP` at a time and empty lines as one, so that others have their
-    turn: half a megabyte of zstd may be a hundred million empty lines.
+async def _in_turns(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes | int]:
+    """The same bytes, at most `_STEP` at a time, so that others have their turn; of many blank
+    lines one, and how many more: half a megabyte of zstd may be a hundred million.
     """
     n_bytes = 0
     async for large in pieces:
@@ -108,8 +111,11 @@ async def _in_turns(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             if n_bytes >= _STEP:
                 n_bytes = 0
                 await asyncio.sleep(0)
-            is_blank = len(piece) >= 1024 and b"\n" in piece and not piece.strip()
-            yield b"\n" if is_blank else piece
+            if len(piece) >= 1024 and b"\n" in piece and not piece.strip():
+                yield b"\n"
+                yield piece.count(b"\n") - 1
+            else:
+                yield piece
 
 
 async def _pieces(request: Request, limits: Limits, *, max_bytes: int) -> AsyncIterator[bytes]:

@@ -20,6 +20,8 @@ from .problems import ProblemError
 
 CHUNK_LINES = 2000
 CHUNK_BYTES = 2 << 20
+BLANK_LINES = 100
+"""Kept among the lines of a chunk, so that those after them have their numbers; more end it."""
 POLL_S = 0.004
 
 
@@ -42,16 +44,27 @@ class Upload:
     _chunk: int = 0
     _first_line: int = 1
     _lines: list[bytes] = field(default_factory=list)
+    _blank: int = 0
+    """Blank lines that came since the last other one."""
     _n_bytes: int = 0
     _hash: Any = field(default_factory=hashlib.sha256)
 
-    async def receive(self, lines: AsyncIterator[list[bytes]]) -> Task:
+    async def receive(self, lines: AsyncIterator[list[bytes] | int]) -> Task:
         """Store all lines durably and queue their task. What is not whole leaves nothing behind."""
         if self.pressure is not None:
             await run_sync(partial(self.pressure.check_room, n_bytes=self.n_bytes))
         try:
             async for some in lines:
+                if isinstance(some, int):
+                    self._blank += some
+                    continue
                 for line in some:
+                    if not line:
+                        self._blank += 1
+                        continue
+                    if self._lines and self._blank > BLANK_LINES:
+                        await run_sync(self._store)
+                    self._pass_blank()
                     self._hash.update(line)
                     self._hash.update(b"\n")
                     self._lines.append(line)
@@ -81,6 +94,13 @@ class Upload:
                 self._task = queue.begin(connection, "ingest", self.index, self.request)
                 self._arriving = Arriving(self.home, self._task)
             self._append(connection)
+
+    def _pass_blank(self) -> None:
+        if self._lines:
+            self._lines += [b""] * self._blank
+        else:
+            self._first_line += self._blank
+        self._blank = 0
 
     def _append(self, connection: Any) -> None:
         assert self._task is not None

@@ -82,12 +82,19 @@ def read(request: Request, **limits: Any) -> bytes:
     return asyncio.run(whole_body(request, Limits(**limits)))
 
 
-def lines_of(request: Request, **limits: Any) -> list[bytes]:
-    async def collect() -> list[bytes]:
-        found: AsyncIterator[list[bytes]] = body_lines(request, Limits(**limits))
-        return [line async for some in found for line in some]
+async def numbered(request: Request, limits: Limits) -> dict[int, bytes]:
+    """The lines that are not blank by their numbers in the body."""
+    found, number = {}, 0
+    async for some in body_lines(request, limits):
+        for line in [b""] * some if isinstance(some, int) else some:
+            number += 1
+            if line:
+                found[number] = line
+    return found
 
-    return asyncio.run(collect())
+
+def lines_of(request: Request, **limits: Any) -> dict[int, bytes]:
+    return asyncio.run(numbered(request, Limits(**limits)))
 
 
 def code_of(request: Request, **limits: Any) -> str:
@@ -167,7 +174,8 @@ def test_lines_are_told_apart_wherever_they_are_cut() -> None:
     wire = b'{"a": 1}\n\n  \r\n{"b": 2}\r\n{"c": "\xc3\xa9"}'
     for size in range(1, len(wire) + 1):
         pieces = [wire[at : at + size] for at in range(0, len(wire), size)]
-        assert lines_of(request_of(pieces)) == [b'{"a": 1}', b'{"b": 2}\r', b'{"c": "\xc3\xa9"}']
+        lines = {1: b'{"a": 1}', 4: b'{"b": 2}\r', 5: b'{"c": "\xc3\xa9"}'}
+        assert lines_of(request_of(pieces)) == lines
 
 
 def test_a_body_of_empty_lines_leaves_others_their_turn() -> None:
@@ -180,18 +188,17 @@ def test_a_body_of_empty_lines_leaves_others_their_turn() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    async def collect(wire: bytes) -> list[bytes]:
+    async def collect(wire: bytes) -> dict[int, bytes]:
         others = asyncio.create_task(count())
-        some_lines = body_lines(request_of([wire], "zstd"), Limits(ratio=10**6))
-        found = [line async for some in some_lines for line in some]
+        found = await numbered(request_of([wire], "zstd"), Limits(ratio=10**6))
         others.cancel()
         return found
 
     one = ZSTD.compress(b"\n" * (8 << 20) + b" \n" * (1 << 20) + b"{}\n" + b"\n" * (1 << 20))
     many = ZSTD.compress(b" \n" * 25_000) * 200 + ZSTD.compress(b"{}")
-    for wire, n_bytes in ((one, 11 << 20), (many, 10**7)):
+    for wire, n_bytes, number in ((one, 11 << 20, (9 << 20) + 1), (many, 10**7, 5_000_001)):
         turns = 0
-        assert asyncio.run(collect(wire)) == [b"{}"]
+        assert asyncio.run(collect(wire)) == {number: b"{}"}
         assert turns > n_bytes / (64 << 10) / 2, "one for each piece, or nearly"
 
 
@@ -216,6 +223,7 @@ def test_time_that_the_server_takes_is_not_the_clients() -> None:
         limits = Limits(body_wait_s=0.1, body_rate=10**9)
         async for some in body_lines(request_of([b"x\n"] * 10), limits):
             await asyncio.sleep(0.02)
+            assert isinstance(some, list)
             n_lines += len(some)
         return n_lines
 

@@ -233,6 +233,22 @@ def test_bad_lines_are_rejected_one_by_one(start: Callable[..., Server]) -> None
     assert next(one for one in rejects if one["line"] == 2)["text"] == "no json"
 
 
+@pytest.mark.parametrize("n_blank", [1, 3, 100, 101, 5_000, 200_000])
+def test_rejected_lines_are_told_by_their_numbers_in_the_body(
+    start: Callable[..., Server], n_blank: int
+) -> None:
+    """Blank lines were not counted."""
+    server = start()
+    server.create(name="pets")
+    blank = b"\n" * (n_blank - 1) + b" \r\n"
+    body = b'{"id": "a", "text": "cats"}\n' + blank + b"oops\n" + blank + b'{"id": "b"}\n' + b"no"
+    task = server.add("pets", blank + body)
+    details = task["details"]
+    assert (details["received"], details["indexed"], details["rejected"]) == (4, 2, 2)
+    lines = [one["line"] for one in details["rejects"]]
+    assert lines == [2 * n_blank + 2, 3 * n_blank + 4]
+
+
 def test_a_line_that_the_index_refuses_leaves_the_line_before_it(
     start: Callable[..., Server],
 ) -> None:

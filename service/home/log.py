@@ -14,18 +14,23 @@ from .home import Home
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`lines` begins with line `first_line` of the body, counted from 1."""
+    """`lines` begins with line `first_line` of the body, counted from 1; blank ones are empty."""
 
     number: int
     first_line: int
     lines: tuple[bytes, ...]
+
+    @property
+    def n_given(self) -> int:
+        """How many of them are not blank."""
+        return sum(map(bool, self.lines))
 
 
 def append(connection: apsw.Connection, task: int, chunk: Chunk) -> None:
     """Store one chunk, inside a transaction."""
     connection.execute(
         "INSERT INTO log VALUES(?, ?, ?, ?, ?)",
-        (task, chunk.number, chunk.first_line, len(chunk.lines), b"\n".join(chunk.lines)),
+        (task, chunk.number, chunk.first_line, chunk.n_given, b"\n".join(chunk.lines)),
     )
 
 
@@ -41,7 +46,7 @@ def chunks(home: Home, task: int, *, after: int = -1) -> Iterator[Chunk]:
 
 
 def n_lines(home: Home, task: int) -> int:
-    """Lines that the log holds of a task."""
+    """Lines that the log holds of a task, without blank ones."""
     return int(home.rows("SELECT coalesce(sum(n_lines), 0) FROM log WHERE task=?", task)[0][0])
 
 

@@ -50,11 +50,13 @@ class Counts:
     indexed: int = 0
     rejected: int = 0
     empty: int = 0
+    lines: int = 0
+    """The number of the last line that was read; blank ones are counted here alone."""
 
     def details(self) -> dict[str, Any]:
         """As clients see it."""
         shown = asdict(self)
-        del shown["task"], shown["created"], shown["chunk"]
+        del shown["task"], shown["created"], shown["chunk"], shown["lines"]
         return shown
 
 
@@ -77,7 +79,7 @@ def run(job: Job) -> dict[str, Any]:
     counts = Counts(job.task.id, job.task.created) if known is None else Counts(**known)
     encoder = job.shelf.document_encoder(entry, index)
     total = log.n_lines(job.home, job.task.id)
-    rejects = _Rejects(job.folder / REJECTS, before=counts.received)
+    rejects = _Rejects(job.folder / REJECTS, before=max(counts.lines, counts.received))
     expected = job.task.request.get("expect") or {}
     windows = entry.settings.get("passages")
     one = _Chunk(index, encoder, windows and tuple(windows), rejects, job.key(KEY))
@@ -178,9 +180,10 @@ class _Chunk:
                 writer.expect(doc_id, version)
             n_unfit, n_empty = self._add(writer, good)
             counts.chunk = chunk.number
-            counts.received += len(chunk.lines)
+            counts.lines = chunk.first_line + len(chunk.lines) - 1
+            counts.received += chunk.n_given
             counts.indexed += len(good) - n_unfit
-            counts.rejected += len(chunk.lines) - len(good) + n_unfit
+            counts.rejected += chunk.n_given - len(good) + n_unfit
             counts.empty += n_empty
             writer.remember(self.key, asdict(counts))
         assert writer.commit is not None
@@ -189,6 +192,8 @@ class _Chunk:
     def _read(self, chunk: log.Chunk, numbers: _Vocabulary) -> list[_Good]:
         good: list[_Good] = []
         for number, text in enumerate(chunk.lines, start=chunk.first_line):
+            if not text:
+                continue
             try:
                 line = read_line(
                     text,

@@ -49,7 +49,7 @@ def learned(job: Job, entry: Entry) -> Entry:
 
 def _texts(job: Job) -> Iterator[str]:
     for chunk in log.chunks(job.home, job.task.id):
-        for line in chunk.lines:
+        for line in filter(None, chunk.lines):
             try:
                 read = orjson.loads(line)
             except orjson.JSONDecodeError:
