@@ -8,6 +8,7 @@ import difflib
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -65,6 +66,7 @@ VERBS = {
 """verb -> (where its command is, one line of help): all that `lsr --help` needs."""
 
 _INTERRUPTED = 130
+_PROCESS = os.getpid()
 
 
 class LazyVerbs(click.Group):
@@ -129,9 +131,11 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             print(f"next       {error.ctx.command_path} --help", file=sys.stderr)
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        print("\nstopped    by the keyboard", file=sys.stderr)
-        return _INTERRUPTED
+    except (click.Abort, KeyboardInterrupt) as stopped:
+        ended = next((one for one in (stopped, stopped.__cause__) if isinstance(one, Ended)), None)
+        by = "the keyboard" if ended is None else ended.name
+        print(f"\nstopped    by {by}", file=sys.stderr)
+        return _INTERRUPTED if ended is None else 128 + ended.value
     except BrokenPipeError:
         # The reader has left. Nothing may be flushed into the pipe when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -148,9 +152,28 @@ def run(arguments: Sequence[str]) -> int:
         return 1
 
 
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: what Ctrl-C keeps is kept when a batch system or a container ends us."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.value = number
+        self.name = signal.Signals(number).name
+
+
 def main() -> None:
     """Run the command line of this process."""
+    if sys.argv[1:2] != ["serve"]:  # which ends in its own way
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:  # nohup's is another
+                signal.signal(number, _end)
     sys.exit(run(sys.argv[1:]))
+
+
+def _end(number: int, _: object) -> None:
+    if os.getpid() == _PROCESS:
+        raise Ended(number)
+    os._exit(128 + number)  # a fork of ours, which ends as it would have without us
 
 
 def _complain(message: str) -> None:

@@ -6,6 +6,8 @@ import fcntl
 import gzip
 import io
 import os
+import re
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -29,6 +31,10 @@ class Writer(Protocol):
         ...
 
 
+_STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+_DESCRIPTOR = re.compile(
+    r"/dev/(?P<name>stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(?P<number>[0-9]{1,9})"
+)
 _BOM = b"\xef\xbb\xbf"
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when there is no room: on the disk, in a quota, under a limit."""
@@ -126,6 +132,12 @@ def atomic_write(path: Path) -> Iterator[Writer]:
     Compresses when the name ends in .gz or .zst. A link stays one: what it names is replaced. A
     device or a pipe (/dev/stdout) has no place to take and is written to as the block goes.
     """
+    if (descriptor := open_descriptor(path)) is not None:
+        # By its own descriptor: the file that it leads to may be appended to, and be whose it may.
+        sys.stdout.flush()
+        with os.fdopen(os.dup(descriptor), "wb") as raw, _compressing(raw, path.suffix) as out:
+            yield out
+        return
     if path.exists() and not path.is_file() and not path.is_dir():
         with path.open("wb") as raw, _compressing(raw, path.suffix) as out:
             yield out
@@ -155,6 +167,19 @@ def atomic_write(path: Path) -> Iterator[Writer]:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise DiskFull(f"{path}: the disk is full; free some space and run it again") from error
         raise
+
+
+def open_descriptor(path: Path) -> int | None:
+    """The number of the open file that a path such as /dev/stdout stands for; None for others.
+
+    >>> open_descriptor(Path("/dev/stdout")), open_descriptor(Path("/dev/fd/3"))
+    (1, 3)
+    >>> open_descriptor(Path("stdout"))
+    """
+    found = _DESCRIPTOR.fullmatch(str(path))
+    if found is None:
+        return None
+    return _STANDARD[found["name"]] if found["name"] else int(found["number"])
 
 
 def sync_directory(folder: Path) -> None:

@@ -380,7 +380,7 @@ def test_a_repair_leaves_no_way_back_to_what_it_forgot(
             opened.seal()
         opened.delete(["d17"])
 
-        def planned(views: Any, everything: bool) -> list[Any]:
+        def planned(views: Any, everything: bool, **more: Any) -> list[Any]:
             return [list(views[:2]), list(views[2:])]
 
         monkeypatch.setattr(index.maintenance, "plan_merges", planned)

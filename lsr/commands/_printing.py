@@ -9,11 +9,25 @@ import click
 import orjson
 
 LABEL = 10
+_aside = False
+"""Whether standard output is taken, so that facts go to standard error."""
+
+
+def leave_output() -> None:
+    """Say everything on standard error until the command ends: its result is standard output."""
+    global _aside
+    _aside = True
+    click.get_current_context().call_on_close(_take_output_back)
+
+
+def _take_output_back() -> None:
+    global _aside
+    _aside = False
 
 
 def fact(verb: str, what: str) -> None:
     """Print one fact: `wrote      scifact.index       3.3 MB`."""
-    click.echo(f"{verb:<{LABEL}} {what}")
+    click.echo(f"{verb:<{LABEL}} {what}", err=_aside)
 
 
 def columns(first: str, rest: str) -> str:
@@ -48,7 +62,7 @@ def note(verb: str, what: str) -> None:
 def as_json(value: Any) -> None:
     """Print one JSON document for machines."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    click.echo(orjson.dumps(value, option=options, default=str).decode())
+    click.echo(orjson.dumps(value, option=options, default=str).decode(), err=_aside)
 
 
 def counted(n: int, noun: str) -> str:
@@ -100,7 +114,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in (header, *rows):
         cells = [row[0].ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        click.echo("  ".join(cells).rstrip())
+        click.echo("  ".join(cells).rstrip(), err=_aside)
 
 
 def shortened(text: str, width: int) -> str:

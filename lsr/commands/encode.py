@@ -1,5 +1,6 @@
 """`lsr encode`: texts to sparse vectors in a file, for use elsewhere."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -70,6 +71,8 @@ def encode(
     if tasks.wanted and queries:
         raise UsageError("--ray encodes documents: there are few queries; leave out one of them")
     source = load_dataset(corpus)
+    if source.path is not None and output.exists() and source.path.samefile(output):
+        raise UsageError(f"{output} is what is to be encoded; name another output")
     asked = _queries(source, split) if queries else None
     if queries and choice.is_bm25 and not source.splits():
         raise UsageError(

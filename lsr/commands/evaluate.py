@@ -18,6 +18,7 @@ from ._encoders import EncoderChoice, encoder_options
 from ._entrants import Entrant
 from ._page import require_main, write_page
 from ._rows import Row
+from ._runs import require_place
 from ._suite import Outcome, require_run_of, run_suite, write_summary
 from ._system_options import SystemOptions, entrants_of, system_options, systems_option
 from ._tables import costs, footnotes, mean_lines, quality, system_name
@@ -144,6 +145,8 @@ def evaluate(
         raise UsageError(
             f"--run {run_path} is one file for several runs; give --output FOLDER, which keeps all"
         )
+    if run_path is not None:
+        require_place(run_path, [from_run, qrels, queries, sources, systems_path])
     collections = [
         Collection.open(name, split=split, qrels=qrels, queries=queries, sources=sources)
         for name in names

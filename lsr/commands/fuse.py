@@ -7,6 +7,7 @@ import click
 
 from ..errors import UsageError
 from . import _printing as out
+from ._runs import require_place
 
 if TYPE_CHECKING:
     from ..retrieval import Method
@@ -65,6 +66,7 @@ def fuse(
 
     if len(runs) < 2:
         raise UsageError(f"{runs[0]} alone; wanted two runs or more to fuse")
+    require_place(output, [*runs, None if weights is None else Path(weights)])
     tuned = _tuned(weights, method, depth, len(runs))
     if tuned is not None:
         method, chosen, depth = tuned

@@ -1,5 +1,6 @@
 """`lsr search`: questions in, ranked documents out, for people or as a TREC run."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from ..errors import QueryError, UsageError
 from . import _printing as out
 from ._explaining import SNIPPET, matched, print_products, without_title
 from ._origins import traced
+from ._runs import require_place
 from ._unmatched import note_unmatched
 
 if TYPE_CHECKING:
@@ -128,6 +130,8 @@ def search(
             f"--output {output} writes a TREC run, which has no place for what --json and "
             "--explain tell; leave one of them out"
         )
+    if output is not None:
+        require_place(output, [queries])
     asked = _read(queries) if queries is not None else _numbered(texts)
     with Index.open(Path(index), read_only=True) as opened:
         encodes = query_encoder(opened, encoder)
@@ -245,16 +249,19 @@ def _certificate(hits: "Hits") -> str:
     return f"{why}: documents left alone may score up to {report.bound_skipped:.3f} ({share})"
 
 
+_COMPARISON = re.compile(r"([^<>=]*)(>=|<=|=|>|<)(.*)", re.DOTALL)
+
+
 def conditions(filters: tuple[str, ...], fields: Mapping[str, str]) -> dict[str, Any] | None:
     """`lang=en`, `year>=1990`, `year<2000` typed by the declared fields."""
     comparisons = {">=": "gte", "<=": "lte", "=": "eq", ">": "gt", "<": "lt"}
     conditions: dict[str, dict[str, Any]] = {}
     for text in filters:
-        sign = next((sign for sign in comparisons if sign in text), None)
-        if sign is None:
+        found = _COMPARISON.fullmatch(text)  # the first sign: a value may hold others
+        if found is None:
             raise QueryError(f"--filter {text}: wanted FIELD=VALUE, for example lang=en")
-        name, _, value = text.partition(sign)
-        if not name or name[-1] in "!<>~:":
+        name, sign, value = found.groups()
+        if not name or name[-1] in "!~:" or value[:1] in ("=", "<", ">"):
             raise QueryError(
                 f"--filter {text}: wanted FIELD=VALUE, FIELD>=VALUE, FIELD>VALUE, FIELD<=VALUE or "
                 "FIELD<VALUE, for example lang=en"
