@@ -1,6 +1,5 @@
 """`lsr encode`: texts to sparse vectors in a file, for use elsewhere."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
