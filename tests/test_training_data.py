@@ -218,3 +218,24 @@ def test_sampled_terms_hold_every_certain_one_and_weigh_the_rest_up() -> None:
     everything, ones = sample_terms(certain, n_terms=20, others=99, seed=0, number=1)
     assert everything.tolist() == list(range(20))
     assert set(ones.tolist()) == {1.0}
+
+
+def test_queries_of_one_text_have_all_their_answers(tmp_path: Path) -> None:
+    """Under two ids, or in two collections, one's answer was the other's negative."""
+    one = [
+        {"query": "What flies?", "pos": "a bird", "neg": ["a bat", "a stone"]},
+        {"query": "what sinks", "pos": "a stone", "neg": ["a bird"]},
+    ]
+    other = [{"query": "what  flies?", "pos": "a bat", "neg": ["a bird", "a boat"]}]
+    for name, rows in (("one", one), ("other", other)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    pairs = load_pairs(recipe_for(tmp_path, ["./one.jsonl", "./other.jsonl"], negatives=1))
+
+    def texts(rows: list[np.ndarray]) -> list[list[str]]:
+        return [sorted(pairs.documents[row] for row in some) for some in rows]
+
+    flies = ["a bat", "a bird"]
+    assert texts(pairs.positives) == [flies, ["a stone"], flies]
+    assert texts(pairs.negatives) == [["a stone"], ["a bird"], ["a boat"]]
+    assert [source.n_positives for source in pairs.sources] == [3, 2]

@@ -331,3 +331,29 @@ def test_early_stopping_in_a_run_is_exact_over_interruptions(tmp_path: Path) -> 
     name = Path("document_0_Transformer") / "model.safetensors"
     first, second = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
     assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_no_copy_of_a_development_query_is_learned_from(tmp_path: Path, collection: Path) -> None:
+    """Held out were rows: the same text stayed in another file, or under another id."""
+    rows = [{"query": f"which bird is {row}", "pos": f"bird {row}"} for row in range(20)]
+    for name, mark in (("one", ""), ("other", " ")):
+        lines = "".join(
+            json.dumps({"query": row["query"].upper() + mark, "pos": row["pos"]}) + "\n"
+            for row in rows
+        )
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    train = [str(tmp_path / "one.jsonl"), str(tmp_path / "other.jsonl")]
+    settings = {"data.train": train, "data.negatives": 0, "data.mining": None}
+    for develop in (
+        {"develop.held_out": 0.25, "develop.documents": 12},
+        {"develop.dataset": str(collection), "develop.documents": 12},
+    ):
+        recipe = load_recipe("smoke", {**settings, **develop})
+        pairs = load_pairs(recipe)
+        (development,), left = load_development(recipe, pairs)
+        asked = {query.lower().strip() for query in development.queries}
+        learned = {query.lower().strip() for query in left.queries}
+        assert asked
+        assert not asked & learned
+        assert len(asked | learned) == 20
+        assert sum(source.n_queries for source in left.sources) == len(left.queries)

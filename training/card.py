@@ -32,15 +32,16 @@ from .run_record import RunRecord
 _PERCENTILE = 99.99
 
 
-def measure(vectors: SparseMatrix) -> Measured:
-    """Measure document vectors; a matrix without any weight has `max_weight` 0.
+def measure(vectors: SparseMatrix, *, most_terms: int | None = None) -> Measured:
+    """Measure document vectors, of which an encoder keeps the heaviest `most_terms`; a matrix
+    without any weight has `max_weight` 0.
 
     >>> from scipy import sparse
     >>> measure(sparse.csr_array(np.array([[0.0, 1.23], [0.0, 0.0]], np.float32)))
     Measured(max_weight=1.3, document_terms=0.5, empty_documents=1, n_documents=2)
     """
     top = float(np.percentile(vectors.data, _PERCENTILE)) if vectors.nnz else 0.0
-    per_document = np.diff(vectors.indptr)
+    per_document = np.minimum(np.diff(vectors.indptr), most_terms or vectors.shape[1])
     return Measured(
         max_weight=math.ceil(round(top * 10, 6)) / 10,
         document_terms=round(float(per_document.mean()), 1),

@@ -128,7 +128,32 @@ def load_pairs(
     corpus: list[str] = []
     for name in recipe.data.corpora:
         sources.append(_read_corpus(corpus, name, recipe, text_fields))
-    return collected.freeze(tuple(sources), corpus)
+    return _united(collected.freeze(tuple(sources), corpus))
+
+
+def same_text(query: str) -> str:
+    """What queries that ask the same have in common: neither case nor blanks tell them apart."""
+    return " ".join(query.casefold().split())
+
+
+def _united(pairs: "Pairs") -> "Pairs":
+    """Queries of one text, in whichever collections and under whichever ids, have all their
+    answers: else one's answer would be another's negative.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row, query in enumerate(pairs.queries):
+        rows_of.setdefault(same_text(query), []).append(row)
+    repeated = [rows for rows in rows_of.values() if len(rows) > 1]
+    if not repeated:
+        return pairs
+    positives, negatives = list(pairs.positives), list(pairs.negatives)
+    for rows in repeated:
+        answers = np.unique(np.concatenate([pairs.positives[row] for row in rows]))
+        for row in rows:
+            positives[row] = answers
+            negatives[row] = np.setdiff1d(pairs.negatives[row], answers)
+    united = replace(pairs, positives=positives, negatives=negatives)
+    return replace(united, sources=counted(united))
 
 
 def counted(pairs: "Pairs") -> tuple[Source, ...]:

@@ -25,7 +25,7 @@ from lsr.measures import evaluate
 from lsr.types import Qrels
 
 from .candidates import limited
-from .data import Pairs, Source, beside, counted, load_pairs
+from .data import Pairs, Source, beside, counted, load_pairs, same_text
 from .gather import anyone
 from .recipe import Recipe
 from .sharding import collect
@@ -73,7 +73,15 @@ def load_development(recipe: Recipe, pairs: Pairs) -> tuple[tuple[Development, .
         development, left = _held_out(recipe, pairs)
         return (development,), left
     named = members([wanted.dataset])
-    return tuple(_from_collection(recipe, name, pairs.sources) for name in named), pairs
+    developments = tuple(_from_collection(recipe, name, pairs.sources) for name in named)
+    asked = {same_text(query) for one in developments for query in one.queries}
+    kept = [row for row, query in enumerate(pairs.queries) if same_text(query) not in asked]
+    if not kept:
+        raise RecipeError(
+            f"{recipe.path}: every query of data.train is also one of develop.dataset = "
+            f"'{wanted.dataset}', split '{wanted.split}'; name another split or collection."
+        )
+    return developments, pairs if len(kept) == len(pairs.queries) else _kept(pairs, kept)
 
 
 def _from_collection(recipe: Recipe, name: str, learned: Sequence[Source]) -> Development:
@@ -144,15 +152,26 @@ def _held_out(recipe: Recipe, pairs: Pairs) -> tuple[Development, Pairs]:
             for at, row in enumerate(out)
         },
     )
-    kept = np.setdiff1d(np.arange(n_queries), out)
+    asked = {same_text(pairs.queries[row]) for row in out}
+    kept = [row for row, query in enumerate(pairs.queries) if same_text(query) not in asked]
+    if not kept:
+        raise RecipeError(
+            f"{recipe.path}: develop.held_out = {wanted.held_out} leaves no text of a query to "
+            "learn from; lower it or name a develop.dataset."
+        )
+    return development, _kept(pairs, kept)
+
+
+def _kept(pairs: Pairs, rows: Sequence[int]) -> Pairs:
+    """The pairs of some queries: of those that are held out nothing is learned, in any copy."""
     left = replace(
         pairs,
-        queries=[pairs.queries[row] for row in kept],
-        source_of=pairs.source_of[kept],
-        positives=[pairs.positives[row] for row in kept],
-        negatives=[pairs.negatives[row] for row in kept],
+        queries=[pairs.queries[row] for row in rows],
+        source_of=pairs.source_of[np.asarray(rows)],
+        positives=[pairs.positives[row] for row in rows],
+        negatives=[pairs.negatives[row] for row in rows],
     )
-    return development, replace(left, sources=counted(left))
+    return replace(left, sources=counted(left))
 
 
 def mean_score(developments: Sequence[Development], encoder: SparseEncoder, measure: str) -> float:

@@ -26,7 +26,7 @@ from lsr.errors import EncoderError, RecipeError
 from .adapters import add_lora, keep_packing, quantization
 from .network import set_dropout
 from .queries import TableQueries
-from .recipe import Recipe, backbone_folder, checkpoint_folder, encoder_folder
+from .recipe import Recipe, backbone_folder, checkpoint_folder, encoder_folder, is_side
 from .scratch import SPECIAL, make_backbone
 from .sections import Decoder
 from .steps import mask_id
@@ -226,7 +226,7 @@ def _trained(source: Path) -> SparseModel | None:
 
     What stands beside a language model's own head goes on from there.
     """
-    root = source.parent if source.name.endswith("_0_Transformer") else source
+    root = source.parent if is_side(source) else source
     if not (root / "modules.json").is_file():
         return None
     try:

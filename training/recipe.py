@@ -42,6 +42,7 @@ from .sections import Data, Develop, Distillation, Model, RunSettings, TeacherSe
 from .stage_sections import RankingStage, Stages
 from .teacher_checks import check_teachers
 
+_SIDE = re.compile(r"(document|query)_0_\w*Transformer")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _LATER: dict[tuple[str, str], object] = {
     ("model", "pool_special"): True,
@@ -173,8 +174,19 @@ def _network_in(folder: Path, key: str) -> Path:
     if not key.startswith("model."):
         return folder
     side = "query" if key == "model.query_backbone" else "document"
-    place = folder / f"{side}_0_Transformer"
-    return place if (place / "config.json").is_file() else folder
+    for place in sorted(folder.glob(f"{side}_0_*Transformer")):
+        if (place / "config.json").is_file():
+            return place
+    return folder
+
+
+def is_side(folder: Path) -> bool:
+    """Whether a checkpoint is that of one side of the encoder around it, by its name.
+
+    >>> is_side(Path("runs/a/document_0_TextTransformer")), is_side(Path("runs/a"))
+    (True, False)
+    """
+    return _SIDE.fullmatch(folder.name) is not None
 
 
 def encoder_folder(recipe: Recipe) -> Path | None:
@@ -182,7 +194,8 @@ def encoder_folder(recipe: Recipe) -> Path | None:
     if not recipe.model.backbone:
         return None
     found = backbone_folder(recipe)
-    folder = found.parent if found.name == "document_0_Transformer" else found
+    of_documents = is_side(found) and found.name.startswith("document")
+    folder = found.parent if of_documents else found
     return folder if (folder / "modules.json").is_file() else None
 
 

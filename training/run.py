@@ -136,7 +136,8 @@ def _save(run: TrainingRun, output: Path) -> Measured:
     side = replace(TransformerSide.of(model), precision=precision)
     sample = run.sample(_MEASURED_DOCUMENTS)
     measured = measure(
-        side.encode(sample, prompt=recipe.model.document_prompt, top_k=None, progress=False)
+        side.encode(sample, prompt=recipe.model.document_prompt, top_k=None, progress=False),
+        most_terms=recipe.model.max_active_terms,
     )
     if measured.max_weight == 0:
         raise _collapsed(run, "documents")
