@@ -2,11 +2,14 @@
 
 Fields may be whole numbers, numbers, strings, booleans, literals, lists of strings or of
 numbers, tables of numbers or strings by name, further dataclasses, and lists of those
-([[section]]). `number` gives a numeric field its range; a field with the metadata key `internal` is
-set by the program and never read from a file.
+([[section]]). `number` gives a numeric field its range; infinity and NaN are no numbers unless it
+names infinity as a bound. A field with the metadata key `internal` is set by the program and never
+read from a file.
 """
 
 import difflib
+import math
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,9 +19,10 @@ from typing import Any, Literal, TypeVar
 from .errors import RecipeError
 
 T = TypeVar("T")
+_LARGEST = sys.float_info.max
 
 
-def number(default: Any = MISSING, *, low: float, high: float = float("inf")) -> Any:
+def number(default: Any = MISSING, *, low: float, high: float = _LARGEST) -> Any:
     """A numeric field whose value must lie in [low, high]."""
     return field(default=default, metadata={"low": low, "high": high})
 
@@ -66,13 +70,15 @@ def _value(kind: Any, got: Any, file: str, where: str, spec: "Field[Any]") -> An
         if args[1] is str:
             return _named_strings(got, file, where)
         return _named_numbers(args[1], got, file, where)
-    if kind is float and type(got) is int:
+    if kind is float and type(got) is int and abs(got) <= _LARGEST:
         got = float(got)
     if type(got) is not kind:
         raise RecipeError(f"{file}: {where} = {got!r} is {_kind(type(got))}; wanted {_kind(kind)}.")
-    low, high = spec.metadata.get("low"), spec.metadata.get("high")
+    low, high = spec.metadata.get("low"), spec.metadata.get("high", _LARGEST)
+    if kind is float and not math.isfinite(got) and got not in (low, high):
+        raise RecipeError(f"{file}: {where} = {got!r}; wanted a finite number.")
     if low is not None and not low <= got <= high:
-        limits = f"{low} or more" if high == float("inf") else f"between {low} and {high}"
+        limits = f"{low} or more" if high >= _LARGEST else f"between {low} and {high}"
         raise RecipeError(f"{file}: {where} = {got!r}; wanted {limits}.")
     return got
 
@@ -85,8 +91,8 @@ def _items(kind: Any, got: Any, file: str, where: str) -> tuple[Any, ...]:
         cls = typing.cast("type[Any]", kind)
         return tuple(build(cls, item, file, f"{where}[{i}]") for i, item in enumerate(got))
     wanted = (int, float) if kind is float else (kind,)
-    if not isinstance(got, list) or not all(type(v) in wanted for v in got):
-        names = {str: "strings", int: "whole numbers", float: "numbers"}
+    if not isinstance(got, list) or not all(type(v) in wanted and _finite(v) for v in got):
+        names = {str: "strings", int: "whole numbers", float: "finite numbers"}
         raise RecipeError(f"{file}: {where} = {got!r}; wanted a list of {names[kind]}.")
     return tuple(kind(v) for v in got)
 
@@ -94,10 +100,17 @@ def _items(kind: Any, got: Any, file: str, where: str) -> tuple[Any, ...]:
 def _named_numbers(kind: type, got: Any, file: str, where: str) -> dict[str, Any]:
     """A table of numbers above 0; where fractions are wanted, whole numbers will do."""
     wanted = (int,) if kind is int else (int, float)
-    if not isinstance(got, dict) or not all(type(v) in wanted and v > 0 for v in got.values()):
-        numbers = "whole numbers" if kind is int else "numbers"
+    if not isinstance(got, dict) or not all(
+        type(v) in wanted and v > 0 and _finite(v) for v in got.values()
+    ):
+        numbers = "whole numbers" if kind is int else "finite numbers"
         raise RecipeError(f"{file}: {where} = {got!r}; wanted {numbers} above 0 by name.")
     return {name: kind(value) for name, value in got.items()}
+
+
+def _finite(value: object) -> bool:
+    """Whether it is no number, or one that a float holds."""
+    return not isinstance(value, int | float) or abs(value) <= _LARGEST
 
 
 def _named_strings(got: Any, file: str, where: str) -> dict[str, str]:

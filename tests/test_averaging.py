@@ -1,6 +1,7 @@
 """`lsr average`: means of weights, records of all, and refusals where a mean would be noise."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,38 @@ def test_what_has_no_mean_is_refused_and_nothing_is_left(
     with pytest.raises(EncoderError, match="counts of other texts"):
         average(counted, out, [1, 1], name="x")
     assert not out.exists()
+
+
+def test_the_mean_has_the_largest_scale_in_either_order(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """It was the first's: 29 % of the weights of a mean were cut off by an index."""
+    card = json.loads((pair[1] / "lsr.json").read_text())
+    (pair[1] / "lsr.json").write_text(json.dumps(card | {"max_weight": 4.5}))
+    for number, folders in enumerate((pair, pair[::-1])):
+        average(folders, tmp_path / f"{number}", [1, 1], name="both")
+        assert load_encoder(tmp_path / f"{number}").max_weight == 4.5
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("document_1_SpladePooling/config.json", "pooling_strategy", "sum"),
+        ("lsr.json", "window_overlap", 4),
+    ],
+)
+def test_encoders_that_read_a_text_otherwise_have_no_mean(
+    pair: tuple[Path, Path], tmp_path: Path, file: str, key: str, value: object
+) -> None:
+    path = pair[1] / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(EncoderError, match=rf"differ in {key}: .* and {value}"):
+        average(pair, tmp_path / "both", [1, 1], name="both")
+    assert not (tmp_path / "both").exists()
+
+
+def test_a_pooling_that_is_named_and_not_there_is_missed(pair: tuple[Path, Path]) -> None:
+    """Its place was taken by the default, which gave other vectors without a word."""
+    shutil.rmtree(pair[0] / "document_1_SpladePooling")
+    with pytest.raises(EncoderError, match=r"document_1_SpladePooling.config\.json"):
+        load_encoder(pair[0])

@@ -19,7 +19,7 @@ from lsr.encoders.parts import document_network
 from lsr.encoders.separate import SeparateEncoder
 from lsr.encoders.siamese import SpladeEncoder
 from lsr.encoders.side import Settings, TransformerSide
-from lsr.encoders.splade import SpladeModel, SpladeTextModel
+from lsr.encoders.splade import SpladeModel, SpladeTextModel, n_positions
 from lsr.encoders.uhd import UHDModel
 from lsr.errors import EncoderError, RecipeError
 
@@ -147,11 +147,11 @@ def _first_table(
 def _load(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     wanted = recipe.model
     model = _network(recipe, source, new_head=new_head)
-    positions = getattr(model.backbone.config, "max_position_embeddings", None)
+    positions = n_positions(model.backbone)
     echo = wanted.decoder is not None and wanted.decoder.echo
-    if isinstance(positions, int) and echo:
+    if positions is not None and echo:
         positions //= 2
-    if isinstance(positions, int) and recipe.model.max_length > positions:
+    if positions is not None and recipe.model.max_length > positions:
         raise RecipeError(
             f"{recipe.path}: model.max_length = {recipe.model.max_length}, but {source} has "
             f"{positions} positions{' for each copy of an echo' if echo else ''}; lower max_length."

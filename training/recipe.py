@@ -234,6 +234,11 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(
             f"{file}: data.train is empty; name at least one collection to learn from."
         )
+    if model.scratch is not None and model.scratch.hidden % model.scratch.heads:
+        raise RecipeError(
+            f"{file}: model.scratch.hidden = {model.scratch.hidden} is no multiple of "
+            f"model.scratch.heads = {model.scratch.heads}; each head has an equal part of it."
+        )
     if bool(model.backbone) == (model.scratch is not None):
         raise RecipeError(
             f"{file}: [model] wants either backbone (a checkpoint) or a section [model.scratch], "

@@ -17,22 +17,29 @@ from safetensors.numpy import load_file, save_file
 
 from ..errors import EncoderError
 from .card import CARD, Card
-from .folder import copy_files, data_files, replacing
+from .folder import copy_files, data_files, read_json, read_object, replacing
 from .joined import LEARNED
+from .networks import NETWORK_FILE
 from .stated import stated_record
 
 Tensors = dict[str, npt.NDArray[Any]]
 _TOKENS = ("tokenizer.json", "vocab.txt")
 _COUNTED = ("bm25.json", "terms.txt", "df.safetensors", "joined.json")
 """Of BM25, which may stand beside a network."""
+_MODULES, _ROUTER = "modules.json", "router_config.json"
+_HEADS = ("_SpladePooling", "_UHDHead", "_LiteralResidual")
+"""How the folders end whose config.json says what becomes of the network's output."""
+_POOLING = {"pooling_strategy": "max", "activation_function": "relu"}
+"""The keys of a pooling that decide, and what `layout` reads where one is missing."""
 
 
 def average(folders: Sequence[Path], output: Path, shares: Sequence[float], *, name: str) -> int:
     """Write into `output` the encoder whose weights are the means of those of `folders`.
 
     `shares` are their parts of the mean, scaled to sum to 1. Everything that is no tensor is the
-    first's; the card keeps what each was trained on. Returns the number of weights. Raises
-    `EncoderError` where folders differ in tensors, shapes or tokens.
+    first's; the card keeps what each was trained on, and the largest `max_weight`. Returns the
+    number of weights. Raises `EncoderError` where folders differ in tensors, shapes or tokens, or
+    in how they read a text.
     """
     if len(folders) < 2 or len(folders) != len(shares):
         raise EncoderError(
@@ -50,6 +57,9 @@ def average(folders: Sequence[Path], output: Path, shares: Sequence[float], *, n
         for path in layout:
             place = fresh / path
             place.parent.mkdir(parents=True, exist_ok=True)
+            if path.name == CARD:  # of the network inside a joined encoder
+                _scaled([Card.read(folder / path.parent) for folder in folders]).write(place.parent)
+                continue
             if path.suffix != ".safetensors":
                 copy_files(first, fresh, [first / path])
                 continue
@@ -76,7 +86,7 @@ def _files(folder: Path) -> list[Path]:
 def _check(first: Path, layout: Sequence[Path], other: Path) -> None:
     theirs = _files(other)
     odd = sorted({p for p in (*layout, *theirs) if (p in layout) != (p in theirs)})
-    odd = [path for path in odd if path.suffix == ".safetensors" or path.name in _TOKENS]
+    odd = [p for p in odd if p.suffix == ".safetensors" or p.name in _TOKENS or _decides(p)]
     if odd:
         raise EncoderError(f"{first} and {other}: only one of them has {odd[0]}; wanted like ones")
     for path in layout:
@@ -91,6 +101,53 @@ def _check(first: Path, layout: Sequence[Path], other: Path) -> None:
                 f"{first / path} and {other / path} differ: counts of other texts, or another "
                 f"weight, have no mean. Average their networks, {first / LEARNED} and so on, and "
                 "put words beside the mean with `lsr join`"
+            )
+        if _decides(path):
+            _check_alike(first / path, other / path, _reading(first / path), _reading(other / path))
+    for place in sorted({path.parent for path in layout if path.name == _MODULES}):
+        ours, others = (folder / place / CARD for folder in (first, other))
+        _check_alike(ours, others, _of_card(ours.parent), _of_card(others.parent))
+
+
+def _decides(path: Path) -> bool:
+    """Whether the file says how an encoder reads a text."""
+    of_head = path.name == "config.json" and path.parent.name.endswith(_HEADS)
+    return of_head or path.name in (_MODULES, _ROUTER, NETWORK_FILE)
+
+
+def _reading(path: Path) -> dict[str, Any]:
+    """What such a file decides, by key; classes by their last name, which releases share."""
+    if path.name == _MODULES:
+        modules = read_json(path)
+        if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
+            raise EncoderError(f"{path}: a list of modules was expected; copy the encoder again")
+        return {"modules": [f"{_class(m.get('type'))} in '{m.get('path')}'" for m in modules]}
+    content = read_object(path)
+    if path.name == _ROUTER:
+        types = content.get("types")
+        named = {k: _class(v) for k, v in types.items()} if isinstance(types, dict) else types
+        return {"types": named, "structure": content.get("structure")}
+    if path.parent.name.endswith(_HEADS[0]):
+        return {key: content.get(key, default) for key, default in _POOLING.items()}
+    return content
+
+
+def _class(name: object) -> str:
+    return str(name).rpartition(".")[2].removeprefix("MLM")
+
+
+def _of_card(folder: Path) -> dict[str, Any]:
+    card = Card.read(folder)
+    return {"window_overlap": card.window_overlap, "binary": card.binary}
+
+
+def _check_alike(first: Path, other: Path, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    for key in sorted({*ours, *theirs}):
+        if ours.get(key) != theirs.get(key):
+            raise EncoderError(
+                f"{first} and {other} differ in {key}: {ours.get(key)} and {theirs.get(key)}, so "
+                "one's weights do not mean what the other's do; average encoders that read texts "
+                "alike"
             )
 
 
@@ -123,7 +180,7 @@ def _read(path: Path) -> Tensors:
 
 
 def _card(folders: Sequence[Path], parts: Sequence[float], name: str) -> Card:
-    """The first's, whose record of training has those of the others in it."""
+    """The first's with the largest scale; its record of training has those of the others in it."""
     cards = [Card.read(folder) for folder in folders]
     records: list[dict[str, Any]] = []
     shares: list[float] = []
@@ -132,7 +189,15 @@ def _card(folders: Sequence[Path], parts: Sequence[float], name: str) -> Card:
             records.append(record)
             shares.append(part * share)
     training = records[0] | {"averaged": {"shares": shares, "others": records[1:]}}
-    return replace(cards[0], name=name, training=training)
+    return replace(_scaled(cards), name=name, training=training)
+
+
+def _scaled(cards: Sequence[Card]) -> Card:
+    """The first, at a scale that holds the weights of every one: below it an index cuts them off.
+
+    What an export measured was measured of one of them.
+    """
+    return replace(cards[0], max_weight=max(card.max_weight for card in cards), export=None)
 
 
 def _leaves(folder: Path, card: Card) -> list[tuple[dict[str, Any], float]]:

@@ -90,6 +90,8 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 class _Module:
     kind: Kind
     folder: Path
+    named: bool = True
+    """In a file of the folder; a module that is only assumed may be missing."""
 
 
 def load_encoder(
@@ -166,7 +168,8 @@ def _read_modules(folder: Path) -> list[_Module]:
             raise EncoderError(
                 f"{folder} holds neither modules.json nor config.json; it is not an encoder folder"
             )
-        return [_Module("transformer", folder), _Module("pooling", folder / "1_SpladePooling")]
+        pooling = _Module("pooling", folder / "1_SpladePooling", named=False)
+        return [_Module("transformer", folder), pooling]
     listed = read_json(path)
     if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
         raise EncoderError(f"{path}: a list of modules was expected; download the encoder again")
@@ -287,7 +290,8 @@ def _read_side(modules: list[_Module]) -> TransformerSide:
         if (task := stock.get("transformer_task", "fill-mask")) != "fill-mask":
             raise EncoderError(f"{path}: transformer_task is {task!r}, SPLADE needs 'fill-mask'")
     path = modules[1].folder / "config.json"
-    pooled = read_object(path) if last.kind != "uhd" and path.parent.is_dir() else {}
+    there = modules[1].named or path.parent.is_dir()
+    pooled = read_object(path) if last.kind != "uhd" and there else {}
     strategy, activation = (
         pooled.get("pooling_strategy", "max"),
         pooled.get("activation_function", "relu"),
