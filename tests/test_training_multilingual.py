@@ -16,6 +16,7 @@ from languages import PAIRS, TEXTS, Kind, make_backbone  # noqa: E402
 from lsr import __main__ as command  # noqa: E402
 from lsr.encoders import InferenceFreeEncoder, TextTokenizer, load_encoder  # noqa: E402
 from lsr.encoders.windows import pieces  # noqa: E402
+from lsr.errors import RecipeError  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.distillation import load_teacher  # noqa: E402
 from training.mining.rankers import open_miner  # noqa: E402
@@ -169,3 +170,15 @@ def test_bm25_mines_and_teaches_with_the_stems_of_another_language() -> None:
         assert isinstance(teacher, BM25Teacher)
         scores = teacher.embed_queries(["altes Haus"]) @ teacher.embed_documents(texts).T
         assert (scores.nnz == 1) == known
+
+
+def test_positions_before_the_first_are_not_counted(backbone: Path, tmp_path: Path) -> None:
+    """XLM-RoBERTa numbers them from 2 on: a length of all of them ended in an index error."""
+    config = json.loads((backbone / "config.json").read_text())
+    offset = 2 if config["model_type"] == "xlm-roberta" else 0
+    there = config["max_position_embeddings"] - offset
+    settings = {"model.backbone": str(backbone), "model.scratch": None}
+    for length in {there + 1, config["max_position_embeddings"] + 1}:
+        recipe = load_recipe("smoke", settings | {"model.max_length": length})
+        with pytest.raises(RecipeError, match=f"has {there} positions; lower max_length"):
+            train(recipe, tmp_path / "out", progress=False)
