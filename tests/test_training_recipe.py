@@ -49,6 +49,11 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
         (("steps = 10", "steps = 1\nscale = inf"), "stage.ranking.scale = inf; wanted a finite"),
         (("steps = 10", "steps = 1\nlearning_rate = nan"), "learning_rate = nan; wanted a finite"),
         (('backbone = "checkpoint"', "[model.scratch]\nheads = 3"), "hidden = 64 is no multiple"),
+        (("[stage", "mined_depth = 5\n[stage"), "data.mined_from = 10, the first rank taken, is"),
+        (
+            ("steps = 10", "steps = 1\nmax_length = 34\nwindows = 2"),
+            "window_overlap = 32 leaves nothing new in a window of",
+        ),
         (("steps = 10", "steps = true"), "stage.ranking.steps = True is true or false"),
         (("steps = 10", ""), "stage.ranking.steps is missing; it has no default"),
         (('"siamese"', '"siameze"'), "model.kind = 'siameze'; wanted one of \"inference-free\" or"),

@@ -42,6 +42,8 @@ from .sections import Data, Develop, Distillation, Model, RunSettings, TeacherSe
 from .stage_sections import RankingStage, Stages
 from .teacher_checks import check_teachers
 
+_FRAME = 2
+"""The tokens before and after a text: a window has at least these beside it."""
 _SIDE = re.compile(r"(document|query)_0_\w*Transformer")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _LATER: dict[tuple[str, str], object] = {
@@ -343,6 +345,11 @@ def _check_decoder(recipe: Recipe) -> None:
 def _check_mining(recipe: Recipe) -> None:
     data, model, file = recipe.data, recipe.model, recipe.path
     if data.mining is None:
+        if data.mined_depth and data.mined_from >= data.mined_depth:
+            raise RecipeError(
+                f"{file}: data.mined_from = {data.mined_from}, the first rank taken, is not below "
+                f"data.mined_depth = {data.mined_depth}; lower it or mine deeper."
+            )
         return
     if data.mined_depth:
         raise RecipeError(
@@ -388,6 +395,11 @@ def _check_ranking(ranking: RankingStage, file: Path) -> None:
                 f"sampled_terms = {ranking.sampled_terms}: it needs a document's whole length, of "
                 "which a sample gives only an estimate; leave one of them out."
             )
+    if ranking.windows > 1 and ranking.window_overlap >= ranking.max_length - _FRAME:
+        raise RecipeError(
+            f"{file}: stage.ranking.window_overlap = {ranking.window_overlap} leaves nothing new "
+            f"in a window of stage.ranking.max_length = {ranking.max_length} tokens; lower it."
+        )
     if ranking.window is not None:
         check_window(ranking, ranking.window, file)
     for side in ("documents", "queries"):
