@@ -100,10 +100,11 @@ def _items(kind: Any, got: Any, file: str, where: str) -> tuple[Any, ...]:
 def _named_numbers(kind: type, got: Any, file: str, where: str) -> dict[str, Any]:
     """A table of numbers above 0; where fractions are wanted, whole numbers will do."""
     wanted = (int,) if kind is int else (int, float)
-    if not isinstance(got, dict) or not all(
-        type(v) in wanted and v > 0 and _finite(v) for v in got.values()
-    ):
-        numbers = "whole numbers" if kind is int else "finite numbers"
+    for name in got if isinstance(got, dict) else ():
+        if not _finite(got[name]):
+            raise RecipeError(f"{file}: {where}.{name} = {got[name]!r}; wanted a finite number.")
+    if not isinstance(got, dict) or not all(type(v) in wanted and v > 0 for v in got.values()):
+        numbers = "whole numbers" if kind is int else "numbers"
         raise RecipeError(f"{file}: {where} = {got!r}; wanted {numbers} above 0 by name.")
     return {name: kind(value) for name, value in got.items()}
 
