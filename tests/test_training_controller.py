@@ -30,7 +30,7 @@ def written_out(lengths: list[float]) -> list[float]:
     log_weight, mean, change, ramped = 0.0, 0.0, 0.0, False
     for step, length in enumerate(lengths):
         expected = mean + 8 * change
-        if not ramped and (step >= 4 or (step > 1 and expected < 20)):
+        if not ramped and (step >= 4 or (step > 1 and mean < 20)):
             ramped, log_weight = True, math.log(0.1 * min(1.0, (step + 1) / 4) ** 2)
         if ramped:
             log_weight += 0.05 * max(-1.0, min(1.0, (expected - 20) / 20))
@@ -46,7 +46,8 @@ def written_out(lengths: list[float]) -> list[float]:
     "lengths",
     [
         [100.0, 90, 80, 70, 60, 40, 22, 20, 18, 5, 5, 30, 60],
-        [100.0, 40, 15, 14, 13, 20, 22],  # falls fast: the ramp ends before its fourth step
+        [30.0, 8, 5, 14, 13, 20, 22],  # below the target: the ramp ends before its fourth step
+        [100.0, 40, 15, 14, 13, 20, 22],  # falls fast, and the ramp goes on
     ],
 )
 def test_the_weight_follows_the_written_rule(lengths: list[float]) -> None:
@@ -150,3 +151,24 @@ def test_collections_of_short_and_long_texts_do_not_hide_the_length() -> None:
             control.observe(torch.tensor(length * (0.2 + 1.6 * kind / 11)))
             measured.append(length)
         assert sum(measured[300:]) / 300 == pytest.approx(120, rel=0.15)
+
+
+def test_a_dip_in_the_first_steps_does_not_end_the_ramp() -> None:
+    """A fresh network has 385, 310, 141 and 105 terms at first, under hardly any penalty.
+
+    Forty batches ahead that fall was expected to leave none: the ramp of 60 steps ended in its
+    third, at 1/400 of its weight, which 60 steps more did not make up for. The length here goes a
+    tenth of the way a batch to where the weight would leave it.
+    """
+    control = controller(
+        60, start=0.01, ramp_steps=60, rate=0.02, decay=0.9, lookahead=40.0, lowest=1e-8
+    )
+    weights, length = list[float](), 105.0
+    transient = [385.0, 310.0, 141.0, 105.0]
+    for step in range(600):
+        weights.append(control.weight(step))
+        settled = 350 / (1 + (weights[-1] / 0.01) ** 0.5)
+        length = transient[step] if step < 4 else length + 0.1 * (settled - length)
+        control.observe(torch.tensor(length))
+    assert weights[:60] == pytest.approx([0.01 * ((step + 1) / 60) ** 2 for step in range(60)])
+    assert length == pytest.approx(60, rel=0.1)
