@@ -356,4 +356,5 @@ def test_no_copy_of_a_development_query_is_learned_from(tmp_path: Path, collecti
         assert asked
         assert not asked & learned
         assert len(asked | learned) == 20
+        assert len(asked) == len(development.queries) == 5
         assert sum(source.n_queries for source in left.sources) == len(left.queries)

@@ -136,14 +136,19 @@ def same_text(query: str) -> str:
     return " ".join(query.casefold().split())
 
 
+def rows_of_texts(queries: Sequence[str]) -> list[list[int]]:
+    """The rows of each text, in the order in which the texts first come."""
+    rows_of: dict[str, list[int]] = {}
+    for row, query in enumerate(queries):
+        rows_of.setdefault(same_text(query), []).append(row)
+    return list(rows_of.values())
+
+
 def _united(pairs: "Pairs") -> "Pairs":
     """Queries of one text, in whichever collections and under whichever ids, have all their
     answers: else one's answer would be another's negative.
     """
-    rows_of: dict[str, list[int]] = {}
-    for row, query in enumerate(pairs.queries):
-        rows_of.setdefault(same_text(query), []).append(row)
-    repeated = [rows for rows in rows_of.values() if len(rows) > 1]
+    repeated = [rows for rows in rows_of_texts(pairs.queries) if len(rows) > 1]
     if not repeated:
         return pairs
     positives, negatives = list(pairs.positives), list(pairs.negatives)

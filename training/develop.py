@@ -25,7 +25,7 @@ from lsr.measures import evaluate
 from lsr.types import Qrels
 
 from .candidates import limited
-from .data import Pairs, Source, beside, counted, load_pairs, same_text
+from .data import Pairs, Source, beside, counted, load_pairs, rows_of_texts, same_text
 from .gather import anyone
 from .recipe import Recipe
 from .sharding import collect
@@ -126,15 +126,15 @@ def _from_collection(recipe: Recipe, name: str, learned: Sequence[Source]) -> De
 def _held_out(recipe: Recipe, pairs: Pairs) -> tuple[Development, Pairs]:
     wanted = recipe.develop
     assert wanted is not None
-    n_queries = len(pairs.queries)
-    size = min(wanted.queries, max(1, round(wanted.held_out * n_queries)))
-    if size >= n_queries:
+    firsts = np.asarray([rows[0] for rows in rows_of_texts(pairs.queries)])
+    size = min(wanted.queries, max(1, round(wanted.held_out * len(firsts))))
+    if size >= len(firsts):
         raise RecipeError(
             f"{recipe.path}: develop.held_out = {wanted.held_out} leaves nothing of "
-            f"{n_queries} queries to learn from; lower it or name a develop.dataset."
+            f"{len(firsts)} queries to learn from; lower it or name a develop.dataset."
         )
     rng = np.random.default_rng([recipe.run.seed, 0x6465])
-    out = np.sort(rng.choice(n_queries, size=size, replace=False))
+    out = firsts[np.sort(rng.choice(len(firsts), size=size, replace=False))]
     judged = np.unique(np.concatenate([pairs.positives[row] for row in out]))
     rest = np.setdiff1d(np.arange(len(pairs.documents)), judged)
     n_others = min(len(rest), max(0, wanted.documents - len(judged)))
@@ -154,11 +154,6 @@ def _held_out(recipe: Recipe, pairs: Pairs) -> tuple[Development, Pairs]:
     )
     asked = {same_text(pairs.queries[row]) for row in out}
     kept = [row for row, query in enumerate(pairs.queries) if same_text(query) not in asked]
-    if not kept:
-        raise RecipeError(
-            f"{recipe.path}: develop.held_out = {wanted.held_out} leaves no text of a query to "
-            "learn from; lower it or name a develop.dataset."
-        )
     return development, _kept(pairs, kept)
 
 
