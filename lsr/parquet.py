@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
@@ -19,19 +19,19 @@ _BATCH = 1024
 """Rows turned into Python objects at a time: some megabytes of texts."""
 _BUFFER = 1 << 20
 """Bytes of a column read at a time; without it a row group is read whole, and one may be a GB."""
-_READ = ("_id", "id", "doc_id", "docid", "docno", "query-id", "query_id", "title", "text")
-"""Columns that are an id or a text, which must not be left out in silence."""
 _PANDAS = "__index_level_"
 """What a column is called in which pandas keeps the numbers of rows."""
 
 
-def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def parquet_rows(
+    path: Path, *, needed: Collection[str] = ()
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (row number from 1, its values by column), streaming; what is null is left out.
 
     Dates and times are ISO 8601, in UTC where no zone is told; decimals are fractions. Columns that
     JSON cannot hold (images, durations) are left out, and told once. Raises `DatasetError` for a
-    file that is missing or damaged, or where an id or a text is in such a column, `MissingExtra`
-    without pyarrow.
+    file that is missing or damaged, or where such a column is `needed`, `MissingExtra` without
+    pyarrow.
     """
     with imports_of("reading Parquet", extra="parquet", package="pyarrow"):
         import pyarrow as pa  # type: ignore[import-untyped]
@@ -40,7 +40,8 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             columns = [column.name for column in file.schema_arrow if not _is_raw(column.type)]
-            _check_left_out(path, tuple(n for n in file.schema_arrow.names if n not in columns))
+            left_out = tuple(n for n in file.schema_arrow.names if n not in columns)
+            _check_left_out(path, left_out, needed)
             for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
@@ -63,9 +64,9 @@ def _is_raw(kind: Any) -> bool:
     return any(_is_raw(kind.field(at).type) for at in range(kind.num_fields))
 
 
-def _check_left_out(path: Path, columns: tuple[str, ...]) -> None:
+def _check_left_out(path: Path, columns: tuple[str, ...], needed: Collection[str]) -> None:
     for name in columns:
-        if name in _READ:
+        if name in needed:
             raise DatasetError(
                 f"{path}: column {name!r} holds bytes, wanted strings; write it as a string"
             )

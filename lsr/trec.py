@@ -146,7 +146,7 @@ def _judgements(path: Path) -> Iterator[tuple[int, list[str]]]:
     def named(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
         return next((str(row[name]) for name in names if name in row), None)
 
-    for number, row in parquet_rows(path):
+    for number, row in parquet_rows(path, needed=(*_HEADER_NAMES, *_DOCUMENT_NAMES)):
         query_id, doc_id = named(row, _HEADER_NAMES), named(row, _DOCUMENT_NAMES)
         if query_id is None or doc_id is None:
             raise DatasetError(

@@ -125,5 +125,7 @@ def _files(folder: Path, stem: str) -> tuple[Path, ...]:
             path = folder / f"{stem}{suffix}{compressed}"
             if path.is_file():
                 return (path,)
-    places = (stem, f"{stem}-*-of-*", f"{stem}/*")
-    return tuple(path for at in places for path in sorted(folder.glob(f"{at}{PARQUET_SUFFIX}")))
+    for place in (stem, f"{stem}-*-of-*", f"{stem}/*"):
+        if files := sorted(folder.glob(f"{place}{PARQUET_SUFFIX}")):
+            return tuple(files)
+    return ()

@@ -105,7 +105,7 @@ def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str
         case "csv":
             yield from _csv_rows(path, id_names)
         case "parquet":
-            yield from parquet_rows(path)
+            yield from parquet_rows(path, needed=(*id_names, *_TEXT_FIELDS))
         case _:
             raise DatasetError(
                 f"{path}: wanted a name ending in {SUFFIXES}; then maybe {' or '.join(COMPRESSED)}"
