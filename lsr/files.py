@@ -134,7 +134,8 @@ def atomic_write(path: Path) -> Iterator[Writer]:
     """
     if (descriptor := open_descriptor(path)) is not None:
         # By its own descriptor: the file that it leads to may be appended to, and be whose it may.
-        sys.stdout.flush()
+        if sys.stdout is not None:  # what was printed before comes before
+            sys.stdout.flush()
         with os.fdopen(os.dup(descriptor), "wb") as raw, _compressing(raw, path.suffix) as out:
             yield out
         return

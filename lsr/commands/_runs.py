@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import DatasetError, UsageError
-from ..files import open_descriptor
+from ..files import open_descriptor, read_lines
 from . import _printing as out
-
-_COLUMNS = 6
 
 
 def require_place(output: Path, inputs: Iterable[Path | None] = ()) -> None:
@@ -37,11 +35,11 @@ def require_place(output: Path, inputs: Iterable[Path | None] = ()) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    from ..files import read_lines
-
+    """Whether the first line is `query_id Q0 doc_id rank score tag`."""
     try:
-        _, line = next(read_lines(path))
-        cells = line.split()
-        return len(cells) == _COLUMNS and float(cells[4]) is not None
-    except (DatasetError, StopIteration, ValueError):
+        _, line = next(read_lines(path), (0, b""))
+        _, _, _, _, score, _ = line.split()
+        float(score)
+    except (DatasetError, ValueError):
         return False
+    return True
