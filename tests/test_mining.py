@@ -587,11 +587,70 @@ def test_rounds_start_from_the_last_encoder_and_mine_with_it(tmp_path: Path) -> 
     report = train(recipe, output, progress=False)
     assert report.finished
     assert report.seconds > stopped.seconds
-    card = json.loads((output / "lsr.json").read_text())
-    written = card["training"]["recipe"]
-    assert (written["model"]["backbone"], written["data"]["mining"]["miners"]) == (
-        "1",
-        ["bm25", "1"],
-    )
     left = ["out", "recipe.toml", "scores.arrow", "zoo"]
     assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_the_card_of_several_rounds_tells_of_the_recipe_asked_for(tmp_path: Path) -> None:
+    """It told of the last round alone: a backbone named "1", one round, no [stage.mlm], a
+    fingerprint that depended on the folder, and the seconds and tokens of that round.
+    """
+    pytest.importorskip("transformers")
+    from training import train
+
+    settings = {
+        "model.pool_special": False,  # its network lies in another folder than most
+        "data.mining.rounds": 2,
+        "data.mining.windows": ["0-5"],
+        "develop.held_out": 0.25,
+        "develop.every": 2,
+        "stage.mlm.steps": 2,
+        "stage.ranking.steps": 2,
+        "run.checkpoint_every": 2,
+    }
+    recipe = load_recipe("smoke", settings)
+    assert train(recipe, tmp_path / "out", progress=False).finished
+    record = json.loads((tmp_path / "out" / "lsr.json").read_text())["training"]
+    written = record["recipe"]
+    mining = written["data"]["mining"]
+    assert (mining["rounds"], mining["miners"]) == (2, ["bm25"])
+    assert (written["model"]["backbone"], written["model"]["scratch"]["layers"]) == ("", 2)
+    assert written["stage"]["mlm"]["steps"] == 2
+    assert record["recipe_fingerprint"] == recipe.fingerprint()
+    assert record["development"]["fingerprint"] == recipe.fingerprint()
+    start = {"name": "random weights", "licence": "none needed: random weights"}
+    assert record["backbone"] == start
+    assert record["stages"].keys() >= {"mlm", "ranking"}
+    assert record["tokens"].keys() == {"mlm", "ranking"}
+    readme = " ".join((tmp_path / "out" / "README.md").read_text().split())
+    assert "Start: random weights." in readme
+    assert "2 ranking steps of 16 queries in the last of 2 rounds, in " in readme
+
+
+def test_the_last_round_counts_the_time_of_all(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from training.rounds import Round
+
+    first = {
+        "seconds": 9,
+        "stages": {"mlm": 4, "ranking": 5},
+        "tokens": {"mlm": 40, "ranking": 50},
+        "resumes": {"exact": 1, "weights": 0},
+    }
+    (tmp_path / "lsr.json").write_text(json.dumps({"training": first}))
+    last = {
+        "seconds": 7,
+        "stages": {"ranking": 7},
+        "tokens": {"ranking": 70},
+        "resumes": {"exact": 0, "weights": 2},
+        "last_log": {"loss": 0.5},
+    }
+    recipe = load_recipe("smoke")
+    assert Round(recipe, recipe, (tmp_path,)).with_before(last) == {
+        "seconds": 16,
+        "stages": {"mlm": 4, "ranking": 12},
+        "tokens": {"mlm": 40, "ranking": 120},
+        "resumes": {"exact": 1, "weights": 2},
+        "last_log": {"loss": 0.5},
+    }
+    assert Round(recipe, recipe).with_before(last) == last

@@ -83,9 +83,10 @@ def _facts(card: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     }[model["kind"]]
     return _filled(
         f"{queries} Start: {_starts(record)}. Trained by `lsr train` for "
-        f"{_steps(record)} ranking steps of {stage['batch']} queries in {record['seconds']:,} "
-        f"seconds{_resumed(record)}. Documents have {measured['document_terms']} terms on "
-        f"average; the 99.99th percentile of their weights, rounded up, is {card['max_weight']}."
+        f"{_steps(record)} ranking steps of {stage['batch']} queries{_rounds(record)} in "
+        f"{record['seconds']:,} seconds{_resumed(record)}. Documents have "
+        f"{measured['document_terms']} terms on average; the 99.99th percentile of their weights, "
+        f"rounded up, is {card['max_weight']}."
     )
 
 
@@ -101,6 +102,14 @@ def _steps(record: Mapping[str, Any]) -> str:
     if develop is None or not develop["stopped_at"]:
         return f"{wanted:,}"
     return f"{develop['stopped_at']:,} of {wanted:,}"
+
+
+def _rounds(record: Mapping[str, Any]) -> str:
+    n = (record["recipe"]["data"].get("mining") or {}).get("rounds", 1)
+    if n == 1:
+        return ""
+    # Early stopping may end each round at another step; the record has the last one's.
+    return f" in the last of {n} rounds," if record["development"] else f" in each of {n} rounds,"
 
 
 def _resumed(record: Mapping[str, Any]) -> str:

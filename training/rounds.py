@@ -2,15 +2,18 @@
 
 Rounds but the last lie in `<output>.rounds/1`, 2, ... as whole encoder folders until all is done. A
 round starts from the network, and the query table, of the one before, and asks its encoder for
-negatives beside the recipe's miners.
+negatives beside the recipe's miners. The card of every round tells of the recipe that was asked
+for, and that of the last of the time of all.
 """
 
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from lsr.encoders.card import CARD
 from lsr.encoders.folder import read_object, write_json
 from lsr.errors import RecipeError
 
@@ -18,8 +21,32 @@ from .gather import is_first, wait
 from .recipe import Recipe
 from .report import TrainReport
 
-RunOnce = Callable[[Recipe, Path, float | None], TrainReport]
-"""Train one recipe into one folder, within so many seconds."""
+_SUMS = ("stages", "tokens", "resumes")
+"""Parts of a record of training that hold numbers by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one run trains, and what its card tells; the same where a recipe has one round."""
+
+    recipe: Recipe
+    asked: Recipe
+    before: tuple[Path, ...] = ()
+    """The encoders of the rounds whose time the card counts as well, the first round's first."""
+
+    def with_before(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of this round's training with the seconds, tokens and resumes of all."""
+        summed = dict(record)
+        records = [*(read_object(place / CARD)["training"] for place in self.before), record]
+        summed["seconds"] = sum(one["seconds"] for one in records)
+        for part in _SUMS:
+            names = dict.fromkeys(name for one in records for name in one[part])
+            summed[part] = {name: sum(one[part].get(name, 0) for one in records) for name in names}
+        return summed
+
+
+RunOnce = Callable[[Round, Path, float | None], TrainReport]
+"""Train one round into one folder, within so many seconds."""
 
 
 def run_rounds(
@@ -34,14 +61,16 @@ def run_rounds(
     _check_owner(folder, recipe)
     assert recipe.data.mining is not None
     n_rounds = recipe.data.mining.rounds
+    earlier = tuple(folder / str(number) for number in range(1, n_rounds))
     before = 0.0
-    for number in range(1, n_rounds + 1):
-        place = output if number == n_rounds else folder / str(number)
+    for number, place in enumerate((*earlier, output), start=1):
         if number < n_rounds and (place / "modules.json").is_file():
-            before += float(read_object(place / "lsr.json")["training"]["seconds"])
+            before += float(read_object(place / CARD)["training"]["seconds"])
             continue
         left = None if stop_after is None else max(0.0, stop_after + started - time.monotonic())
-        report = run(round_recipe(recipe, folder, number), place, left)
+        counted = earlier if number == n_rounds else ()
+        one = Round(round_recipe(recipe, folder, number), recipe, counted)
+        report = run(one, place, left)
         if not report.finished:
             return replace(report, seconds=before + report.seconds)
         before += report.seconds

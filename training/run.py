@@ -9,6 +9,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lsr.encoders.folder import replacing
 from lsr.encoders.model import SparseModel
@@ -26,7 +27,7 @@ from .mining.parts import OutOfTimeError
 from .models import check_networks, make_encoder
 from .recipe import Recipe, backbone_folder
 from .report import Measured, TrainReport
-from .rounds import run_rounds
+from .rounds import Round, run_rounds
 from .run_record import RunRecord
 from .sharding import check
 from .stages import run_stages
@@ -44,19 +45,26 @@ def run_recipe(
     stop_after: float | None,
 ) -> TrainReport:
     """Do what `training.train` promises."""
-    if recipe.data.mining is not None and recipe.data.mining.rounds > 1:
 
-        def once(one: Recipe, place: Path, seconds: float | None) -> TrainReport:
-            return run_recipe(one, place, resume=resume, quiet=quiet, stop_after=seconds)
+    def once(one: Round, place: Path, seconds: float | None) -> TrainReport:
+        return _run_round(one, place, resume=resume, quiet=quiet, stop_after=seconds)
 
-        join()
-        check(recipe.run)
-        _check_output(output)
-        if not resume or not output.with_name(f"{output.name}.rounds").is_dir():
-            with in_turn():
-                check_networks(recipe)
-        return run_rounds(recipe, output, once, resume=resume, stop_after=stop_after)
-    started = time.monotonic()
+    if recipe.data.mining is None or recipe.data.mining.rounds == 1:
+        return once(Round(recipe, recipe), output, stop_after)
+    join()
+    check(recipe.run)
+    _check_output(output)
+    if not resume or not output.with_name(f"{output.name}.rounds").is_dir():
+        with in_turn():
+            check_networks(recipe)
+    return run_rounds(recipe, output, once, resume=resume, stop_after=stop_after)
+
+
+def _run_round(
+    one: Round, output: Path, *, resume: bool, quiet: bool, stop_after: float | None
+) -> TrainReport:
+    """Train one encoder, by the stages of its recipe."""
+    recipe, started = one.recipe, time.monotonic()
     join()
     check(recipe.run)
     _check_output(output)
@@ -93,7 +101,7 @@ def run_recipe(
     last_log = run.last_log
     measured = None
     if finished and is_first():
-        measured = _save(run, output)
+        measured = _save(run, one, output)
         shutil.rmtree(folder)
     wait()
     return TrainReport(
@@ -124,9 +132,9 @@ def _check_output(output: Path) -> None:
         )
 
 
-def _save(run: TrainingRun, output: Path) -> Measured:
+def _save(run: TrainingRun, one: Round, output: Path) -> Measured:
     """Measure the encoder on training texts and write its folder, whole or not at all."""
-    recipe = run.recipe
+    recipe, asked = run.recipe, one.asked
     model = run.model.cpu().eval()
     queries = run.queries.cpu().eval()
     for network in (model, queries):
@@ -143,31 +151,39 @@ def _save(run: TrainingRun, output: Path) -> Measured:
         raise _collapsed(run, "documents")
     if isinstance(queries, SparseModel):
         side = replace(TransformerSide.of(queries), precision=precision)
-        asked = run.sample_queries(_MEASURED_QUERIES)
-        if not side.encode(asked, prompt=recipe.model.query_prompt, top_k=None, progress=False).nnz:
+        texts = run.sample_queries(_MEASURED_QUERIES)
+        if not side.encode(texts, prompt=recipe.model.query_prompt, top_k=None, progress=False).nnz:
             raise _collapsed(run, "queries")
     with replacing(output) as fresh:
         written = fresh / "encoder"
         make_encoder(recipe, model, queries, measured.max_weight).save(written)
         logs = {stage: read_log(run.folder / stage / "log.jsonl") for stage in run.logged}
         draw(written, logs)
-        add_record(
-            written,
-            training_record(
-                recipe,
-                run.pairs.sources,
-                backbone=backbone_folder(recipe) if recipe.model.backbone else None,
-                development=run.developed,
-                measured=measured,
-                last_log=run.last_log,
-                run=run.record,
-                processes=n_processes(),
-            ),
+        record = training_record(
+            asked,
+            run.pairs.sources,
+            backbone=backbone_folder(asked) if asked.model.backbone else None,
+            development=_developed(run, asked),
+            measured=measured,
+            last_log=run.last_log,
+            run=run.record,
+            processes=n_processes(),
         )
+        add_record(written, one.with_before(record))
         for path in written.iterdir():
             path.rename(fresh / path.name)
         written.rmdir()
     return measured
+
+
+def _developed(run: TrainingRun, asked: Recipe) -> dict[str, Any] | None:
+    """How the development collections ranked; queries held out are known by the recipe's
+    fingerprint, and a later round's own names the folder that it lies in.
+    """
+    developed = run.developed
+    if developed is None or asked.develop is None or asked.develop.dataset:
+        return developed
+    return developed | {"fingerprint": asked.fingerprint()}
 
 
 def _collapsed(run: TrainingRun, side: Side) -> EncoderError:
