@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -586,7 +587,47 @@ def test_a_table_and_teachers_are_looked_for_before_anything_is_written(
     teachers = [{"kind": "dense", "model": "no-such-folder"}]
     with pytest.raises(RecipeError, match=r"teachers\.model = 'no-such-folder' is no folder"):
         train(load_recipe("smoke", {"teachers": teachers}), tmp_path / "a", progress=False)
+    hollow = tmp_path / "hollow"
+    hollow.mkdir()
+    (hollow / "config.json").write_text("{}")
+    for kind in ("dense", "cross-encoder", "pairwise"):
+        teachers = [{"kind": kind, "model": str(hollow)}]
+        with pytest.raises(EncoderError, match=r"hollow has no config\.json or no safe"):
+            train(load_recipe("smoke", {"teachers": teachers}), tmp_path / "a", progress=False)
     assert not list(tmp_path.glob("a*"))
+
+
+def test_a_prompt_that_leaves_windows_no_room_is_refused_before_anything_is_written(
+    headless: Path, tmp_path: Path
+) -> None:
+    prompt = "a long instruction before each document: "
+    recipe = with_backbone(headless, tmp_path, max_length=32, new_head=True, document_prompt=prompt)
+    ranking = replace(recipe.stage.ranking, max_length=32, windows=2, window_overlap=24)
+    recipe = replace(recipe, stage=replace(recipe.stage, ranking=ranking))
+    with pytest.raises(RecipeError, match=r"stage\.ranking: windows overlap by 24 tokens, but 32"):
+        train(recipe, tmp_path / "a", progress=False)
+    assert not list(tmp_path.glob("a*"))
+
+
+def test_queries_of_a_network_are_cut_where_the_network_ends(tmp_path: Path) -> None:
+    """`query_length` above the positions of a network ended the training at a long query."""
+    settings = {
+        "model.kind": "siamese",
+        "model.max_length": 16,
+        "model.query_length": 64,
+        "stage.ranking.max_length": 16,
+        "stage.ranking.steps": 2,
+        "stage.mlm": None,
+    }
+    texts = tmp_path / "long.jsonl"
+    texts.write_text(
+        "".join(
+            json.dumps({"query": f"{'long ' * 40}{n}", "pos": f"document {n}"}) + "\n"
+            for n in range(16)
+        )
+    )
+    recipe = load_recipe("smoke", settings | {"data.train": [str(texts)]})
+    assert train(recipe, tmp_path / "a", progress=False).finished
 
 
 def test_more_tokens_than_the_backbone_has_positions_are_refused(

@@ -10,8 +10,10 @@ import numpy.typing as npt
 import torch
 
 from lsr.encoders.buckets import Buckets
+from lsr.encoders.checkpoint import require_checkpoint
 from lsr.encoders.decoder import DecoderModel, lion_scale
 from lsr.encoders.decoder_settings import DecoderSettings
+from lsr.encoders.dense import Layout
 from lsr.encoders.inference_free import InferenceFreeEncoder
 from lsr.encoders.layout import load_encoder
 from lsr.encoders.model import Activation, SparseModel
@@ -21,6 +23,7 @@ from lsr.encoders.siamese import SpladeEncoder
 from lsr.encoders.side import Settings, TransformerSide
 from lsr.encoders.splade import SpladeModel, SpladeTextModel, n_positions
 from lsr.encoders.uhd import UHDModel
+from lsr.encoders.windows import pieces
 from lsr.errors import EncoderError, RecipeError
 
 from .adapters import add_lora, keep_packing, quantization
@@ -82,14 +85,18 @@ def make_queries(
 def check_networks(recipe: Recipe) -> SparseModel | None:
     """The network of the documents; raises what its checkpoint or the queries' side lacks.
 
-    Raises as well where the folder of a teacher, which is loaded much later, is missing, or the
-    mask is no token. Called before a run writes anything, so that a refused recipe leaves nothing
-    behind. None with [model.scratch], whose vocabulary is learned from the documents first.
+    Raises as well where the folder of a teacher, which is loaded much later, is missing or holds
+    no network, the mask is no token, or a prompt leaves a window no room. Called before a run
+    writes anything, so that a refused recipe leaves nothing behind. None with [model.scratch],
+    whose vocabulary is learned from the documents first.
     """
     mask = recipe.stage.mlm.mask_token if recipe.stage.mlm else ""
     for teacher in recipe.teachers:
         if teacher.model:
-            checkpoint_folder(recipe, teacher.model, key="teachers.model")
+            folder = checkpoint_folder(recipe, teacher.model, key="teachers.model")
+            if teacher.kind != "sparse":
+                is_dense = teacher.kind == "dense"
+                require_checkpoint(Layout.read(folder).checkpoint if is_dense else folder)
     if recipe.model.scratch is not None:
         sink = recipe.model.decoder.sink if recipe.model.decoder else ""
         for key, token in (("model.decoder.sink", sink), ("stage.mlm.mask_token", mask)):
@@ -104,6 +111,16 @@ def check_networks(recipe: Recipe) -> SparseModel | None:
         mask_id(documents.tokenizer, mask)
     except RecipeError as error:
         raise RecipeError(f"{recipe.path}: {error}") from None
+    ranking = recipe.stage.ranking
+    if ranking.windows > 1:
+        tokenizer, prompt = (
+            documents.tokenizer.limited(ranking.max_length),
+            recipe.model.document_prompt,
+        )
+        try:
+            pieces([""], tokenizer, prompt=prompt, overlap=ranking.window_overlap)
+        except EncoderError as error:
+            raise RecipeError(f"{recipe.path}: stage.ranking: {error}.") from None
     if recipe.model.query_backbone:
         _query_network(recipe, documents)
     if recipe.model.query_table == "kept":

@@ -32,6 +32,17 @@ Encoded = tuple[list[int], list[int]]
 """Token numbers and token types of one text, or of one pair."""
 
 
+def require_checkpoint(folder: Path) -> None:
+    """Raise `EncoderError` for a folder without the configuration or the weights of a network."""
+    if not folder.is_dir():
+        raise EncoderError(f"{folder}: no such folder; wanted a checkpoint with config.json")
+    if not (folder / "config.json").is_file() or not weight_files(folder):
+        raise EncoderError(
+            f"{folder} has no config.json or no safetensors weights, so it is no checkpoint "
+            "that can be used; convert it where you trust it, with save_pretrained"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A transformers model at rest: no gradient, no dropout, on its device."""
@@ -56,13 +67,7 @@ class Network:
         Weights whose names begin with one of `may_miss` may be absent; any other is an
         `EncoderError`, never a random number.
         """
-        if not folder.is_dir():
-            raise EncoderError(f"{folder}: no such folder; wanted a checkpoint with config.json")
-        if not (folder / "config.json").is_file() or not weight_files(folder):
-            raise EncoderError(
-                f"{folder} has no config.json or no safetensors weights, so it is no checkpoint "
-                "that can be used; convert it where you trust it, with save_pretrained"
-            )
+        require_checkpoint(folder)
         try:
             with quiet_transformers():
                 model, report = auto.from_pretrained(
