@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from lsr.encoders import (
     word_terms,
     words_part,
 )
-from lsr.errors import EncoderError, UsageError
+from lsr.errors import DatasetError, EncoderError, UsageError
 from lsr.shipped import shipped
 
 NAME = "lsr-mini"
@@ -218,3 +219,29 @@ def test_it_is_compared_by_name(
     (folder / "qrels" / "test.tsv").write_text(judged)
     assert run(["compare", "bm25", NAME, "--on", str(folder), "--output", str(tmp_path / "c")]) == 0
     assert NAME in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["join", "idf of words", "idf of tokens"])
+def test_frequencies_are_not_counted_where_texts_are_no_strings(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such documents counted as if they had none of their words."""
+    place, new = tmp_path / "mini", str(tmp_path / "new")
+    shutil.copytree(shipped(NAME), place)
+    for folder in (place, place / "learned"):
+        card = json.loads((folder / "lsr.json").read_text())
+        (folder / "lsr.json").write_text(json.dumps(card | {"text_fields": ["body"]}))
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(
+        '{"_id": "one", "body": "red bees"}\n{"_id": "odd", "body": ["red", "bees"]}\n'
+    )
+    arguments = {
+        "join": ["join", str(place / "learned"), new, "--words", str(mixed), "--least", "1"],
+        "idf of words": ["idf", str(mixed), "--encoder", str(place), "--output", new],
+        "idf of tokens": ["idf", str(mixed), "--tokenizer", str(place), "--output", new],
+    }[verb]
+    assert run(arguments) == DatasetError.exit_code
+    told = capsys.readouterr().err
+    assert "'body' of document 'odd' is a list, wanted a string, as in 1 of 2 documents" in told
+    assert "jq -c " in told
+    assert not Path(new).exists()

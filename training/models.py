@@ -111,19 +111,16 @@ def check_networks(recipe: Recipe) -> SparseModel | None:
         mask_id(documents.tokenizer, mask)
     except RecipeError as error:
         raise RecipeError(f"{recipe.path}: {error}") from None
-    ranking = recipe.stage.ranking
+    wanted, ranking = recipe.model, recipe.stage.ranking
     if ranking.windows > 1:
-        tokenizer, prompt = (
-            documents.tokenizer.limited(ranking.max_length),
-            recipe.model.document_prompt,
-        )
+        reader, prompt = documents.tokenizer.limited(ranking.max_length), wanted.document_prompt
         try:
-            pieces([""], tokenizer, prompt=prompt, overlap=ranking.window_overlap)
+            pieces([""], reader, prompt=prompt, overlap=ranking.window_overlap)
         except EncoderError as error:
             raise RecipeError(f"{recipe.path}: stage.ranking: {error}.") from None
-    if recipe.model.query_backbone:
+    if wanted.query_backbone:
         _query_network(recipe, documents)
-    if recipe.model.query_table == "kept":
+    if wanted.query_table == "kept":
         _first_table(recipe, documents, np.empty(0, np.float32))
     return documents
 

@@ -39,6 +39,8 @@ class _Unfit:
 class Census:
     """Counts over the documents that `texts` has streamed."""
 
+    names_fields: bool = True
+    """Whether the verb has --text-field, to be told of it."""
     n_documents: int = 0
     n_with_text: int = 0
     with_field: Counter[str] = field(default_factory=Counter)
@@ -81,16 +83,11 @@ class Census:
         place = source.name if source.path is None else str(source.path)
         if not self.n_documents:
             raise DatasetError(f"{place}: the corpus has no documents; wanted at least one")
-        wrong = next((name for name in text_fields if name in self.unfit), None)
-        if self.n_with_text and wrong is None:
+        if self.n_with_text:
+            self.require_strings(source, text_fields)
             return
+        wrong = next((name for name in text_fields if name in self.unfit), None)
         documents = out.counted(self.n_documents, "document")
-        if self.n_with_text and wrong is not None:
-            raise DatasetError(
-                f"{place}: {self._unfit(wrong)}, wanted a string, as in "
-                f"{self.unfit[wrong].n_documents:,} of {documents}; only strings are searched. "
-                f"{self._mend(wrong, wrong)}"
-            )
         names = [name for name, _ in self.with_field.most_common(_SHOWN)]
         keys = [
             f"{name} ({self.unfit[name].kind})" if name in self.unfit else name for name in names
@@ -118,6 +115,19 @@ class Census:
         else:
             ways.append(f"Write what is to be searched under {body!r}")
         raise DatasetError(told + ". ".join(ways))
+
+    def require_strings(self, source: "Dataset", text_fields: Sequence[str]) -> None:
+        """Raises `DatasetError` where the fields that are read hold anything but strings."""
+        wrong = next((name for name in text_fields if name in self.unfit), None)
+        if wrong is None:
+            return
+        place = source.name if source.path is None else str(source.path)
+        documents = out.counted(self.n_documents, "document")
+        raise DatasetError(
+            f"{place}: {self._unfit(wrong)}, wanted a string, as in "
+            f"{self.unfit[wrong].n_documents:,} of {documents}; only strings are read. "
+            f"{self._mend(wrong, wrong)}"
+        )
 
     def note_unread(self, text_fields: Sequence[str]) -> None:
         """Tell where documents have no text but a title, and others that might be it."""
@@ -168,7 +178,8 @@ class Census:
         """What to do to have strings of the field `name` under `target`."""
         mended = self.unfit[name].mended
         if mended is None:
-            return f"Write a string under {target!r}, or name other fields with --text-field"
+            other = ", or name other fields with --text-field" if self.names_fields else ""
+            return f"Write a string under {target!r}{other}"
         whole = (
             f"{_path(name)} |= {mended}"
             if name == target

@@ -10,6 +10,7 @@ import numpy as np
 from ..encoders import JoinedEncoder
 from ..errors import UsageError
 from . import _printing as out
+from ._census import Census
 
 
 def refresh_words(
@@ -37,9 +38,11 @@ def refresh_words(
 
     def texts() -> Iterator[str]:
         for dataset in datasets:
-            for document in dataset.documents():
-                yield document.text(encoder.text_fields)
+            census = Census(names_fields=False)
+            for text in census.texts(dataset, encoder.text_fields):
+                yield text
                 counter.update()
+            census.require_strings(dataset, encoder.text_fields)
 
     with counter:
         df, n_docs = encoder.words.count(texts())

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import EncoderError, UsageError
 from ..shipped import encoder_place
 from . import _printing as out
+from ._census import Census
 from ._counted_words import refresh_words
 
 if TYPE_CHECKING:
@@ -213,9 +214,11 @@ def _counts(
             fresh[name] = load_dataset(name)
 
     def texts(dataset: Dataset, counter: "Bar[None]") -> Iterator[str]:
-        for document in dataset.documents():
-            yield document.text(tuple(fields))
+        census = Census(names_fields=False)
+        for text in census.texts(dataset, fields):
+            yield text
             counter.update()
+        census.require_strings(dataset, fields)
 
     total: TokenCounts | None = None
     counter: Bar[None] = bar(None, unit="documents", desc="counting")

@@ -8,6 +8,7 @@ import click
 
 from ..errors import UsageError
 from . import _printing as out
+from ._census import Census
 
 EXAMPLES = """\b
 Examples:
@@ -119,6 +120,10 @@ def _texts(corpora: Sequence[str], most: int | None, fields: Sequence[str]) -> I
         step = 1
         if most is not None:
             step = max(1, -(-sum(1 for _ in corpus.documents()) // most))
-        for number, document in enumerate(bar(corpus.documents(), unit="documents", desc=name)):
+        census = Census(names_fields=False)
+        for number, text in enumerate(
+            bar(census.texts(corpus, fields), unit="documents", desc=name)
+        ):
             if number % step == 0:
-                yield document.text(fields)
+                yield text
+        census.require_strings(corpus, fields)
