@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +16,7 @@ from .problems import KINDS, ProblemError, problem_response
 
 log = logging.getLogger("lsr.service")
 
+_WHOLE_ADDRESS = re.compile(rb"(?i:https?)://([^/]+)(/.*|)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -46,6 +47,7 @@ class Frame:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = _in_origin_form(scope)
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
@@ -97,6 +99,24 @@ class Frame:
             f"Address and headers have more than {self.header_bytes:,} bytes.",
             hint="/v1/info tells the limits of this server.",
         )
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """The request with a path as its target, of one that gives a whole address, as to a proxy; the
+    host in the address is then the one that counts (RFC 9112, 3.2.2).
+    """
+    raw: bytes = scope.get("raw_path") or b""
+    whole = _WHOLE_ADDRESS.fullmatch(raw)
+    if whole is None:
+        return scope
+    host, path = whole.groups()
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        **scope,
+        "raw_path": path or b"/",
+        "path": unquote(path.decode("ascii")) or "/",
+        "headers": [(b"host", host), *headers],
+    }
 
 
 def _unreadable(scope: Scope) -> ProblemError | None:

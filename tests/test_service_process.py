@@ -241,6 +241,12 @@ def test_headers_are_bounded_and_hosts_are_checked_on_the_wire(index_path: Path)
         start = b"GET /livez HTTP/1.1\r\n"
         assert status(start + b"Host: localhost\r\n\r\n") == b"200"
         assert status(start + b"Host: evil.example\r\n\r\n") == b"421"
+        whole = b"GET HTTP://%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert status(whole % b"localhost:80/livez") == b"200"
+        assert status(whole % b"localhost/livez?x=1") == b"422", "it has no such parameter"
+        assert status(whole % b"localhost") == b"200"
+        assert status(whole % b"evil.example/livez") == b"421"
+        assert status(whole % b"localhost/nowhere%20at%20all") == b"404"
         large = b"Host: localhost\r\nX-Large: " + b"x" * 40_000 + b"\r\n\r\n"
         assert status(start + large) == b"431"
         endless = b"Host: localhost\r\nX-Large: " + b"x" * 1_000_000
