@@ -336,6 +336,13 @@ def test_a_query_is_its_tokens_once_each_with_table_weights(tokenizer: Tokenizer
     assert encoder.query_strategy == "lookup"
 
 
+def test_a_prompt_says_nothing_of_a_text_that_says_nothing(tokenizer: Tokenizer) -> None:
+    weights = np.ones(tokenizer.get_vocab_size(), np.float32)
+    table = QueryTable(TextTokenizer.of(tokenizer), weights)
+    rows = table.encode(["", " ", "\u200b", "mat"], prompt="the cat ", top_k=None)
+    assert np.diff(rows.indptr).tolist() == [0, 0, 0, 3]
+
+
 def card_of(name: str) -> Card:
     return Card(name)
 

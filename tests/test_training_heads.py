@@ -108,8 +108,8 @@ def test_prosper_trains_both_heads_inside_its_window(
     model = f"literal_residual = true{backbone}"
     path = recipe(tmp_path, model=model, ranking=window, kind=kind, steps=12)
     report = train(load_recipe(path), tmp_path / "e", progress=False)
-    assert report.last_log["document_terms"] <= 12
-    assert report.last_log["query_terms"] <= (8 if kind == "siamese" else 12)
+    assert report.last_log["document_terms_seen"] <= 12
+    assert report.last_log["query_terms_seen"] <= (8 if kind == "siamese" else 12)
     (place,) = (tmp_path / "e").glob("*LiteralResidual")
     trained = load_file(place / "model.safetensors")["guess.weight"]
     n_terms, width = trained.shape
@@ -144,6 +144,7 @@ def test_an_interrupted_prosper_run_ends_as_an_uninterrupted_one(tmp_path: Path)
         ("literal_residual = true\n" + UHD, "siamese", "", "literal_residual = true"),
         ("max_active_terms = 9\n" + UHD, "siamese", "", "no term is larger than another"),
         (UHD.replace("[8, 6]", "[8]"), "siamese", "", "as many layers as dims and winners"),
+        (UHD, "siamese", "windows = 2\nwindow_overlap = 4", "winners of several windows are all 1"),
         (UHD, "siamese", "[stage.calibrate]", r"\[stage.calibrate\]"),
         (UHD, "siamese", '[stage.ranking.sparsity]\npenalty = "idf-flops"', "idf-flops"),
     ],

@@ -165,6 +165,19 @@ def test_calibration_leaves_the_wanted_number_of_terms(model: SpladeModel, batch
     assert active == pytest.approx(4 * 25, abs=2)
 
 
+def test_calibration_leaves_silenced_terms_silent(model: SpladeModel, batch) -> None:
+    """Asked for nearly all of a vocabulary it shifted by -1e4, and special tokens were postings."""
+    silence_terms(model, model.tokenizer.special_ids())
+    silent = model.decoder.bias.detach()[model.tokenizer.special_ids()].clone()
+    for wanted in (model.n_terms - len(silent) - 1, 10 * model.n_terms):
+        assert abs(calibrate(model, TEXTS, active_terms=wanted, max_length=16, bf16=False)) < 100
+        assert torch.equal(model.decoder.bias.detach()[model.tokenizer.special_ids()], silent)
+    with torch.no_grad():
+        active = (model.weights(*batch) > 0).sum(dim=1)
+    # The least logit of all is at zero.
+    assert bool((active >= model.n_terms - len(silent) - 1).all())
+
+
 def test_calibration_reads_documents_as_they_will_be_read(model: SpladeModel, batch) -> None:
     calibrate(model, TEXTS, active_terms=25, max_length=16, bf16=False, prompt="the cat: ")
     prompted = ["the cat: " + text for text in TEXTS]

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.distributed.fsdp import FSDPModule  # noqa: E402
 from torch.distributed.tensor import DTensor  # noqa: E402
+from transformers import TrainingArguments  # noqa: E402
 
 from lsr.encoders import load_encoder  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
@@ -254,6 +255,19 @@ def test_sharding_settings_reach_the_training_arguments(
     plain = arguments_of(monkeypatch, tmp_path)
     assert not plain.fsdp
     assert plain.deepspeed is None
+
+
+def test_a_process_that_sees_several_gpus_trains_on_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers gave it two batches an item, which the collator refused."""
+
+    def see_two(arguments: TrainingArguments) -> object:
+        arguments._n_gpu = 2
+        return torch.device("cpu")
+
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", property(see_two))
+    assert arguments_of(monkeypatch, tmp_path).train_batch_size == 1
 
 
 def test_deepspeed_settings_reach_the_training_arguments(

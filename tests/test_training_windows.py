@@ -15,6 +15,7 @@ from lsr.encoders import SpladeEncoder, load_encoder  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from training import load_recipe, train  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
+from training.models import check_networks  # noqa: E402
 from training.objectives import Ranking, largest_of_each  # noqa: E402
 from training.queries import TableQueries  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
@@ -128,3 +129,17 @@ def test_the_trained_encoder_reads_windows_too(tmp_path: Path) -> None:
     )
     train(recipe, tmp_path / "e", progress=False)
     assert load_encoder(tmp_path / "e").card.window_overlap == 4
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+def test_the_windows_of_an_encoder_are_as_long_as_those_it_learned_from(
+    file: Path, windows: int
+) -> None:
+    """An encoder of 128 tokens read one window where training had read four of 16."""
+    recipe, pairs, _ = world(file, windows)
+    words = Scratch(hidden=32, vocabulary=300)
+    make_backbone(file.parent / "long", words, list(pairs.documents), max_length=30, seed=0)
+    model = replace(recipe.model, backbone=str(file.parent / "long"), scratch=None, max_length=30)
+    network = check_networks(replace(recipe, model=model))
+    assert network is not None
+    assert network.tokenizer.max_length == (30 if windows == 1 else 12)

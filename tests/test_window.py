@@ -14,7 +14,7 @@ from lsr.errors import RecipeError  # noqa: E402
 from training import load_recipe  # noqa: E402
 from training.objectives import Ranking  # noqa: E402
 from training.regularizers import flops  # noqa: E402
-from training.stage_sections import Losses, RankingStage, Sparsity, Window  # noqa: E402
+from training.stage_sections import Controller, Losses, RankingStage, Sparsity, Window  # noqa: E402
 from training.window import focused, in_window, window_size  # noqa: E402
 
 # Few distinct values, so that ties and zeros are common.
@@ -116,9 +116,30 @@ def test_a_step_scores_and_penalises_what_the_window_shows() -> None:
         wanted = rank + 0.5 * flops(documents)
         # The same sums in another order: float32 rounding.
         torch.testing.assert_close(parts["loss"], wanted)
-        assert parts["document_terms"] == k
+        assert (parts["document_terms"], parts["query_terms"]) == (12, 12), "of whole vectors"
+        assert (parts["document_terms_seen"], parts["query_terms_seen"]) == (k, 3)
         parts["loss"].backward()
         assert torch.equal(network.rows.grad != 0, documents > 0)
+
+
+def test_the_controller_is_told_the_length_of_whole_vectors() -> None:
+    """Told what a window as large as the target shows, it let the penalty go, and encoders, which
+    have no window, kept three times the terms they were asked for.
+    """
+    stage = RankingStage(
+        steps=1,
+        losses=Losses(info_nce=1.0),
+        sparsity=Sparsity(documents=0.1, queries=0.1),
+        controller=Controller(documents=4.0, queries=4.0),
+        window=Window(queries=3, documents=3),
+    )
+    network = Fixed(torch.rand(2, 12) + 0.1)
+    objective = Ranking(network, network, stage).train()
+    ids = torch.arange(2).unsqueeze(1)
+    none = torch.zeros(2, 2, dtype=torch.bool)
+    objective(ids, ids, torch.arange(2), none, 0, ids, ids)
+    for side in ("documents", "queries"):
+        assert objective.controllers[side].length == 12
 
 
 MINIMAL = """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from lsr.encoders.model import SparseModel
+from lsr.encoders.model import SparseModel, silenced
 from lsr.errors import EncoderError
 
 from .steps import pad
@@ -27,10 +27,11 @@ def calibrate(
     bf16: bool,
     prompt: str = "",
 ) -> float:
-    """Subtract one number from the decoder's bias; afterwards `active_terms` are active on average.
+    """Subtract one number from the decoder's bias; afterwards `active_terms` are active on average,
+    or all where a vocabulary has fewer.
 
     Returns the number. The mean is over the given documents, each behind `prompt`, read up to
-    `max_length` tokens.
+    `max_length` tokens. Terms that were silenced stay so.
     """
     bias = model.decoder.bias
     if bias is None:
@@ -38,6 +39,7 @@ def calibrate(
             f"{type(model.backbone).__name__} has a decoder without bias and cannot be "
             "calibrated; leave [stage.calibrate] out"
         )
+    usable = ~silenced(bias)
     tokenizer = model.tokenizer.limited(max_length)
     ids = tokenizer.ids([prompt + text for text in documents], special=True)
     ids.sort(key=len)
@@ -48,11 +50,14 @@ def calibrate(
         tokens, mask = pad(ids[at : at + _BATCH], tokenizer.pad_id)
         with torch.autocast(bias.device.type, torch.bfloat16, enabled=bf16):
             rows = model.pooled(tokens.to(bias.device), mask.to(bias.device), None)
-        pooled.append(rows.cpu().numpy())
+        pooled.append(rows[:, usable].cpu().numpy())
     model.train(training)
     values = np.concatenate(pooled).ravel()
-    wanted = min(active_terms * len(ids), len(values) - 1)
-    rank = len(values) - 1 - wanted
+    # A document without a token of its own has no logit where special positions are not pooled.
+    values = values[np.isfinite(values)]
+    if not len(values):
+        raise EncoderError("none of the documents to calibrate with has a token")
+    rank = max(0, len(values) - 1 - active_terms * len(ids))
     shift = float(np.partition(values, rank)[rank])
-    bias.sub_(shift)
+    bias[usable] -= shift
     return shift

@@ -66,11 +66,15 @@ class SparsityController(nn.Module):
         expected = self.length + self.lookahead * self.change
         if not bool(self.ramped):
             ramp = quadratic(step, peak=self.start, ramp_steps=self.ramp_steps)
+            if self.training and step == int(self.last_step):
+                return ramp
             # The length itself: the one expected goes on falling as it does in the first batches,
             # whatever the weight. That ended a ramp of 60 steps in its third, at 1/400 of its peak,
             # with 340 terms active and 60 wanted.
             short = int(self.n_batches) > 1 and bool(self.length < self.target)
             if step < self.ramp_steps and not (short and self.training):
+                if self.training:
+                    self.last_step.fill_(step)
                 return ramp
             if self.training:
                 self.ramped.fill_(True)

@@ -165,9 +165,9 @@ def _load(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     echo = wanted.decoder is not None and wanted.decoder.echo
     if positions is not None and echo:
         positions //= 2
-    if positions is not None and recipe.model.max_length > positions:
+    if positions is not None and wanted.max_length > positions:
         raise RecipeError(
-            f"{recipe.path}: model.max_length = {recipe.model.max_length}, but {source} has "
+            f"{recipe.path}: model.max_length = {wanted.max_length}, but {source} has "
             f"{positions} positions{' for each copy of an echo' if echo else ''}; lower max_length."
         )
     if not torch.accelerator.is_available():
@@ -186,7 +186,7 @@ def _decoder(recipe: Recipe, wanted: Decoder, source: Path) -> SparseModel:
     model = DecoderModel.from_checkpoint(
         source,
         settings=DecoderSettings(wanted.attention, wanted.echo, wanted.exclude),
-        max_length=recipe.model.max_length,
+        max_length=_read_at_once(recipe),
         activation=_ACTIVATIONS[recipe.model.activation],
         pooling=recipe.model.pooling,
         sink=wanted.sink or None,
@@ -202,13 +202,21 @@ def _decoder(recipe: Recipe, wanted: Decoder, source: Path) -> SparseModel:
     return model
 
 
+def _read_at_once(recipe: Recipe) -> int:
+    """The tokens of a text that the network reads: of one in windows, those of a window, so that
+    the encoder's are as long as those that were learned from.
+    """
+    stage = recipe.stage.ranking
+    return stage.max_length if stage.windows > 1 else recipe.model.max_length
+
+
 def _network(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
     """The network over the checkpoint in `source`, with the heads the recipe asks for."""
     wanted, seed = recipe.model, recipe.run.seed
     if wanted.uhd is not None:
         uhd = wanted.uhd
         buckets = Buckets(uhd.layers, uhd.dims, uhd.winners, binary=uhd.binary)
-        made = UHDModel.over(source, buckets, max_length=wanted.max_length, seed=seed)
+        made = UHDModel.over(source, buckets, max_length=_read_at_once(recipe), seed=seed)
         trained = _trained(source)
         if isinstance(trained, UHDModel) and trained.buckets == buckets:
             made.projections.load_state_dict(trained.projections.state_dict())
@@ -220,7 +228,7 @@ def _network(recipe: Recipe, source: Path, *, new_head: bool) -> SparseModel:
         masked = SpladeModel if wanted.pool_special else SpladeTextModel
         model = masked.from_checkpoint(
             source,
-            max_length=wanted.max_length,
+            max_length=_read_at_once(recipe),
             new_head=new_head,
             seed=seed,
             activation=_ACTIVATIONS[wanted.activation],
@@ -260,7 +268,7 @@ def make_encoder(
     max_weight: float,
 ) -> InferenceFreeEncoder | SeparateEncoder | SpladeEncoder:
     """The kind of encoder the recipe asks for, around the trained networks."""
-    wanted, name = recipe.model, recipe.name
+    wanted, stage, name = recipe.model, recipe.stage.ranking, recipe.name
     settings = Settings(wanted.query_prompt, wanted.document_prompt, wanted.max_active_terms)
     encoder: InferenceFreeEncoder | SeparateEncoder | SpladeEncoder
     if isinstance(queries, TableQueries):
@@ -271,7 +279,6 @@ def make_encoder(
         encoder = SpladeEncoder.of(documents, name=name, max_weight=max_weight)
     else:
         encoder = SeparateEncoder.of(queries, documents, name=name, max_weight=max_weight)
-    stage = recipe.stage.ranking
     card = encoder.card
     if stage.windows > 1:
         card = replace(card, window_overlap=stage.window_overlap)

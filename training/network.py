@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lsr.encoders.lora import has_adapters
-from lsr.encoders.model import SparseModel
+from lsr.encoders.model import SILENT, SparseModel
 
 from .adapters import learn_adapters
 
@@ -46,4 +46,4 @@ def silence_terms(model: SparseModel, terms: list[int]) -> None:
     """Make these terms weigh nothing for ever: special tokens would only be wasted postings."""
     bias = model.decoder.bias
     if bias is not None and terms:
-        bias[terms] = -1e4
+        bias[terms] = SILENT

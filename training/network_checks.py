@@ -36,6 +36,12 @@ def check_uhd(model: Model, stage: Stages, uhd: UHD, file: Path) -> None:
                 f"{file}: [model.uhd] with {what}: latent terms are no words and have no "
                 "language-model head; leave one of them out."
             )
+    if uhd.binary and stage.ranking.windows > 1:
+        raise RecipeError(
+            f"{file}: stage.ranking.windows = {stage.ranking.windows} with binary [model.uhd]: "
+            "winners of several windows are all 1, so none of them would be told to grow; leave "
+            "windows out."
+        )
     if uhd.binary and model.max_active_terms is not None:
         raise RecipeError(
             f"{file}: model.max_active_terms = {model.max_active_terms} with binary [model.uhd]: "

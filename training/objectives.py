@@ -4,7 +4,7 @@ Each is an `nn.Module` whose forward is everything the network does in a step, s
 data-parallel wrappers see it whole. The step comes from outside: the trainer knows it.
 """
 
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +145,8 @@ class Ranking(nn.Module):
         documents = in_pieces(encode, document_ids, document_mask, size=size)
         if document_of is not None:
             documents = largest_of_each(documents, document_of)
+        # Whole vectors: an encoder has no window, and one as large as the target hid any excess.
+        lengths = {"documents": _mean_length(documents, term_weights)}
         documents = gathered(in_window(documents, window, "documents", step))
         if isinstance(self.queries, TableQueries):
             assert query_terms is not None
@@ -153,6 +155,8 @@ class Ranking(nn.Module):
             assert query_ids is not None
             assert query_mask is not None
             own = in_pieces(self.queries.weights, query_ids, query_mask, size=size)
+        lengths["queries"] = _mean_length(own, None)
+        if not isinstance(self.queries, TableQueries):
             own = in_window(own, window, "queries", step)
         queries = gathered(own)
         # Full precision: sums over a hundred terms decide between neighbours.
@@ -164,17 +168,21 @@ class Ranking(nn.Module):
             if words is not None:
                 scores = scores + words
             rank, losses = mixed(self.stage, scores, positives, excluded=excluded, teacher=teacher)
-            penalty = self._penalty(documents, queries, step, terms, term_weights)
+            weights = {side: self._weight(side, step) for side in lengths}
+            penalty = self._penalty(documents, queries, weights, terms, term_weights)
         parts: Parts = {"loss": shared(rank + penalty)}
         parts["rank_loss"] = rank.detach()
         parts |= {name: loss.detach() for name, loss in losses.items()}
         parts["penalty"] = penalty.detach()
         parts["ranked_first"] = _share_first(scores.detach(), positives, excluded)
-        parts["document_terms"] = active_terms(documents, term_weights)
-        parts["query_terms"] = active_terms(queries)
+        parts["document_terms"], parts["query_terms"] = lengths["documents"], lengths["queries"]
+        if window is not None:
+            parts["document_terms_seen"] = active_terms(documents, term_weights).mean()
+            parts["query_terms_seen"] = active_terms(queries).mean()
         for side, controller in self.controllers.items():
             assert isinstance(controller, SparsityController)
-            parts[f"{side}_weight"] = torch.tensor(controller.weight(step))
+            controller.observe(lengths[side])
+            parts[f"{side}_weight"] = torch.tensor(weights[side])
         if teacher is not None:
             parts["teacher_known"] = (~teacher.isnan()).float().mean()
         return parts
@@ -183,11 +191,11 @@ class Ranking(nn.Module):
         self,
         documents: Tensor,
         queries: Tensor,
-        step: int,
+        weights: Mapping[str, float],
         terms: Tensor | None,
         term_weights: Tensor | None,
     ) -> Tensor:
-        """Everything that is added to the ranking losses, weighted for this step."""
+        """Everything that is added to the ranking losses, with this step's weights of each side."""
         sparsity = self.stage.sparsity
         if self.frequencies is not None and self.training:
             self.frequencies.update(documents.detach(), terms, term_weights)
@@ -199,30 +207,22 @@ class Ranking(nn.Module):
             if emphasis is not None and terms is not None:
                 emphasis = emphasis[terms]
             of_documents = flops(long, term_weights, emphasis)
-        penalty = of_documents * self._weight("documents", documents, step, term_weights)
+        penalty = of_documents * weights["documents"]
         learns_queries = not isinstance(self.queries, TableQueries)
         if learns_queries and sparsity.queries:
             of_queries = l1(queries) if sparsity.query_penalty == "l1" else flops(queries)
-            penalty = penalty + of_queries * self._weight("queries", queries, step, None)
+            penalty = penalty + of_queries * weights["queries"]
         if sparsity.anti_zero:
             empty = anti_zero(documents) + (anti_zero(queries) if learns_queries else 0.0)
             penalty = penalty + sparsity.anti_zero * empty
         return penalty
 
-    def _weight(
-        self,
-        side: Literal["documents", "queries"],
-        vectors: Tensor,
-        step: int,
-        inverse: Tensor | None,
-    ) -> float:
+    def _weight(self, side: str, step: int) -> float:
         """The weight of this side's penalty: controlled, or of the schedule."""
         if side in self.controllers:
             controller = self.controllers[side]
             assert isinstance(controller, SparsityController)
-            weight = controller.weight(step)
-            controller.observe(active_terms(vectors, inverse))
-            return weight
+            return controller.weight(step)
         sparsity = self.stage.sparsity
         peak = sparsity.documents if side == "documents" else sparsity.queries
         return quadratic(step, peak=peak, ramp_steps=sparsity.ramp)
@@ -232,6 +232,13 @@ def largest_of_each(rows: Tensor, owner: Tensor) -> Tensor:
     """(documents, terms): the largest weight of each term over the windows of each document."""
     empty = rows.new_zeros(int(owner.max()) + 1, rows.shape[1])
     return empty.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, "amax")
+
+
+def _mean_length(own: Tensor, term_weights: Tensor | None) -> Tensor:
+    """Mean number of active terms of the vectors of all processes, of which `own` are this one's; a
+    scalar.
+    """
+    return gathered(active_terms(own, term_weights).unsqueeze(1)).mean()
 
 
 def _share_first(scores: Tensor, positives: Tensor, excluded: Tensor) -> Tensor:

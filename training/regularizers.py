@@ -71,13 +71,13 @@ def anti_zero(weights: Tensor) -> Tensor:
 
 
 def active_terms(weights: Tensor, term_weights: Tensor | None = None) -> Tensor:
-    """Mean number of non-zero terms in a row, a scalar; `term_weights` as in `flops`.
+    """(rows,) how many terms of each row are not zero; `term_weights` as in `flops`.
 
-    >>> active_terms(torch.tensor([[1.0, 0.0], [3.0, 2.0]])).item()
-    1.5
+    >>> active_terms(torch.tensor([[1.0, 0.0], [3.0, 2.0]])).tolist()
+    [1.0, 2.0]
     """
     on = (weights.detach() > 0).float()
-    return (on if term_weights is None else on * term_weights).sum(dim=1).mean()
+    return (on if term_weights is None else on * term_weights).sum(dim=1)
 
 
 class DocumentFrequencies(nn.Module):

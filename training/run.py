@@ -14,6 +14,7 @@ from typing import Any
 from lsr.encoders.folder import replacing
 from lsr.encoders.model import SparseModel
 from lsr.encoders.side import Precision, TransformerSide
+from lsr.encoders.windows import encode_documents
 from lsr.errors import EncoderError, RecipeError
 
 from .adapters import merge_lora
@@ -142,11 +143,16 @@ def _save(run: TrainingRun, one: Round, output: Path) -> Measured:
             merge_lora(network)
     precision: Precision = "bfloat16" if recipe.run.bf16 else "float32"
     side = replace(TransformerSide.of(model), precision=precision)
-    sample = run.sample(_MEASURED_DOCUMENTS)
-    measured = measure(
-        side.encode(sample, prompt=recipe.model.document_prompt, top_k=None, progress=False),
-        most_terms=recipe.model.max_active_terms,
+    stage = recipe.stage.ranking
+    vectors = encode_documents(
+        side,
+        run.sample(_MEASURED_DOCUMENTS),
+        prompt=recipe.model.document_prompt,
+        top_k=None,
+        overlap=stage.window_overlap if stage.windows > 1 else None,
+        progress=False,
     )
+    measured = measure(vectors, most_terms=recipe.model.max_active_terms)
     if measured.max_weight == 0:
         raise _collapsed(run, "documents")
     if isinstance(queries, SparseModel):

@@ -72,4 +72,8 @@ def training_arguments(settings: StageSettings, folder: Path) -> TrainingArgumen
     except (ValueError, OSError) as error:
         raise RecipeError(f"transformers.Trainer refuses these [run] settings: {error}") from error
     keep_precision(arguments)
+    if arguments.n_gpu > 1:
+        # Without torchrun transformers would split each batch over all devices it sees
+        # (DataParallel), and what belongs to the whole batch with it. One process has one device.
+        arguments._n_gpu = 1
     return arguments

@@ -170,9 +170,11 @@ class RankingSteps(Dataset[Batch]):
         self._seed = recipe.run.seed
         self._n_terms = n_terms
         self._documents = tokenizer.limited(stage.max_length)
-        # A network reads no more of a query later, and may have no positions for more.
-        longest = math.inf if self._table_queries else recipe.model.max_length
-        self._queries = tokenizer.limited(int(min(recipe.model.query_length, longest)))
+        longest = recipe.model.query_length
+        if not self._table_queries and tokenizer.max_length is not None:
+            # A network reads no more of a query later, and may have no positions for more.
+            longest = min(longest, tokenizer.max_length)
+        self._queries = tokenizer.limited(longest)
         self._special = np.asarray(tokenizer.special_ids(), np.int64)
         repeat = {recipe.data.train.index(name): n for name, n in recipe.data.repeat.items()}
         self._plan = plan_batches(

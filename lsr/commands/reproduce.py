@@ -121,6 +121,11 @@ def reproduce(
         if whole and (json or number is not None):
             other = "--json" if json else f"--stage {number}"
             raise UsageError(f"--all runs many commands; leave {other} out, or --all")
+        if Path(teacher).name == Path(second_teacher).name:
+            raise UsageError(
+                f"--teacher and --second-teacher are both called '{Path(teacher).name}', and "
+                "recipes tell teachers apart by name; name two, or a link of another name"
+            )
         # A rehearsal's results must never pass for those of the real thing.
         place = into / "rehearsal" if rehearse else into
         sources = Sources(corpora, backbone, teacher, second_teacher)

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from ..errors import EncoderError
 from .decoder_settings import DecoderSettings
 from .folder import read_object, write_json
-from .model import Activation, Pooling, SparseModel
+from .model import SILENT, Activation, Pooling, SparseModel, silenced
 from .networks import NETWORK_FILE, NetworkKind
 from .tokens import TextTokenizer
 
@@ -35,7 +35,6 @@ from .decoder_loading import find_source, load_backbone, load_tokenizer  # isort
 from .lora import merged_state  # isort: skip
 
 HEAD_FILE = "head.safetensors"
-_SILENT = -1e4
 
 
 class DecoderModel(SparseModel):
@@ -61,8 +60,8 @@ class DecoderModel(SparseModel):
         if bias is None:
             bias = torch.zeros(head.out_features) if head.bias is None else head.bias.detach()
             bias = bias.clone()
-            bias[special] = _SILENT
-            bias[tokenizer.n_tokens :] = _SILENT
+            bias[special] = SILENT
+            bias[tokenizer.n_tokens :] = SILENT
         head.bias = nn.Parameter(bias.to(head.weight.device, torch.float32))
         self.special: Tensor
         self.register_buffer("special", special.to(head.weight.device), persistent=False)
@@ -135,7 +134,7 @@ class DecoderModel(SparseModel):
     def shift(self, amount: float) -> None:
         """Subtract a number from every logit."""
         bias = self.decoder.bias
-        bias[bias > _SILENT / 2] -= amount
+        bias[~silenced(bias)] -= amount
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(batch, length, width): scaled last hidden states, in an echo those of the second copy.

@@ -39,6 +39,17 @@ except ImportError as missing:
 
 Activation = Literal["relu", "log1p_relu"]
 Pooling = Literal["max", "sum", "mean", "last"]
+SILENT = -1e4
+"""The bias of a term that never weighs anything: special tokens, numbers that stand for none."""
+
+
+def silenced(bias: Tensor) -> Tensor:
+    """(terms,) bool: whether each term was given the bias `SILENT`, which training may have moved.
+
+    >>> silenced(torch.tensor([0.5, SILENT + 0.1, -30.0])).tolist()
+    [False, True, False]
+    """
+    return bias < SILENT / 2
 
 
 class SparseModel(nn.Module):

@@ -41,8 +41,11 @@ class QueryTable:
     def encode(self, texts: Sequence[str], *, prompt: str, top_k: int | None) -> SparseMatrix:
         """(len(texts), n_terms): the weight of each token that occurs."""
         require_texts(texts)
-        prompted = [prompt + text if text else "" for text in texts] if prompt else texts
-        tokens = [sorted(set(one)) for one in self.tokenizer.ids(prompted, special=False)]
+        read = self.tokenizer.ids(texts, special=False)
+        if prompt:  # which says nothing of a text that says nothing
+            prompted = self.tokenizer.ids([prompt + text for text in texts], special=False)
+            read = [whole if own else [] for whole, own in zip(prompted, read, strict=True)]
+        tokens = [sorted(set(one)) for one in read]
         indices = np.fromiter(chain.from_iterable(tokens), np.int32)
         ends = np.fromiter(accumulate(map(len, tokens), initial=0), np.int32)
         rows: SparseMatrix = sparse.csr_array(
