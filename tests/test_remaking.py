@@ -117,6 +117,7 @@ def test_the_recipe_is_shipped() -> None:
         (["mini", "--stage", "41"], "wanted 1 to 40"),
         (["mini", "--all", "--stage", "2"], "leave --stage 2 out"),
         (["mini", "--all", "--json"], "leave --json out"),
+        (["mini", "--teacher", "a/b", "--second-teacher", "c/b"], "are both called 'b'"),
         (["bm25", "--stage", "1"], "--stage 1 belongs to"),
         (["bm25", "--all"], "--all belongs to"),
         (["--rehearse"], "--rehearse belongs to"),
