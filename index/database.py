@@ -279,22 +279,24 @@ class Database:
 
         The copy is in journal mode DELETE, one file alone.
         """
-        with self._reading, translated(path):
-            target = apsw.Connection(str(path), vfs="cksmvfs")
+        with self._reading:
+            with translated(path):
+                target = apsw.Connection(str(path), vfs="cksmvfs")
             try:
-                # Pages in the write-ahead log have stale checksums, which are made anew when they
-                # are written, but only once the first page has said so. A copy larger than the
-                # cache spills other pages before that one: so it is written beforehand.
-                target.reserve_bytes(reserve=8)
-                target.execute("PRAGMA page_size=8192")
-                target.execute("PRAGMA user_version=0")
-                # All pages in one step: a step ends the read transaction, and a commit in between
-                # would begin the copy anew, for ever under steady writes.
-                with target.backup("main", self._reader, "main") as copying:
-                    while not copying.done:
-                        copying.step(-1)
-                target.execute("PRAGMA synchronous=FULL")
-                target.execute("PRAGMA journal_mode=DELETE")
+                with translated(path, target):
+                    # Pages in the write-ahead log have stale checksums, which are made anew when
+                    # they are written, but only once the first page has said so. A copy larger than
+                    # the cache spills other pages before that one: so it is written beforehand.
+                    target.reserve_bytes(reserve=8)
+                    target.execute("PRAGMA page_size=8192")
+                    target.execute("PRAGMA user_version=0")
+                    # All pages in one step: a step ends the read transaction, and a commit in
+                    # between would begin the copy anew, for ever under steady writes.
+                    with target.backup("main", self._reader, "main") as copying:
+                        while not copying.done:
+                            copying.step(-1)
+                    target.execute("PRAGMA synchronous=FULL")
+                    target.execute("PRAGMA journal_mode=DELETE")
             finally:
                 target.close()
 

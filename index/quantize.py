@@ -44,7 +44,8 @@ def scale_for(max_weight: float) -> float:
     >>> scale_for(255.0)
     1.0
     """
-    scale = float(np.float32(max_weight / MAX_IMPACT))
+    with np.errstate(over="ignore"):
+        scale = float(np.float32(max_weight / MAX_IMPACT))
     if not (scale > 0 and np.isfinite(scale)):
         raise UsageError(
             f"max_weight = {max_weight}: impacts need a largest weight that is finite and above 0, "

@@ -45,13 +45,15 @@ from .manifest import Manifest, is_snapshot
 from .memory import forget_all
 from .notes import facts, notes_of
 from .parts import disk_parts
-from .quantize import MAX_IMPACT
+from .quantize import MAX_IMPACT, scale_for
 from .reading import Reader
 from .rows import Passage
 from .settings import Settings
 from .shards import FILE_NAME as SHARDS
 from .writer import Commit, Writer
 
+MOST_TERMS = 1 << 28
+"""A segment says for each term where its postings begin: 2 GiB at this many."""
 SEAL_AT = 20_000
 """Pending rows beyond which a commit seals them: every process holds them in memory of its own."""
 
@@ -81,10 +83,11 @@ class Index(Reader):
         for name, kind in fields.items():
             if kind not in KINDS:
                 raise UsageError(f"field {name!r}: kind {kind!r} is none of {', '.join(KINDS)}")
-        if n_terms < 1:
-            raise UsageError(f"n_terms = {n_terms}: a vocabulary has at least one term")
-        if not (np.isfinite(max_weight) and max_weight > 0):
-            raise UsageError(f"max_weight = {max_weight}: wanted a finite number above 0")
+        if not isinstance(n_terms, int | np.integer) or not 1 <= n_terms <= MOST_TERMS:
+            raise UsageError(
+                f"n_terms = {n_terms!r}: wanted a whole number of terms, from 1 to {MOST_TERMS:,}"
+            )
+        scale_for(max_weight)
         if (path / FILE_NAME).exists():
             raise IndexExists(f"{path}: there is an index already; open it, or choose another path")
         settings = settings or Settings()
@@ -95,7 +98,7 @@ class Index(Reader):
         catalog = Catalog.create(
             path / FILE_NAME,
             {
-                "n_terms": n_terms,
+                "n_terms": int(n_terms),
                 "max_weight": float(max_weight),
                 "fields": fields,
                 "encoder": None if encoder is None else asdict(encoder),

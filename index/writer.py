@@ -61,10 +61,24 @@ class Writer:
         self._changes: list[Rows | list[str] | Expression] = []
         self._expected: list[tuple[str, int | Literal["any"] | None]] = []
         self._remembered: list[Remembered | tuple[str, Callable[[Commit], Any]]] = []
+        self._state: Literal["new", "open", "done"] = "new"
         self.commit: Commit | None = None
 
     def __enter__(self) -> "Writer":
+        """Raises `UsageError` the second time: what it wrote would be written again, over what
+        others have written since.
+        """
+        if self._state != "new":
+            raise UsageError("a writer makes one commit; take another with Index.writer()")
+        self._state = "open"
         return self
+
+    def _require_open(self) -> None:
+        if self._state != "open":
+            raise UsageError(
+                "a writer collects changes inside its `with` body and nowhere else: "
+                "with index.writer() as writer: writer.add(...)"
+            )
 
     def add(
         self,
@@ -74,6 +88,7 @@ class Writer:
         passages: Sequence[Passage] | None = None,
     ) -> None:
         """As `Index.add`; checked now, written when the body ends."""
+        self._require_open()
         rows = checked_rows(
             documents,
             vectors,
@@ -85,6 +100,7 @@ class Writer:
 
     def delete(self, doc_ids: Iterable[str]) -> None:
         """As `Index.delete`."""
+        self._require_open()
         if isinstance(doc_ids, str):
             raise UsageError(f"delete takes a list of ids, got the string {doc_ids!r}")
         ids = list(doc_ids)
@@ -97,6 +113,7 @@ class Writer:
 
         Raises `FilterError`, and `UsageError` for an empty filter, which would mean every document.
         """
+        self._require_open()
         expression = parsed(filter, self._declared)
         if expression is None:
             raise UsageError(
@@ -111,6 +128,7 @@ class Writer:
         Looked at when the body ends, in the transaction itself, before any change of this writer;
         then raises `VersionConflict`.
         """
+        self._require_open()
         check_doc_id(doc_id, len(self._expected))
         self._expected.append((doc_id, version))
 
@@ -119,16 +137,19 @@ class Writer:
 
         So a caller whose work comes in numbered pieces knows after a crash which of them are in.
         """
+        self._require_open()
         self._remembered.append(remembered_as(key, value))
 
     def remember_of(self, key: str, told: Callable[[Commit], Any]) -> None:
         """As `remember`, for what is known only when the body has ended: `told` makes it of the
         commit, inside the transaction.
         """
+        self._require_open()
         self._remembered.append((key, told))
 
     def forget(self, key: str) -> None:
         """Remove what was remembered under `key`, as part of this commit."""
+        self._require_open()
         self._remembered.append(forgotten(key))
 
     def __exit__(
@@ -137,6 +158,7 @@ class Writer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._state = "done"
         if error is None:
             self._write()
 

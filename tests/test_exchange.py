@@ -326,6 +326,42 @@ def test_an_import_without_an_encoder_lists_its_terms(tmp_path: Path) -> None:
         import_vectors(file, tmp_path / "in.index", "anserini", progress=False)
 
 
+@pytest.mark.parametrize(
+    ("entries", "listed"),
+    [
+        (["5", "10"], None),
+        (["3", "03", "\N{ARABIC-INDIC DIGIT THREE}"], ["03", "3", "\N{ARABIC-INDIC DIGIT THREE}"]),
+        (["7", "9" * 5000], ["7", "9" * 5000]),
+        (["two\u2028lines", "a\rb"], ["a b", "two lines"]),
+        (["indices", "values"], ["indices", "values"]),
+    ],
+)
+def test_entries_that_look_like_numbers_keep_apart(
+    tmp_path: Path, entries: list[str], listed: list[str] | None
+) -> None:
+    """Three spellings of 3 were one term, and a list of some numbers read as if it were of all."""
+    file = tmp_path / "vectors.jsonl"
+    weights = {entry: weight for weight, entry in enumerate(entries, start=1)}
+    file.write_text(json.dumps({"id": "a", "tokens": weights}) + "\n")
+    import_vectors(file, tmp_path / "in.index", "jsonl", progress=False)
+    names = tmp_path / "in.index" / "terms.txt"
+    assert (names.read_text().split("\n")[:-1] if names.exists() else None) == listed
+    with Index.open(tmp_path / "in.index") as index:
+        (row,) = index.vectors_of("a").toarray()
+    assert sorted(row[row > 0].tolist()) == list(map(float, range(1, len(entries) + 1)))
+    if listed is None:
+        assert row[[5, 10]].tolist() == [1.0, 2.0]
+
+
+def test_the_largest_weight_there_is_is_imported_and_one_above_is_told_of(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.jsonl"
+    file.write_text('{"id": "a", "tokens": {"x": 65504.0, "y": 1.5}}\n')
+    import_vectors(file, tmp_path / "in.index", "jsonl", progress=False)
+    file.write_text('{"id": "a", "tokens": {"x": 65504.5, "y": 1.5}}\n')
+    with pytest.raises(DatasetError, match=r"is 65504\.5, wanted a number from 0 to 65504"):
+        import_vectors(file, tmp_path / "b.index", "jsonl", progress=False)
+
+
 def test_the_commands_know_every_engine_without_importing_one() -> None:
     assert set(export.TARGETS) == set(TARGETS)
     assert set(export.VERIFIABLE) == set(ENGINES)

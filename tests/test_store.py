@@ -868,3 +868,24 @@ def test_whole_numbers_that_are_one_double_are_one_value(tmp_path: Path) -> None
             found = index.search(query, filter={"field": "x", "gte": 2**53}).doc_ids
             assert found == ["d0", "d1"]
             index.seal()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_terms": 0}, "n_terms = 0: wanted a whole number of terms"),
+        ({"n_terms": 1.5}, "n_terms = 1.5: wanted a whole number"),
+        ({"n_terms": "5"}, "n_terms = '5': wanted a whole number"),
+        ({"n_terms": 1 << 40}, "from 1 to 268,435,456"),
+        ({"max_weight": 1e-45}, "max_weight = 1e-45: impacts need"),
+        ({"max_weight": 1e300}, "max_weight = 1e[+]300: impacts need"),
+        ({"max_weight": float("nan")}, "max_weight = nan: impacts need"),
+    ],
+)
+def test_an_index_that_could_not_be_used_is_not_made(
+    tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    """Its catalog was there and could never be opened."""
+    with pytest.raises(UsageError, match=message):
+        Index.create(tmp_path / "i", **{"n_terms": 4, "max_weight": 4.0, **wrong})
+    assert not (tmp_path / "i").exists()

@@ -50,8 +50,8 @@ def test_remembering_cannot_reach_the_settings(tmp_path: Path) -> None:
         assert index.n_terms == 4
         with pytest.raises(UsageError, match="non-empty string"):
             index.remembered("")
-        with pytest.raises(UsageError, match="must be JSON"):
-            index.writer().remember("k", object())
+        with pytest.raises(UsageError, match="must be JSON"), index.writer() as writer:
+            writer.remember("k", object())
 
 
 def test_a_writer_that_dies_in_its_transaction_remembers_nothing(tmp_path: Path) -> None:
@@ -237,3 +237,25 @@ def test_the_load_of_an_index_is_told(tmp_path: Path) -> None:
         assert (index.n_pending, index.n_segments) == (2, 0)
         index.seal()
         assert (index.n_pending, index.n_segments) == (0, 1)
+
+
+def test_a_writer_makes_one_commit_and_collects_inside_its_body_alone(tmp_path: Path) -> None:
+    """Entered again it wrote its first changes once more, over newer ones and after an error."""
+    with new_index(tmp_path / "i") as index:
+        writer, failed = index.writer(), index.writer()
+        with pytest.raises(UsageError, match=r"inside its `with` body .* writer\.add\("):
+            writer.add([Document("a", {"v": 1})], ONE)
+        with writer:
+            writer.add([Document("a", {"v": 1})], ONE)
+        index.add([Document("a", {"v": 2})], ONE)
+        with pytest.raises(KeyError), failed:
+            failed.add([Document("b")], ONE)
+            raise KeyError
+        for used in (writer, failed):
+            with pytest.raises(UsageError, match=r"one commit; take another with Index"), used:
+                pytest.fail("entered")
+        for late in (lambda: writer.delete(["a"]), lambda: writer.forget("k")):
+            with pytest.raises(UsageError, match="inside its `with` body"):
+                late()
+        assert index.get("a") == Document("a", {"v": 2})
+        assert index.info()["n_docs"] == 1

@@ -26,6 +26,7 @@ from .reading import SOURCES, Imported, read_imports
 
 BATCH = 2048
 TERMS = "terms.txt"
+_MOST_TERMS = 1 << 24
 """In the index of an import without an encoder: the entry of each term number, a line each."""
 
 
@@ -59,8 +60,8 @@ def import_vectors(
 
     `encoder` is what they were made by: its vocabulary numbers the terms, and the index is searched
     with it. Without one, entries that are all numbers keep them and others are numbered in code
-    point order, listed in the index's `terms.txt`; it is then searched with vectors. Raises
-    `DatasetError` for a line that is no document, with its number, and for an unknown entry.
+    point order, listed in the index's `terms.txt`, a line each; it is then searched with vectors.
+    Raises `DatasetError` for a line that is no document, with its number, and for an unknown entry.
     """
     if source not in SOURCES:
         raise UsageError(f"no source {source!r}; there are {', '.join(SOURCES)}")
@@ -113,9 +114,9 @@ def import_vectors(
                         counter.update(len(batch))
                     build.flush()
                 info = index.info()
-            if encoder is None:
+            if encoder is None and any(entry != str(number) for entry, number in numbers.items()):
                 entries = sorted(numbers, key=numbers.__getitem__)
-                text = "".join(entry.replace("\n", " ") + "\n" for entry in entries)
+                text = "".join(" ".join(entry.splitlines()) + "\n" for entry in entries)
                 (staging / TERMS).write_text(text, encoding="utf-8")
         sync_tree(staging)
         arrive(staging, path)
@@ -169,20 +170,39 @@ def _numbered(entries: set[str], encoder: SparseEncoder | None, file: Path) -> d
             known.setdefault(entry, number)
         # What cannot name a feature of Lucene's is exported as `#number`.
         for entry in entries - known.keys():
-            if entry.startswith("#") and entry[1:].isdecimal():
-                known[entry] = min(int(entry[1:]), encoder.n_terms)
+            if entry.startswith("#") and (told := _spelled(entry[1:])) is not None:
+                known[entry] = min(told, encoder.n_terms)
         if entries <= known.keys() and all(known[one] < encoder.n_terms for one in entries):
             return known
-        if all(entry.isdecimal() and int(entry) < encoder.n_terms for entry in entries):
-            return {entry: int(entry) for entry in entries}
+        if (spelled := _all_spelled(entries, encoder.n_terms)) is not None:
+            return spelled
         unknown = min(entries - known.keys())
         raise DatasetError(
             f"{file}: {unknown!r} is no entry of the vocabulary of '{encoder.name}' "
             f"({len(entries - known.keys()):,} are not); name the encoder that made the vectors"
         )
-    if all(entry.isdecimal() and int(entry) < 1 << 24 for entry in entries):
-        return {entry: int(entry) for entry in entries}
-    return {entry: number for number, entry in enumerate(sorted(entries))}
+    return _all_spelled(entries, _MOST_TERMS) or {
+        entry: number for number, entry in enumerate(sorted(entries))
+    }
+
+
+def _all_spelled(entries: set[str], below: int) -> dict[str, int] | None:
+    """The numbers that the entries are, if each is one below this."""
+    numbers = {entry: _spelled(entry) for entry in entries}
+    found = {entry: number for entry, number in numbers.items() if number is not None}
+    return found if len(found) == len(entries) and max(found.values()) < below else None
+
+
+def _spelled(entry: str) -> int | None:
+    """The number that an entry is, written as numbers are; "03" and digits of other scripts are
+    words, or several entries would be one term.
+
+    >>> _spelled("30"), _spelled("03"), _spelled("\N{ARABIC-INDIC DIGIT THREE}")
+    (30, None, None)
+    """
+    if not entry.isascii() or not entry.isdecimal() or len(entry) > len(str(_MOST_TERMS)):
+        return None
+    return int(entry) if entry == str(int(entry)) else None
 
 
 def _matrix(batch: list[Imported], numbers: Mapping[str, int], n_terms: int) -> SparseMatrix:

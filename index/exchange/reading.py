@@ -172,7 +172,11 @@ def _doc_id(given: Any) -> str:
 
 
 def _weights(given: Any) -> dict[str, float]:
-    if isinstance(given, dict) and given.keys() == {"indices", "values"}:
+    if (
+        isinstance(given, dict)
+        and given.keys() == {"indices", "values"}
+        and any(isinstance(one, list) for one in given.values())
+    ):
         indices, values = given["indices"], given["values"]
         if not isinstance(indices, list) or not isinstance(values, list):
             raise _UnfitError("wanted lists of indices and values")
@@ -189,8 +193,10 @@ def _weights(given: Any) -> dict[str, float]:
             raise _UnfitError("wanted pairs of an entry and its weight")
         entry, weight = pair
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 <= weight < FLOAT16_MAX:
-            raise _UnfitError(f"the weight of {entry!r} is {weight!r}, wanted a number from 0")
+        if not number or not 0 <= weight <= FLOAT16_MAX:
+            raise _UnfitError(
+                f"the weight of {entry!r} is {weight!r}, wanted a number from 0 to {FLOAT16_MAX:g}"
+            )
         if str(entry) in weights:
             raise _UnfitError(f"{entry!r} is weighed twice")
         weights[str(entry)] = float(weight)

@@ -74,7 +74,8 @@ def import_(
     )
     out.fact("wrote", out.columns(str(index), out.duration(report.seconds)))
     if report.encoder is None:
-        out.fact("terms", f"{index / 'terms.txt'}, the entry of each number")
+        if (names := index / "terms.txt").is_file():
+            out.fact("terms", f"{names}, the entry of each number")
         out.next_step("lsr", "serve", str(index))
     else:
         out.next_step("lsr", "search", str(index), "your question")
