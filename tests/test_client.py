@@ -51,6 +51,7 @@ from lsr.client import (
 from lsr.client.clients import _Lines
 from lsr.client.reading import json_name, read
 from lsr.client.steps import Answer, Request, Sleep, call, patient
+from lsr.errors import UsageError
 from service import Settings, create_app
 
 T = TypeVar("T")
@@ -227,6 +228,7 @@ def test_logged_documents_are_searchable_when_their_tasks_are_over(pets: Caller)
     assert told[-1] == "succeeded"
     assert [hit.id for hit in pets("search", "later", of="pets").hits] == ["late"]
     assert pets("task", number).over
+    assert pets("wait", pets("task", number)).over, "a task is meant by itself as well"
     assert number in [one.id for one in pets("list_tasks", index="pets", limit=100).tasks]
     assert pets("cancel_task", number).state == "succeeded", "what is over stays as it is"
     pets("delete", "late", of="pets")
@@ -443,6 +445,19 @@ def test_attempts_end(request: pytest.FixtureRequest) -> None:
         converse([BUSY] * 2, GET, Retry(attempts=2))
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_address_or_a_key_that_cannot_be_one_is_told_at_once(
+    kind: type[Client] | type[AsyncClient],
+) -> None:
+    """They were tried five times, and the server was said not to run."""
+    for url in ("127.0.0.1:8000", "localhost", ""):
+        with pytest.raises(UsageError, match=r"no address of a server; wanted http://HOST:PORT"):
+            kind(url)
+    for key, what in (("", "is empty"), ("abc\n", "has '.n' as character 4"), ("ab…", "cter 3")):
+        with pytest.raises(UsageError, match=f"the API key .*{what}"):
+            kind("http://localhost:1", api_key=key)
+
+
 def test_a_repeated_batch_bears_the_same_key_and_another_batch_another() -> None:
     lines = [{"id": str(n), "fields": {}} for n in range(4)]
     steps = patient(
@@ -569,7 +584,7 @@ def operations() -> dict[str, Callable[..., Any]]:
 
 def test_every_route_is_reached_or_left_alone_on_purpose() -> None:
     samples = {
-        "index": "i", "name": "i", "id": "d", "number": 1, "query": "q", "fields": {},
+        "index": "i", "name": "i", "id": "d", "task": 1, "query": "q", "fields": {},
         "documents": [{"id": "d"}], "passages": None,
         "alias": "a", "actions": [], "texts": ["t"], "terms": [1], "searches": [], "scopes": [],
         "a": Target("i"), "b": Target("i"),

@@ -322,9 +322,9 @@ def test_a_cursor_of_before_a_rebuild_has_expired(server: Server) -> None:
     other = {**body, "query": {"text": "cats"}, "cursor": cursor}
     assert ok(server.client.post(url, json=other), 422)["code"] == "invalid_cursor"
     server.rebuild()
-    assert ok(server.client.post(url, json={**body, "cursor": cursor}), 410)["code"] == (
-        "cursor_expired"
-    )
+    expired = ok(server.client.post(url, json={**body, "cursor": cursor}), 410)
+    assert expired["code"] == "cursor_expired"
+    assert "to 'pets' before it was built anew" in expired["detail"]
 
 
 def test_other_passages_are_split_and_encoded_anew(server: Server) -> None:

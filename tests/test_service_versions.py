@@ -124,6 +124,8 @@ def test_actions_are_applied_together_or_not_at_all(world: World) -> None:
     assert problem["errors"][0]["pointer"] == "/actions/2/swap/index"
     assert world.meant() == {"one": "good", "two": "bad"}
     assert len(world.history("one")) == 1
+    never = world.client.get("/v1/aliases/never/history")
+    assert (never.status_code, never.json()["code"]) == (404, "unknown_alias")
 
 
 @pytest.mark.parametrize(

@@ -486,6 +486,23 @@ def test_one_document_is_written_read_and_deleted_by_version(
     assert client.delete(url).status_code == 404
 
 
+def test_ids_with_line_breaks_are_ids_of_their_own(start: Callable[..., Server]) -> None:
+    """One that ended in a break was that without it: read, overwritten and deleted in its place."""
+    client = start().client
+    client.post("/v1/indexes", json={"name": "pets"})
+    ids = {"tail": "tail", "tail%0A": "tail\n", "a%0Ab": "a\nb", "%0D%0A": "\r\n"}
+    for path, doc_id in ids.items():
+        url = f"/v1/indexes/pets/documents/{path}"
+        assert client.put(url, json={"fields": {"text": f"cats {path}"}}).status_code == 200
+        assert client.get(url).json()["id"] == doc_id
+    assert client.delete("/v1/indexes/pets/documents/tail%0A").status_code == 204
+    assert client.get("/v1/indexes/pets/documents/tail%0A").status_code == 404
+    body = {"query": {"text": "cats"}}
+    explained = client.post("/v1/indexes/pets/explain/a%0Ab", json=body)
+    assert explained.json()["id"] == "a\nb", explained.text
+    assert client.get("/v1/indexes/pets/documents/tail").json()["fields"] == {"text": "cats tail"}
+
+
 def test_a_written_document_is_told_its_own_version(start: Callable[..., Server]) -> None:
     """Of two writers at a time one was told the version of the other, and could then replace it
     under If-Match without having seen it.

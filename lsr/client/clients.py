@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import anyio
 import httpx
 
+from ..errors import UsageError
 from . import comparing, documents, guarding, managing, searching, tasks, versions
 from .steps import Answer, Outcome, Request, Retry, Sleep, Talk, patient
 
@@ -91,7 +92,7 @@ class Client:
 
     Requests are repeated after broken connections, 429 and 503, as `retry` says, where doing them
     twice does no harm. `timeout` in seconds bounds each request. `transport` replaces the network.
-    Errors are those of `errors.py`.
+    Errors are those of `errors.py`; an address or a key that cannot be one is a `UsageError`.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(
-            base_url=url, headers=_headers(api_key), timeout=timeout, transport=transport
+            base_url=_address(url), headers=_headers(api_key), timeout=timeout, transport=transport
         )
         self._retry = retry or Retry()
         self._rng = random.Random()
@@ -225,7 +226,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._http = httpx.AsyncClient(
-            base_url=url, headers=_headers(api_key), timeout=timeout, transport=transport
+            base_url=_address(url), headers=_headers(api_key), timeout=timeout, transport=transport
         )
         self._retry = retry or Retry()
         self._rng = random.Random()
@@ -333,9 +334,22 @@ class AsyncRemoteIndex:
     forget_versions = _async_index_operation(versions.forget_versions)
 
 
+def _address(url: str) -> str:
+    """The address of a server; what is none would be tried five times."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"{url!r} is no address of a server; wanted http://HOST:PORT")
+    return url
+
+
 def _headers(api_key: str | None) -> dict[str, str]:
-    """What every request says."""
-    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    """What every request says. A key that no header can hold is not shown: it may be nearly one."""
+    if api_key is None:
+        return {}
+    odd = next((at for at, one in enumerate(api_key) if not "!" <= one <= "~"), None)
+    if odd is not None or not api_key:
+        what = "is empty" if odd is None else f"has {api_key[odd]!r} as character {odd + 1}"
+        raise UsageError(f"the API key {what}; wanted visible ASCII alone, as it was made")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _arguments(request: Request) -> dict[str, Any]:

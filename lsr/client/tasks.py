@@ -16,9 +16,9 @@ SILENCE_S = 30.0
 """A stream of events says something every 10 s; after this long without, it is taken for dead."""
 
 
-def task(number: int) -> Talk[Task]:
+def task(task: Task | int) -> Talk[Task]:
     """How far it is, what it did, why it failed."""
-    return (yield from call(Request("GET", _place(number), repeatable=True), Task))
+    return (yield from call(Request("GET", _place(task), repeatable=True), Task))
 
 
 def list_tasks(
@@ -34,15 +34,16 @@ def list_tasks(
     return (yield from call(request, TaskList))
 
 
-def cancel_task(number: int) -> Talk[Task]:
+def cancel_task(task: Task | int) -> Talk[Task]:
     """End a task between two commits; what it committed stays."""
-    return (yield from call(Request("POST", _place(number, "cancel"), repeatable=True), Task))
+    return (yield from call(Request("POST", _place(task, "cancel"), repeatable=True), Task))
 
 
-def task_rejects(number: int) -> Talk[tuple[Reject, ...]]:
+def task_rejects(task: Task | int) -> Talk[tuple[Reject, ...]]:
     """Every line that an ingestion refused, and why; empty where it refused none."""
-    answer = yield Request("GET", _place(number, "rejects"), repeatable=True)
-    if answer.status == 404 and (yield from task(number)):
+    answer = yield Request("GET", _place(task, "rejects"), repeatable=True)
+    known = Request("GET", _place(task), repeatable=True)
+    if answer.status == 404 and (yield from call(known, Task)):
         return ()
     if answer.status != 200:
         raise refusal(answer.status, answer.body)
@@ -51,7 +52,7 @@ def task_rejects(number: int) -> Talk[tuple[Reject, ...]]:
 
 
 def wait(
-    number: int,
+    task: Task | int,
     *,
     timeout: float | None = None,
     progress: Callable[[Task], None] | None = None,
@@ -65,10 +66,12 @@ def wait(
     while not events.over:
         left = SILENCE_S if deadline is None else deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"task {number} is not over after {timeout:g} seconds; it goes on")
+            raise TimeoutError(
+                f"task {_number(task)} is not over after {timeout:g} seconds; it goes on"
+            )
         request = Request(
             "GET",
-            _place(number, "events"),
+            _place(task, "events"),
             repeatable=True,
             listen=events.heard,
             timeout=min(left, SILENCE_S),
@@ -113,5 +116,10 @@ class _Events:
         return self.over or late
 
 
-def _place(number: int, *parts: str) -> str:
-    return address("v1", "tasks", number, *parts)
+def _place(task: Task | int, *parts: str) -> str:
+    return address("v1", "tasks", _number(task), *parts)
+
+
+def _number(task: Task | int) -> int:
+    """A task is meant by itself or by its number."""
+    return task.id if isinstance(task, Task) else task

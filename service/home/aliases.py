@@ -63,13 +63,19 @@ def aliases_of(home: Home) -> list[Alias]:
 
 
 def history_of(home: Home, alias: str, *, limit: int = HISTORY) -> list[Change]:
-    """The newest changes of an alias first; also of one that was removed."""
+    """The newest changes of an alias first; also of one that was removed.
+
+    Raises the problem `unknown_alias` for a name that none ever had.
+    """
     rows = home.rows(
         "SELECT number, alias, target, previous, at, why FROM alias_history WHERE alias=? "
         "ORDER BY number DESC LIMIT ?",
         alias,
         limit,
     )
+    if not rows:
+        with home.transaction() as connection:
+            raise _unknown(connection, alias)
     return [
         Change(number, name, index, previous, at, orjson.loads(why) if why else {})
         for number, name, index, previous, at, why in rows

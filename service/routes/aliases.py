@@ -100,7 +100,7 @@ def change_aliases(body: AliasRequest, request: Request) -> Response:
     tags=["aliases"],
     summary="What an alias meant before",
     response_model=AliasHistory,
-    responses=problems(*OF_HOME),
+    responses=problems(*OF_HOME, "unknown_alias"),
 )
 @needs("monitor", of="server")
 def read_history(alias: AliasName, request: Request) -> Response:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Path, Request
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from ..access import Access
@@ -15,6 +16,23 @@ from ..problems import problem_answers
 from .guarding import access_of
 
 IndexName = Annotated[str, Path(description="The name that the index is served under.")]
+
+
+class _AnyText(Convertor[str]):
+    """What is left of an address, line breaks included: with starlette's own `path` an id that ends
+    in one is that without it, and one with a break inside has no route.
+    """
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any", _AnyText())
 DocumentId = Annotated[
     str, Path(description="The document's id, percent-encoded; it may hold '/'.")
 ]

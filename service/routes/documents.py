@@ -157,7 +157,7 @@ async def delete_documents(
 
 
 @router.get(
-    "/v1/indexes/{name}/documents/{id:path}",
+    "/v1/indexes/{name}/documents/{id:any}",
     tags=["documents"],
     summary="Read one document",
     response_model=StoredDocument,
@@ -183,7 +183,7 @@ def read_document(name: IndexName, id: DocumentId, request: Request) -> Response
 
 
 @router.put(
-    "/v1/indexes/{name}/documents/{id:path}",
+    "/v1/indexes/{name}/documents/{id:any}",
     tags=["documents"],
     summary="Write one document",
     response_model=WrittenDocument,
@@ -251,7 +251,7 @@ async def write_document(
 
 
 @router.delete(
-    "/v1/indexes/{name}/documents/{id:path}",
+    "/v1/indexes/{name}/documents/{id:any}",
     tags=["documents"],
     summary="Delete one document",
     status_code=204,

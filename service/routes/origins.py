@@ -20,7 +20,7 @@ router = APIRouter(route_class=GuardedRoute)
 
 
 @router.post(
-    "/v1/indexes/{name}/origins/{id:path}",
+    "/v1/indexes/{name}/origins/{id:any}",
     tags=["search"],
     summary="Say which words gave a document its terms",
     response_model=OriginsResponse,

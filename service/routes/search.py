@@ -90,7 +90,7 @@ def answered(
 
 
 @router.post(
-    "/v1/indexes/{name}/explain/{id:path}",
+    "/v1/indexes/{name}/explain/{id:any}",
     tags=["search"],
     summary="Explain any document",
     response_model=ExplainResponse,

@@ -65,7 +65,11 @@ def place_of(collection: Collection, request: SearchRequest, secret: bytes) -> P
             "what they were."
         )
     if identity != _identity(collection):  # rebuilt, rolled back or swapped since
-        raise expired(collection)
+        raise expired(
+            collection,
+            f"The cursor belongs to another index, or to '{collection.name}' before it was built "
+            "anew, rolled back or swapped.",
+        )
     return Place(generation, position, None if math.isnan(best) else best)
 
 
@@ -91,12 +95,13 @@ def _identity(collection: Collection) -> bytes:
     return hashlib.blake2b(collection.identity.encode(), digest_size=8).digest()
 
 
-def expired(collection: Collection) -> ProblemError:
-    """The commit that a cursor belongs to is no longer kept."""
+def expired(collection: Collection, why: str | None = None) -> ProblemError:
+    """What a cursor belongs to is no longer kept; by itself, its commit is not."""
     return ProblemError(
         "cursor_expired",
-        f"Index '{collection.name}' has changed, and the commit that this cursor belongs to is no "
-        "longer kept.",
+        why
+        or f"Index '{collection.name}' has changed, and the commit that this cursor belongs to is "
+        "no longer kept.",
         hint=f'Begin again with "cursor": "{FIRST_PAGE}".',
         faults=[Fault("/cursor", "expired")],
     )
