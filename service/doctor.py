@@ -126,7 +126,7 @@ def _tasks(home: Home, now: float) -> Finding:
     ]
     failed = home.rows(
         "SELECT count(*), max(id), coalesce(sum(json_extract(CAST(details AS TEXT), '$.indexed')), "
-        "0) FROM tasks WHERE state='failed' AND finished>?",
+        f"0) FROM tasks WHERE state='failed' AND finished>? AND NOT {queue.FORESTALLED}",
         now - DAY_S,
     )[0]
     numbers = {

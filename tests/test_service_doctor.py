@@ -117,6 +117,22 @@ def test_what_a_failed_ingestion_left_in_its_index_is_told(home: Home) -> None:
     assert "at least 1,234 lines were committed" in tasks.why
 
 
+def test_a_writer_who_was_forestalled_is_no_fault(tmp_path: Path) -> None:
+    """Every 412 was a failed task, and a warning for a day."""
+    settings = Settings({}, home=tmp_path / "data", work_inside=True)
+    with TestClient(create_app(settings)) as client:
+        client.post("/v1/indexes", json={"name": "pets"})
+        url, body = "/v1/indexes/pets/documents/a", {"fields": {"text": "cats"}}
+        assert client.put(url, json=body).status_code == 200
+        late = client.put(url, json=body, headers={"If-None-Match": "*"})
+        assert late.status_code == 412
+        samples = client.get("/metrics").text.splitlines()
+        assert 'lsr_tasks{state="conflict"} 1.0' in samples
+        assert 'lsr_tasks{state="failed"} 0.0' in samples
+    with Home.open(tmp_path / "data") as home:
+        assert found(home)["tasks"].level == "ok"
+
+
 def test_weights_that_saturate_are_named(tmp_path: Path) -> None:
     settings = Settings({}, home=tmp_path / "data", work_inside=True)
     with TestClient(create_app(settings)) as client:

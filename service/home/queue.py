@@ -162,9 +162,20 @@ def tasks_of(
     return [_task(row) for row in found]
 
 
+FORESTALLED = "coalesce(json_extract(CAST(error AS TEXT), '$.code'), '')='version_conflict'"
+"""Of a task: it ended with the answer 412, which is ordinary."""
+
+
 def counts(home: Home) -> dict[str, int]:
-    """How many tasks are in each state."""
-    return dict(home.rows("SELECT state, count(*) FROM tasks GROUP BY state"))
+    """How many tasks are in each state, "conflict" being that of a writer with If-Match whom
+    somebody forestalled: its task has failed, and nothing is wrong.
+    """
+    return dict(
+        home.rows(
+            f"SELECT CASE WHEN {FORESTALLED} THEN 'conflict' ELSE state END AS said, count(*) "
+            "FROM tasks GROUP BY said"
+        )
+    )
 
 
 def prune(home: Home, *, older_than_s: float = KEEP_S, at_most: int = KEEP_TASKS) -> list[int]:

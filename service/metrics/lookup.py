@@ -17,7 +17,7 @@ from .board import Key
 from .names import Metric
 
 Sample = tuple[Metric, Key, float]
-_STATES = ("receiving", "queued", "running", "succeeded", "failed", "canceled")
+_STATES = ("receiving", "queued", "running", "succeeded", "failed", "canceled", "conflict")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -142,7 +142,9 @@ INDEX_BYTES = Metric(
 GENERATION_AGE = Metric(
     "lsr_generation_age_seconds", "gauge", "Time since the newest commit of the index.", ("index",)
 )
-TASKS = Metric("lsr_tasks", "gauge", "Tasks of the data directory by state.", ("state",))
+TASKS = Metric(
+    "lsr_tasks", "gauge", "Tasks of the data directory by state; a 412 is a conflict.", ("state",)
+)
 LOG_BYTES = Metric(
     "lsr_wal_bytes", "gauge", "Acknowledged lines that the worker has not made searchable yet."
 )
