@@ -36,6 +36,8 @@ def codes_of_gate(route: APIRoute, method: str) -> set[str]:
     need = need_of(route.endpoint)
     codes = {"foreign_host", "headers_too_large", "internal_error", "body_too_large"}
     codes.add("unknown_field")  # a parameter of the address that the route does not have
+    if "{" in route.path_format:
+        codes.add("bad_request")  # an address that is not UTF-8
     if method not in _SAFE:
         codes.add("foreign_origin")
     if route.body_field is not None and not need.streamed:
