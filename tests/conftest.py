@@ -1,6 +1,7 @@
 """What many tests share: tiny vectors, and the development collections where they lie beside us."""
 
 import gc
+import hashlib
 import json
 import os
 import sys
@@ -186,3 +187,27 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     transformers.BertTokenizer(vocab=vocabulary, model_max_length=32).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def traced_once() -> Iterator[None]:
+    """A network is traced once for all its exports, which takes seconds: tests want one network in
+    several precisions and poolings. The key is what a trace depends on: parameters, shape, length.
+    """
+    from lsr.encoders import onnx_export
+
+    trace, kept = onnx_export._traced, dict[bytes, bytes]()
+
+    def traced(model: Any) -> Any:
+        key = hashlib.blake2b()
+        for name, value in model.backbone.state_dict().items():
+            key.update(f"{name} {tuple(value.shape)}".encode() + value.cpu().numpy().tobytes())
+        facts = (model.backbone.config.to_json_string(), model.tokenizer.max_length, model.n_terms)
+        key.update(repr((type(model).__name__, *facts)).encode())
+        if key.digest() not in kept:
+            kept[key.digest()] = trace(model).SerializeToString()
+        return onnx_export.onnx.ModelProto.FromString(kept[key.digest()])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_export, "_traced", traced)
+        yield

@@ -35,6 +35,7 @@ from lsr.errors import EncoderError, UsageError
 
 pytest.importorskip("onnxscript")
 
+pytestmark = pytest.mark.usefixtures("traced_once")
 TEXTS = ["the cat sat", "", "a big dog on the mat", "  \n", "cat cat cats", "x" * 200, "café 北京"]
 SAMPLE = ["the cat sat on a mat", "big dogs", "café tree tree", "a dog sat on the big cat"]
 # float32 sums of another order: the bound of the export's own promise.

@@ -32,6 +32,7 @@ from lsr.encoders.onnx_export import export_onnx  # noqa: E402
 from lsr.encoders.splade import SpladeModel  # noqa: E402
 from lsr.encoders.thawing import is_frozen, thaw  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("traced_once")
 TEXTS = ["the cat sat", "", "a big dog on the mat", "cat cat cats", "x" * 200, "café 北京"]
 SAMPLE = ["the cat sat on a mat", "big dogs", "café tree tree", "a dog sat on the big cat"]
 TRAINING = {"data": [{"name": "scifact", "split": "train"}]}
