@@ -17,7 +17,7 @@ from typing import IO, Protocol
 
 import zstandard
 
-from .errors import DatasetError, DiskFull, IndexFailure
+from .errors import DatasetError, DiskFull, IndexFailure, UsageError
 
 MAX_LINE = 1 << 28
 """Longest line read, in bytes: far above any document, far below what memory holds."""
@@ -205,7 +205,13 @@ def has_room(folder: Path) -> bool:
 
 @contextmanager
 def changing(path: Path) -> Iterator[None]:
-    """Turn what the system refuses meanwhile into `DiskFull` or `IndexFailure` about this path."""
+    """Turn what the system refuses meanwhile into `DiskFull` or `IndexFailure` about this path.
+
+    Raises `UsageError` for a path that is no UTF-8: SQLite has no name for it.
+    """
+    if not _is_utf8(path):
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UsageError(f"{shown}: a path of an index must be UTF-8; choose another name")
     try:
         yield
     except InterruptedError:  # somebody wants an end, and the disk is well
@@ -223,6 +229,14 @@ def changing(path: Path) -> Iterator[None]:
         raise IndexFailure(
             f"{about}: {error.strerror or error}; what was committed is intact. {remedy}"
         ) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_directory(folder: Path) -> None:

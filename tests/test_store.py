@@ -1,5 +1,6 @@
 """An index keeps what it acknowledged, shows it to everybody, and ranks it exactly."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from scipy import sparse
 
 from index import Approximate, Index, Passage
 from index.bulk import FLUSH_SECONDS, BulkBuild
+from index.ingest import build_index
+from lsr.encoders import BM25Encoder
 from lsr.errors import (
     DiskFull,
     IndexCorrupt,
@@ -889,3 +892,13 @@ def test_an_index_that_could_not_be_used_is_not_made(
     with pytest.raises(UsageError, match=message):
         Index.create(tmp_path / "i", **{"n_terms": 4, "max_weight": 4.0, **wrong})
     assert not (tmp_path / "i").exists()
+
+
+def test_a_path_that_sqlite_cannot_name_is_refused(tmp_path: Path) -> None:
+    """It was called a defect of this package, and a folder stayed behind."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xffb.index"))
+    with pytest.raises(UsageError, match=r"a\\xffb\.index: a path of an index must be UTF-8"):
+        Index.create(path, n_terms=4, max_weight=4.0)
+    with pytest.raises(UsageError, match="must be UTF-8"):
+        build_index(path, [Document("a", {"text": "cat"})], BM25Encoder.fit(["cat"]), source="s")
+    assert list(tmp_path.iterdir()) == []
