@@ -158,7 +158,7 @@ def damage_settings(folder: Path, key: str, value: object) -> None:
         ("format", 99, "format 99"),
         ("n_buckets", 7, "7 buckets"),
         ("k1", "large", "k1 must be a number"),
-        ("b", 1.5, "bm25.json: BM25 wants k1 >= 0 and 0 <= b <= 1, got k1 = 0.9, b = 1.5"),
+        ("b", 1.5, "bm25.json: BM25 wants k1 from 0 to 500 and b from 0 to 1, got k1 = 0.9"),
         ("n_docs", -3, "cannot be true"),
         ("n_docs", 1, "documents of 1"),
         ("avgdl", 0, "cannot be true"),

@@ -395,7 +395,7 @@ class TestIndex:
             (["--passages", "8/5"], "half of the length at most"),
             (["--memory", "lots"], "lots"),
             (["--encoder", "folder", "--k1", "2"], "--k1 belongs to bm25"),
-            (["--k1", "-1"], "wants k1 >= 0 and 0 <= b <= 1, got k1 = -1.0, b = 0.4"),
+            (["--k1", "-1"], "wants k1 from 0 to 500 and b from 0 to 1, got k1 = -1.0, b = 0.4"),
             (["--b", "nan", "--shards", "2"], "got k1 = 0.9, b = nan"),
             (["--stemmer", "klingon"], "stemmer"),
         ],

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from ..errors import UsageError
-from ..systems import BM25, CROSS_ENCODER, DENSE, Fusion, System, is_dense, read_systems
+from ..systems import CROSS_ENCODER, DENSE, Fusion, System, is_dense, read_systems
 from ._encoders import EncoderChoice
 from ._entrants import ByOptions, Entrant, FromRun, OfFile
+from ._typed import is_given, refuse_given
 
 R = TypeVar("R")
+
+_OF_ENCODERS = ("k1", "b", "keep_stopwords", "stemmer", "precision", "windows")
+"""Options that say how vectors are made, beside --encoder."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ def system_options(function: Callable[..., R]) -> Callable[..., R]:
     )
     @functools.wraps(function)
     def wrapper(*, dense: Path | None, fuse: Fusion | None, rerank: str | None, **others: Any) -> R:
-        source = click.get_current_context().get_parameter_source("encoder")
-        given = source not in (None, ParameterSource.DEFAULT)  # bm25 is also what is left unsaid
+        # bm25 is also what is left unsaid.
+        given = is_given(click.get_current_context(), "encoder")
         if dense is not None and fuse is None and given:
             raise UsageError(
                 f"--encoder {others['choice'].encoder} and --dense {dense} are two retrievers; say "
@@ -120,16 +123,17 @@ def entrants_of(
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are two answers to one question; give one")
     if from_run is not None:
+        refuse_given(("encoder", *_OF_ENCODERS), f"--from-run {from_run} is searched already")
         return [FromRun(from_run)]
+    if systems is not None:
+        refuse_given(("encoder", *_OF_ENCODERS), f"--systems {systems} names its encoders itself")
+        return [OfFile(system) for system in read_systems(systems)]
     if system is not None:
         return [OfFile(system, parts.words(choice))]
-    if systems is None:
-        return [ByOptions(choice, index_path)]
-    if choice != EncoderChoice(BM25):
-        raise UsageError(
-            f"--systems {systems} names its encoders itself; leave --encoder and its options out"
-        )
-    return [OfFile(system) for system in read_systems(systems)]
+    if index_path is not None:
+        of_bm25 = ("encoder",) if choice.is_bm25 else ()
+        refuse_given((*of_bm25, *_OF_ENCODERS), f"--index {index_path} has an encoder of its own")
+    return [ByOptions(choice, index_path)]
 
 
 def _short(retriever: str) -> str:

@@ -13,6 +13,7 @@ from ..errors import IndexCorrupt, UsageError
 from ..shipped import encoder_place
 from . import _printing as out
 from ._doctor_home import doctor_home
+from ._typed import refuse_given
 
 if TYPE_CHECKING:
     from index.doctor import Case, Finding, Questions
@@ -91,7 +92,11 @@ def doctor(
         )
     if target is None and data is None:
         raise UsageError("name an index or an encoder, or a data directory with --data DIR")
-    if data is not None:
+    if data is None:
+        refuse_given(("quick",), "an index is read whole here, and --quick is for --data")
+    else:
+        names = ("corpus", "queries", "split", "n", "documents", "encoder", "seed")
+        refuse_given(names, f"--data {data} is examined without queries or samples")
         doctor_home(ctx, data, quick=quick, json=json)
     assert target is not None
     examined = encoder_place(target)

@@ -15,6 +15,7 @@ from ..errors import DatasetError, UsageError
 from . import _printing as out
 from ._encoders import EncoderChoice, encoder_options
 from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
+from ._typed import refuse_given
 
 if TYPE_CHECKING:
     from lsr.datasets import Dataset
@@ -69,6 +70,10 @@ def encode(
     _require_room(output, overwrite=overwrite)
     if tasks.wanted and queries:
         raise UsageError("--ray encodes documents: there are few queries; leave out one of them")
+    if not queries:
+        refuse_given(("split",), "documents are encoded, and --queries is for those of a split")
+    if choice.is_bm25:
+        refuse_given(("precision",), "bm25 has no network that multiplies")
     source = load_dataset(corpus)
     if source.path is not None and output.exists() and source.path.samefile(output):
         raise UsageError(f"{output} is what is to be encoded; name another output")

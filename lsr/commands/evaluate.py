@@ -130,6 +130,8 @@ def evaluate(
         raise UsageError(
             f"-k {k}: {', '.join(measures)} look at more documents than that; give a larger -k"
         )
+    if per_query and not json:
+        raise UsageError("--per-query adds to what --json prints; give both")
     names = members(datasets)
     entrants = entrants_of(choice, parts, index_path, from_run, systems_path)
     alone = len(names) == 1 and len(entrants) == 1

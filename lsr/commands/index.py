@@ -17,6 +17,7 @@ from ._fields import field_kind, field_option
 from ._postings_kept import postings_kept
 from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
 from ._tracing import require_tracing, trace
+from ._typed import refuse_given
 
 EXAMPLES = """\b
 Examples:
@@ -165,6 +166,12 @@ def index(
         note_read(source)
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
+    if choice.is_bm25:
+        refuse_given(("precision",), "bm25 has no network that multiplies")
+    if order == "none":
+        refuse_given(("order_seconds",), "--order none takes no time for an order")
+    if math.isnan(order_seconds):
+        raise UsageError("--order-seconds nan: wanted a number of seconds from 0")
     if tasks.wanted and shards is None:
         raise UsageError("--ray builds shards, each in a task: say how many with --shards N")
     if shards is not None and origins:

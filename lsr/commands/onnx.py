@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,8 +26,8 @@ SAMPLE = 256
 @click.command(epilog=EXAMPLES)
 @click.argument("encoder")
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--int8", "precision", flag_value="int8", help="Compute in 8 bits: a quarter as big.")
-@click.option("--fp16", "precision", flag_value="float16", help="Keep weights in 16 bits.")
+@click.option("--int8", is_flag=True, help="Compute in 8 bits: a quarter as big.")
+@click.option("--fp16", is_flag=True, help="Keep weights in 16 bits.")
 @click.option(
     "--texts",
     metavar="CORPUS",
@@ -41,7 +41,8 @@ def onnx(
     *,
     encoder: str,
     output: Path,
-    precision: Literal["int8", "float16"] | None,
+    int8: bool,
+    fp16: bool,
     texts: str,
     overwrite: bool,
     json: bool,
@@ -55,12 +56,14 @@ def onnx(
     from ..encoders import load_encoder
     from ..encoders.onnx_export import export_onnx
 
+    if int8 and fp16:
+        raise UsageError("--int8 and --fp16 are two sizes of one graph; give one of them")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; choose another path, or replace it with --overwrite")
     loaded = load_encoder(encoder)
     documents = load_dataset(texts).documents()
     sample = [document.text(loaded.text_fields) for document in islice(documents, SAMPLE)]
-    kept: OnnxPrecision = precision or "float32"
+    kept: OnnxPrecision = "int8" if int8 else "float16" if fp16 else "float32"
     measured = export_onnx(loaded, output, precision=kept, texts=sample)
     if json:
         out.as_json({"output": output, **asdict(measured)})

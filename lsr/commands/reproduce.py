@@ -13,6 +13,7 @@ from . import _printing as out
 from ._markdown import markdown_table
 from ._remaking import CORPORA, NAME, Sources, Stage, stage, stages
 from ._reproducing import Machine, Outcome, outcomes
+from ._typed import refuse_given
 
 DEFAULT_PLACE = Path("runs/mini")
 
@@ -118,6 +119,8 @@ def reproduce(
     and --all those whose result is not there.
     """
     if systems == (NAME,):
+        others = ("on", "check", "listed", "models", "table", "download", "markdown")
+        refuse_given(others, f"{NAME} is remade by its commands, and has no published figures")
         if whole and (json or number is not None):
             other = "--json" if json else f"--stage {number}"
             raise UsageError(f"--all runs many commands; leave {other} out, or --all")

@@ -10,6 +10,7 @@ import click
 from ..errors import DatasetError, UsageError
 from ..reranking import AGGREGATIONS, SAMPLERS
 from . import _printing as out
+from ._typed import refuse_given
 
 if TYPE_CHECKING:
     from ..conventions import Convention
@@ -144,10 +145,22 @@ def rerank(
     comparisons once and looks the samples up (arXiv 2207.04470).
     """
     from ..reranking import PairwiseReranker, PointwiseReranker
-    from ._rerankers import Noise, is_pairwise_only, open_preference, open_scorer, refuse_idle
+    from ._rerankers import (
+        ORACLE,
+        Noise,
+        is_pairwise_only,
+        open_preference,
+        open_scorer,
+        refuse_idle,
+    )
 
     method = method or ("pairwise" if study or is_pairwise_only(model) else "pointwise")
     refuse_idle(click.get_current_context(), pointwise=method == "pointwise")
+    if study is None:
+        refuse_given(("repeats",), "--repeats is for --study")
+    if model.startswith(ORACLE):
+        names = ("temperature", "noise", "max_length", "precision")
+        refuse_given(names, "an oracle is no network, and oracle:ERROR says how often it errs")
     task = _task(run_path, dataset, split, depth)
     network: dict[str, Any] = {"max_length": max_length, "precision": precision}
     if method == "pointwise":

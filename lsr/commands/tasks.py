@@ -20,6 +20,7 @@ Examples:
   lsr tasks cancel 118 --data server
 """
 
+STATES = ("receiving", "queued", "running", "succeeded", "failed", "canceled")
 _DATA = click.option(
     "--data",
     required=True,
@@ -39,7 +40,7 @@ def tasks() -> None:
 @tasks.command("list", epilog=EXAMPLES)
 @_DATA
 @click.option("--index", metavar="NAME", help="Only of this index.")
-@click.option("--state", help="Only in this state: queued, running, succeeded, failed, canceled.")
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @_JSON
 def list_(*, data: Path, index: str | None, state: str | None, limit: int, json: bool) -> None:

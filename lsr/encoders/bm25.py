@@ -31,6 +31,7 @@ from .folder import Fingerprint, read_object, replacing, write_json
 from .protocol import QueryStrategy
 
 N_BUCKETS = 16_384
+_MOST_K1 = 500
 _BATCH = 2_048  # texts counted at once
 FORMAT = 1
 CLASS_NAME = "lsr.encoders.bm25.BM25Encoder"
@@ -282,8 +283,11 @@ class _TermNumbers(dict[str, int]):
 
 
 def _require_possible(k1: float, b: float) -> None:
-    if not (np.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
-        raise UsageError(f"BM25 wants k1 >= 0 and 0 <= b <= 1, got k1 = {k1}, b = {b}")
+    # Above that a word said once, 1 / (1 + k1), is less than half of impact 1 of 255: it is lost.
+    if not (0 <= k1 <= _MOST_K1 and 0 <= b <= 1):
+        raise UsageError(
+            f"BM25 wants k1 from 0 to {_MOST_K1} and b from 0 to 1, got k1 = {k1}, b = {b}"
+        )
 
 
 def _number(path: Path, settings: Mapping[str, Any], key: str) -> float:
