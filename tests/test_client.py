@@ -367,6 +367,10 @@ def test_the_readme_runs_against_a_server_in_a_process(
         told = capsys.readouterr().out.splitlines()[2]
         assert "zebra" in told, "the passage that was found, not how the document begins"
         assert len(told) < 100
+        client.create_key("me", ["admin:*"])
+        capsys.readouterr()
+        assert run(["search", f"{address}/pets", "cats"]) == 1
+        assert "(401 key_required); give a key that may search by --api" in capsys.readouterr().err
         process.terminate()
         process.communicate(timeout=60)
         client._retry = Retry(attempts=2, base_s=0.01)

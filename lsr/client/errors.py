@@ -54,7 +54,7 @@ class Refused(ServiceError):
         )
         told = [f"{self.detail.rstrip('.')} ({status} {self.code})"]
         if self.hint:
-            told.append(self.hint)
+            told.append(self.hint.rstrip("."))
         if self.request_id:
             told.append(f"request {self.request_id}")
         super().__init__("; ".join(told))

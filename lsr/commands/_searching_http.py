@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import click
 
 from ..client import Client, Refused, RemoteIndex, SearchOptions
-from ..errors import UsageError
+from ..errors import ServiceError, UsageError
 from . import _printing as out
 from ._explaining import SNIPPET, without_title
 
@@ -45,8 +45,16 @@ def search_over_http(
         )
     with Client(f"{parts.scheme}://{parts.netloc}", api_key=api_key) as client:
         index = client.index(name)
-        options["filter"] = _filter(index, filter_of)
-        answers = [index.search(text, **options) for text in texts]
+        try:
+            options["filter"] = _filter(index, filter_of)
+            answers = [index.search(text, **options) for text in texts]
+        except Refused as error:
+            if error.code not in ("key_required", "invalid_key"):
+                raise
+            raise ServiceError(
+                f"{error.detail.rstrip('.')} ({error.status} {error.code}); give a key that may "
+                "search by --api-key, or in LSR_API_KEY"
+            ) from error
     if json:
         from dataclasses import asdict
 
