@@ -618,3 +618,19 @@ def test_axe_would_find_grey_on_grey(opened: Callable[..., "Page"]) -> None:
     page.locator(".start").wait_for()
     page.evaluate("document.querySelector('.start p').style.color = 'silver'")
     assert "color-contrast" in axe.Axe().run(page).generate_snapshot()
+
+
+@pytest.mark.parametrize("view", ["", "view=compare&"])
+def test_back_shows_its_query_in_the_box_too(opened: Callable[..., "Page"], view: str) -> None:
+    page = opened(f"/?{view}q=tea&index=kitchen")
+    expect(page.locator(".opener").first).to_be_visible()
+    page.locator("#q").fill("coffee")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("q=coffee"))
+    page.keyboard.type(" dinner")  # not asked yet, and given up
+    page.go_back()
+    expect(page).to_have_url(re.compile("q=tea"))
+    expect(page.locator("#q")).to_have_value("tea")
+    expect(page.locator("#q")).to_be_focused()
+    page.wait_for_timeout(300)
+    expect(page).to_have_url(re.compile("q=tea"))

@@ -71,7 +71,7 @@ addEventListener("popstate", () => {
   app.state = readState();
   app.state.index ??= app.indexes[0]?.name;
   if (app.state.view !== before) show();
-  else app.view?.update();
+  else app.view?.update({ moved: true });
 });
 
 for (const link of document.querySelectorAll("[data-view]")) {

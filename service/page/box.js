@@ -23,7 +23,10 @@ export function searchBox({ value, selects, onQuery }) {
     clearTimeout(timer);
     onQuery(input.value, true);
   } }, element("span", { class: "field" }, input, element("kbd", { "aria-hidden": "true" }, "/")), ...selects);
-  return { node, input, stop: () => clearTimeout(timer) };
+  const stop = () => clearTimeout(timer);
+  // The query of the address; what was typed and not asked yet is given up.
+  const show = (q) => { stop(); input.value = q; };
+  return { node, input, stop, show };
 }
 
 export function indexSelect(label, indexes, chosen, onChange) {

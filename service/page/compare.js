@@ -75,8 +75,8 @@ export function compareView(app) {
 
   return {
     node: element("div", { class: "view compare" }, element("h1", { class: "unseen" }, "Compare"), box.node, summary, body),
-    update() {
-      if (document.activeElement !== box.input) box.input.value = app.state.q;
+    update({ moved = false } = {}) {
+      if (moved || document.activeElement !== box.input) box.show(app.state.q);
       selects[0].value = app.state.index;
       selects[1].value = other();
       run();

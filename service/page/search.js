@@ -143,7 +143,7 @@ export function searchView(app) {
       examples(info).then((queries) => {
         if (!queries.length) return;
         tries.append(element("h2", {}, "Try"), element("ul", {}, ...queries.map((q) =>
-          element("li", {}, button(q, () => { box.input.value = q; app.go({ q }, { push: true }); }, { class: "plain" })))));
+          element("li", {}, button(q, () => { box.show(q); app.go({ q }, { push: true }); }, { class: "plain" })))));
       }, () => { /* only a courtesy: the search itself will tell what is wrong */ });
     }
     announce(`${counted(info.n_docs, "document")} in ${info.name}`);
@@ -174,7 +174,7 @@ export function searchView(app) {
       highest: hits[0]?.score ?? 0,
       trace: (hit) => trace(state.index, hit),
       onLike: (id) => {
-        box.input.value = "";
+        box.show("");
         app.go({ like: id, q: "", factors: {}, literal: false, k: FIRST }, { push: true });
       },
       order: new Map(terms.map(({ term }, place) => [term, place])),
@@ -207,8 +207,8 @@ export function searchView(app) {
   return {
     node: element("div", { class: "view search" }, element("h1", { class: "unseen" }, "Search"),
       box.node, shown.chips, shown.filters, shown.status, shown.body),
-    update() {
-      if (document.activeElement !== box.input) box.input.value = app.state.q;
+    update({ moved = false } = {}) {
+      if (moved || document.activeElement !== box.input) box.show(app.state.q);
       select.value = app.state.index;
       run();
     },
