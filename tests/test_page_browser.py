@@ -634,3 +634,37 @@ def test_back_shows_its_query_in_the_box_too(opened: Callable[..., "Page"], view
     expect(page.locator("#q")).to_be_focused()
     page.wait_for_timeout(300)
     expect(page).to_have_url(re.compile("q=tea"))
+
+
+@pytest.mark.parametrize("view", ["", "&view=compare"])
+def test_a_typed_query_is_a_step_of_its_own_at_enter(
+    opened: Callable[..., "Page"], view: str
+) -> None:
+    """What is only typed on the way to it is none, and what is done with it settles it too."""
+    page = opened(f"/?index=kitchen{view}")
+    for query in ("tea", "coffee"):
+        page.locator("#q").fill("")
+        for part in query[:2], query[2:]:
+            page.locator("#q").press_sequentially(part)
+            page.wait_for_timeout(300)
+        expect(page).to_have_url(re.compile(f"q={query}"))
+        page.keyboard.press("Enter")
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("tea")
+    expect(page.locator(".opener").first).to_be_visible()
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("")
+    expect(page.locator(".start")).to_be_visible()
+
+
+def test_what_is_done_with_a_typed_query_is_a_step_from_it(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?index=kitchen")
+    page.locator("#q").fill("coffee evening")
+    page.locator("[data-chip=coffe]").click()
+    expect(page).to_have_url(re.compile("w=coffe"))
+    page.go_back()
+    expect_hits(page, ids_of(address, query={"text": "coffee evening"}))
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("")

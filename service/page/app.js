@@ -17,17 +17,32 @@ const app = {
   state: readState(),
   indexes: [],
   view: null,
-  // Change the state and the address; `push` makes a step that "back" returns from.
-  go(patch, { push = false } = {}) {
+  // Change the state and the address. `push` makes a step that "back" returns from; what is only being typed
+  // (`typing`) stands in the address but is no step until Enter or until something is done with it.
+  go(patch, { push = false, typing = false } = {}) {
     const viewChanged = patch.view !== undefined && patch.view !== app.state.view;
+    const before = address(app.state);
     app.state = { ...app.state, ...patch };
-    const to = address(app.state);
-    if (push && to !== location.pathname + location.search) history.pushState(null, "", to);
-    else history.replaceState(null, "", to);
+    step(before, address(app.state), { push, typing });
     if (viewChanged) show();
     else app.view?.update();
   },
 };
+
+let settled = null; // the address that "back" returns to, while another query is being typed
+
+function step(before, to, { push, typing }) {
+  settled ??= before;
+  const typed = before !== settled;
+  if (push && to !== settled) {
+    if (typed) history.replaceState(null, "", settled);
+    if (typed && to !== before) history.pushState(null, "", before);
+    history.pushState(null, "", to);
+  } else {
+    history.replaceState(null, "", to);
+  }
+  if (push || !(typing || typed)) settled = to;
+}
 
 function show() {
   app.view?.leave();
@@ -70,6 +85,7 @@ addEventListener("popstate", () => {
   const before = app.state.view;
   app.state = readState();
   app.state.index ??= app.indexes[0]?.name;
+  settled = address(app.state);
   if (app.state.view !== before) show();
   else app.view?.update({ moved: true });
 });

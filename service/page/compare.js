@@ -6,6 +6,7 @@ import { indexSelect, searchBox } from "./box.js";
 import { announce, button, dialog, drawn, element } from "./dom.js";
 import { moved } from "./hits.js";
 import { problemPanel } from "./problems.js";
+import { asked } from "./state.js";
 import { title } from "./texts.js";
 
 export function compareView(app) {
@@ -16,8 +17,7 @@ export function compareView(app) {
     indexSelect("Right index", app.indexes, other(), (name) => app.go({ other: name }, { push: true })),
   ];
   const box = searchBox({ value: app.state.q, selects, onQuery: (q, settled) => {
-    if (q !== app.state.q) app.go({ q }, { push: settled });
-    else if (settled) run();
+    app.go(q === app.state.q ? {} : asked(q), { push: settled, typing: !settled });
   } });
   const summary = element("div", { class: "status" });
   const body = element("div", { class: "results" });

@@ -9,7 +9,7 @@ import { examples } from "./examples.js";
 import { filterPanel, wireFilter } from "./filters.js";
 import { hitItem, literalOnly } from "./hits.js";
 import { problemPanel } from "./problems.js";
-import { FIRST } from "./state.js";
+import { FIRST, asked } from "./state.js";
 import { EXCERPT } from "./texts.js";
 import { trace } from "./trace.js";
 import { whyForm } from "./why.js";
@@ -26,8 +26,8 @@ export function searchView(app) {
   const select = indexSelect("Index", app.indexes, app.state.index, (index) =>
     app.go({ index, filters: {}, factors: {}, like: null, k: FIRST }, { push: true }));
   const box = searchBox({ value: app.state.q, selects: [select], onQuery: (q, settled) => {
-    if (q !== app.state.q || app.state.like) app.go({ q, like: null, factors: {}, k: FIRST }, { push: settled });
-    else if (settled) run();
+    const patch = q !== app.state.q || app.state.like ? asked(q) : {};
+    app.go(patch, { push: settled, typing: !settled });
   } });
   let running = null;
   let retrying = null;

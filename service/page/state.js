@@ -5,6 +5,9 @@
 export const VIEWS = ["search", "compare", "health"];
 export const FIRST = 10;
 
+// What changes with the query: nothing that was said of the last one holds of this one.
+export const asked = (q) => ({ q, like: null, factors: Object.create(null), k: FIRST });
+
 export function readState(search = location.search) {
   const given = new URLSearchParams(search);
   const state = {
