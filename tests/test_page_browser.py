@@ -668,3 +668,41 @@ def test_what_is_done_with_a_typed_query_is_a_step_from_it(
     expect_hits(page, ids_of(address, query={"text": "coffee evening"}))
     page.go_back()
     expect(page.locator("#q")).to_have_value("")
+
+
+def test_a_comparison_is_tried_again_as_it_says(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?view=compare&q=tea&index=plain&with=kitchen")
+    expect(page.locator(".row").first).to_be_visible()
+    page.route("**/v1/compare", lambda route: route.abort())
+    page.locator("#q").fill("coffee")
+    expect(page.get_by_role("alert")).to_contain_text("tries again by itself in 3 s")
+    page.unroute("**/v1/compare")
+    expect(page.locator(".row").first).to_be_visible()
+
+
+def test_what_is_not_tried_again_does_not_say_so(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=coffee&index=kitchen")
+    page.route("**/explain/**", lambda route: route.abort())
+    page.get_by_label("Id of a document").fill("nothing")
+    page.keyboard.press("Enter")
+    alert = page.get_by_role("dialog").get_by_role("alert")
+    expect(alert).to_contain_text("No answer from the server")
+    expect(alert).not_to_contain_text("by itself")
+    page.unroute("**/explain/**")
+    alert.get_by_role("button", name="Try again now").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Not among the first thousand")
+
+
+def test_who_asked_too_often_waits_as_long_as_told(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?q=tea&index=kitchen")
+    expect_hits(page, ids_of(address, query={"text": "tea"}))
+    problem = {"title": "Too many requests", "detail": "slow down", "code": "rate_limited"}
+    refused = {"status": 429, "headers": {"Retry-After": "2"}, "json": problem}
+    page.route("**/search", lambda route: route.fulfill(**refused))
+    page.locator("#q").fill("coffee")
+    expect(page.get_by_role("alert")).to_contain_text("tries again by itself in 2 s")
+    expect(page.locator("[data-chip=tea]")).to_have_count(0)
+    page.unroute("**/search")
+    expect_hits(page, ids_of(address, query={"text": "coffee"}))

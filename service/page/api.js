@@ -2,16 +2,26 @@
 
 // An RFC 9457 problem that the server answered.
 export class ProblemError extends Error {
-  constructor(problem, status, requestId) {
+  constructor(problem, status, requestId, retryAfter = null) {
     super(problem.detail ?? problem.title ?? `status ${status}`);
     this.problem = problem;
     this.status = status;
     this.requestId = problem.request_id ?? requestId;
+    this.retryAfter = Number.parseInt(retryAfter, 10) || 0; // seconds
   }
 }
 
 // No answer came at all.
 export class NoAnswerError extends Error {}
+
+const SOON = 3000; // ms
+
+// After how many ms the same may be asked again without anybody pressing anything; null where that would not help.
+// Stopping, restarting or opening an index ends by itself, and so does having asked too often.
+export function retryIn(error) {
+  if (error instanceof NoAnswerError || error.status === 503) return SOON;
+  return error.status === 429 ? Math.max(error.retryAfter, 1) * 1000 : null;
+}
 
 const KEY = "lsr-key";
 
@@ -49,7 +59,9 @@ export async function call(method, path, body, { signal } = {}) {
     if (error.name === "AbortError") throw error;
     throw new ProblemError({ title: "An answer that is not JSON" }, response.status, requestId);
   }
-  if (!response.ok) throw new ProblemError(answer, response.status, requestId);
+  if (!response.ok) {
+    throw new ProblemError(answer, response.status, requestId, response.headers.get("Retry-After"));
+  }
   return answer;
 }
 

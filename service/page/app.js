@@ -1,6 +1,6 @@
 // The page: reads its address, shows the view it names, and writes what changes back to the address.
 
-import { get, storedKey } from "./api.js";
+import { get, retryIn, storedKey } from "./api.js";
 import { compareView } from "./compare.js";
 import { element } from "./dom.js";
 import { healthView } from "./health.js";
@@ -56,15 +56,19 @@ function show() {
   app.view.update();
 }
 
+let starting = null;
+
 async function start() {
+  clearTimeout(starting);
   const before = JSON.stringify(app.indexes);
   try {
     app.indexes = (await get("/v1/indexes")).indexes;
   } catch (error) {
     app.view?.leave();
     app.view = null;
-    main.replaceChildren(problemPanel(error, start));
-    if (!error.problem) setTimeout(start, 3000);
+    const again = retryIn(error);
+    main.replaceChildren(problemPanel(error, start, { again }));
+    if (again !== null) starting = setTimeout(start, again);
     return;
   }
   if (!app.indexes.length) {

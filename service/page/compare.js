@@ -1,6 +1,6 @@
 // One query against two indexes: both rankings side by side, lines between the same documents.
 
-import { post } from "./api.js";
+import { post, retryIn } from "./api.js";
 import { explanationTable } from "./bar.js";
 import { indexSelect, searchBox } from "./box.js";
 import { announce, button, dialog, drawn, element } from "./dom.js";
@@ -22,10 +22,12 @@ export function compareView(app) {
   const summary = element("div", { class: "status" });
   const body = element("div", { class: "results" });
   let running = null;
+  let retrying = null;
   let watching = null;
 
   async function run() {
     running?.abort();
+    clearTimeout(retrying);
     const mine = running = new AbortController();
     if (!app.state.q.trim()) {
       summary.replaceChildren();
@@ -41,7 +43,9 @@ export function compareView(app) {
     } catch (error) {
       if (running !== mine || error.name === "AbortError") return;
       summary.replaceChildren();
-      body.replaceChildren(problemPanel(error, run));
+      const again = retryIn(error);
+      body.replaceChildren(problemPanel(error, run, { again }));
+      if (again !== null) retrying = setTimeout(run, again);
     }
   }
 
@@ -81,7 +85,7 @@ export function compareView(app) {
       selects[1].value = other();
       run();
     },
-    leave() { box.stop(); running?.abort(); running = null; watching?.disconnect(); },
+    leave() { box.stop(); clearTimeout(retrying); running?.abort(); running = null; watching?.disconnect(); },
   };
 }
 

@@ -31,7 +31,7 @@ export function healthView(app) {
       }
     } catch (error) {
       if (left) return;
-      body.replaceChildren(problemPanel(error, look));
+      body.replaceChildren(problemPanel(error, look, { again: EVERY }));
     }
     timer = setTimeout(look, EVERY);
   }

@@ -3,19 +3,20 @@
 import { NoAnswerError, storedKey, storeKey } from "./api.js";
 import { button, dialog, element } from "./dom.js";
 
-// A panel for an error; `retry` runs the same again.
-export function problemPanel(error, retry) {
+// A panel for an error; `retry` runs the same again, and does so by itself after `again` ms unless that is null.
+export function problemPanel(error, retry, { again = null } = {}) {
+  const itself = again === null ? null : `This page tries again by itself in ${Math.ceil(again / 1000)} s.`;
   if (error instanceof NoAnswerError) {
     return element("div", { class: "notice failed", role: "alert" },
       element("p", {}, element("strong", {}, "No answer from the server. "),
-        navigator.onLine === false ? "This computer is offline." : "It may be stopped or restarting; "
-          + "this page tries again by itself."),
+        navigator.onLine === false ? "This computer is offline. " : "It may be stopped or restarting. ", itself),
       button("Try again now", retry));
   }
   const problem = error.problem ?? {};
   const needsKey = error.status === 401 || error.status === 403;
   return element("div", { class: "notice failed", role: "alert" },
     element("p", {}, element("strong", {}, `${problem.title ?? "This failed"}. `), error.message),
+    itself ? element("p", {}, itself) : null,
     problem.hint ? element("p", {}, problem.hint) : null,
     ...(problem.errors ?? []).map((one) => element("p", {}, element("code", {}, one.pointer), ` ${one.message}`)),
     element("p", { class: "quiet" }, [error.status, problem.code].filter(Boolean).join(" · "),

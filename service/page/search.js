@@ -1,6 +1,6 @@
 // The search view: one box; while one types, hits that explain themselves.
 
-import { NoAnswerError, at, get, post } from "./api.js";
+import { at, get, post, retryIn } from "./api.js";
 import { indexSelect, searchBox } from "./box.js";
 import { chips, editedTokens } from "./chips.js";
 import { copyButtons } from "./copy.js";
@@ -99,10 +99,12 @@ export function searchView(app) {
     } catch (error) {
       if (!current() || error.name === "AbortError") return;
       answer = null;
+      if (read !== reading(state)) [terms, read] = [[], null]; // those of an older query
+      showChips();
       shown.status.replaceChildren();
-      shown.body.replaceChildren(problemPanel(error, run));
-      // Stopped, restarting, or opening the index: it comes back by itself, and so does this.
-      if (error instanceof NoAnswerError || error.status === 503) retrying = setTimeout(run, SLOW);
+      const again = retryIn(error);
+      shown.body.replaceChildren(problemPanel(error, run, { again }));
+      if (again !== null) retrying = setTimeout(run, again);
     } finally {
       clearTimeout(waiting);
       clearTimeout(slow);
