@@ -706,3 +706,30 @@ def test_who_asked_too_often_waits_as_long_as_told(
     expect(page.locator("[data-chip=tea]")).to_have_count(0)
     page.unroute("**/search")
     expect_hits(page, ids_of(address, query={"text": "coffee"}))
+
+
+def test_a_key_that_no_header_carries_is_refused_where_it_is_typed(
+    opened: Callable[..., "Page"], address: str
+) -> None:
+    page = opened("/?q=tea&index=kitchen")
+    expect_hits(page, ids_of(address, query={"text": "tea"}))
+    page.get_by_role("button", name="Key", exact=True).click()
+    box = page.get_by_role("textbox", name="API key")
+    for wrong in ("lsr_abc…", "two words", "clé"):
+        box.fill(wrong)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("No key looks")
+    assert page.evaluate("sessionStorage.length") == 0
+    box.fill("lsr_abc")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_be_empty()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Key set")).to_be_visible()
+
+
+def test_the_reference_says_which_header_cannot_be_sent(opened: Callable[..., "Page"]) -> None:
+    page = opened("/docs")
+    operation = page.locator(".operation", has=page.get_by_placeholder("Idempotency-Key")).first
+    operation.get_by_text("Try it").click()
+    operation.get_by_placeholder("Idempotency-Key").fill("cut…")
+    operation.get_by_role("button", name="Send").click()
+    expect(operation.get_by_role("status")).to_contain_text("not sent: idempotency-key")

@@ -25,9 +25,15 @@ export function retryIn(error) {
 
 const KEY = "lsr-key";
 
+// What a header can carry for certain; a browser throws at most else before anything is sent.
+export const sendable = (key) => /^[\x21-\x7e]*$/.test(key);
+
 // The key lives as long as the tab and is sent to this server only.
 export function storedKey() {
-  try { return sessionStorage.getItem(KEY) ?? ""; } catch { return ""; }
+  try {
+    const key = sessionStorage.getItem(KEY) ?? "";
+    return sendable(key) ? key : "";
+  } catch { return ""; }
 }
 
 export function storeKey(key) {

@@ -87,6 +87,12 @@ function tryIt(method, path, operation, type, example) {
   const send = async () => {
     const options = { method: method.toUpperCase(), headers: headers() };
     if (storedKey()) options.headers["X-API-Key"] = storedKey(); // as typed on the search page
+    const odd = Object.keys(options.headers).find((name) => !/^[\t\x20-\x7e]*$/.test(options.headers[name]));
+    if (odd) {
+      status.className = "failed";
+      status.textContent = `not sent: ${odd} may hold characters of ASCII only`;
+      return;
+    }
     if (body) options.body = body.value;
     status.className = "quiet";
     status.textContent = "sent …";

@@ -1,6 +1,6 @@
 // What went wrong, in words that help: the server's own detail and hint, or that there is no server.
 
-import { NoAnswerError, storedKey, storeKey } from "./api.js";
+import { NoAnswerError, sendable, storedKey, storeKey } from "./api.js";
 import { button, dialog, element } from "./dom.js";
 
 // A panel for an error; `retry` runs the same again, and does so by itself after `again` ms unless that is null.
@@ -28,9 +28,24 @@ export function problemPanel(error, retry, { again = null } = {}) {
 // Ask for an API key; it is kept as long as this tab.
 export function askKey(then = () => {}) {
   const input = element("input", { id: "key-input", type: "password", autocomplete: "off",
-    spellcheck: "false", value: storedKey() });
-  const form = element("form", { method: "dialog", onsubmit: () => { storeKey(input.value.trim()); then(); } },
-    element("label", { for: "key-input" }, "API key"), input,
+    spellcheck: "false", value: storedKey(), "aria-describedby": "key-wrong",
+    oninput: () => { wrong.textContent = ""; input.removeAttribute("aria-invalid"); } });
+  const wrong = element("p", { id: "key-wrong", class: "failed", role: "alert" });
+  const use = (event) => {
+    const key = input.value.trim();
+    if (sendable(key)) {
+      storeKey(key);
+      then();
+      return;
+    }
+    event.preventDefault(); // the dialog stays
+    wrong.textContent = "No key looks like this: a key is letters, digits and signs of ASCII, without spaces. "
+      + "An ellipsis (…) in it tells that it was copied cut short.";
+    input.setAttribute("aria-invalid", "true");
+    input.focus();
+  };
+  const form = element("form", { method: "dialog", onsubmit: use },
+    element("label", { for: "key-input" }, "API key"), input, wrong,
     element("p", { class: "quiet" }, "Kept in this tab until it closes, and sent to this server only. "
       + "Empty forgets it."),
     element("button", { type: "submit", class: "strong" }, "Use this key"));
