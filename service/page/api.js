@@ -14,6 +14,22 @@ export class ProblemError extends Error {
 // No answer came at all.
 export class NoAnswerError extends Error {}
 
+// JSON in which whole numbers that a double would round are BigInts, where the browser tells how they were written.
+const LONG = /[:,[]\s*-?\d{16,}\s*[,\]}]/;
+
+export function fromJson(text) {
+  if (!LONG.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (_, value, context) =>
+    (typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "")
+      ? BigInt(context.source) : value));
+}
+
+const digits = (number) =>
+  (JSON.rawJSON && !Number.isSafeInteger(Number(number)) ? JSON.rawJSON(String(number)) : Number(number));
+
+export const asJson = (value, space) =>
+  JSON.stringify(value, (_, one) => (typeof one === "bigint" ? digits(one) : one), space);
+
 const SOON = 3000; // ms
 
 // After how many ms the same may be asked again without anybody pressing anything; null where that would not help.
@@ -48,7 +64,7 @@ export async function call(method, path, body, { signal } = {}) {
   const options = { method, headers, signal };
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
+    options.body = asJson(body);
   }
   let response;
   try {
@@ -60,7 +76,7 @@ export async function call(method, path, body, { signal } = {}) {
   const requestId = response.headers.get("X-Request-Id");
   let answer;
   try {
-    answer = await response.json();
+    answer = fromJson(await response.text());
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ProblemError({ title: "An answer that is not JSON" }, response.status, requestId);

@@ -1,6 +1,6 @@
 // The search on the screen as a command or a program. A key is named, never written out.
 
-import { storedKey } from "./api.js";
+import { asJson, storedKey } from "./api.js";
 import { announce, button, dialog, element } from "./dom.js";
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -8,7 +8,7 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 export function asCurl(path, body) {
   const key = storedKey() ? ` -H "X-API-Key: $LSR_API_KEY"` : "";
   return `curl -s ${quoted(location.origin + path)}${key} \\\n`
-    + `  -H 'Content-Type: application/json' \\\n  -d ${quoted(JSON.stringify(body))}`;
+    + `  -H 'Content-Type: application/json' \\\n  -d ${quoted(asJson(body))}`;
 }
 
 // JSON as Python spells it.
@@ -20,7 +20,7 @@ function literal(value) {
   if (typeof value === "object") {
     return `{${Object.entries(value).map(([key, one]) => `${literal(key)}: ${literal(one)}`).join(", ")}}`;
   }
-  return JSON.stringify(value);
+  return asJson(value);
 }
 
 export function asPython(path, body) {

@@ -1,7 +1,7 @@
 // Renders /openapi.json as a reference in which every request can be sent. Text only ever becomes text
 // nodes, so nothing in an answer can act on the page; nothing is loaded from another host.
 
-import { storedKey } from "/page/api.js";
+import { asJson, fromJson, storedKey } from "/page/api.js";
 import { element } from "/page/dom.js";
 
 const api = await (await fetch("/openapi.json")).json();
@@ -104,7 +104,7 @@ function tryIt(method, path, operation, type, example) {
       status.className = response.ok ? "quiet" : "failed";
       status.textContent = `${response.status} in ${ms} ms, request ${response.headers.get("X-Request-Id")}`;
       let shown = text;
-      try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* shown as it came */ }
+      try { shown = asJson(fromJson(text), 2); } catch { /* shown as it came */ }
       answer.textContent = shown;
       answer.hidden = false;
     } catch (error) {

@@ -1,10 +1,11 @@
 // What a hit shows of its document: a title, a snippet, the spans that explain its score.
 
+import { asJson } from "./api.js";
 import { element } from "./dom.js";
 
 const TITLES = ["title", "name", "headline", "subject"];
 
-export const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+export const asText = (value) => (typeof value === "string" ? value : asJson(value));
 
 // The field to call a document by, or null when only its id remains.
 export function titleField(fields) {
