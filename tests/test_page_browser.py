@@ -15,6 +15,10 @@ import httpx
 import pytest
 from page_world import DOCUMENTS, HOSTILE, NO_CHROMIUM, build_world, chromium, served
 
+from index import build_index
+from lsr.encoders import BM25Encoder
+from lsr.types import Document
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
@@ -57,11 +61,12 @@ def opened(browser: "Browser", address: str) -> Iterator[Callable[..., "Page"]]:
     def open_page(path: str = "/", **options: Any) -> "Page":
         context = browser.new_context(**{"viewport": DESK, "base_url": address} | options)
         contexts.append(context)
+        home = options.get("base_url", address)
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: wrongs.append(f"error: {error}"))
         page.on("console", lambda said: said.type == "error" and _refused(said.text, wrongs))
-        page.on("request", lambda one: one.url.startswith(address) or wrongs.append(one.url))
+        page.on("request", lambda one: one.url.startswith(home) or wrongs.append(one.url))
         page.goto(path)
         return page
 
@@ -733,3 +738,87 @@ def test_the_reference_says_which_header_cannot_be_sent(opened: Callable[..., "P
     operation.get_by_placeholder("Idempotency-Key").fill("cut…")
     operation.get_by_role("button", name="Send").click()
     expect(operation.get_by_role("status")).to_contain_text("not sent: idempotency-key")
+
+
+@pytest.fixture(scope="module")
+def kinds_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An index with a field of each kind, and values that are easily mistaken."""
+    path = tmp_path_factory.mktemp("kinds") / "kinds.index"
+    fields = [
+        {"city": "Paris, France", "number": 2**53 + 1, "when": "9999-12-31", "open": True},
+        {"city": "Paris", "number": 2**53, "when": "2024-02-29", "open": False},
+        {"city": 'the "old" town', "number": 1, "when": "2003-01-01", "open": False},
+    ]
+    documents = [
+        Document(f"d{at}", {"title": f"Coffee {at}", "text": "Coffee." * 200} | one)
+        for at, one in enumerate(fields)
+    ]
+    encoder = BM25Encoder.fit(document.text() for document in documents)
+    kinds = {"city": "keyword", "number": "int", "when": "date", "open": "bool"}
+    build_index(path, documents, encoder, source="test", fields=kinds, progress=False)
+    with served(f"kinds={path}") as address:
+        yield address
+
+
+def asked_filter(page: "Page", path: str) -> Any:
+    """The filter of the search that an address makes."""
+    with page.expect_request("**/search") as asked:
+        page.goto(path)
+    expect(page.locator(".status strong, .start").first).to_be_visible()
+    assert page.get_by_role("alert").count() == 0
+    return (asked.value.post_data_json or {}).get("filter")
+
+
+def test_a_keyword_may_hold_a_comma(opened: Callable[..., "Page"], kinds_address: str) -> None:
+    page = opened(f"{kinds_address}/?q=coffee&f.city=Paris, France", base_url=kinds_address)
+    expect(page.get_by_label("city")).to_have_value('"Paris, France"')
+    expect(page.locator(".hit .opener")).to_have_text(["Coffee 0"])
+    page.get_by_label("city").fill(' "Paris, France",Paris , ')
+    page.keyboard.press("Tab")
+    expect(page.locator(".hit")).to_have_count(2)
+    expect(page.get_by_label("city")).to_have_value('"Paris, France", Paris')
+    page.get_by_label("city").fill('the "old" town')
+    page.keyboard.press("Tab")
+    expect(page.locator(".hit .opener")).to_have_text(["Coffee 2"])
+    page.get_by_label("city").fill('"the ""old"" town"')
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(300)
+    expect(page.locator(".hit .opener")).to_have_text(["Coffee 2"])
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("number=abc..", None),
+        ("number=2005", None),
+        ("number=1.5..", None),
+        ("number=..9223372036854775808", None),
+        ("number=..-3", {"number": {"lte": -3}}),
+        ("when=garbage..garbage", None),
+        ("when=2024-02-30..", None),
+        ("when=2024-02-29..2024-02-29", {"when": {"gte": "2024-02-29", "lt": "2024-03-01"}}),
+        ("when=..9999-12-31", {"when": {"lte": "9999-12-31T23:59:59.999999Z"}}),
+        ("open=maybe", None),
+        ("open=false", {"open": False}),
+        ("constructor=x", None),
+    ],
+)
+def test_a_malformed_filter_of_a_link_is_left_out(
+    opened: Callable[..., "Page"], kinds_address: str, given: str, sent: Any
+) -> None:
+    page = opened(f"{kinds_address}/", base_url=kinds_address)
+    assert asked_filter(page, f"/?q=coffee&f.{given}") == sent
+    used = "Filters" if sent is None else "Filters (1)"
+    expect(page.locator(".filters summary")).to_have_text(used)
+    if sent is None or given.endswith("9999-12-31"):
+        expect(page.locator(".hit")).to_have_count(3)
+
+
+def test_whole_numbers_keep_their_digits(
+    opened: Callable[..., "Page"], kinds_address: str
+) -> None:
+    path = f"{kinds_address}/?q=coffee&f.number={2**53 + 1}..{2**53 + 1}"
+    page = opened(path, base_url=kinds_address)
+    expect(page.locator(".hit .opener")).to_have_text(["Coffee 0"])
+    page.locator(".hit .opener").click()
+    expect(page.locator(".fields dd", has_text=str(2**53 + 1))).to_be_visible()

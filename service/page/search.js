@@ -196,12 +196,12 @@ export function searchView(app) {
 
   function noHits() {
     const { state } = app;
+    const { filter } = app.lastRequest[1];
     const reasons = answer.warnings.map((one) => element("p", {}, one.message));
     return element("div", { class: "start" }, element("p", { class: "large" }, "No hits"),
       ...(reasons.length ? reasons : [element("p", {}, "No document shares a term with this query",
-        Object.keys(state.filters).length ? " and passes the filters." : ".")]),
-      Object.keys(state.filters).length
-        ? button("Search without filters", () => app.go({ filters: {} }, { push: true })) : null,
+        filter ? " and passes the filters." : ".")]),
+      filter ? button("Search without filters", () => app.go({ filters: {} }, { push: true })) : null,
       Object.keys(state.factors).length
         ? button("Undo the changes of terms", () => app.go({ factors: {} }, { push: true })) : null);
   }
