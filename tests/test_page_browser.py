@@ -822,3 +822,40 @@ def test_whole_numbers_keep_their_digits(
     expect(page.locator(".hit .opener")).to_have_text(["Coffee 0"])
     page.locator(".hit .opener").click()
     expect(page.locator(".fields dd", has_text=str(2**53 + 1))).to_be_visible()
+
+
+FOCUSED = "document.activeElement.dataset.hit || document.activeElement.textContent"
+
+
+def test_literal_only_keeps_the_focus(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=coffee evening&index=kitchen")
+    for pressed in ("true", "false"):
+        page.locator("#literal").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#literal")).to_have_attribute("aria-pressed", pressed)
+        expect(page.locator("#literal")).to_be_focused()
+
+
+def test_more_hits_are_appended_to_what_is_open(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=coffee evening&index=kitchen&k=2")
+    expect(page.locator(".hit")).to_have_count(2)
+    page.locator(".opener").first.click()
+    expect(page.locator(".detail table")).to_be_visible()
+    page.get_by_role("button", name="More hits").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".hit")).not_to_have_count(2)
+    expect(page.locator(".detail table")).to_be_visible()
+    # On from where one was: the first of those that came.
+    assert page.evaluate(FOCUSED) == page.locator(".opener").nth(2).get_attribute("data-hit")
+
+
+def test_a_long_text_is_scrolled_by_keyboard(
+    opened: Callable[..., "Page"], kinds_address: str
+) -> None:
+    page = opened(f"{kinds_address}/?q=coffee", base_url=kinds_address, viewport=PHONE)
+    page.locator(".opener").first.click()
+    box = page.locator(".hit dd[tabindex='0']")
+    expect(box).to_have_count(1)
+    expect(box).to_have_attribute("aria-label", "text")
+    results = axe.Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()

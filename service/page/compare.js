@@ -3,7 +3,7 @@
 import { post, retryIn } from "./api.js";
 import { explanationTable } from "./bar.js";
 import { indexSelect, searchBox } from "./box.js";
-import { announce, button, dialog, drawn, element } from "./dom.js";
+import { announce, button, dialog, drawn, element, keepingFocus } from "./dom.js";
 import { moved } from "./hits.js";
 import { problemPanel } from "./problems.js";
 import { asked } from "./state.js";
@@ -44,7 +44,7 @@ export function compareView(app) {
       if (running !== mine || error.name === "AbortError") return;
       summary.replaceChildren();
       const again = retryIn(error);
-      body.replaceChildren(problemPanel(error, run, { again }));
+      keepingFocus(body, () => problemPanel(error, run, { again }));
       if (again !== null) retrying = setTimeout(run, again);
     }
   }
@@ -71,7 +71,7 @@ export function compareView(app) {
       })));
     const lines = drawn("svg", { class: "lines", "aria-hidden": "true" });
     const columns = element("div", { class: "columns" }, column(left, rightAt, false), lines, column(right, leftAt, true));
-    body.replaceChildren(columns);
+    keepingFocus(body, () => columns);
     watching?.disconnect();
     watching = new ResizeObserver(() => connect(columns, lines, shared));
     watching.observe(columns);

@@ -49,6 +49,22 @@ export function roundedParts(values, total) {
   return floors.map((hundredths) => (hundredths / 100).toFixed(2));
 }
 
+const CONTROLS = "button, input, select, summary, [tabindex]";
+const nameOf = (node) => node.id || node.dataset.hit;
+
+// Put the nodes that `make` returns in the place of what `holder` holds; they may be taken from there. The control that had the focus has it again: itself, the one
+// of its name, or the one in its place.
+export function keepingFocus(holder, make) {
+  const held = document.activeElement !== holder && holder.contains(document.activeElement) ? document.activeElement : null;
+  const place = held ? [...holder.querySelectorAll(CONTROLS)].indexOf(held) : -1;
+  holder.replaceChildren(...[make()].flat().filter((node) => node !== null));
+  if (!held) return;
+  const controls = [...holder.querySelectorAll(CONTROLS)];
+  const again = holder.contains(held) ? held
+    : controls.find((one) => nameOf(held) && nameOf(one) === nameOf(held)) ?? controls[Math.min(place, controls.length - 1)];
+  again?.focus({ preventScroll: true });
+}
+
 // Tell it to those who listen rather than look.
 export function announce(text) {
   document.getElementById("said").textContent = text;

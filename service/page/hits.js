@@ -1,7 +1,7 @@
 // One hit: title, snippet, the bar of its score, and behind Enter the whole explanation.
 
 import { explanationTable, scoreBar } from "./bar.js";
-import { button, element } from "./dom.js";
+import { button, element, keepingFocus } from "./dom.js";
 import { asText, bodyField, marked, snippet, spansOf, title, titleField } from "./texts.js";
 
 const CAUTION = "Terms that the text does not hold are learned associations, not synonyms; "
@@ -19,9 +19,11 @@ export function hitItem(hit, context) {
     opener.setAttribute("aria-expanded", String(!detail.hidden));
     if (detail.hidden || detail.hasChildNodes()) return;
     detail.append(...details(hit, context));
+    scrolledByKeys(detail);
     const note = await context.trace(hit);
     if (note === null) return;
-    detail.replaceChildren(...details(hit, context, note));
+    keepingFocus(detail, () => details(hit, context, note));
+    scrolledByKeys(detail);
     opener.replaceChildren(...title(hit));
     quoted.replaceChildren(snippet(hit) ?? "");
   };
@@ -34,6 +36,15 @@ export function hitItem(hit, context) {
     quoted,
     hit.explain ? scoreBar(hit.explain, context.highest, context.order) : null,
     detail);
+}
+
+// A long text scrolls within its box, which therefore has to be reached by keyboard.
+function scrolledByKeys(detail) {
+  for (const box of detail.querySelectorAll("dd")) {
+    if (box.scrollHeight <= box.clientHeight) continue;
+    box.tabIndex = 0;
+    box.setAttribute("aria-label", box.previousSibling.textContent);
+  }
 }
 
 // ▲ 3: by how many ranks a hit moved, also in words.

@@ -1,10 +1,10 @@
 // The search view: one box; while one types, hits that explain themselves.
 
-import { at, get, post, retryIn } from "./api.js";
+import { asJson, at, get, post, retryIn } from "./api.js";
 import { indexSelect, searchBox } from "./box.js";
 import { chips, editedTokens } from "./chips.js";
 import { copyButtons } from "./copy.js";
-import { announce, button, count, counted, element, ms } from "./dom.js";
+import { announce, button, count, counted, element, keepingFocus, ms } from "./dom.js";
 import { examples } from "./examples.js";
 import { filterPanel, wireFilter } from "./filters.js";
 import { hitItem, literalOnly } from "./hits.js";
@@ -36,6 +36,7 @@ export function searchView(app) {
   let read = null;
   let filtered = null;
   let allChips = false;
+  let items = new Map(); // the hits on the screen by all that they show
 
   const infoOf = (index) => {
     if (!infos.has(index)) {
@@ -103,7 +104,7 @@ export function searchView(app) {
       showChips();
       shown.status.replaceChildren();
       const again = retryIn(error);
-      shown.body.replaceChildren(problemPanel(error, run, { again }));
+      keepingFocus(shown.body, () => problemPanel(error, run, { again }));
       if (again !== null) retrying = setTimeout(run, again);
     } finally {
       clearTimeout(waiting);
@@ -117,7 +118,7 @@ export function searchView(app) {
     if (now === filtered) return; // what somebody is filling in stays
     filtered = now;
     const wasOpen = shown.filters.querySelector("details")?.open;
-    keepingFocus(shown.filters, filterPanel(info.fields, app.state.filters, (filters) =>
+    keepingFocus(shown.filters, () => filterPanel(info.fields, app.state.filters, (filters) =>
       app.go({ filters, k: FIRST }, { push: true }), { open: wasOpen }));
   }
 
@@ -129,7 +130,7 @@ export function searchView(app) {
           button("×", () => app.go({ like: null }, { push: true }), { "aria-label": "Stop looking for more like this" }))));
       return;
     }
-    keepingFocus(shown.chips, terms.length ? chips(terms, state.factors, (factors) => app.go({ factors }, { push: true }),
+    keepingFocus(shown.chips, () => terms.length ? chips(terms, state.factors, (factors) => app.go({ factors }, { push: true }),
       { all: allChips, onAll: () => { allChips = true; showChips(); } }) : null);
   }
 
@@ -163,14 +164,14 @@ export function searchView(app) {
     const split = Object.entries(times).filter(([stage, value]) => stage !== "total" && value >= 0.05)
       .map(([stage, value]) => `${stage} ${value.toFixed(1)}`).join(" · ");
     const found = foundWords(hits.length, answer.total);
-    shown.status.replaceChildren(
+    keepingFocus(shown.status, () => [
       element("p", {}, element("strong", {}, found), " ",
         element("span", { class: "quiet" }, `in ${ms(times.total ?? 0)}`),
         element("span", { class: "quiet more" }, ` · ${split} · ${answer.mode} · generation ${answer.generation}`)),
       element("div", { class: "actions" },
         origins ? button("Literal only", () => app.go({ literal: !app.state.literal }),
           { id: "literal", class: "plain", "aria-pressed": String(literal), title: "Leave out what expansion added" }) : null,
-        copyButtons(() => app.lastRequest)));
+        copyButtons(() => app.lastRequest))]);
     announce(hits.length ? found : "No hits");
     const context = {
       highest: hits[0]?.score ?? 0,
@@ -182,16 +183,25 @@ export function searchView(app) {
       order: new Map(terms.map(({ term }, place) => [term, place])),
       move: literal ? (hit) => hit.was - hit.rank : undefined,
     };
-    shown.body.replaceChildren(
+    keepingFocus(shown.body, () => [
       ...answer.warnings.filter(() => hits.length > 0).map((one) => element("p", { class: "notice" }, one.message)),
       literal ? element("p", { class: "notice" }, `Ordered by literal matches alone, among the ${hits.length} hits shown.`) : "",
-      hits.length ? element("ol", { class: "hits" }, ...hits.map((hit) => hitItem(hit, context))) : noHits(),
+      hits.length ? element("ol", { class: "hits" }, ...itemsOf(hits, context, literal)) : noHits(),
       hits.length === state.k && state.k < MOST
         ? button("More hits", () => app.go({ k: Math.min(state.k + 2 * FIRST, MOST) }), { class: "more-hits" }) : "",
       whyForm(() => {
         const { query, filter, limit } = app.lastRequest[1];
         return [state.index, { query, k: limit, filter }];
-      }));
+      })]);
+  }
+
+  // A hit that is on the screen already stays as it is, open where somebody opened it.
+  function itemsOf(hits, context, literal) {
+    const before = items;
+    const same = asJson([app.state.index, literal, context.highest, terms.map(({ term }) => term)]);
+    const keys = hits.map((hit) => same + asJson({ ...hit, origins: undefined }));
+    items = new Map(hits.map((hit, at) => [keys[at], before.get(keys[at]) ?? hitItem(hit, context)]));
+    return items.values();
   }
 
   function noHits() {
@@ -246,12 +256,4 @@ async function termsOf(state, signal) {
   const said = state.q.toLowerCase();
   return read.tokens.map(({ term, weight }) =>
     ({ term, weight, learned: strategy === "model" && !said.includes(term.replace("##", "")) }));
-}
-
-// Put `node` in the place of what `holder` holds; the control that had the focus has it again.
-function keepingFocus(holder, node) {
-  const label = holder.contains(document.activeElement)
-    ? [...holder.querySelectorAll("button, input, select, summary")].indexOf(document.activeElement) : -1;
-  holder.replaceChildren(...(node ? [node] : []));
-  if (label >= 0) holder.querySelectorAll("button, input, select, summary")[label]?.focus();
 }
