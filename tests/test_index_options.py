@@ -25,8 +25,8 @@ def facts(text: str) -> dict[str, str]:
 def test_the_order_is_chosen_recorded_and_shown(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for order in ("none", "bp"):
-        options = ["--order", order, "--order-seconds", "5", "--threads", "1"]
+    for order, more in (("none", ()), ("bp", ("--order-seconds", "5"))):
+        options = ["--order", order, *more, "--threads", "1"]
         assert run(["index", str(corpus), order, *options]) == 0
         assert f"order {order}, " in facts(capsys.readouterr().out)["wrote"]
         assert run(["info", order]) == 0

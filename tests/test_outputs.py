@@ -149,7 +149,12 @@ def test_a_signal_ends_a_build_as_ctrl_c_does(number: signal.Signals, tmp_path: 
     lines = [f"{i}\t{' '.join(map(str, rng.integers(0, 99, 9)))}\n" for i in range(20_000)]
     (tmp_path / "many.tsv").write_text("".join(lines))
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests in the background of a shell, or under nohup, ignore it, and so would their child.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "there\n"

@@ -814,9 +814,7 @@ def test_a_malformed_filter_of_a_link_is_left_out(
         expect(page.locator(".hit")).to_have_count(3)
 
 
-def test_whole_numbers_keep_their_digits(
-    opened: Callable[..., "Page"], kinds_address: str
-) -> None:
+def test_whole_numbers_keep_their_digits(opened: Callable[..., "Page"], kinds_address: str) -> None:
     path = f"{kinds_address}/?q=coffee&f.number={2**53 + 1}..{2**53 + 1}"
     page = opened(path, base_url=kinds_address)
     expect(page.locator(".hit .opener")).to_have_text(["Coffee 0"])
