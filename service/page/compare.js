@@ -6,14 +6,14 @@ import { indexSelect, searchBox } from "./box.js";
 import { announce, button, dialog, drawn, element, keepingFocus } from "./dom.js";
 import { moved } from "./hits.js";
 import { problemPanel } from "./problems.js";
-import { asked } from "./state.js";
+import { asked, ofIndex } from "./state.js";
 import { title } from "./texts.js";
 
 export function compareView(app) {
   const other = () => app.state.other ?? app.indexes.find((one) => one.name !== app.state.index)?.name
     ?? app.state.index;
   const selects = [
-    indexSelect("Left index", app.indexes, app.state.index, (index) => app.go({ index, other: other() }, { push: true })),
+    indexSelect("Left index", app.indexes, app.state.index, (index) => app.go({ ...ofIndex(index), other: other() }, { push: true })),
     indexSelect("Right index", app.indexes, other(), (name) => app.go({ other: name }, { push: true })),
   ];
   const box = searchBox({ value: app.state.q, selects, onQuery: (q, settled) => {

@@ -9,7 +9,7 @@ import { examples } from "./examples.js";
 import { filterPanel, wireFilter } from "./filters.js";
 import { hitItem, literalOnly } from "./hits.js";
 import { problemPanel } from "./problems.js";
-import { FIRST, asked } from "./state.js";
+import { FIRST, asked, ofIndex } from "./state.js";
 import { EXCERPT } from "./texts.js";
 import { trace } from "./trace.js";
 import { whyForm } from "./why.js";
@@ -24,7 +24,7 @@ export function searchView(app) {
     body: element("div", { class: "results" }),
   };
   const select = indexSelect("Index", app.indexes, app.state.index, (index) =>
-    app.go({ index, filters: {}, factors: {}, like: null, k: FIRST }, { push: true }));
+    app.go(ofIndex(index), { push: true }));
   const box = searchBox({ value: app.state.q, selects: [select], onQuery: (q, settled) => {
     const patch = q !== app.state.q || app.state.like ? asked(q) : {};
     app.go(patch, { push: settled, typing: !settled });

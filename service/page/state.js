@@ -5,8 +5,9 @@
 export const VIEWS = ["search", "compare", "health"];
 export const FIRST = 10;
 
-// What changes with the query: nothing that was said of the last one holds of this one.
+// What changes with the query, and with the index: nothing that was said of the last one holds of this one.
 export const asked = (q) => ({ q, like: null, factors: Object.create(null), k: FIRST });
+export const ofIndex = (index) => ({ index, filters: Object.create(null), factors: Object.create(null), like: null, k: FIRST });
 
 export function readState(search = location.search) {
   const given = new URLSearchParams(search);
@@ -38,13 +39,18 @@ export function address(state) {
   if (state.q) given.set("q", state.q);
   if (state.index) given.set("index", state.index);
   if (state.other) given.set("with", state.other);
-  if (state.like) given.set("like", state.like);
   if (state.k !== FIRST) given.set("k", state.k);
+  if (state.view === "compare") return written(given); // which applies none of the rest
+  if (state.like) given.set("like", state.like);
   if (state.literal) given.set("literal", "1");
   for (const [name, values] of Object.entries(state.filters)) {
     for (const value of values) given.append(`f.${name}`, value);
   }
   for (const [term, factor] of Object.entries(state.factors)) given.append("w", `${term}:${factor}`);
+  return written(given);
+}
+
+function written(given) {
   const text = given.toString();
   return text ? `/?${text}` : "/";
 }
