@@ -72,7 +72,10 @@ async function start() {
     return;
   }
   if (!app.indexes.length) {
-    main.replaceChildren(element("p", { class: "notice" }, "This server serves no index yet."));
+    app.view?.leave();
+    app.view = null;
+    main.replaceChildren(element("p", { class: "notice" }, storedKey()
+      ? "This server serves no index that this key may see." : "This server serves no index yet."));
     return;
   }
   const ready = app.indexes.find((one) => one.state === "ready") ?? app.indexes[0];

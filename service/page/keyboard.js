@@ -67,7 +67,7 @@ export function listen(app) {
     else if (event.key === "Escape" && !inBox) escape();
     else if (event.key === "Escape") done = true; // a browser would empty the box
     else if (!typing && !singleKeysOff() && single[event.key]) single[event.key]();
-    else if (!typing && !singleKeysOff() && views[event.key]) app.go({ view: views[event.key] }, { push: true });
+    else if (!typing && !singleKeysOff() && app.view && views[event.key]) app.go({ view: views[event.key] }, { push: true });
     else done = false;
     if (done) event.preventDefault();
   });
