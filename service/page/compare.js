@@ -65,7 +65,7 @@ export function compareView(app) {
         const twin = mate.get(hit.id);
         return element("li", { class: `row${twin ? "" : " alone"}`, "data-id": hit.id },
           element("span", { class: "rank number" }, String(hit.rank)),
-          button(title(hit), () => difference(answer, hit.id, leftAt, rightAt), { class: "opener" }),
+          button(title(hit), () => difference(answer, hit.id, leftAt, rightAt), { class: "opener", dir: "auto" }),
           isRight ? moved(twin ? twin.rank - hit.rank : null) : null,
           element("span", { class: "score number" }, hit.score.toFixed(2)));
       })));
@@ -109,7 +109,7 @@ function connect(columns, lines, shared) {
 // share of the score that a term has on each side.
 function difference(answer, id, leftAt, rightAt) {
   const [left, right] = [leftAt.get(id), rightAt.get(id)];
-  const heading = element("p", {}, ...title(left ?? right));
+  const heading = element("p", { dir: "auto" }, ...title(left ?? right));
   if (!left || !right) {
     dialog("Found on one side", heading, explanationTable((left ?? right).explain));
     return;

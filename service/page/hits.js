@@ -13,7 +13,7 @@ export function hitItem(hit, context) {
   const detail = element("div", { class: "detail", hidden: true });
   const quoted = element("div", {}, snippet(hit));
   const opener = button(title(hit), () => toggle(), {
-    class: "opener", "aria-expanded": "false", "data-hit": hit.id });
+    class: "opener", dir: "auto", "aria-expanded": "false", "data-hit": hit.id });
   const toggle = async () => {
     detail.hidden = !detail.hidden;
     opener.setAttribute("aria-expanded", String(!detail.hidden));
@@ -64,11 +64,11 @@ function details(hit, context, note = null) {
   if (note) nodes.push(element("p", { class: "quiet" }, note));
   const first = [titleField(hit.fields), bodyField(hit.fields)];
   const names = Object.keys(hit.fields).sort((a, b) => first.includes(a) - first.includes(b));
-  const shown = element("dl", { class: "fields" }, element("dt", {}, "id"), element("dd", {}, hit.id));
+  const shown = element("dl", { class: "fields" }, element("dt", {}, "id"), element("dd", { dir: "auto" }, hit.id));
   for (const name of names) {
     const points = Array.from(asText(hit.fields[name]));
     const spans = typeof hit.fields[name] === "string" ? spansOf(hit, name) : [];
-    shown.append(element("dt", {}, name), element("dd", {}, ...marked(points, spans)));
+    shown.append(element("dt", {}, name), element("dd", { dir: "auto" }, ...marked(points, spans)));
   }
   nodes.push(shown);
   nodes.push(button("More like this", () => context.onLike(hit.id)));

@@ -74,7 +74,7 @@ export function snippet(hit) {
   const points = Array.from(hit.fields[field]);
   const from = highlightOf(hit, field)?.start ?? passageStart(hit, field);
   const to = highlightOf(hit, field)?.end ?? Math.min(from + EXCERPT, points.length);
-  return element("p", { class: "snippet" }, from > 0 ? "… " : null,
+  return element("p", { class: "snippet", dir: "auto" }, from > 0 ? "… " : null,
     ...marked(points, spansOf(hit, field), from, to), to < points.length ? " …" : null);
 }
 
