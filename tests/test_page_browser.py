@@ -9,13 +9,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from page_world import DOCUMENTS, HOSTILE, NO_CHROMIUM, build_world, chromium, served
 
-from index import build_index
+from index import Index, build_index
 from lsr.encoders import BM25Encoder
 from lsr.types import Document
 
@@ -908,3 +909,52 @@ def test_a_query_typed_in_compare_replaces_more_like_this(opened: Callable[..., 
     page.get_by_role("link", name="Search", exact=True).click()
     expect(page.locator("[data-chip=coffe]")).to_be_visible()
     expect(page).not_to_have_url(re.compile("like="))
+
+
+def test_the_start_page_tells_what_the_index_holds_by_now(
+    opened: Callable[..., "Page"], tmp_path: Path
+) -> None:
+    places = build_world(tmp_path)
+    with served(f"plain={places['plain']}") as own:
+        page = opened(f"{own}/", base_url=own)
+        expect(page.locator(".start .large")).to_contain_text("9 documents")
+        with Index.open(places["plain"]) as index:  # by another process
+            encoder = BM25Encoder.fit(document.text() for document in DOCUMENTS)
+            index.add([Document("new", {"text": "tea"})], encoder.encode_documents(["tea"]))
+        page.locator("#q").fill("tea")
+        expect(page.locator(".hit").first).to_be_visible()
+        page.locator("#q").fill("")
+        expect(page.locator(".start .large")).to_contain_text("10 documents")
+
+
+def test_a_key_that_may_see_no_index_is_told_so(opened: Callable[..., "Page"]) -> None:
+    page = opened("/docs")
+    page.route("**/v1/indexes", lambda route: route.fulfill(json={"indexes": []}))
+    page.goto("/")
+    expect(page.locator(".notice")).to_have_text("This server serves no index yet.")
+    page.get_by_role("button", name="Key", exact=True).click()
+    page.get_by_role("textbox", name="API key").fill("lsr_abc")
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice")).to_contain_text("no index that this key may see")
+
+
+def test_no_key_leads_away_from_a_panel_that_asks_for_one(opened: Callable[..., "Page"]) -> None:
+    page = opened("/docs")
+    problem = {"title": "Key required", "detail": "no key", "code": "unauthorized"}
+    page.route("**/v1/indexes", lambda route: route.fulfill(status=401, json=problem))
+    page.goto("/?q=tea")
+    expect(page.get_by_role("alert")).to_contain_text("Key required")
+    for pressed in "213":
+        page.keyboard.press(pressed)
+    expect(page.get_by_role("alert")).to_contain_text("Key required")
+    expect(page).to_have_url(re.compile(r"/\?q=tea$"))
+
+
+def test_text_runs_in_the_direction_of_its_script(opened: Callable[..., "Page"]) -> None:
+    page = opened("/?q=coffee&index=kitchen")
+    page.locator(".opener").first.click()
+    for place in (".opener", ".snippet", ".fields dd"):
+        text = page.locator(place).first
+        assert text.get_attribute("dir") == "auto"
+        direction = "(node) => { node.textContent = 'שלום'; return getComputedStyle(node).direction; }"
+        assert text.evaluate(direction) == "rtl"

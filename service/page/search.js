@@ -80,6 +80,8 @@ export function searchView(app) {
       announce("Still searching");
     }, SLOW);
     try {
+      // The start page tells what the index holds, which changes.
+      if (!state.q.trim() && !state.like) infos.delete(state.index);
       const info = await infoOf(state.index);
       if (!current()) return;
       showFilters(info);
@@ -96,6 +98,7 @@ export function searchView(app) {
       if (!current()) return;
       [answer, terms, read] = [given, known, reading(state)];
       app.lastRequest = [at(state.index, "/search"), body];
+      if (given.generation !== info.generation) infos.delete(state.index); // it may have other fields by now
       showAnswer();
     } catch (error) {
       if (!current() || error.name === "AbortError") return;
@@ -146,7 +149,7 @@ export function searchView(app) {
       examples(info).then((queries) => {
         if (!queries.length) return;
         tries.append(element("h2", {}, "Try"), element("ul", {}, ...queries.map((q) =>
-          element("li", {}, button(q, () => { box.show(q); app.go({ q }, { push: true }); }, { class: "plain" })))));
+          element("li", {}, button(q, () => { box.show(q); app.go({ q }, { push: true }); }, { class: "plain", dir: "auto" })))));
       }, () => { /* only a courtesy: the search itself will tell what is wrong */ });
     }
     announce(`${counted(info.n_docs, "document")} in ${info.name}`);
