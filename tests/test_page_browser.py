@@ -953,8 +953,11 @@ def test_no_key_leads_away_from_a_panel_that_asks_for_one(opened: Callable[..., 
 def test_text_runs_in_the_direction_of_its_script(opened: Callable[..., "Page"]) -> None:
     page = opened("/?q=coffee&index=kitchen")
     page.locator(".opener").first.click()
+    direction = "(one) => { one.textContent = 'שלום'; return getComputedStyle(one).direction; }"
     for place in (".opener", ".snippet", ".fields dd"):
         text = page.locator(place).first
         assert text.get_attribute("dir") == "auto"
-        direction = "(node) => { node.textContent = 'שלום'; return getComputedStyle(node).direction; }"
+        direction = (
+            "(node) => { node.textContent = 'שלום'; return getComputedStyle(node).direction; }"
+        )
         assert text.evaluate(direction) == "rtl"
