@@ -31,47 +31,52 @@ def check_teachers(
             )
         return
     for i, teacher in enumerate(teachers):
-        if (teacher.kind == "bm25") == bool(teacher.model):
-            raise RecipeError(
-                f"{file}: teachers[{i}].model = '{teacher.model}' with kind = \"{teacher.kind}\"; "
-                "BM25 has no model, every other kind needs one."
-            )
-        if teacher.stemmer is not None and teacher.kind != "bm25":
-            raise RecipeError(
-                f"{file}: teachers[{i}].stemmer is for BM25, this teacher is "
-                f'"{teacher.kind}"; leave it out.'
-            )
-        if teacher.stemmer is not None and teacher.stemmer not in get_args(StemmerName):
-            raise RecipeError(
-                f"{file}: teachers[{i}].stemmer = '{teacher.stemmer}' is none of "
-                f"{', '.join(get_args(StemmerName))}."
-            )
-        if teacher.pooling and teacher.kind != "dense":
-            raise RecipeError(
-                f"{file}: teachers[{i}].pooling is for dense teachers, this one is "
-                f'"{teacher.kind}"; leave it out.'
-            )
-        pairwise = teacher.sampler or teacher.aggregation or teacher.budget is not None
-        if pairwise and teacher.kind != "pairwise":
-            raise RecipeError(
-                f"{file}: teachers[{i}].sampler, aggregation and budget are for pairwise teachers, "
-                f'this one is "{teacher.kind}"; leave them out.'
-            )
-        if teacher.budget == 0:
-            raise RecipeError(
-                f"{file}: teachers[{i}].budget = 0 compares nothing; wanted a share above 0."
-            )
-        if teacher.kind == "pairwise" and (teacher.query_prompt or teacher.document_prompt):
-            raise RecipeError(
-                f'{file}: teachers[{i}] is "pairwise", whose texts have no prompts; leave '
-                "query_prompt and document_prompt out."
-            )
-        prompted = teacher.query_prompt or teacher.document_prompt or teacher.max_length
-        if prompted and teacher.kind in ("sparse", "bm25"):
-            raise RecipeError(
-                f'{file}: teachers[{i}] is "{teacher.kind}", which has prompts and lengths of its '
-                "own; leave query_prompt, document_prompt and max_length out."
-            )
+        _check_one(teacher, f"{file}: teachers[{i}]")
+    _check_together(teachers, how, file)
+
+
+def _check_one(teacher: TeacherSettings, where: str) -> None:
+    """Raise `RecipeError` for keys that are not for a teacher of this kind."""
+    if (teacher.kind == "bm25") == bool(teacher.model):
+        raise RecipeError(
+            f"{where}.model = '{teacher.model}' with kind = \"{teacher.kind}\"; "
+            "BM25 has no model, every other kind needs one."
+        )
+    if teacher.stemmer is not None and teacher.kind != "bm25":
+        raise RecipeError(
+            f'{where}.stemmer is for BM25, this teacher is "{teacher.kind}"; leave it out.'
+        )
+    if teacher.stemmer is not None and teacher.stemmer not in get_args(StemmerName):
+        raise RecipeError(
+            f"{where}.stemmer = '{teacher.stemmer}' is none of {', '.join(get_args(StemmerName))}."
+        )
+    if teacher.pooling and teacher.kind != "dense":
+        raise RecipeError(
+            f'{where}.pooling is for dense teachers, this one is "{teacher.kind}"; leave it out.'
+        )
+    pairwise = teacher.sampler or teacher.aggregation or teacher.budget is not None
+    if pairwise and teacher.kind != "pairwise":
+        raise RecipeError(
+            f"{where}.sampler, aggregation and budget are for pairwise teachers, "
+            f'this one is "{teacher.kind}"; leave them out.'
+        )
+    if teacher.budget == 0:
+        raise RecipeError(f"{where}.budget = 0 compares nothing; wanted a share above 0.")
+    if teacher.kind == "pairwise" and (teacher.query_prompt or teacher.document_prompt):
+        raise RecipeError(
+            f'{where} is "pairwise", whose texts have no prompts; leave '
+            "query_prompt and document_prompt out."
+        )
+    prompted = teacher.query_prompt or teacher.document_prompt or teacher.max_length
+    if prompted and teacher.kind in ("sparse", "bm25"):
+        raise RecipeError(
+            f'{where} is "{teacher.kind}", which has prompts and lengths of its '
+            "own; leave query_prompt, document_prompt and max_length out."
+        )
+
+
+def _check_together(teachers: Sequence[TeacherSettings], how: Distillation, file: Path) -> None:
+    """Raise `RecipeError` for opinions that have no mean, or none of the pairs wanted."""
     names = teacher_names(teachers)
     if len(set(names)) < len(names):
         raise RecipeError(

@@ -11,6 +11,7 @@ import click
 from ..errors import IndexExists, UsageError
 from ..shipped import ENCODERS
 from . import _printing as out
+from ._built import tell_built
 from ._census import note_read
 from ._encoders import EncoderChoice, index_encoder_options
 from ._fields import field_kind, field_option
@@ -150,7 +151,6 @@ def index(
     indexes and the file shards.json.
     """
     from index import Pruning, Settings, build_index, build_shards, one_after_the_other
-    from index.layout import REORDER_MINIMUM
 
     from ..datasets import ShardFolder, TextFolder, load_dataset, located_in, typed_documents
     from ..encoders import is_binary
@@ -166,18 +166,7 @@ def index(
         note_read(source)
     if index.exists() and not overwrite:
         raise IndexExists(f"{index} exists; choose another path, or replace it with --overwrite")
-    if choice.is_bm25:
-        refuse_given(("precision",), "bm25 has no network that multiplies")
-    if order == "none":
-        refuse_given(("order_seconds",), "--order none takes no time for an order")
-    if math.isnan(order_seconds):
-        raise UsageError("--order-seconds nan: wanted a number of seconds from 0")
-    if tasks.wanted and shards is None:
-        raise UsageError("--ray builds shards, each in a task: say how many with --shards N")
-    if shards is not None and origins:
-        raise UsageError(
-            "--origins writes to an index, and shards are not written to; leave out one of them"
-        )
+    _refuse_idle(choice, order, order_seconds, tasks=tasks, shards=shards, origins=origins)
     choice = replace(choice, text_fields=tuple(dict.fromkeys(text_fields)))
     encoder, census = choice.load(source)
     n_documents = census.n_documents
@@ -260,62 +249,42 @@ def index(
         traced = {"n_traced": n_traced} if origins else {}
         out.as_json({**asdict(report), **traced, "encoder": encoder.name, "space": encoder.space})
         return
-    if report.n_resumed:
-        out.fact("resumed", f"after {out.counted(report.n_resumed, 'document')}")
-    per_text = report.n_postings / max(1, report.n_passages)
-    rows = out.counted(report.n_docs, "document")
-    if windows is not None:
-        rows += f" in {out.counted(report.n_passages, 'passage')}"
-    out.fact(
-        "encoded",
-        out.columns(rows, f"{per_text:.0f} terms each on average, {out.duration(report.encode_s)}"),
-    )
-    if report.n_empty:
-        out.fact(
-            "empty", f"{out.counted(report.n_empty, 'document')} without text, found by no search"
-        )
-    if report.n_postings < report.given_postings:
-        out.fact(
-            "pruned",
-            f"kept {report.n_postings:,} of {out.counted(report.given_postings, 'posting')}, "
-            f"{100 * report.mass_kept:.1f} % of the weight",
-        )
-    counts = binary or is_binary(encoder)
-    if counts:
-        out.fact("binary", "presence alone: a score counts the terms that query and document share")
-    else:
-        out.fact(
-            "rounded",
-            out.columns(
-                "to 8 bits",
-                f"error {report.error_mean:.2g} on average, {report.error_max:.2g} at most; norms "
-                f"{100 * report.norm_error:.2g} %; {100 * report.saturated_share:.2g} % saturated",
-            ),
-        )
-    if report.saturated_share > 0.001:
-        out.fact(
-            "saturated",
-            f"{100 * report.saturated_share:.1f} % of the weights exceed max_weight "
-            f"{encoder.max_weight:g} and count as that"
-            # Who did not make an encoder cannot change it: what is shipped stays as it is.
-            + ("" if choice.encoder in ENCODERS else "; raise it in its lsr.json and build again"),
-        )
-    if order == "bp" and not report.n_ordered and report.n_passages >= REORDER_MINIMUM:
-        why = "--memory has no room to order documents: they lie as they came, searches are slower"
-        out.fact("unordered", f"{why}; give more")
-    if origins:
-        out.fact("traced", f"{out.counted(n_traced, 'text')}: which words gave expansion terms")
-    out.fact(
-        "wrote",
-        out.columns(
-            str(index),
-            f"{out.size(report.n_bytes)}, {report.n_postings:,} postings, "
-            f"{'match counts' if counts else '8-bit impacts'}, order {order}, "
-            f"{f'{shards} shards, ' if shards else ''}"
-            f"{out.duration(report.total_s)}",
-        ),
+    tell_built(
+        report,
+        index,
+        settings,
+        in_passages=windows is not None,
+        counts=binary or is_binary(encoder),
+        max_weight=encoder.max_weight,
+        changeable=choice.encoder not in ENCODERS,
+        n_traced=n_traced if origins else None,
+        n_shards=shards,
     )
     out.next_step("lsr", "search", str(index), "your question")
+
+
+def _refuse_idle(
+    choice: EncoderChoice,
+    order: str,
+    order_seconds: float,
+    *,
+    tasks: RayTasks,
+    shards: int | None,
+    origins: bool,
+) -> None:
+    """Raise `UsageError` for options that would do nothing beside the others, or cannot."""
+    if choice.is_bm25:
+        refuse_given(("precision",), "bm25 has no network that multiplies")
+    if order == "none":
+        refuse_given(("order_seconds",), "--order none takes no time for an order")
+    if math.isnan(order_seconds):
+        raise UsageError("--order-seconds nan: wanted a number of seconds from 0")
+    if tasks.wanted and shards is None:
+        raise UsageError("--ray builds shards, each in a task: say how many with --shards N")
+    if shards is not None and origins:
+        raise UsageError(
+            "--origins writes to an index, and shards are not written to; leave out one of them"
+        )
 
 
 def windows_of(text: str) -> tuple[int, int]:
