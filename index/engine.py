@@ -63,7 +63,7 @@ def search(
             query.terms,
             query.weights,
             _checked_k(segments, k),
-            _algorithm(algorithm),
+            _algorithm(algorithm, approximate),
             _budget(segments, approximate, k),
             by_group,
             _checked_timeout(timeout),
@@ -103,7 +103,7 @@ def search_batch(
         _joined([query.weights for query in queries], np.dtype(np.uint16)),
         _checked_k(segments, k),
         threads,
-        _algorithm(algorithm),
+        _algorithm(algorithm, approximate),
         _budget(segments, approximate, k),
         by_group,
         _checked_timeout(timeout),
@@ -144,9 +144,14 @@ def _raise_if_cancelled(cancel: Cancel | None) -> None:
         raise SearchCancelled("the search was cancelled; give later searches a new Cancel")
 
 
-def _algorithm(name: str) -> _core.Algorithm:
+def _algorithm(name: str, approximate: Approximate | None) -> _core.Algorithm:
     if name not in ALGORITHMS:
         raise QueryError(f"no algorithm {name!r}; use one of {', '.join(ALGORITHMS)}")
+    if name == "exhaustive" and approximate is not None:
+        raise QueryError(
+            "the algorithm exhaustive scores every page, and an approximate search was asked for, "
+            "which scores some; leave one of them out"
+        )
     return ALGORITHMS[name]
 
 

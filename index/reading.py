@@ -435,11 +435,16 @@ class Reader:
     def heaviest(self, terms: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """(len(terms),) the largest weight each term has in a document, as rounded to 8 bits.
 
-        A deleted document counts until its segment is merged, so this is an upper bound.
+        A deleted document counts until its segment is merged, so this is an upper bound. Raises
+        `QueryError` for a term outside the vocabulary.
         """
+        wanted = np.asarray(terms, np.int64)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.n_terms:
+            outside = wanted[(wanted < 0) | (wanted >= self.n_terms)][0]
+            raise QueryError(f"term {outside} is outside the vocabulary of {self.n_terms} terms")
         of_segments = [view.segment.max_impacts() for view in self.refresh().views]
         impacts = np.max([np.zeros(self.n_terms, np.uint8), *of_segments], axis=0)
-        weights: npt.NDArray[np.float64] = impacts[np.asarray(terms, np.int64)] * float(self.scale)
+        weights: npt.NDArray[np.float64] = impacts[wanted] * float(self.scale)
         return weights
 
     def float_overlap(self) -> float | None:

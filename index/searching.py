@@ -14,7 +14,6 @@ from .engine import Found, documents_with, report_of
 from .filtering import Expression, Filter, matching, parsed
 from .live import Live, everything
 from .quantize import IntegerQuery
-from .segment import Segment
 from .snapshot import Snapshot, View
 
 _NO_DOCIDS = np.empty(0, np.uint32)
@@ -87,16 +86,21 @@ def _restricted(
     if words is None:
         words = everything(segment.n_docs)
     for term in require:
-        words = words & documents_with(segment, _checked_term(term, segment))
+        words = words & documents_with(segment, _checked_term(term, segment.n_terms))
     for term in exclude:
-        words = words & ~documents_with(segment, _checked_term(term, segment))
+        words = words & ~documents_with(segment, _checked_term(term, segment.n_terms))
     return words
 
 
-def _checked_term(term: int, segment: Segment) -> int:
-    if not 0 <= term < segment.n_terms:
+def _checked_term(term: int, n_terms: int) -> int:
+    if isinstance(term, bool) or not isinstance(term, (int, np.integer)):
         raise QueryError(
-            f"required or excluded term {term} is outside the vocabulary of {segment.n_terms} terms"
+            f"required or excluded term {term!r}: wanted the number of a term; "
+            "`word_terms(encoder, WORD)` of lsr.encoders gives those of a word"
+        )
+    if not 0 <= term < n_terms:
+        raise QueryError(
+            f"required or excluded term {term} is outside the vocabulary of {n_terms} terms"
         )
     return int(term)
 

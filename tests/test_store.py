@@ -107,6 +107,22 @@ def test_required_and_excluded_terms_choose_before_ranking(tmp_path: Path) -> No
         assert index.search(query, require=[2]).doc_ids == ["d2"]
         with pytest.raises(QueryError, match="outside the vocabulary"):
             index.search(query, require=[N_TERMS])
+        words: Any
+        for words in (["jaguar"], "jaguar", [2.5], [True]):
+            with pytest.raises(QueryError, match="wanted the number of a term"):
+                index.search(query, require=words)
+        for term in (N_TERMS, -1):
+            with pytest.raises(QueryError, match=f"term {term} is outside the vocabulary"):
+                index.heaviest([2, term])
+        assert index.heaviest([]).tolist() == []
+
+
+def test_an_exhaustive_search_is_not_approximate(tmp_path: Path) -> None:
+    """Nor are the two names accepted together, one of which would be ignored."""
+    with new_index(tmp_path / "i") as index:
+        index.add([Document("a")], row({3: 1.0}))
+        with pytest.raises(QueryError, match="exhaustive scores every page"):
+            index.search(row({3: 1.0}), algorithm="exhaustive", approximate=Approximate(pages=1))
 
 
 def test_every_answer_carries_its_certificate(tmp_path: Path) -> None:
