@@ -9,7 +9,7 @@ from .database import Database
 from .effort import Effort
 from .engine import Cancel
 from .explain import Contribution, Explanation, Missing
-from .ingest import BuildReport, build_index, empty_index, texts_of
+from .ingest import BuildReport, build_index, empty_index, n_without_terms, texts_of
 from .manifest import Manifest
 from .quantised import Quantised, quantised_documents, quantised_queries
 from .quantize import MAX_QUERY_TERMS
@@ -72,6 +72,7 @@ __all__ = [
     "empty_index",
     "encoder_card",
     "is_doc_id",
+    "n_without_terms",
     "one_after_the_other",
     "pack",
     "quantised_documents",

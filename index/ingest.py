@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from lsr.encoders.protocol import SparseEncoder
 from lsr.encoders.siamese import is_binary
 from lsr.errors import (
@@ -27,7 +29,7 @@ from lsr.errors import (
 )
 from lsr.files import changing, make_directory
 from lsr.progress import Bar, bar
-from lsr.types import Document
+from lsr.types import Document, SparseMatrix
 
 from .arrival import arrive, emptied, reserved
 from .bulk import BulkBuild, parse_memory
@@ -53,7 +55,8 @@ class BuildReport:
     `given_postings` were there before pruning, which kept `mass_kept` of the sum of their weights.
     Errors are those of impact x scale against the float16 weights, absolute, and of documents'
     norms, relative; `saturated_share` of the weights were too large for impact 255. `n_ordered`
-    rows were put in order: none where they are few, or more than the memory could order.
+    rows were put in order: none where they are few, or more than the memory could order. `n_empty`
+    documents have no term, among those that this call encoded.
     """
 
     path: Path
@@ -225,10 +228,10 @@ def _encode_all(
         size = BATCH_DOCUMENTS if encoder.query_strategy == "bm25" else BATCH_DOCUMENTS // 8
         for batch in _batches(islice(iter(documents), n_resumed, None), size):
             texts, spans = texts_of(batch, encoder.text_fields, passages)
-            n_empty += sum(not text for text in texts)
             before = time.perf_counter()
             vectors = encoder.encode_documents(texts)
             encode_s += time.perf_counter() - before
+            n_empty += n_without_terms(vectors, len(batch), spans)
             build.add(batch, vectors, passages=spans)
             counter.update(len(batch))
         build.flush()
@@ -268,6 +271,15 @@ def texts_of(
         for start, end in split_words(text, *passages)
     ]
     return [whole[span.document][span.start : span.end] for span in spans], spans
+
+
+def n_without_terms(vectors: SparseMatrix, n_docs: int, passages: Sequence[Passage] | None) -> int:
+    """How many of the documents have no term at all, in no passage: no search finds them."""
+    rows = np.flatnonzero(np.diff(vectors.indptr))
+    found = (
+        len(rows) if passages is None else len({passages[row].document for row in rows.tolist()})
+    )
+    return n_docs - found
 
 
 def _batches(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:

@@ -51,6 +51,20 @@ def test_a_built_index_answers_texts_by_itself(tmp_path: Path) -> None:
     assert run["q3"] == {}
 
 
+def test_documents_without_any_term_are_counted_whatever_their_text(tmp_path: Path) -> None:
+    """Not the passages of others, some of which have none."""
+    documents = [
+        *DOCUMENTS,
+        Document("blank", {"text": "  \n"}),
+        Document("stopped", {"text": "the !!"}),
+        Document("half", {"text": "!! ?? axolotl"}),
+    ]
+    encoder = fitted(documents)
+    assert build_index(tmp_path / "i", documents, encoder, source="pets").n_empty == 3
+    split = build_index(tmp_path / "p", documents, encoder, source="pets", passages=(1, 0))
+    assert (split.n_empty, split.n_docs) == (3, 6)
+
+
 def test_documents_added_later_are_found_by_words_the_corpus_never_had(tmp_path: Path) -> None:
     encoder = fitted(DOCUMENTS)
     build_index(tmp_path / "i", DOCUMENTS, encoder, source="pets")

@@ -43,7 +43,8 @@ def tell_built(
     )
     if report.n_empty:
         out.fact(
-            "empty", f"{out.counted(report.n_empty, 'document')} without text, found by no search"
+            "empty",
+            f"{out.counted(report.n_empty, 'document')} without any term, found by no search",
         )
     if report.n_postings < report.given_postings:
         out.fact(

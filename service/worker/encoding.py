@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from index import Passage, texts_of
+from index import Passage, n_without_terms, texts_of
 from lsr.encoders import SparseEncoder
 from lsr.types import Document, SparseMatrix
 
@@ -24,10 +24,7 @@ class Batch:
 
     def n_empty(self) -> int:
         """How many documents have no term at all."""
-        rows = np.flatnonzero(np.diff(self.vectors.indptr))
-        if self.passages is None:
-            return len(self.documents) - len(rows)
-        return len(self.documents) - len({self.passages[row].document for row in rows})
+        return n_without_terms(self.vectors, len(self.documents), self.passages)
 
 
 def encoded(
