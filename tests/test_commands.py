@@ -362,10 +362,10 @@ class TestIndex:
             assert run([*command, "--precision", precision]) == 130
         assert sources[0] == sources[2] != sources[1]
 
-    def test_documents_without_text_are_counted(self, tmp_path, capsys):
+    def test_documents_without_any_term_are_counted(self, tmp_path, capsys):
         (tmp_path / "c.tsv").write_text("a\tone\nb\t\n")
         assert run(["index", "c.tsv", "c.index"]) == 0
-        assert lines_of(capsys.readouterr().out)["empty"].startswith("1 document without text")
+        assert lines_of(capsys.readouterr().out)["empty"].startswith("1 document without any term")
 
     def test_the_message_about_a_files_name_lists_all_that_are_read(self, tmp_path, capsys):
         """It left out .txt, which was read all the same."""

@@ -112,6 +112,11 @@ def _rows(path: Path, id_names: tuple[str, ...]) -> Iterator[tuple[int, dict[str
             )
 
 
+_A_LIST = (
+    "{path}:1: the file starts a JSON list, wanted one object a line; convert it with jq -c '.[]'"
+)
+
+
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path):
         try:
@@ -119,14 +124,14 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except orjson.JSONDecodeError as error:
             decode(path, number, line)  # the more precise complaint, where it is one
             if number == 1 and line.lstrip().startswith(b"["):
-                raise DatasetError(
-                    f"{path}:1: the file starts a JSON list, wanted one object a line; convert "
-                    "it with jq -c '.[]'"
-                ) from error
+                raise DatasetError(_A_LIST.format(path=path)) from error
+            hint = "; if objects span lines, convert it with jq -c ." if number == 1 else ""
             raise DatasetError(
                 f"{path}:{number}: not JSON ({error.msg}, column {error.colno}), wanted one object "
-                "a line"
+                f"a line{hint}"
             ) from error
+        if number == 1 and isinstance(row, list):
+            raise DatasetError(_A_LIST.format(path=path))
         if not isinstance(row, dict):
             raise DatasetError(
                 f"{path}:{number}: got {kind_of(row)}, wanted a JSON object such as "
