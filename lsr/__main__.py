@@ -108,7 +108,9 @@ class LazyVerbs(click.Group):
     epilog="`lsr VERB --help` shows options and examples. LSR_DATA: folder of datasets; LSR_CACHE: "
     "what can be made again; LSR_ENCODER: what `lsr index` and `lsr demo` encode with; "
     "LSR_API_KEY: for a server that asks for one; LSR_BEIR_URL: a mirror of BEIR's archives; "
-    "LSR_THREADS: of an ONNX encoder; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks.",
+    "LSR_THREADS: of an ONNX encoder; LSR_QUIET=1: no progress; LSR_DEBUG=1: tracebacks. "
+    'eval "$(_LSR_COMPLETE=bash_source lsr)" completes verbs, options and names (also zsh_source, '
+    "fish_source).",
 )
 @click.version_option(__version__, prog_name="lsr-search", message="%(prog)s %(version)s")
 def cli() -> None:

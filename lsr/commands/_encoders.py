@@ -17,6 +17,7 @@ import click
 from ..errors import EncoderError, UsageError
 from ..shipped import ENCODERS
 from ..systems import BM25, MINI
+from . import _completing as complete
 from . import _printing as out
 from ._census import Census
 
@@ -172,7 +173,9 @@ def _known_stemmer(_: click.Context, option: click.Parameter, name: str | None) 
 
 
 def _options(function: Callable[..., R], told: str, default: Callable[[], str]) -> Callable[..., R]:
-    @click.option("--encoder", metavar="bm25|NAME|FOLDER", help=told)
+    @click.option(
+        "--encoder", metavar="bm25|NAME|FOLDER", shell_complete=complete.encoders, help=told
+    )
     @click.option("--k1", type=float, help="BM25: saturation of term frequency. Default: 0.9")
     @click.option("--b", type=float, help="BM25: length normalisation, 0 to 1. Default: 0.4")
     @click.option("--keep-stopwords", is_flag=True, help="BM25: index words such as 'the' as well.")

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from ..errors import UsageError
 from ..systems import MINI
+from . import _completing as complete
 from . import _printing as out
 from ._durations import Duration
 from .train import recipe_setting
@@ -28,7 +29,7 @@ _NAMES = {"bm25": "BM25", "before": "before", "idf": "idf refresh only", "after"
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("corpus")
+@click.argument("corpus", shell_complete=complete.datasets)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--encoder",
@@ -36,6 +37,7 @@ _NAMES = {"bm25": "BM25", "before": "before", "idf": "idf refresh only", "after"
     show_default=True,
     metavar="FOLDER",
     help="What to start from.",
+    shell_complete=complete.encoders,
 )
 @click.option(
     "--queries",

@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import UsageError
 from ..files import atomic_write
 from ..significance import RESAMPLES, SEED
+from . import _completing as complete
 from . import _printing as out
 from ._compare_tables import Extremes, Query, Report, markdown, print_report
 from ._comparison import Compared, compared, means, tested
@@ -49,6 +50,7 @@ MEASURES = ("nDCG@10", "RR@10", "R@100")
     multiple=True,
     metavar="DATASET[,DATASET]",
     help="What to compare on. Default: what the FOLDER:SYSTEMs share.",
+    shell_complete=complete.datasets,
 )
 @click.option("--split", help="Whose judgements to use. Default: the collection's usual split.")
 @click.option(

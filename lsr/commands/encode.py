@@ -12,6 +12,7 @@ import click
 import orjson
 
 from ..errors import DatasetError, UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._encoders import EncoderChoice, encoder_options
 from ._ray_work import RayTasks, corpus_for_tasks, encoder_for_tasks, ray_options
@@ -34,7 +35,7 @@ VECTORS = "vectors.npz"
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("corpus")
+@click.argument("corpus", shell_complete=complete.datasets)
 @click.argument("output", type=click.Path(path_type=Path))
 @encoder_options
 @click.option("--queries", is_flag=True, help="Encode the queries, not the documents.")

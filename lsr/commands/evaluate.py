@@ -10,6 +10,7 @@ import click
 
 from ..conventions import convention_of
 from ..errors import LsrError, UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._belonging import require_documents
 from ._cells import Cell, Collection, beyond
@@ -41,7 +42,9 @@ cqadupstack, nanobeir and beir-13 are groups.
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.argument(
+    "datasets", nargs=-1, required=True, metavar="DATASET...", shell_complete=complete.datasets
+)
 @encoder_options
 @system_options
 @click.option("--index", "index_path", type=click.Path(path_type=Path), help="An index to search.")

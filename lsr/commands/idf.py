@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import EncoderError, UsageError
 from ..shipped import encoder_place
+from . import _completing as complete
 from . import _printing as out
 from ._census import Census
 from ._counted_words import refresh_words
@@ -29,12 +30,15 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("corpora", nargs=-1, required=True, metavar="CORPUS...")
+@click.argument(
+    "corpora", nargs=-1, required=True, metavar="CORPUS...", shell_complete=complete.datasets
+)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
 @click.option(
     "--encoder",
     metavar="NAME|FOLDER",
     help="Write this inference-free encoder with the new table.",
+    shell_complete=complete.encoders,
 )
 @click.option(
     "--tokenizer",

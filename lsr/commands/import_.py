@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from . import _completing as complete
 from . import _printing as out
 from ._fields import field_kind, field_option
 
@@ -25,6 +26,7 @@ Examples:
 @click.option(
     "--encoder",
     metavar="FOLDER",
+    shell_complete=complete.encoders,
     help="What made the vectors: it numbers the terms and reads queries. Without one the index is "
     "searched with vectors, and its terms.txt says which number is which term.",
 )

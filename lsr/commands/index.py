@@ -10,6 +10,7 @@ import click
 
 from ..errors import IndexExists, UsageError
 from ..shipped import ENCODERS
+from . import _completing as complete
 from . import _printing as out
 from ._built import tell_built
 from ._census import note_read
@@ -37,7 +38,7 @@ MANY = 50_000
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("corpus")
+@click.argument("corpus", shell_complete=complete.datasets)
 @click.argument("index", type=click.Path(path_type=Path))
 @index_encoder_options
 @click.option(

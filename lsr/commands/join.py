@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._census import Census
 
@@ -19,7 +20,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("encoder")
+@click.argument("encoder", shell_complete=complete.encoders)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--words",

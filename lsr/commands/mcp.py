@@ -2,6 +2,8 @@
 
 import click
 
+from . import _completing as complete
+
 EXAMPLES = """\b
 Examples:
   lsr mcp papers.index
@@ -13,7 +15,7 @@ In a client's configuration:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("where")
+@click.argument("where", shell_complete=complete.folders)
 @click.option("--encoder", help="Another folder of the encoder that built the index.")
 @click.option(
     "--api-key", envvar="LSR_API_KEY", help="For a server that asks for one. Default: $LSR_API_KEY"

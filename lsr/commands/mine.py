@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._durations import Duration
 
@@ -23,7 +24,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=complete.datasets)
 @click.option(
     "--with",
     "miners",

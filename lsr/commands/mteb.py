@@ -9,6 +9,7 @@ import click
 
 from .. import __version__
 from ..errors import MissingExtra, UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._system_options import systems_option
 
@@ -44,7 +45,12 @@ class Score:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
-@click.option("--encoder", metavar="bm25|FOLDER", help="What makes the vectors. Default: bm25")
+@click.option(
+    "--encoder",
+    metavar="bm25|FOLDER",
+    shell_complete=complete.encoders,
+    help="What makes the vectors. Default: bm25",
+)
 @systems_option
 @click.option(
     "--output",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UsageError
+from . import _completing as complete
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ SAMPLE = 256
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("encoder")
+@click.argument("encoder", shell_complete=complete.encoders)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--int8", is_flag=True, help="Compute in 8 bits: a quarter as big.")
 @click.option("--fp16", is_flag=True, help="Keep weights in 16 bits.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from ..errors import UsageError
+from . import _completing as complete
 from . import _printing as out
 from .index import windows_of
 
@@ -23,14 +24,19 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("index", metavar="INDEX|NAME")
+@click.argument("index", metavar="INDEX|NAME", shell_complete=complete.folders)
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="The data directory of a server, whose indexes and encoders go by name.",
 )
-@click.option("--encoder", metavar="FOLDER|NAME", help="Encode every stored text anew with it.")
+@click.option(
+    "--encoder",
+    metavar="FOLDER|NAME",
+    shell_complete=complete.encoders,
+    help="Encode every stored text anew with it.",
+)
 @click.option(
     "--max-weight",
     type=click.FloatRange(min=0, min_open=True),

@@ -11,6 +11,7 @@ import click
 
 from ..conventions import Convention, convention_of, conventional, depth, usual_split
 from ..errors import UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._verdicts import Report, print_report
 
@@ -67,7 +68,12 @@ class _Asked:
 @click.command(epilog=EXAMPLES)
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option(
-    "--queries", "dataset", required=True, metavar="DATASET", help="Whose judged queries to ask."
+    "--queries",
+    "dataset",
+    required=True,
+    metavar="DATASET",
+    shell_complete=complete.datasets,
+    help="Whose judged queries to ask.",
 )
 @click.option("--split", help="Which of its queries. Default: those of its usual split")
 @click.option(

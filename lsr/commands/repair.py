@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import _completing as complete
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("index", metavar="INDEX|NAME")
+@click.argument("index", metavar="INDEX|NAME", shell_complete=complete.folders)
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

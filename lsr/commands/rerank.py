@@ -9,6 +9,7 @@ import click
 
 from ..errors import DatasetError, UsageError
 from ..reranking import AGGREGATIONS, SAMPLERS
+from . import _completing as complete
 from . import _printing as out
 from ._typed import refuse_given
 
@@ -51,7 +52,13 @@ class Task:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--on", "dataset", required=True, help="The collection the run was made over.")
+@click.option(
+    "--on",
+    "dataset",
+    required=True,
+    shell_complete=complete.datasets,
+    help="The collection the run was made over.",
+)
 @click.option(
     "--with",
     "model",

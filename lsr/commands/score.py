@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..errors import MissingExtra, UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._durations import Duration
 from .train import recipe_setting
@@ -21,7 +22,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete.recipes)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a value of the recipe."

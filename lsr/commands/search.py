@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import QueryError, UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._explaining import SNIPPET, matched, print_products, without_title
 from ._origins import traced
@@ -34,7 +35,7 @@ ALGORITHMS = ("auto", "exhaustive", "blockmax")
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("index")
+@click.argument("index", shell_complete=complete.folders)
 @click.argument("texts", nargs=-1, metavar="TEXT...")
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Documents for each text.")
 @click.option("--explain", is_flag=True, help="Show how each term adds to the score.")

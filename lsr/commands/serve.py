@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UsageError
+from . import _completing as complete
 from ._serve_config import Chosen, chosen
 from ._serve_config import show as print_settings
 
@@ -24,7 +25,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("indexes", nargs=-1, metavar="[[NAME=]INDEX...]")
+@click.argument("indexes", nargs=-1, metavar="[[NAME=]INDEX...]", shell_complete=complete.folders)
 @click.option(
     "--data",
     "home",

@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from ..errors import UsageError
 from ..systems import BM25
+from . import _completing as complete
 from . import _printing as out
 from ._encoders import EncoderChoice
 from ._postings_kept import postings_kept
@@ -83,13 +84,14 @@ def _axes(function: F) -> F:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=complete.datasets)
 @click.option(
     "--encoder",
     "encoders",
     multiple=True,
     metavar="bm25|FOLDER",
     help="What makes the vectors. Repeatable. Default: bm25",
+    shell_complete=complete.encoders,
 )
 @click.option(
     "--output",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ..errors import UsageError
+from . import _completing as complete
 from . import _printing as out
 
 EXAMPLES = """\b
@@ -16,7 +17,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("encoder")
+@click.argument("encoder", shell_complete=complete.encoders)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace an existing encoder.")
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from . import _completing as complete
 from . import _printing as out
 from ._tracing import require_tracing
 
@@ -19,6 +20,7 @@ Examples:
 @click.option(
     "--encoder",
     metavar="FOLDER|NAME",
+    shell_complete=complete.encoders,
     help="The whole encoder, where the one that built INDEX lies elsewhere now.",
 )
 @click.option("--json", "json", is_flag=True, help="Print one JSON object.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import UsageError
+from . import _completing as complete
 from . import _printing as out
 from ._durations import Duration
 
@@ -22,7 +23,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete.recipes)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--resume/--fresh",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DatasetError, UsageError
+from . import _completing as complete
 from . import _printing as out
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=complete.datasets)
 @click.option(
     "--with",
     "names",
