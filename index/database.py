@@ -35,6 +35,13 @@ from .wal import empty_torn_log, log_damage
 BUSY_TIMEOUT_MS = 60_000
 _HEADER_BYTES = 100  # of a SQLite database
 
+FREE_SHARE = 4
+"""Pages are given back once one in so many is free: fewer are soon written again."""
+FREE_LEAST = 128
+"""Not below a megabyte."""
+_PAGES_AT_ONCE = 1024
+"""Moved in one transaction: 8 MB, which other writers wait for, 0.1 to 0.2 s on two busy cores."""
+
 
 def _register_checksum_vfs() -> None:
     """Loading the extension once registers the VFS for the whole process."""
@@ -136,6 +143,8 @@ class Database:
             with translated(path, writer):
                 writer.reserve_bytes(reserve=8)  # the checksum's place at each page's end
                 writer.execute("PRAGMA page_size=8192")
+                # Lets `give_back` work; a build of 200,000 texts took 4 % longer to write them.
+                writer.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 _configure_writer(writer)
                 writer.execute("BEGIN IMMEDIATE")
                 writer.execute(schema)
@@ -273,6 +282,32 @@ class Database:
         """All rows of one read statement."""
         with self._reading, translated(self.path, self._reader):
             return select(self._reader, sql, arguments)
+
+    def give_back(self) -> int:
+        """Cut the free pages off the file, where many are free; how many went.
+
+        What lies behind a free page is moved into it, some pages a transaction, so a kill loses
+        nothing. Half a gigabyte that 135,000 deleted texts had held went in 1.1 s of CPU. A file of
+        an earlier release keeps its free pages, for what is written later.
+        """
+        n_free = self._n_free()
+        if n_free < FREE_LEAST or FREE_SHARE * n_free < int(self.rows("PRAGMA page_count")[0][0]):
+            return 0
+        left = n_free
+        while left:
+            with self.transaction() as connection:
+                connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+            before, left = left, self._n_free()
+            if left >= before:
+                break
+        with self._writing, translated(self.path, self._writer):
+            assert self._writer is not None
+            # The file is cut when the log is written back, as far as readers let that go.
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return n_free - left
+
+    def _n_free(self) -> int:
+        return int(self.rows("PRAGMA freelist_count")[0][0])
 
     def copy_to(self, path: Path) -> None:
         """Copy the file as of one commit, checksums included, durably; others may write meanwhile.

@@ -9,14 +9,14 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
 import numpy as np
 import orjson
 
-from lsr.errors import IndexFailure, IndexLocked
+from lsr.errors import DiskFull, IndexFailure, IndexLocked
 from lsr.files import changing
 
 from .catalog import Catalog, new_commit
@@ -220,7 +220,8 @@ def merge(
 
 def settle(directory: Path, catalog: Catalog, *, verified: Iterable[str] = ()) -> int:
     """Read back what merges made: forget the way back from those that are sound, and go it for
-    those that are not; how many these were. Then remove retired files. Call as maintainer.
+    those that are not; how many these were. Then remove retired files, and give the room of
+    forgotten texts back. Call as maintainer.
     """
     standing, n_undone = fall_back(catalog, verified=set(verified))
     for undo in standing:
@@ -228,6 +229,8 @@ def settle(directory: Path, catalog: Catalog, *, verified: Iterable[str] = ()) -
             forget_versions(connection, [(docid,) for docid in undo.gone])
             drop_undo(connection, undo.number)
     collect(directory, catalog)
+    with suppress(DiskFull):  # it takes a little room to make some
+        catalog.give_back()
     return n_undone
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 import index.builder
+import index.database
 import index.external
 import index.merging
 from index import Index, build_index
@@ -40,6 +41,13 @@ def reorder_small_segments() -> None:
     """Put even tiny segments in order, so that merging goes the way that large ones go."""
     for module in (index.builder, index.external, index.merging):
         module.REORDER_MINIMUM = 12  # type: ignore[attr-defined]
+
+
+def give_back_few_pages() -> None:
+    """Give each free page back, two in a transaction, as half a gigabyte would be."""
+    index.database.FREE_LEAST = 1
+    index.database.FREE_SHARE = 1000
+    index.database._PAGES_AT_ONCE = 2
 
 
 class World:

@@ -135,6 +135,16 @@ def maintenance(seed: int) -> list[Step]:
     return [*steps, Reopen(), Merge(), Reopen()]
 
 
+def shrinking(seed: int) -> list[Step]:
+    """Merges after most texts went, whose pages the catalog gives back, a few at a time."""
+    make = Maker(seed)
+    steps: list[Step] = [Create()]
+    for _ in range(2):
+        steps += [Add(make.docs(12, padding=9000)), Seal(), Delete(make.ids(45)), Merge()]
+        steps += [make.change(padding=9000)]
+    return [*steps, Reopen()]
+
+
 def bulk(seed: int) -> list[Step]:
     """Bulk builds of several runs beside ordinary commits."""
     make = Maker(seed)

@@ -17,6 +17,7 @@ INDEX_WORKLOADS: dict[str, Callable[[int], list[plans.Step]]] = {
     "writes": plans.writes,
     "checkpoints": plans.checkpoints,
     "maintenance": plans.maintenance,
+    "shrinking": plans.shrinking,
     "bulk": plans.bulk,
     "build": plans.build,
 }
@@ -69,6 +70,8 @@ def world_of(root: Path, of_plan: Plan) -> World:
     from . import acting
 
     acting.reorder_small_segments()
+    if of_plan.name == "shrinking":
+        acting.give_back_few_pages()
     return acting.World(root, checkpoints=of_plan.name == "checkpoints")
 
 
