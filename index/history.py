@@ -63,6 +63,18 @@ def deleted_after(connection: apsw.Connection, commit: int) -> npt.NDArray[np.ui
     return np.sort(np.asarray([docid for (docid,) in rows], np.uint32))
 
 
+def n_out_of_reach(connection: apsw.Connection) -> int:
+    """Document versions that are deleted, whose rows are still there, and that no commit in reach
+    saw: a seal or merge drops them.
+    """
+    oldest = oldest_kept(connection)
+    sql = (
+        "SELECT count(*) FROM documents WHERE deleted > 0 AND deleted <= ? OR deleted IN "
+        "(SELECT -build FROM builds WHERE published <= ?)"
+    )
+    return int(select(connection, sql, (oldest, oldest))[0][0])
+
+
 def added_after(connection: apsw.Connection, commit: int) -> npt.NDArray[np.uint32]:
     """Docids of the versions that came later, ascending; those of unpublished builds may be among
     them.

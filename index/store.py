@@ -40,7 +40,7 @@ from .columns import KINDS
 from .effort import Effort
 from .fallback import fall_back, fallbacks, undo_merge, undos
 from .filtering import Filter
-from .history import retain
+from .history import n_out_of_reach, retain
 from .manifest import Manifest, is_snapshot
 from .memory import forget_all
 from .notes import facts, notes_of
@@ -290,6 +290,20 @@ class Index(Reader):
             if settle:
                 maintenance.settle(self.path, self._catalog)
                 self.refresh()
+
+    def tidy(self, *, memory: str = "1GiB") -> bool:
+        """Seal and merge if most rows are those of deleted documents, so that their texts leave the
+        disk though nothing is added any more; whether it did.
+
+        Versions that a commit in reach saw (see `retain`) are no reason, since they would stay.
+        """
+        n_rows = sum(view.segment.n_docs for view in self.refresh().views)
+        with self._catalog.reading() as connection:
+            n_gone = n_out_of_reach(connection)
+        if 2 * n_gone <= n_rows or not n_gone:
+            return False
+        self.merge(everything=False, memory=memory)
+        return True
 
     def undo_merge(self) -> int:
         """Go back to the segments before the last merge, without losing what came since; the new

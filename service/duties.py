@@ -12,7 +12,8 @@ class Duties:
 
     Judged queries are asked every `canary_s` seconds, 0 for never (worker/canary.py). So long as
     `cursor_s` seconds after a page its cursor leads to the next one, whatever is written meanwhile;
-    deleted documents leave the disk at the first merge after that.
+    deleted documents leave the disk at the first merge after that, which the worker makes within a
+    minute where most rows are theirs.
 
     >>> Duties.read(Duties({"papers": Path("a")}).written()) == Duties({"papers": Path("a")})
     True

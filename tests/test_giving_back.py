@@ -116,3 +116,34 @@ def test_a_catalog_of_an_earlier_release_keeps_its_pages(filled: Path) -> None:
         index.merge()
         assert index.check().problems == ()
     assert size(filled) >= before
+
+
+class TestTidying:
+    def test_it_waits_until_most_rows_are_deleted_ones(self, filled: Path) -> None:
+        """Sealed or pending, and until they are out of reach."""
+        before = size(filled)
+        with Index.open(filled) as index:
+            assert not index.tidy()
+            index.seal()
+            index.delete([f"d{i}" for i in range(N_DOCS // 2)])
+            assert not index.tidy()
+            index.retain(3600)
+            index.delete([f"d{i}" for i in range(N_DOCS - 10)])
+            assert not index.tidy()
+            index.retain(0)
+            assert index.tidy()
+            assert not index.tidy()
+            assert index.info()["n_deleted"] == 0
+            assert size(filled) < before / 5
+            wanted = [f"d{i}" for i in range(N_DOCS - 10, N_DOCS)]
+            assert index.search(vectors(1), k=50).doc_ids == wanted
+
+    def test_replaced_versions_count_and_pending_rows_go(self, filled: Path) -> None:
+        with Index.open(filled) as index:
+            for _ in range(2):
+                some = [Document(f"d{i}", {"text": text_of(i)}) for i in range(N_DOCS)]
+                index.add(some, vectors(N_DOCS))
+            assert index.info()["n_deleted"] == 2 * N_DOCS
+            assert index.tidy()
+            assert (index.info()["n_deleted"], index.n_docs) == (0, N_DOCS)
+            assert index.check().problems == ()

@@ -883,6 +883,23 @@ def test_deleted_documents_are_carried_along_for_as_long_as_cursors_live(
     assert engine.collection("pets").index.retained_seconds == 30.0
 
 
+def test_deleted_documents_leave_the_disk_though_nothing_is_added(
+    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They used to stay until some twenty thousand others had come."""
+    monkeypatch.setattr(worker_module, "TIDY_EVERY_S", 0.05)
+    server = start(cursor_minutes=0.001)
+    server.create(name="pets")
+    server.add("pets", PETS)
+    server.client.post("/v1/indexes/pets/documents/delete", json={"ids": ["a", "b"]})
+    index = server.client.app_state["engine"].collection("pets").index  # type: ignore[attr-defined]
+    give_up = time.monotonic() + 20
+    while index._catalog.rows("SELECT count(*) FROM texts") != [(1,)]:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    assert server.ids("pets", "hunde") == ["c"]
+
+
 def test_a_snapshot_that_finds_damage_ends_and_holds_up_no_writes(
     start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,12 @@ class Shelf:
                     kept.retain(self._duties.cursor_s)
             return kept
 
+    def opened(self) -> list[Entry]:
+        """The indexes that tasks have opened and that are still there."""
+        with self._lock:
+            known = set(self._indexes)
+        return [entry for entry in self.registry().entries.values() if entry.path in known]
+
     def document_encoder(self, entry: Entry, index: Index) -> SparseEncoder | None:
         """What turns documents into vectors of this index; None where it takes vectors only.
 

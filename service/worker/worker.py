@@ -31,6 +31,7 @@ from lsr.errors import (
 from ..duties import Duties
 from ..home import Home, queue, registry
 from ..home.queue import MOUNTED, Lane, Task
+from ..home.registry import Entry
 from ..problems import ProblemError
 from . import delete, ingest, rebuild, rollback, snapshots
 from .canary import Canary
@@ -57,6 +58,7 @@ THREADS = 2
 POLL_S = 0.005
 RETRY_S = 1.0
 PRUNE_EVERY_S = 3600.0
+TIDY_EVERY_S = 60.0
 
 
 class Worker:
@@ -84,6 +86,8 @@ class Worker:
             self._recover()
             asking = self._ask_judged()
             prune_at = 0.0
+            tidy_at = time.monotonic() + TIDY_EVERY_S
+            untidy: list[Entry] = []
             running: dict[Lane, Future[None]] = {}
             seen = -1
             while not self._stopping.is_set():
@@ -107,6 +111,13 @@ class Worker:
                     if now >= prune_at:
                         self._prune()
                         prune_at = now + PRUNE_EVERY_S
+                    if now >= tidy_at:
+                        untidy = self._opened()
+                        tidy_at = now + TIDY_EVERY_S
+                    if untidy and len(running) < THREADS:  # tasks went first
+                        entry = untidy.pop()
+                        if (lane := _lane_of(entry)) not in running:
+                            running[lane] = pool.submit(self._tidy, entry)
                     self._stopping.wait(POLL_S)
                     continue
                 running[task.lane] = pool.submit(self._run, task)
@@ -135,6 +146,19 @@ class Worker:
             queue.forget_unfinished_bodies(self.home)
             for number in queue.prune(self.home):
                 shutil.rmtree(self.home.path / "tasks" / str(number), ignore_errors=True)
+
+    def _opened(self) -> list[Entry]:
+        with suppress(IndexFailure):  # the next look finds them
+            return self._shelf.opened()
+        return []
+
+    def _tidy(self, entry: Entry) -> None:
+        """Let deleted documents leave the disk where nothing is added that would do it."""
+        try:
+            if self._shelf.index(entry).tidy():
+                log.info("%s: deleted documents have left the disk", entry.name)
+        except (LsrError, OSError) as error:
+            log.warning("%s: deleted documents stay for now: %s", entry.name, error)
 
     def _ask_judged(self) -> threading.Thread | None:
         """Judged queries beside the tasks, where they are wanted."""
@@ -203,6 +227,11 @@ class Worker:
                 log.error("what became of a task cannot be written down yet: %s", error)
                 if self._stopping.wait(RETRY_S):
                     return
+
+
+def _lane_of(entry: Entry) -> Lane:
+    """That of the tasks of an index."""
+    return entry.name, str(entry.path) if entry.mounted else None
 
 
 def _is_away(task: Task, error: Exception) -> bool:
